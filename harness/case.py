@@ -1,0 +1,300 @@
+"""The case file: one preview with its settings, its LoRA and its base.
+
+A case file is YAML, named ``*.case.yaml``. Every path in it is relative to the file's own folder.
+Unknown keys are refused; a file that was loaded and saved again says the same thing.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from harness.errors import CaseError
+from harness.files import sha256_file, write_text
+from harness.reference.spec import FLEX2, Limits
+from harness.validation import first_problem
+
+SUFFIX = ".case.yaml"
+SCHEMA_FILE = "case.schema.json"
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _safe_id(value: str) -> str:
+    parts = value.split("/")
+    if any(part in {"", ".", ".."} or part.startswith("-") for part in parts):
+        raise ValueError("an id is words joined by '/', none of them empty, '.', '..' or starting with '-'")
+    return value
+
+
+def _inside(value: str) -> str:
+    if Path(value).is_absolute() or ".." in Path(value).parts:
+        raise ValueError("a path must stay inside the case file's folder: no leading '/', no '..'")
+    return value
+
+
+CaseId = Annotated[str, Field(pattern=r"^[\w.+ -]+(/[\w.+ -]+)*$", max_length=200), AfterValidator(_safe_id)]
+InnerPath = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys and converts nothing silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Base(Strict):
+    """The base checkpoint: exactly one of a hub repository, a local folder, or one shipped with the harness."""
+
+    repo: str | None = Field(None, description="Hugging Face repository, e.g. ostris/Flex.2-preview.")
+    revision: str | None = Field(None, description="Commit of the repository; pin it to make runs comparable.")
+    path: str | None = Field(None, description="Local folder in the hub's layout; relative to the case file.")
+    embedded: str | None = Field(None, description="Name of a checkpoint shipped with the harness.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Base:
+        if sum(source is not None for source in (self.repo, self.path, self.embedded)) != 1:
+            raise ValueError("give exactly one of repo, path, embedded")
+        if self.revision is not None and self.repo is None:
+            raise ValueError("revision goes with repo")
+        return self
+
+    @classmethod
+    def parse(cls, text: str) -> Base:
+        """Read the ``--base`` form: ``embedded:NAME``, an existing folder, or ``OWNER/NAME[@REVISION]``."""
+        if text.startswith("embedded:"):
+            return cls(embedded=text.removeprefix("embedded:"))
+        if Path(text).is_dir():
+            return cls(path=str(Path(text).resolve()))
+        if text.count("/") != 1 or text.startswith(("/", ".")):
+            raise CaseError(
+                f"--base {text!r} is neither a folder nor a repository",
+                fix="give OWNER/NAME[@REVISION], the path of a folder that exists, or embedded:NAME",
+            )
+        repo, _, revision = text.partition("@")
+        return cls(repo=repo, revision=revision or None)
+
+    def __str__(self) -> str:
+        if self.embedded is not None:
+            return f"embedded:{self.embedded}"
+        if self.path is not None:
+            return self.path
+        return f"{self.repo}@{self.revision}" if self.revision else str(self.repo)
+
+
+class Preview(Strict):
+    """The image that AI Toolkit wrote, as it lies on disk."""
+
+    file: InnerPath
+    sha256: Sha256
+    width: int = Field(gt=0, description="Pixels, read from the image itself.")
+    height: int = Field(gt=0, description="Pixels, read from the image itself.")
+    step: int | None = Field(None, ge=0, description="Training step at which it was rendered.")
+    index: int | None = Field(None, ge=0, description="Position in the job's list of samples.")
+
+
+class LoraRef(Strict):
+    """The LoRA weights that the preview saw."""
+
+    file: InnerPath
+    sha256: Sha256
+    network_multiplier: float = FLEX2.defaults.network_multiplier
+
+
+class SampleSettings(Strict):
+    """The sample settings, resolved: trigger replaced, flags applied, seed rule worked out."""
+
+    prompt: str
+    neg: str = FLEX2.defaults.neg
+    width: int = Field(FLEX2.defaults.width, description="Pixels, as asked for; the render snaps it.")
+    height: int = Field(FLEX2.defaults.height, description="Pixels, as asked for; the render snaps it.")
+    seed: int = Field(FLEX2.defaults.seed, ge=-1, description="-1 is random: such a preview cannot be re-run.")
+    sample_steps: int = FLEX2.defaults.sample_steps
+    guidance_scale: float = FLEX2.defaults.guidance_scale
+
+    def outside(self, limits: Limits) -> tuple[str, str] | None:
+        """Return the first field outside the reference's limits and what is wrong with it, or None."""
+        for name, (low, high) in (
+            ("width", limits.size),
+            ("height", limits.size),
+            ("sample_steps", limits.sample_steps),
+            ("guidance_scale", limits.guidance_scale),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                return name, f"{value} is outside the reference's range {low} to {high}"
+        return None
+
+
+class Trained(Strict):
+    """What the job recorded about the training: evidence for why a re-run may differ."""
+
+    arch: str | None = None
+    software: str | None = Field(None, description="Name and version that the LoRA's metadata records.")
+    dtype: str | None = Field(None, description="train.dtype: the preview was rendered in it.")
+    quantize: bool = False
+    quantize_te: bool = False
+    qtype: str | None = None
+    qtype_te: str | None = None
+    ema: bool = False
+    base: str | None = Field(None, description="model.name_or_path of the job.")
+    trigger_word: str | None = None
+    prompt_template: str | None = Field(None, description="The prompt as written, before trigger and flags.")
+    sampler: str | None = Field(None, description="Recorded, but ignored by AI Toolkit for flex2.")
+
+
+class Tolerance(Strict):
+    """Limits within which a re-run counts as a match, on codec-matched scores."""
+
+    ssim_min: float = Field(ge=-1, le=1)
+    lpips_max: float = Field(ge=0)
+    psnr_min: float | None = Field(None, description="dB; None sets no limit.")
+    source: str = Field(description="Where the limits come from, e.g. 'calibrated 2026-11-20 on H100'.")
+
+
+class Case(Strict):
+    """One preview with its settings, LoRA and base."""
+
+    id: CaseId
+    model: Literal["flex2"] = "flex2"
+    base: Base
+    pipeline: Literal["hub", "builtin"] | None = Field(
+        None, description="Pipeline code; unset: hub for a repository, builtin for an embedded checkpoint."
+    )
+    preview: Preview
+    lora: LoraRef | None = Field(None, description="Absent: the preview shows the base model alone.")
+    settings: SampleSettings
+    trained: Trained = Field(default_factory=lambda: Trained())
+    tolerance: Tolerance | None = None
+    incomparable: str | None = Field(None, description="Why this preview cannot be re-run, if it cannot.")
+    assumptions: list[str] = Field(default_factory=list, description="What the import had to assume.")
+
+    _file: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _renderable(self) -> Case:
+        if self.incomparable is not None:
+            return self
+        if problem := self.settings.outside(FLEX2.limits):
+            raise ValueError(f"settings.{problem[0]}: {problem[1]}")
+        if self.settings.seed == -1:
+            raise ValueError("settings.seed: -1 (random) cannot be re-run; set the seed, or say so in incomparable")
+        low, high = FLEX2.limits.network_multiplier
+        if self.lora is not None and not low <= self.lora.network_multiplier <= high:
+            raise ValueError(
+                f"lora.network_multiplier: {self.lora.network_multiplier} is outside the reference's range "
+                f"{low} to {high}"
+            )
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the case's paths are relative to."""
+        if self._file is None:
+            raise CaseError("this case was made in memory and has no folder", field="id", fix="save it first")
+        return self._file.parent
+
+    @property
+    def preview_path(self) -> Path:
+        """The preview image on disk."""
+        return self.folder / self.preview.file
+
+    @property
+    def lora_path(self) -> Path | None:
+        """The LoRA on disk, or None for a case without one."""
+        return self.folder / self.lora.file if self.lora is not None else None
+
+    def verify(self) -> None:
+        """Check that preview and LoRA exist and hash to what the case says.
+
+        Raises:
+            CaseError: a file is missing or its SHA-256 differs.
+        """
+        _verify(self._file, "preview", self.preview_path, self.preview.sha256)
+        if self.lora is not None and self.lora_path is not None:
+            _verify(self._file, "lora", self.lora_path, self.lora.sha256)
+
+
+def _verify(case_file: Path | None, field: str, path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise CaseError(f"{path} does not exist", file=case_file, field=f"{field}.file", fix="import again")
+    if (found := sha256_file(path)) != expected:
+        raise CaseError(
+            f"{path} hashes to {found[:12]}…, not {expected[:12]}…",
+            file=case_file,
+            field=f"{field}.sha256",
+            fix="the file changed after the import: restore it, or import again",
+        )
+
+
+def load_case(path: Path) -> Case:
+    """Read one case file.
+
+    Raises:
+        CaseError: not readable, not YAML, or not a valid case; names the field.
+    """
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CaseError(f"cannot be read ({error})", file=path) from error
+    except yaml.YAMLError as error:
+        raise CaseError(f"is not valid YAML ({error})", file=path) from error
+    if not isinstance(data, dict):
+        raise CaseError(f"holds {type(data).__name__}, not a mapping", file=path, fix="see cases/case.schema.json")
+    try:
+        case = Case.model_validate(data)
+    except ValidationError as error:
+        field, found, fix = first_problem(error, Case)
+        raise CaseError(found, file=path, field=field, fix=fix) from error
+    case._file = path
+    return case
+
+
+def load_cases(paths: list[Path]) -> list[Case]:
+    """Read every case file among ``paths``; folders are searched for ``*.case.yaml``.
+
+    Returns:
+        The cases, sorted by id.
+
+    Raises:
+        CaseError: a file is invalid, a folder holds none, or two files share an id.
+    """
+    files: dict[Path, None] = {}
+    for path in paths:
+        found = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
+        if not found:
+            raise CaseError(f"holds no *{SUFFIX}", file=path, fix="make some with: harness import JOB_DIR")
+        files.update(dict.fromkeys(file.resolve() for file in found))
+    by_id: dict[str, Case] = {}
+    for file in files:
+        case = load_case(file)
+        if case.id in by_id:
+            raise CaseError(f"{case.id!r} is also the id of {by_id[case.id]._file}", file=file, field="id")
+        by_id[case.id] = case
+    return [by_id[key] for key in sorted(by_id)]
+
+
+def save_case(case: Case, path: Path, *, schema: str | None = None) -> Case:
+    """Write ``case`` to ``path`` atomically and return it bound to that file.
+
+    Args:
+        schema: relative path of the JSON Schema to name in the first line, for editors.
+    """
+    body = yaml.safe_dump(
+        case.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True, width=110
+    )
+    head = f"# yaml-language-server: $schema={schema}\n" if schema else ""
+    write_text(path, head + body)
+    bound = case.model_copy()
+    bound._file = path
+    return bound
+
+
+def case_schema() -> str:
+    """Return the JSON Schema of a case file, as text that ends in a newline."""
+    return json.dumps(Case.model_json_schema(), indent=2, ensure_ascii=False) + "\n"

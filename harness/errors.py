@@ -1,0 +1,87 @@
+"""The harness's exceptions: everything a user can mend is one of these, and prints as one line.
+
+HarnessError             exit code 2
+├── CaseError            a case file
+├── JobError             an AI Toolkit job folder
+├── RequestError         a request JSON of the reference server
+├── CheckpointError      the base model
+├── LoraError            a LoRA file
+├── ImageError           a preview or a re-run
+├── RunError             a run folder
+├── DeviceError          the device that was asked for
+├── WeightsError         the LPIPS weights
+└── RenderError          exit code 3: the pipeline itself failed
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class HarnessError(Exception):
+    """Bad input, said in one line: file, field, what was found, what to do.
+
+    Args:
+        found: what is wrong, with the offending value.
+        file: the file or folder that holds it.
+        field: the field inside that file, dotted (``settings.width``).
+        fix: what the user can do about it.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(
+        self, found: str, *, file: Path | str | None = None, field: str | None = None, fix: str | None = None
+    ) -> None:
+        self.found, self.file, self.field, self.fix = found, file, field, fix
+        super().__init__(found)
+
+    def __str__(self) -> str:
+        where = ": ".join(str(part) for part in (self.file, self.field) if part is not None)
+        line = f"{where}: {self.found}" if where else self.found
+        if self.fix:
+            line = f"{line}; {self.fix}"
+        return " ".join(line.split())
+
+
+class CaseError(HarnessError):
+    """A case file that cannot be read, or does not say what a case must say."""
+
+
+class JobError(HarnessError):
+    """An AI Toolkit job folder that cannot be imported."""
+
+
+class RequestError(HarnessError):
+    """A request JSON of the reference server that cannot be used as settings."""
+
+
+class CheckpointError(HarnessError):
+    """A base model that is missing, incomplete or not Flex.2-shaped."""
+
+
+class LoraError(HarnessError):
+    """A LoRA file that is missing, unsafe, of another kind, or would load only in part."""
+
+
+class ImageError(HarnessError):
+    """An image that is missing, truncated or of a kind that AI Toolkit does not write."""
+
+
+class RunError(HarnessError):
+    """A run folder that cannot be written, read or resumed."""
+
+
+class DeviceError(HarnessError):
+    """A device that was asked for and is not there."""
+
+
+class WeightsError(HarnessError):
+    """LPIPS weights that are missing or are not the expected file."""
+
+
+class RenderError(HarnessError):
+    """A render that failed inside the pipeline."""
+
+    exit_code: ClassVar[int] = 3

@@ -1,0 +1,91 @@
+"""One row of ``results.jsonl``: a verdict with its evidence."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.case import Case, Tolerance
+from harness.scoring.scores import PixelStats, Scores
+
+
+class Verdict(StrEnum):
+    """What a re-run says about its preview, best first."""
+
+    MATCH = "match"
+    DRIFT = "drift"
+    INCOMPARABLE = "incomparable"
+    ERROR = "error"
+
+
+class Frozen(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Rendered(Frozen):
+    """The settings as they were rendered, not as they were asked for."""
+
+    width: int
+    height: int
+    steps: int
+    seed: int
+    guidance_scale: float
+    sigmas: list[float]
+    sigmas_sha256: str
+    dtype: str
+    noise: str = Field(description="Noise era of the torch that drew the latents: 'legacy' or 'current'.")
+    attention: str
+    device: str
+    offload: str
+    pipeline: str = Field(description="'hub' or 'builtin'.")
+    pipeline_sha256: str = Field(description="Hash of the pipeline's source file.")
+    lora_mode: str = Field(description="'fused' or 'none'.")
+    lora_sha256: str | None
+    network_multiplier: float | None
+    base: str
+    revision: str = Field(description="Commit of the repository, or a content fingerprint of the folder.")
+
+
+class Images(Frozen):
+    """Paths of a row's images, relative to the run folder."""
+
+    preview: str
+    rerun: str | None = None
+
+
+class Row(Frozen):
+    """One case under one variant: verdict, scores, and everything needed to trust them.
+
+    ``ssim``, ``lpips``, ``psnr`` and ``pixels`` are codec-matched: the re-run was encoded as the preview was.
+    ``raw`` compares the re-run as rendered; ``codec_floor`` is what the codec alone does to the re-run.
+    """
+
+    case: str
+    variant: str = "reference"
+    verdict: Verdict
+    reason: str
+    ssim: float | None = None
+    lpips: float | None = None
+    psnr: float | None = Field(None, description="dB; None where images are identical or there are no scores.")
+    pixels: PixelStats | None = None
+    raw: Scores | None = None
+    codec_floor: Scores | None = None
+    settings: dict[str, Any] = Field(description="The case's settings as recorded, LoRA multiplier included.")
+    rendered: Rendered | None = None
+    environment: dict[str, Any]
+    tolerance: Tolerance
+    images: Images
+    seconds: dict[str, float] = Field(default_factory=dict)
+    description: Case = Field(description="The case as it was when it ran.")
+    key: str = Field(description="Hash of everything that the render and its judgement depended on.")
+
+    @property
+    def scores(self) -> Scores | None:
+        """The codec-matched scores, or None for a row without any."""
+        if self.ssim is None or self.lpips is None or self.pixels is None:
+            return None
+        return Scores(ssim=self.ssim, lpips=self.lpips, psnr=self.psnr, pixels=self.pixels)

@@ -1,0 +1,39 @@
+"""The numbers that say how far two images are apart."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Tile(BaseModel):
+    """The tile with the largest mean absolute difference."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    x: int = Field(description="Left edge, pixels.")
+    y: int = Field(description="Top edge, pixels.")
+    size: int = Field(description="Edge length, pixels; tiles at the right and bottom edge may be cut.")
+    mean_abs: float = Field(description="Mean absolute difference inside the tile, 0 to 255.")
+
+
+class PixelStats(BaseModel):
+    """Differences between two uint8 RGB images of one size."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    identical: bool = Field(description="Every channel of every pixel is equal.")
+    max_abs: int = Field(description="Largest absolute difference of a channel, 0 to 255.")
+    mean_abs: float = Field(description="Mean absolute difference over all channels, 0 to 255.")
+    changed: float = Field(description="Share of pixels with any channel different, 0 to 1.")
+    worst_tile: Tile
+
+
+class Scores(BaseModel):
+    """Distance between two images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ssim: float = Field(description="Structural similarity, -1 to 1; 1 is equal.")
+    lpips: float = Field(description="LPIPS v0.1 (AlexNet), 0 and up; 0 is equal.")
+    psnr: float | None = Field(description="dB; None where the images are identical (infinite).")
+    pixels: PixelStats

@@ -1,0 +1,49 @@
+"""One readable problem out of a pydantic ``ValidationError``."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+
+def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str | None, str, str | None]:
+    """Return (field, what was found, what to do) of the first problem in ``error``.
+
+    An unknown key is answered with the nearest key that ``model`` knows at that place.
+    """
+    problem = error.errors()[0]
+    location = [str(part) for part in problem["loc"]]
+    field = ".".join(location) or None
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(model, location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        fix = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return field, "unknown key", fix
+    found = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] not in {"missing", "value_error"}:
+        found = f"{found}, found {_short(problem['input'])}"
+    return field, found, None
+
+
+def _short(value: Any, limit: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
+    for name in location:
+        field = model.model_fields.get(name)
+        nested = _model_of(field.annotation) if field is not None else None
+        if nested is None:
+            break
+        model = nested
+    return list(model.model_fields)
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
