@@ -1,1 +1,1 @@
-
+"""Distances between two images: pure functions, arrays in, numbers out."""
