@@ -1,0 +1,174 @@
+"""A typed view of a training job's ``config.yaml``, as far as previews depend on it.
+
+Fields and defaults: ``ostris/ai-toolkit``, ``toolkit/config_modules.py``. Fields not named here are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _as_bool(value: Any) -> bool:
+    return bool(value)
+
+
+def _as_multiplier(value: Any) -> Any:
+    """The trainer reads a string as a number, and one that is none as 1."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return 1.0
+
+
+def _as_negative(value: Any) -> Any:
+    return value or ""
+
+
+Flag = Annotated[bool, BeforeValidator(_as_bool)]
+Multiplier = Annotated[float, BeforeValidator(_as_multiplier)]
+Negative = Annotated[str, BeforeValidator(_as_negative)]
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class SampleEntry(_View):
+    """One entry of ``sample.samples``; None takes the value of ``sample``."""
+
+    prompt: str | None = None
+    width: int | None = None
+    height: int | None = None
+    neg: Annotated[str | None, BeforeValidator(_as_negative)] = None
+    seed: int | None = None
+    guidance_scale: float | None = None
+    sample_steps: int | None = None
+    network_multiplier: Multiplier | None = None
+    num_frames: int | None = None
+    ctrl_img: str | None = None
+    ctrl_img_1: str | None = None
+    ctrl_img_2: str | None = None
+    ctrl_img_3: str | None = None
+
+
+class SampleConfig(_View):
+    """``sample`` or ``first_sample``; sizes in pixels."""
+
+    sampler: str | None = None
+    sample_every: int | None = 100
+    width: int = 512
+    height: int = 512
+    neg: Negative = ""
+    seed: int = 0
+    walk_seed: Flag = False
+    guidance_scale: float = 7.0
+    sample_steps: int = 20
+    network_multiplier: Multiplier = 1.0
+    num_frames: int = 1
+    prompts: list[str] = Field(default_factory=list)
+    samples: list[SampleEntry] | None = None
+
+    @property
+    def entries(self) -> list[SampleEntry]:
+        """``samples``, which win, or the older ``prompts`` in the same form."""
+        return (
+            self.samples if self.samples is not None else [SampleEntry(prompt=text) for text in self.prompts]
+        )
+
+
+class NetworkConfig(_View):
+    """``network``: the LoRA's shape and where it started from."""
+
+    linear: float | None = None
+    linear_alpha: float | None = None
+    pretrained_lora_path: str | None = None
+
+
+class SaveConfig(_View):
+    """``save``."""
+
+    save_every: int | None = 1000
+
+
+class EmaConfig(_View):
+    """``train.ema_config``."""
+
+    use_ema: Flag = False
+
+
+class TrainConfig(_View):
+    """``train``."""
+
+    steps: int = 1000
+    dtype: str = "fp32"
+    skip_first_sample: Flag = False
+    force_first_sample: Flag = False
+    ema_config: EmaConfig | None = None
+
+    @property
+    def ema(self) -> bool:
+        """Previews and saved files are exponential moving averages."""
+        return self.ema_config is not None and self.ema_config.use_ema
+
+
+class ModelConfig(_View):
+    """``model``; ``quantize_te`` follows ``quantize`` where it is absent."""
+
+    name_or_path: str
+    arch: str | None = None
+    quantize: Flag = False
+    quantize_te: Flag = False
+    qtype: str | None = "qfloat8"
+    qtype_te: str | None = "qfloat8"
+    lora_path: str | None = None
+    vae_path: str | None = None
+    te_name_or_path: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _te_follows(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "quantize_te" not in data:
+            return {**data, "quantize_te": data.get("quantize", False)}
+        return data
+
+
+class Process(_View):
+    """``config.process[0]`` of a training job."""
+
+    type: str
+    trigger_word: str | None = None
+    network: NetworkConfig | None = None
+    save: SaveConfig = SaveConfig()
+    train: TrainConfig = TrainConfig()
+    model: ModelConfig
+    sample: SampleConfig = SampleConfig()
+    first_sample: SampleConfig | None = None
+    adapter: dict[str, Any] | None = None
+    embedding: dict[str, Any] | None = None
+
+    def not_in_reference(self) -> str | None:
+        """Return what this job renders with that the reference pipeline has no place for, or None."""
+        for name in ("adapter", "embedding"):
+            if getattr(self, name):
+                return f"the job uses {name}, which the reference pipeline does not have"
+        for name in ("lora_path", "vae_path", "te_name_or_path"):
+            if getattr(self.model, name):
+                return f"the job sets model.{name}, which the reference pipeline does not have"
+        return None
+
+
+class JobConfig(_View):
+    """The name of a job and its first process."""
+
+    name: str = Field(min_length=1)
+    process: list[Process] = Field(min_length=1)
+
+
+class ConfigFile(_View):
+    """The whole file."""
+
+    config: JobConfig

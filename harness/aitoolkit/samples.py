@@ -1,0 +1,163 @@
+"""From the ``sample`` section of a job to the settings that each preview was rendered with.
+
+Source: ``ostris/ai-toolkit``, ``BaseSDTrainProcess.sample`` and ``GenerateImageConfig``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.aitoolkit.config import SampleConfig, SampleEntry
+from harness.aitoolkit.prompt import ParsedPrompt, inject_trigger, parse_prompt
+from harness.case import SampleSettings
+from harness.reference.spec import FLEX2
+
+RANDOM_SEED = -1
+INHERITED = ("width", "height", "neg", "guidance_scale", "sample_steps", "network_multiplier", "num_frames")
+"""What an entry of ``samples`` takes from ``sample`` where it is silent."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample of a job, resolved.
+
+    Attributes:
+        template: the prompt as the config writes it, before trigger and flags.
+        problem: why its previews cannot be re-run, or None.
+        assumptions: what a reader should know about how the settings came about.
+    """
+
+    settings: SampleSettings
+    network_multiplier: float
+    template: str
+    problem: str | None = None
+    assumptions: tuple[str, ...] = ()
+
+
+def trainer_size(pixels: int) -> int:
+    """Return the width or height in pixels that the trainer keeps: a multiple of 8, at least 64."""
+    return max(64, pixels - pixels % 8)
+
+
+def image_size(settings: SampleSettings) -> tuple[int, int]:
+    """Return (width, height) in pixels of the trainer's image: its latents floor the kept size once more."""
+    divisor = FLEX2.latent_divisor
+    return settings.width // divisor * divisor, settings.height // divisor * divisor
+
+
+def sample_seeds(seed: int, walk_seed: bool, own: Sequence[int | None]) -> list[int]:
+    """Return the seed of each sample, before ``--seed`` flags.
+
+    ``walk_seed`` adds the position. A sample's own seed replaces its own; without ``walk_seed`` it stays in
+    force for the samples after it (the trainer keeps one running variable).
+
+    Args:
+        seed: ``sample.seed``.
+        own: each sample's own ``seed``, None where it has none.
+    """
+    seeds, current = [], seed
+    for index, override in enumerate(own):
+        if walk_seed:
+            current = seed + index
+        if override is not None:
+            current = override
+        seeds.append(current)
+    return seeds
+
+
+def resolve_samples(config: SampleConfig, trigger_word: str | None) -> list[Sample]:
+    """Work out the settings of every sample in the order of the previews' numbers.
+
+    Raises:
+        ValueError: a prompt flag has a value that stops the trainer; the message starts with the position.
+    """
+    entries = config.entries
+    prompts = [entry.prompt for entry in entries if entry.prompt is not None]
+    first_gap = next((i for i, entry in enumerate(entries) if entry.prompt is None), len(entries))
+    seeds = sample_seeds(config.seed, config.walk_seed, [entry.seed for entry in entries[: len(prompts)]])
+    samples = []
+    for index, prompt in enumerate(prompts):
+        try:
+            parsed = parse_prompt(inject_trigger(prompt, trigger_word))
+        except ValueError as error:
+            raise ValueError(f"prompt {index}: {error}") from None
+        gap = first_gap if index >= first_gap else None
+        notes = _notes(prompt, parsed, trigger_word, _leaked_from(index, config, entries))
+        values = _inherited(config, entries[index]) | {"seed": seeds[index], **parsed.fields}
+        problem = _problem(values, entries[index], gap)
+        samples.append(_sample(values, parsed.prompt, prompt, problem, notes))
+    return samples
+
+
+def _inherited(config: SampleConfig, entry: SampleEntry) -> dict[str, Any]:
+    return {
+        name: getattr(config, name) if getattr(entry, name) is None else getattr(entry, name)
+        for name in INHERITED
+    }
+
+
+def _sample(
+    values: dict[str, Any], prompt: str, template: str, problem: str | None, notes: tuple[str, ...]
+) -> Sample:
+    settings = SampleSettings(
+        prompt=prompt,
+        neg=values["neg"],
+        width=trainer_size(values["width"]),
+        height=trainer_size(values["height"]),
+        seed=max(values["seed"], RANDOM_SEED),
+        sample_steps=values["sample_steps"],
+        guidance_scale=float(values["guidance_scale"]),
+    )
+    multiplier = float(values["network_multiplier"])
+    return Sample(settings, multiplier, template, problem or outside_limits(settings, multiplier), notes)
+
+
+def _problem(values: dict[str, Any], entry: SampleEntry, gap: int | None) -> str | None:
+    if values["seed"] == RANDOM_SEED:
+        return "its seed is -1: the trainer drew a random one and did not record it"
+    if values["seed"] < RANDOM_SEED:
+        return f"its seed {values['seed']} is below the reference's smallest, -1"
+    if values["num_frames"] > 1:
+        return f"it is a video of {values['num_frames']} frames"
+    images = [entry.ctrl_img, entry.ctrl_img_1, entry.ctrl_img_2, entry.ctrl_img_3, values.get("ctrl_img")]
+    if any(images):
+        return f"it was rendered with a control image ({next(filter(None, images))}); the reference has none"
+    if gap is not None:
+        return (
+            f"entry {gap} of sample.samples has no prompt, so from there on the trainer gave each prompt "
+            "the settings of another entry"
+        )
+    return None
+
+
+def outside_limits(settings: SampleSettings, network_multiplier: float) -> str | None:
+    """Return which setting the reference's request schema refuses, or None."""
+    if problem := settings.outside(FLEX2.limits):
+        return f"{problem[0]} {problem[1]}"
+    low, high = FLEX2.limits.network_multiplier
+    if not low <= network_multiplier <= high:
+        return f"network_multiplier {network_multiplier} is outside the reference's range {low} to {high}"
+    return None
+
+
+def _leaked_from(index: int, config: SampleConfig, entries: Sequence[SampleEntry]) -> int | None:
+    """Return the position of the sample whose own seed is still in force at ``index``, or None."""
+    if config.walk_seed or entries[index].seed is not None:
+        return None
+    return next((i for i in range(index - 1, -1, -1) if entries[i].seed is not None), None)
+
+
+def _notes(
+    prompt: str, parsed: ParsedPrompt, trigger_word: str | None, leaked: int | None
+) -> tuple[str, ...]:
+    notes = []
+    if leaked is not None and "seed" not in parsed.fields:
+        notes.append(f"the seed is that of sample {leaked}: without walk_seed it stays for the next ones")
+    if parsed.dropped:
+        dropped = ", ".join(repr(f"--{text}") for text in parsed.dropped)
+        notes.append(f"the trainer dropped {dropped}: behind the first '--' only known flags count")
+    if trigger_word is None and ("[trigger]" in prompt or "[name]" in prompt):
+        notes.append("the job has no trigger_word: the placeholder stays in the prompt as it is")
+    return tuple(notes)
