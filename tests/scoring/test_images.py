@@ -32,7 +32,7 @@ def test_truncated(tmp_path, picture, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(picture()).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ImageError, match="truncated or cannot be read|is not an image"):
+    with pytest.raises(ImageError, match=r"truncated or cannot be read|is not an image"):
         load_rgb(path)
 
 
