@@ -1,1 +1,88 @@
+"""Re-render AI Toolkit's Flex.2 training previews through the reference pipeline and measure the drift.
 
+The whole public face; everything is loaded on first use, so that ``import harness`` stays light::
+
+    import harness
+
+    imported = harness.import_job(Path("output/my_lora"), out=Path("cases/my_lora"))
+    result = harness.run_cases(imported.cases, out=Path("reports/my_lora"))
+    print(result.frame())
+    harness.build_report(result.folder)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.aitoolkit import import_job
+    from harness.case import Base, Case, Tolerance, case_schema, load_case, load_cases, save_case
+    from harness.demo import run_demo
+    from harness.doctor import examine
+    from harness.errors import HarnessError
+    from harness.importing import ImportResult
+    from harness.report.build import build_report
+    from harness.request import import_request
+    from harness.runs.execute import RunResult, load_run, run_cases
+    from harness.runs.plan import RunOptions
+    from harness.runs.rescore import rescore
+    from harness.runs.row import Row, Verdict
+
+_HOMES = {
+    "Base": "case",
+    "Case": "case",
+    "HarnessError": "errors",
+    "ImportResult": "importing",
+    "Row": "runs.row",
+    "RunOptions": "runs.plan",
+    "RunResult": "runs.execute",
+    "Tolerance": "case",
+    "Verdict": "runs.row",
+    "build_report": "report.build",
+    "case_schema": "case",
+    "examine": "doctor",
+    "import_job": "aitoolkit",
+    "import_request": "request",
+    "load_case": "case",
+    "load_cases": "case",
+    "load_run": "runs.execute",
+    "rescore": "runs.rescore",
+    "run_cases": "runs.execute",
+    "run_demo": "demo",
+    "save_case": "case",
+}
+
+__all__ = [
+    "Base",
+    "Case",
+    "HarnessError",
+    "ImportResult",
+    "Row",
+    "RunOptions",
+    "RunResult",
+    "Tolerance",
+    "Verdict",
+    "build_report",
+    "case_schema",
+    "examine",
+    "import_job",
+    "import_request",
+    "load_case",
+    "load_cases",
+    "load_run",
+    "rescore",
+    "run_cases",
+    "run_demo",
+    "save_case",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"harness.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

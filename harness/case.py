@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from harness.errors import CaseError
 from harness.files import sha256_file, write_text
@@ -52,7 +60,9 @@ class Base(Strict):
     """The base checkpoint: exactly one of a hub repository, a local folder, or one shipped with the harness."""
 
     repo: str | None = Field(None, description="Hugging Face repository, e.g. ostris/Flex.2-preview.")
-    revision: str | None = Field(None, description="Commit of the repository; pin it to make runs comparable.")
+    revision: str | None = Field(
+        None, description="Commit of the repository; pin it to make runs comparable."
+    )
     path: str | None = Field(None, description="Local folder in the hub's layout; relative to the case file.")
     embedded: str | None = Field(None, description="Name of a checkpoint shipped with the harness.")
 
@@ -113,7 +123,9 @@ class SampleSettings(Strict):
     neg: str = FLEX2.defaults.neg
     width: int = Field(FLEX2.defaults.width, description="Pixels, as asked for; the render snaps it.")
     height: int = Field(FLEX2.defaults.height, description="Pixels, as asked for; the render snaps it.")
-    seed: int = Field(FLEX2.defaults.seed, ge=-1, description="-1 is random: such a preview cannot be re-run.")
+    seed: int = Field(
+        FLEX2.defaults.seed, ge=-1, description="-1 is random: such a preview cannot be re-run."
+    )
     sample_steps: int = FLEX2.defaults.sample_steps
     guidance_scale: float = FLEX2.defaults.guidance_scale
 
@@ -169,7 +181,7 @@ class Case(Strict):
     preview: Preview
     lora: LoraRef | None = Field(None, description="Absent: the preview shows the base model alone.")
     settings: SampleSettings
-    trained: Trained = Field(default_factory=lambda: Trained())
+    trained: Trained = Field(default_factory=Trained)
     tolerance: Tolerance | None = None
     incomparable: str | None = Field(None, description="Why this preview cannot be re-run, if it cannot.")
     assumptions: list[str] = Field(default_factory=list, description="What the import had to assume.")
@@ -183,7 +195,9 @@ class Case(Strict):
         if problem := self.settings.outside(FLEX2.limits):
             raise ValueError(f"settings.{problem[0]}: {problem[1]}")
         if self.settings.seed == -1:
-            raise ValueError("settings.seed: -1 (random) cannot be re-run; set the seed, or say so in incomparable")
+            raise ValueError(
+                "settings.seed: -1 (random) cannot be re-run; set the seed, or say so in incomparable"
+            )
         low, high = FLEX2.limits.network_multiplier
         if self.lora is not None and not low <= self.lora.network_multiplier <= high:
             raise ValueError(
@@ -245,7 +259,9 @@ def load_case(path: Path) -> Case:
     except yaml.YAMLError as error:
         raise CaseError(f"is not valid YAML ({error})", file=path) from error
     if not isinstance(data, dict):
-        raise CaseError(f"holds {type(data).__name__}, not a mapping", file=path, fix="see cases/case.schema.json")
+        raise CaseError(
+            f"holds {type(data).__name__}, not a mapping", file=path, fix="see cases/case.schema.json"
+        )
     try:
         case = Case.model_validate(data)
     except ValidationError as error:

@@ -1,1 +1,20 @@
+"""The command line: one thin file per command, no logic."""
 
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run ``harness``; bad input prints one line and exits with its code."""
+    from harness.cli.app import app
+    from harness.errors import HarnessError
+
+    try:
+        app()
+    except HarnessError as error:
+        print(f"harness: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("harness: interrupted; what was finished is saved", file=sys.stderr)
+        sys.exit(130)

@@ -1,1 +1,1 @@
-
+"""The reference Flex.2 pipeline: the system under test."""

@@ -1,7 +1,7 @@
 """What the reference pipeline fixes for one model: defaults, limits, snapping, scheduler, channel layout.
 
 Everything Flex.2-specific that is a number or a name stands here, so that another model is another spec.
-Source: ``runcomfy-com/ai-toolkit-inference``, ``src/pipelines/flex2.py``, ``base.py`` and ``schemas/request.py``.
+Source: ``runcomfy-com/ai-toolkit-inference``, ``src/pipelines/flex2.py`` and ``schemas/request.py``.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-
+"""Runs: plan, execute, store, re-score."""

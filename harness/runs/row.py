@@ -55,6 +55,7 @@ class Images(Frozen):
 
     preview: str
     rerun: str | None = None
+    maps: dict[str, str] = Field(default_factory=dict, description="'difference', 'ssim', 'lpips'.")
 
 
 class Row(Frozen):
@@ -70,7 +71,9 @@ class Row(Frozen):
     reason: str
     ssim: float | None = None
     lpips: float | None = None
-    psnr: float | None = Field(None, description="dB; None where images are identical or there are no scores.")
+    psnr: float | None = Field(
+        None, description="dB; None where images are identical or there are no scores."
+    )
     pixels: PixelStats | None = None
     raw: Scores | None = None
     codec_floor: Scores | None = None

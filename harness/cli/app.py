@@ -1,0 +1,23 @@
+"""The typer application and its commands."""
+
+from __future__ import annotations
+
+import typer
+
+from harness.cli import demo, doctor, import_, report, rescore, run, schema
+
+app = typer.Typer(
+    name="harness",
+    help="Re-render AI Toolkit's Flex.2 previews through the reference pipeline and measure the drift.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.command("import")(import_.import_)
+app.command("run")(run.run)
+app.command("rescore")(rescore.rescore)
+app.command("report")(report.report)
+app.command("schema")(schema.schema)

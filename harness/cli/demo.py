@@ -1,0 +1,26 @@
+"""``harness demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("reports/demo"),
+    cases: Annotated[Path, typer.Option(help="Folder for the case files.")] = Path("cases/demo"),
+) -> None:
+    """Re-run a genuine AI Toolkit job that ships with the harness, on the CPU, and build its report.
+
+    One case is deliberately wrong, so that drift can be seen.
+    """
+    from rich.console import Console
+
+    from harness.cli.show import LiveProgress, summarise
+    from harness.demo import run_demo
+
+    with LiveProgress(Console()) as progress:
+        result = run_demo(out=out, cases=cases, progress=progress)
+    summarise(result)

@@ -1,0 +1,27 @@
+"""``harness doctor``."""
+
+from __future__ import annotations
+
+import typer
+
+_MARKS = {"ok": ("✓ ok", "green"), "note": ("• note", "yellow"), "missing": ("✗ missing", "red")}
+
+
+def doctor() -> None:
+    """Say what a real run needs and what this machine has. Exit code 2 where something is missing."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.doctor import examine
+
+    findings = examine()
+    table = Table(box=None, show_header=False)
+    for finding in findings:
+        text, style = _MARKS[finding.level]
+        table.add_row(Text(text, style), Text(finding.topic), Text(finding.found))
+        if finding.advice:
+            table.add_row("", "", Text(f"→ {finding.advice}", "dim"))
+    Console().print(table)
+    if any(finding.level == "missing" for finding in findings):
+        raise typer.Exit(2)

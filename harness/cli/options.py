@@ -1,0 +1,115 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.case import Tolerance
+
+
+class Device(StrEnum):
+    """Where to render."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Pipeline(StrEnum):
+    """Whose pipeline code to run."""
+
+    HUB = "hub"
+    BUILTIN = "builtin"
+
+
+class OffloadMode(StrEnum):
+    """Where weights wait while they are not in use."""
+
+    AUTO = "auto"
+    NONE = "none"
+    MODEL = "model"
+    SEQUENTIAL = "sequential"
+
+
+class Precision(StrEnum):
+    """Floating-point type of weights and latents."""
+
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP32 = "fp32"
+
+
+BaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base",
+        envvar="HARNESS_BASE",
+        metavar="REPO_OR_DIR",
+        help="Base checkpoint: OWNER/NAME[@REVISION], a folder in the hub's layout, or embedded:NAME.",
+    ),
+]
+DeviceOption = Annotated[Device, typer.Option(envvar="HARNESS_DEVICE", help="Where to render.")]
+PipelineOption = Annotated[
+    Pipeline | None,
+    typer.Option(
+        envvar="HARNESS_PIPELINE",
+        help="Pipeline code: the checkpoint's own (hub) or ours (builtin). "
+        "Default: the case's; else hub for a repository, builtin for a folder.",
+    ),
+]
+DtypeOption = Annotated[
+    Precision | None,
+    typer.Option(
+        envvar="HARNESS_DTYPE",
+        help="Default: on CUDA the reference's rule (bf16), on the CPU the case's training dtype.",
+    ),
+]
+OffloadOption = Annotated[
+    OffloadMode,
+    typer.Option(
+        envvar="HARNESS_OFFLOAD", help="Offload to main memory; auto: only where the GPU is too small."
+    ),
+]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        envvar="HARNESS_TRUST_REMOTE_CODE",
+        help="Let the checkpoint's own pipeline.py run. Read it first.",
+    ),
+]
+LpipsWeights = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="HARNESS_LPIPS_WEIGHTS", help="AlexNet layers other than the shipped ones (safetensors)."
+    ),
+]
+SsimMin = Annotated[
+    float | None, typer.Option(envvar="HARNESS_SSIM_MIN", min=-1, max=1, help="Least SSIM of a match.")
+]
+LpipsMax = Annotated[
+    float | None, typer.Option(envvar="HARNESS_LPIPS_MAX", min=0, help="Largest LPIPS of a match.")
+]
+PsnrMin = Annotated[float | None, typer.Option(envvar="HARNESS_PSNR_MIN", help="Least PSNR of a match, dB.")]
+
+
+def tolerance_from(
+    ssim_min: float | None, lpips_max: float | None, psnr_min: float | None
+) -> Tolerance | None:
+    """Return the tolerance given on the command line, gaps filled with the default; None if none is given."""
+    if ssim_min is None and lpips_max is None and psnr_min is None:
+        return None
+    from harness.case import Tolerance
+    from harness.judge import DEFAULT_TOLERANCE
+
+    return Tolerance(
+        ssim_min=DEFAULT_TOLERANCE.ssim_min if ssim_min is None else ssim_min,
+        lpips_max=DEFAULT_TOLERANCE.lpips_max if lpips_max is None else lpips_max,
+        psnr_min=DEFAULT_TOLERANCE.psnr_min if psnr_min is None else psnr_min,
+        source="command line",
+    )

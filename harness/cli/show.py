@@ -1,0 +1,97 @@
+"""What commands print about a run: progress while it runs, counts and the report's path at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from harness.runs.execute import RunResult
+from harness.runs.plan import Planned
+from harness.runs.row import Row, Verdict
+
+STYLES = {
+    Verdict.MATCH: "green",
+    Verdict.DRIFT: "yellow",
+    Verdict.INCOMPARABLE: "cyan",
+    Verdict.ERROR: "red",
+}
+
+
+class LiveProgress:
+    """A bar over all denoising steps, with the current case and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Bar(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps ·"),
+            TimeElapsedColumn(),
+            TextColumn("· left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._steps_before = 0
+        self._task = self._bar.add_task("loading", total=None)
+        self._current: Planned | None = None
+
+    def __enter__(self) -> LiveProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def started(self, folder: Path, planned: list[Planned], done: int) -> None:
+        """Say where the run goes, and how much of it was done before."""
+        resumed = f", {done} of them done before" if done else ""
+        self._console.print(Text(f"{len(planned)} cases → {folder}{resumed}"))
+        steps = sum(item.request.sample_steps for item in planned if item.request is not None)
+        self._bar.update(self._task, total=steps, description="loading the base")
+
+    def case_started(self, planned: Planned) -> None:
+        """Name the case."""
+        self._current = planned
+        self._bar.update(self._task, description=planned.case.id)
+
+    def step_done(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=self._steps_before + done)
+
+    def case_done(self, row: Row) -> None:
+        """Print the case's verdict above the bar."""
+        if self._current is not None and self._current.request is not None:
+            self._steps_before += self._current.request.sample_steps
+        self._bar.update(self._task, completed=self._steps_before)
+        self._console.print(_line(row), no_wrap=True, overflow="ellipsis")
+
+
+def _line(row: Row) -> Text:
+    return Text.assemble(
+        (f"{row.verdict.value:>12}", STYLES[row.verdict]), "  ", row.case, "  ", (row.reason, "dim")
+    )
+
+
+def summarise(result: RunResult) -> None:
+    """Build the report, and print how many rows have each verdict and where the report lies."""
+    from harness.report.build import build_report
+
+    index = build_report(result.folder)
+    counts = ", ".join(
+        f"{result.counts[verdict]} {verdict.value}" for verdict in Verdict if result.counts[verdict]
+    )
+    typer.echo(f"{len(result.rows)} cases: {counts or 'none'}")
+    typer.echo(f"report: {index}")
+
+
+def finish(result: RunResult) -> NoReturn:
+    """Summarise, and exit with the run's code."""
+    summarise(result)
+    raise typer.Exit(result.exit_code)

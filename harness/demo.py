@@ -1,0 +1,41 @@
+"""The demo: a genuine AI Toolkit job, re-rendered on the embedded checkpoint, with one deliberate mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.aitoolkit import import_job
+from harness.case import SUFFIX, Case, save_case
+from harness.runs.execute import Progress, RunResult, run_cases
+from harness.runs.plan import RunOptions
+
+JOB = Path(__file__).parent / "data" / "jobs" / "tiny_flex2_simple_v1"
+STEPS = "0,30"
+WRONG_GUIDANCE = 3.0
+
+
+def run_demo(*, out: Path, cases: Path, progress: Progress | None = None) -> RunResult:
+    """Import the shipped job, add a case with a wrong guidance scale, and run them all on the CPU.
+
+    Args:
+        out: the run folder; an earlier demo there is taken up.
+        cases: where the case files go; an earlier demo's are replaced.
+
+    Raises:
+        JobError, RunError: one of the folders holds something else.
+    """
+    imported = import_job(JOB, out=cases, steps=STEPS)
+    wrong = _with_wrong_guidance(imported.cases[-1])
+    return run_cases([*imported.cases, wrong], out=out, options=RunOptions(device="cpu"), progress=progress)
+
+
+def _with_wrong_guidance(case: Case) -> Case:
+    mistake = f"deliberately wrong: guidance_scale {WRONG_GUIDANCE} instead of {case.settings.guidance_scale}"
+    wrong = case.model_copy(
+        update={
+            "id": f"{case.id}-wrong-guidance",
+            "settings": case.settings.model_copy(update={"guidance_scale": WRONG_GUIDANCE}),
+            "assumptions": [mistake],
+        }
+    )
+    return save_case(wrong, case.folder / f"wrong-guidance{SUFFIX}")

@@ -1,0 +1,116 @@
+"""What a real run needs, checked on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.environment import package_versions
+from harness.errors import HarnessError
+from harness.reference.spec import FLEX2
+
+Level = Literal["ok", "note", "missing"]
+
+# bf16 weights of transformer (8.16 B) and T5-XXL (4.76 B) parameters, 2 bytes each.
+FULL_SIZE_GIB = (8.16e9 + 4.76e9) * 2 / 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    topic: str
+    level: Level
+    found: str
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Return findings on versions, GPU, base checkpoint, pipeline trust, LPIPS weights and noise era."""
+    checks: list[Callable[[], Finding]] = [_versions, _gpu, _checkpoint, _trust, _lpips, _noise, _disk]
+    return [check() for check in checks]
+
+
+def _versions() -> Finding:
+    versions = package_versions()
+    absent = [name for name, version in versions.items() if version == "missing"]
+    found = ", ".join(f"{name} {version}" for name, version in versions.items())
+    if absent:
+        return Finding("packages", "missing", found, f"pip install {' '.join(absent)}")
+    return Finding("packages", "ok", found)
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding(
+            "GPU",
+            "note",
+            f"torch {torch.__version__} sees none",
+            "the embedded checkpoint runs on the CPU; the real base needs a CUDA GPU of 24 GB or more",
+        )
+    free, total = torch.cuda.mem_get_info()
+    found = f"{torch.cuda.get_device_name(0)}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
+    if free / 2**30 < FULL_SIZE_GIB:
+        return Finding(
+            "GPU", "note", found, f"the base takes {FULL_SIZE_GIB:.0f} GiB in bf16: runs will offload"
+        )
+    return Finding("GPU", "ok", found)
+
+
+def _checkpoint() -> Finding:
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(FLEX2.hub_repo, "model_index.json")
+    if isinstance(cached, str):
+        return Finding("base", "ok", f"{FLEX2.hub_repo} is in the cache")
+    return Finding(
+        "base",
+        "note",
+        f"{FLEX2.hub_repo} is not in the cache",
+        f"hf download {FLEX2.hub_repo}, or give --base FOLDER",
+    )
+
+
+def _trust() -> Finding:
+    granted = os.environ.get("HARNESS_TRUST_REMOTE_CODE")
+    return Finding(
+        "pipeline",
+        "ok" if granted else "note",
+        f"HARNESS_TRUST_REMOTE_CODE={granted}" if granted else "remote code is not trusted",
+        ""
+        if granted
+        else f"--pipeline hub runs {FLEX2.hub_repo}'s pipeline.py: read it, then --trust-remote-code",
+    )
+
+
+def _lpips() -> Finding:
+    from harness.scoring.perceptual import Lpips
+
+    try:
+        Lpips()
+    except HarnessError as error:
+        return Finding("LPIPS", "missing", str(error), "install the harness again")
+    return Finding("LPIPS", "ok", "AlexNet layers are the shipped ones")
+
+
+def _noise() -> Finding:
+    from harness.reference.noise import torch_era
+
+    era = torch_era()
+    other = "≤ 2.11" if era == "current" else "≥ 2.12"
+    return Finding(
+        "noise era",
+        "ok",
+        f"this torch draws {era} noise",
+        f"previews rendered under torch {other} show another picture for the same seed",
+    )
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(".").free / 2**30
+    return Finding("disk", "ok" if free > 1 else "note", f"{free:.0f} GiB free here")

@@ -1,0 +1,114 @@
+"""Switch LoRAs on one loaded pipeline so that any sequence gives the bits of a fresh process.
+
+The reference fuses, unfuses and fuses again; unfusing does not restore bf16 weights, and a changed scale
+multiplies the old one. Here the weights a LoRA touches are kept aside before the first fuse and copied back
+before the next: exact, whatever came before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.aitoolkit.lora import LoraFile, inspect_lora
+from harness.errors import LoraError
+from harness.reference.load import LoadedPipeline, quiet
+from harness.renderer import Lora
+
+ADAPTER = "lora"
+
+
+class LoraSwitch:
+    """The LoRA state of one pipeline: nothing, or one LoRA fused at one multiplier."""
+
+    def __init__(self, loaded: LoadedPipeline) -> None:
+        self._loaded = loaded
+        self._pristine: dict[str, Any] = {}
+        self._current: Lora | None = None
+
+    def apply(self, lora: Lora | None) -> None:
+        """Leave ``lora`` fused into the transformer, and nothing else.
+
+        Raises:
+            LoraError: the file is unsafe, of another kind, or fits the transformer only in part.
+        """
+        if lora == self._current:
+            return
+        pipe = self._loaded.pipe
+        if self._loaded.offload != "none":
+            pipe.remove_all_hooks()
+        self._restore()
+        if lora is not None:
+            checked = inspect_lora(lora.file)
+            _check_fits(checked, pipe.transformer)
+            self._keep(checked)
+            self._fuse(lora, checked)
+        if self._loaded.offload != "none":
+            self._loaded.place()
+        self._current = lora
+
+    def _restore(self) -> None:
+        weights = dict(self._loaded.pipe.transformer.named_parameters())
+        for name, pristine in self._pristine.items():
+            weights[name].data.copy_(pristine)
+        self._current = None
+
+    def _keep(self, lora: LoraFile) -> None:
+        weights = dict(self._loaded.pipe.transformer.named_parameters())
+        for module in lora.modules:
+            name = f"{module}.weight"
+            if name not in self._pristine:
+                self._pristine[name] = weights[name].data.clone()
+
+    def _fuse(self, lora: Lora, checked: LoraFile) -> None:
+        pipe = self._loaded.pipe
+        try:
+            with quiet():
+                pipe.load_lora_weights(
+                    str(lora.file.parent),
+                    weight_name=lora.file.name,
+                    adapter_name=ADAPTER,
+                    local_files_only=True,
+                )
+            injected = _injected(pipe.transformer)
+            if missing := sorted(set(checked.modules) - injected):
+                raise LoraError(
+                    f"diffusers loaded {len(injected)} of {len(checked.modules)} modules, "
+                    f"not {', '.join(missing[:3])}",
+                    file=lora.file,
+                    fix="the file is not a Flex.2 LoRA of AI Toolkit",
+                )
+            pipe.fuse_lora(adapter_names=[ADAPTER], lora_scale=lora.network_multiplier)
+        finally:
+            pipe.unload_lora_weights()
+
+
+def _injected(transformer: Any) -> set[str]:
+    """Return the names of the modules that hold the adapter."""
+    return {
+        name
+        for name, module in transformer.named_modules()
+        if ADAPTER in getattr(module, "lora_A", {}) and ADAPTER in getattr(module, "lora_B", {})
+    }
+
+
+def _check_fits(lora: LoraFile, transformer: Any) -> None:
+    """Refuse a LoRA with a module that the transformer lacks or has in another shape.
+
+    diffusers drops unknown modules without a word, and widens ``x_embedder`` to fit a wider LoRA.
+    """
+    weights = dict(transformer.named_parameters())
+    misfits = []
+    for module, (_, in_features, out_features) in lora.modules.items():
+        weight = weights.get(f"{module}.weight")
+        if weight is None:
+            misfits.append(f"{module} (unknown)")
+        elif tuple(weight.shape) != (out_features, in_features):
+            misfits.append(
+                f"{module} ({out_features}×{in_features}, the base has {'×'.join(map(str, weight.shape))})"
+            )
+    if misfits:
+        raise LoraError(
+            f"{len(misfits)} of {len(lora.modules)} modules do not fit the base: {', '.join(misfits[:3])}",
+            file=lora.path,
+            fix="was it trained on this base?",
+        )

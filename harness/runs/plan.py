@@ -1,0 +1,137 @@
+"""From cases and options to render requests, ordered so that weights change rarely."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from harness.case import Base, Case, Tolerance
+from harness.errors import CaseError
+from harness.renderer import Dtype, Lora, Offload, PipelineCode, RenderRequest
+
+_DTYPES: dict[str, Dtype] = {
+    "bf16": "bf16", "bfloat16": "bf16",
+    "fp16": "fp16", "float16": "fp16",
+    "fp32": "fp32", "float32": "fp32", "float": "fp32",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line may override; None leaves it to the case, then to the reference's rule."""
+
+    device: str = "auto"
+    pipeline: PipelineCode | None = None
+    base: Base | None = None
+    dtype: Dtype | None = None
+    offload: Offload = "auto"
+    trust_remote_code: bool = False
+    tolerance: Tolerance | None = None
+    lpips_weights: Path | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return the options that decide pixels or scores; a resumed run must have the same."""
+        return {
+            "device": self.device,
+            "pipeline": self.pipeline,
+            "base": str(self.base) if self.base else None,
+            "dtype": self.dtype,
+            "offload": self.offload,
+            "lpips_weights": str(self.lpips_weights) if self.lpips_weights else None,
+        }
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One case and the request that re-renders it; no request where it cannot be re-run."""
+
+    case: Case
+    request: RenderRequest | None
+
+    @property
+    def key(self) -> str:
+        """Hash of what the row will depend on: the request (weights by hash, not by path) and the preview."""
+        request: dict[str, Any] = {}
+        if self.request is not None:
+            request = dataclasses.asdict(self.request) | {"base": str(self.request.base)}
+            if request["lora"] is not None:
+                request["lora"].pop("file")
+        facts = {
+            "request": request,
+            "preview": self.case.preview.sha256,
+            "incomparable": self.case.incomparable,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def select(cases: list[Case], only: str | None, limit: int | None) -> list[Case]:
+    """Return the cases whose id matches the glob ``only``, at most ``limit`` of them.
+
+    Raises:
+        CaseError: nothing is left.
+    """
+    chosen = [case for case in cases if only is None or fnmatch(case.id, only)][:limit]
+    if not chosen:
+        raise CaseError(
+            f"no case matches {only!r}" if only else "no case is selected",
+            field="--only" if only else "--limit",
+            fix=f"ids look like {cases[0].id!r}" if cases else "import a job first",
+        )
+    return chosen
+
+
+def plan(cases: list[Case], options: RunOptions, device: str) -> list[Planned]:
+    """Return one planned render per case, those that share weights next to each other."""
+    planned = [
+        Planned(case, _request(case, options, device) if case.incomparable is None else None)
+        for case in cases
+    ]
+    return sorted(planned, key=_order)
+
+
+def _order(planned: Planned) -> tuple[Any, ...]:
+    request = planned.request
+    if request is None:
+        return (1, (), 0, 0, planned.case.id)
+    return (0, request.weights_key, request.width, request.height, planned.case.id)
+
+
+def _request(case: Case, options: RunOptions, device: str) -> RenderRequest:
+    base = options.base or _absolute(case)
+    settings = case.settings
+    return RenderRequest(
+        base=base,
+        pipeline=options.pipeline or case.pipeline or default_pipeline(base),
+        dtype=options.dtype or (training_dtype(case) if device == "cpu" else None),
+        lora=Lora(case.lora_path, case.lora.sha256, case.lora.network_multiplier)
+        if case.lora is not None and case.lora_path is not None
+        else None,
+        prompt=settings.prompt,
+        neg=settings.neg,
+        width=settings.width,
+        height=settings.height,
+        seed=settings.seed,
+        sample_steps=settings.sample_steps,
+        guidance_scale=settings.guidance_scale,
+    )
+
+
+def default_pipeline(base: Base) -> PipelineCode:
+    """Return ``hub`` for a repository, as the reference loads it, and ``builtin`` for anything local."""
+    return "hub" if base.repo is not None else "builtin"
+
+
+def training_dtype(case: Case) -> Dtype | None:
+    """Return the dtype that the preview was rendered in, where the job recorded one that torch has."""
+    return _DTYPES.get(case.trained.dtype or "")
+
+
+def _absolute(case: Case) -> Base:
+    if case.base.path is None:
+        return case.base
+    return Base(path=str((case.folder / case.base.path).resolve()))

@@ -1,0 +1,53 @@
+"""Score and judge a saved run again, from its images alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.case import Tolerance
+from harness.errors import ImageError
+from harness.judge import judge
+from harness.runs.execute import RunResult, load_run
+from harness.runs.row import Row
+from harness.runs.score import Scorer
+from harness.runs.store import read_manifest, replace_rows
+
+
+def rescore(
+    folder: Path, *, tolerance: Tolerance | None = None, lpips_weights: Path | None = None
+) -> RunResult:
+    """Score every row that has images again and judge it; no model is loaded and nothing is rendered.
+
+    Args:
+        tolerance: judge by this instead of the tolerance in the row.
+
+    Raises:
+        RunError: not a run folder, or a run is writing there.
+        ImageError: an image of the run is missing or damaged.
+    """
+    read_manifest(folder)
+    scorer = Scorer(lpips_weights)
+    replace_rows(folder, [_again(folder, row, scorer, tolerance) for row in load_run(folder).rows])
+    return load_run(folder)
+
+
+def _again(folder: Path, row: Row, scorer: Scorer, tolerance: Tolerance | None) -> Row:
+    limits = tolerance or row.tolerance
+    if row.scores is None:
+        return row.model_copy(update={"tolerance": limits})
+    if row.images.rerun is None:
+        raise ImageError("the row has scores but no re-run", file=folder, field=row.case, fix="run it again")
+    scored = scorer.score(folder, row.images)
+    verdict, reason = judge(scored.matched, limits)
+    matched = {name: getattr(scored.matched, name) for name in type(scored.matched).model_fields}
+    return row.model_copy(
+        update={
+            **matched,
+            "verdict": verdict,
+            "reason": reason,
+            "raw": scored.raw,
+            "codec_floor": scored.codec_floor,
+            "tolerance": limits,
+            "images": scored.images,
+        }
+    )

@@ -1,0 +1,183 @@
+"""The run folder on disk: a manifest, an append-only ``results.jsonl``, and lossless images.
+
+    reports/<run>/run.json             what the run is: cases, options, environment
+    reports/<run>/results.jsonl        one row per finished case, whole lines only
+    reports/<run>/images/<case>/       preview, re-run and maps
+    reports/<run>/index.html           the report
+
+A killed run leaves whole rows and whole images; opening the folder again with the same manifest resumes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.errors import RunError
+from harness.files import write_text
+from harness.runs.row import Row
+from harness.validation import first_problem
+
+MANIFEST = "run.json"
+RESULTS = "results.jsonl"
+LOCK = ".lock"
+
+
+class RunFolder:
+    """A run folder opened for writing by one process.
+
+    Args:
+        path: the folder; created with its parents.
+        identity: what makes this run this run; another identity in the folder refuses it.
+        about: facts to keep in the manifest that may differ on resuming (time, environment).
+
+    Raises:
+        RunError: not writable, not a run folder, another run's, or in use.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any], about: dict[str, Any]) -> None:
+        self.path = path
+        self._lock = _lock(path)
+        try:
+            self._claim(identity, about)
+            _drop_partial_line(path / RESULTS)
+            self.done = {(row.case, row.variant): row for row in read_rows(path)}
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def append(self, row: Row) -> None:
+        """Add one row, as one whole line that is on the disk when this returns."""
+        line = (row.model_dump_json() + "\n").encode()
+        with (self.path / RESULTS).open("ab") as stream:
+            stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.done[row.case, row.variant] = row
+
+    def image_folder(self, case_id: str, variant: str) -> Path:
+        """Return the folder for one row's images; created if absent."""
+        folder = self.path / "images" / case_id / variant
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def keep_preview(self, case_id: str, preview: Path) -> str:
+        """Copy ``preview`` into the run and return its path relative to the run folder."""
+        target = self.path / "images" / case_id / f"preview{preview.suffix.lower()}"
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{target.name}")
+            shutil.copyfile(preview, partial)
+            partial.replace(target)
+        return target.relative_to(self.path).as_posix()
+
+    def _claim(self, identity: dict[str, Any], about: dict[str, Any]) -> None:
+        manifest = self.path / MANIFEST
+        if manifest.exists():
+            found = read_manifest(self.path)["identity"]
+            if found != identity:
+                different = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
+                raise RunError(
+                    f"holds another run: {', '.join(different)} differ",
+                    file=self.path,
+                    field="--out",
+                    fix="choose another folder, or repeat that run's own command to resume it",
+                )
+            return
+        if any(entry.name != LOCK for entry in self.path.iterdir()):
+            raise RunError(
+                "is not empty and holds no run", file=self.path, field="--out", fix="choose another folder"
+            )
+        write_text(manifest, json.dumps({"identity": identity, **about}, indent=2, sort_keys=True) + "\n")
+
+
+def _lock(path: Path) -> Any:
+    from filelock import FileLock, Timeout
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / LOCK, timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            "is in use by another process",
+            file=path,
+            field="--out",
+            fix="wait for it, or choose another folder",
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"cannot be written ({error.strerror or error})",
+            file=path,
+            field="--out",
+            fix="choose another folder",
+        ) from error
+    return lock
+
+
+def _drop_partial_line(results: Path) -> None:
+    """Cut off a last line that a killed process left without its newline."""
+    if not results.exists():
+        return
+    data = results.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole != len(data):
+        os.truncate(results, whole)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what ``run.json`` says.
+
+    Raises:
+        RunError: the folder is not a run folder.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            "is not a run folder: run.json cannot be read", file=folder, fix="see harness run"
+        ) from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("identity"), dict):
+        raise RunError("holds no identity", file=folder / MANIFEST, fix="make a new run")
+    return manifest
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Return the rows of a run, the last one of every case and variant; a partial last line is passed over.
+
+    Raises:
+        RunError: a whole line is not a row.
+    """
+    results = folder / RESULTS
+    if not results.exists():
+        return []
+    rows: dict[tuple[str, str], Row] = {}
+    lines = results.read_bytes().split(b"\n")[:-1]
+    for number, line in enumerate(lines, 1):
+        try:
+            row = Row.model_validate_json(line)
+        except ValidationError as error:
+            field, found, fix = first_problem(error, Row)
+            raise RunError(found, file=f"{results}:{number}", field=field, fix=fix) from error
+        rows[row.case, row.variant] = row
+    return list(rows.values())
+
+
+def replace_rows(folder: Path, rows: list[Row]) -> None:
+    """Write ``rows`` as the run's results, atomically; refuses while a run is writing there."""
+    with _lock(folder):
+        write_text(folder / RESULTS, "".join(row.model_dump_json() + "\n" for row in rows))

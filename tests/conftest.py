@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import os
+import tempfile
+
+# Before anything imports torch or diffusers: no hub, one thread, and remote code of this process apart
+# from that of other xdist workers.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="harness-test-modules-")
+
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parent / "data"
+PACKAGE_DATA = Path(__file__).parent.parent / "harness" / "data"
+
+
+@pytest.fixture(scope="session")
+def jobs() -> dict[str, Path]:
+    """The genuine AI Toolkit jobs, by name."""
+    return {
+        "simple": PACKAGE_DATA / "jobs" / "tiny_flex2_simple_v1",
+        "q8": DATA / "jobs" / "tiny_flex2_q8",
+        "legacy": DATA / "jobs" / "legacy_jpg_q8",
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Path:
+    """The random-weight checkpoint that the genuine jobs were trained on."""
+    return PACKAGE_DATA / "checkpoints" / "tiny-flex2"
