@@ -134,9 +134,12 @@ def preview_size(path: Path) -> tuple[int, int, bool]:
 
 
 def _animated_webp(path: Path) -> tuple[int, int] | None:
-    """Return the canvas of an animated WebP (``VP8X`` header with the animation bit), or None."""
-    with path.open("rb") as stream:
-        head = stream.read(30)
+    """Return the canvas of an animated WebP (``VP8X`` header with the animation bit), else None."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(30)
+    except OSError:
+        return None
     if len(head) < 30 or head[:4] != b"RIFF" or head[8:16] != b"WEBPVP8X" or not head[20] & 2:
         return None
     return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
