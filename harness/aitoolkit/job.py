@@ -147,7 +147,10 @@ class _Job:
         notes = list(sample.assumptions)
         if preview.step == 0 and weights.problem is None:
             multiplier = sample.network_multiplier
-            notes.append(f"{weights.note} (network_multiplier {multiplier:g} has no effect)")
+            notes.append(
+                "step 0: the LoRA adds nothing before training, so the base alone is rendered "
+                f"(network_multiplier {multiplier:g} has no effect)"
+            )
         if self._is_first_sample(preview):
             notes.append("rendered from first_sample")
         elif preview.runs_later:

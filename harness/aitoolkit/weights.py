@@ -76,7 +76,7 @@ class WeightsFinder:
                 None,
                 problem="training started from network.pretrained_lora_path: step 0 is not the base alone",
             )
-        return Weights(None, "step 0: the LoRA adds nothing before training, so the base alone is rendered")
+        return Weights(None, "untrained: base alone")
 
     def _numbered(self, path: Path, step: int) -> Weights:
         lora = self._inspect(path)
