@@ -157,7 +157,7 @@ def check_trust(checkpoint: Checkpoint, code: PipelineCode, trust_remote_code: b
         )
     if not trust_remote_code:
         raise CheckpointError(
-            f"is code of the checkpoint's author (sha256 {expected[:12]}…) and will not run without your trust",
+            f"is its author's code (sha256 {expected[:12]}…) and does not run without your trust",
             file=checkpoint.pipeline_file,
             fix="read it, then give --trust-remote-code; or use --pipeline builtin",
         )

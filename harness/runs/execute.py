@@ -61,7 +61,7 @@ class RunResult:
         return 0 if verdicts <= {Verdict.MATCH} else 1
 
     def frame(self) -> pd.DataFrame:
-        """Return one line per row: case, variant, verdict, reason, scores (psnr in dB, infinite if identical)."""
+        """Return one line per row; ``psnr`` is in dB and infinite where the images are identical."""
         import pandas as pd
 
         return pd.DataFrame([_flat(row) for row in self.rows])

@@ -1,0 +1,111 @@
+"""Write a job folder in AI Toolkit's layout for any base: random LoRAs, previews rendered by the reference.
+
+    python benchmarks/make_job.py BASE JOB_DIR [--size 1024] [--steps 25] [--rank 32]
+
+The previews are the harness's own renders, saved as AI Toolkit saves them (JPEG quality 75, 4:2:0). So a run
+over the job tells whether another process repeats the same bits; it tells nothing about AI Toolkit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save_file
+
+from harness.case import Base
+from harness.files import sha256_file
+from harness.reference.render import ReferenceRenderer
+from harness.renderer import Lora, RenderRequest
+
+PROMPTS = ("a red flower in a green forest", "portrait photo of sks, black hat, studio light")
+SEED = 42
+STEPS = (0, 100)
+
+
+def random_lora(base: Path, file: Path, rank: int, step: int) -> None:
+    """Write a LoRA over the attention projections of every double block, keys as AI Toolkit names them."""
+    config = json.loads((base / "transformer" / "config.json").read_text())
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    generator = torch.Generator().manual_seed(step)
+    tensors = {}
+    for block in range(config["num_layers"]):
+        for module in ("to_q", "to_k", "to_v", "to_out.0"):
+            name = f"transformer.transformer_blocks.{block}.attn.{module}"
+            tensors[f"{name}.lora_A.weight"] = torch.randn(rank, width, generator=generator) / width**0.5
+            tensors[f"{name}.lora_B.weight"] = torch.randn(width, rank, generator=generator) * 0.01
+    metadata = {"training_info": json.dumps({"step": step, "epoch": 0}), "name": file.stem, "version": "1.0"}
+    save_file({key: tensor.half().contiguous() for key, tensor in tensors.items()}, file, metadata=metadata)
+
+
+def write_config(job: Path, base: Path, size: int, steps: int) -> None:
+    """Write the job's config.yaml."""
+    process = {
+        "type": "sd_trainer",
+        "network": {"type": "lora"},
+        "save": {"dtype": "float16", "save_every": STEPS[1]},
+        "train": {"steps": STEPS[1], "dtype": "bf16"},
+        "model": {"name_or_path": str(base), "arch": "flex2", "quantize": False, "quantize_te": False},
+        "sample": {
+            "width": size,
+            "height": size,
+            "prompts": list(PROMPTS),
+            "seed": SEED,
+            "guidance_scale": 4,
+            "sample_steps": steps,
+        },
+    }
+    config = {
+        "job": "extension",
+        "config": {"name": job.name, "process": [process]},
+        "meta": {"version": "1.0"},
+    }
+    (job / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def main() -> None:
+    """Write the job folder."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("base", type=Path)
+    parser.add_argument("job", type=Path)
+    parser.add_argument("--size", type=int, default=1024, help="pixels")
+    parser.add_argument("--steps", type=int, default=25, help="denoising steps of a preview")
+    parser.add_argument("--rank", type=int, default=32)
+    options = parser.parse_args()
+    base, job = options.base.resolve(), options.job
+    (job / "samples").mkdir(parents=True)
+    write_config(job, base, options.size, options.steps)
+    file = job / f"{job.name}.safetensors"
+    random_lora(base, file, options.rank, STEPS[1])
+    lora = Lora(file, sha256_file(file), 1.0)
+    renderer = ReferenceRenderer()
+    clock = 1_795_000_000_000
+    for step in STEPS:
+        for index, prompt in enumerate(PROMPTS):
+            request = RenderRequest(
+                base=Base(path=str(base)),
+                pipeline="builtin",
+                dtype="bf16",
+                lora=lora if step else None,
+                prompt=prompt,
+                neg="",
+                width=options.size,
+                height=options.size,
+                seed=SEED,
+                sample_steps=options.steps,
+                guidance_scale=4.0,
+            )
+            render = renderer.render(request)
+            clock += 1000
+            Image.fromarray(render.image).save(job / "samples" / f"{clock}__{step:09d}_{index}.jpg")
+            print(step, index, render.seconds, flush=True)
+
+
+if __name__ == "__main__":
+    main()
