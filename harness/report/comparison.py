@@ -1,0 +1,169 @@
+"""What was recorded against what was rendered: settings, provenance, environment, static facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from harness.case import Case
+from harness.report.words import plain, short_hash, size
+from harness.runs.plan import training_dtype
+from harness.runs.row import Rendered, Row, Verdict
+
+State = Literal["same", "same name", "differs", "not recorded", "not rendered", "no effect"]
+NOT_RECORDED = "not recorded"
+NOT_RENDERED = "not rendered"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of the settings table: as recorded with the preview, as rendered by the reference."""
+
+    name: str
+    recorded: str
+    rendered: str
+    state: State
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name and its value."""
+
+    name: str
+    value: str
+
+
+def settings(row: Row) -> tuple[Setting, ...]:
+    """Return every setting that decides a picture, in the order in which a reader would check them."""
+    case, trained, rendered = row.description, row.description.trained, row.rendered
+    unquantized = rendered and "no"
+    lines = [
+        _line("Size", _preview_size(case), rendered and size(rendered.width, rendered.height)),
+        _line("Steps", row.settings.get("sample_steps"), rendered and rendered.steps),
+        _line("Guidance", row.settings.get("guidance_scale"), rendered and rendered.guidance_scale),
+        _line("Seed", row.settings.get("seed"), rendered and rendered.seed),
+        _line("LoRA", _lora(case), rendered and short_hash(rendered.lora_sha256)),
+        _line("LoRA multiplier", _multiplier(row.settings), rendered and plain(rendered.network_multiplier)),
+        _line("Dtype", training_dtype(case) or case.trained.dtype, rendered and rendered.dtype),
+        _line("Transformer quantized", _quantized(case, trained.quantize, trained.qtype), unquantized),
+        _line("Text encoder quantized", _quantized(case, trained.quantize_te, _qtype_te(case)), unquantized),
+        _line("Noise era", None, rendered and rendered.noise),
+        _base(trained.base, rendered),
+    ]
+    if row.settings.get("neg"):
+        effect = "passed, no effect" if rendered else NOT_RENDERED
+        lines.append(Setting("Negative prompt", plain(row.settings["neg"]), effect, "no effect"))
+    asked = size(row.settings.get("width", 0), row.settings.get("height", 0))
+    if asked != lines[0].recorded:
+        lines.insert(0, _line("Size asked for", asked, rendered and lines[0].rendered))
+    return tuple(lines)
+
+
+def provenance(rendered: Rendered | None) -> tuple[Fact, ...]:
+    """Return what made the re-run, beyond its settings."""
+    if rendered is None:
+        return ()
+    return (
+        Fact("Pipeline", f"{rendered.pipeline}, source {short_hash(rendered.pipeline_sha256)}"),
+        Fact("Base revision", rendered.revision),
+        Fact("LoRA mode", rendered.lora_mode),
+        Fact("Device", f"{rendered.device}, offload {rendered.offload}"),
+        Fact("Attention", rendered.attention),
+        Fact("Sigmas", short_hash(rendered.sigmas_sha256)),
+    )
+
+
+def flat(environment: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return a nested environment as ``{"packages.torch": "2.14.1", …}``, sorted by name."""
+    found: dict[str, str] = {}
+    for name in sorted(environment):
+        value = environment[name]
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = plain(value)
+    return found
+
+
+def environment_changes(row: Row, run: dict[str, str]) -> tuple[Setting, ...]:
+    """Return where a row's environment is not the run's: name, the run's value, the row's value."""
+    own = flat(row.environment)
+    names = sorted(name for name in {*own, *run} if own.get(name) != run.get(name))
+    return tuple(Setting(name, run.get(name, "absent"), own.get(name, "absent"), "differs") for name in names)
+
+
+def static_facts(row: Row) -> tuple[str, ...]:
+    """Return what the recorded settings alone say about why a re-run may differ."""
+    case, trained = row.description, row.description.trained
+    facts = list(case.assumptions)
+    if trained.quantize or trained.quantize_te:
+        facts.append(
+            "The job was quantized: the preview was rendered with quantized weights and the LoRA as a "
+            "separate branch. The reference renders unquantized with a fused LoRA: expect some drift in "
+            "detail."
+        )
+    if trained.ema:
+        facts.append("The job kept an EMA of its weights; preview and saved LoRA both show the average.")
+    if row.verdict is Verdict.DRIFT and row.rendered is not None:
+        facts.append(_noise_fact(row, row.rendered))
+    return tuple(facts)
+
+
+def _noise_fact(row: Row, rendered: Rendered) -> str:
+    torch = flat(row.environment).get("packages.torch", "this version")
+    return (
+        f"The noise was drawn as torch {torch} draws it ({rendered.noise} era). From one seed, torch 2.11 "
+        "and earlier draw other bf16 and fp16 noise than 2.12 and later: another picture. The job does not "
+        "record its torch."
+    )
+
+
+def _line(name: str, recorded: Any, rendered: Any) -> Setting:
+    shown = NOT_RENDERED if rendered is None else plain(rendered)
+    if recorded is None:
+        return Setting(name, NOT_RECORDED, shown, "not recorded")
+    if rendered is None:
+        return Setting(name, plain(recorded), shown, "not rendered")
+    return Setting(name, plain(recorded), shown, "same" if plain(recorded) == shown else "differs")
+
+
+def _base(recorded: str | None, rendered: Rendered | None) -> Setting:
+    """Compare checkpoints by name only: a job records no hash of its base."""
+    line = _line("Base", recorded, rendered and rendered.base)
+    if (
+        recorded
+        and rendered
+        and line.state == "differs"
+        and _base_name(recorded) == _base_name(rendered.base)
+    ):
+        return Setting(line.name, line.recorded, line.rendered, "same name")
+    return line
+
+
+def _base_name(base: str) -> str:
+    return PurePosixPath(base.removeprefix("embedded:").partition("@")[0]).name
+
+
+def _preview_size(case: Case) -> str:
+    return size(case.preview.width, case.preview.height)
+
+
+def _lora(case: Case) -> str:
+    return short_hash(case.lora.sha256 if case.lora else None)
+
+
+def _multiplier(recorded: dict[str, Any]) -> str:
+    value = recorded.get("network_multiplier")
+    return "none" if value is None else plain(float(value))
+
+
+def _qtype_te(case: Case) -> str | None:
+    return case.trained.qtype_te or case.trained.qtype
+
+
+def _quantized(case: Case, quantized: bool, qtype: str | None) -> str | None:
+    """Say how a part was quantized; None where the case records nothing about its training."""
+    if case.trained == type(case.trained)():
+        return None
+    return (qtype or "yes") if quantized else "no"

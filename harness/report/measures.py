@@ -1,0 +1,130 @@
+"""Scores against their limits, and what of a drift the preview's own file format explains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from harness.report.words import NONE, number, percent
+from harness.runs.row import Row
+from harness.scoring.scores import PixelStats, Scores
+
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WebP", ".png": "PNG"}
+GAUGE_END = 2.0
+"""A gauge is full at this multiple of its limit."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the score table.
+
+    Attributes:
+        values: the codec-matched score, which is judged; the raw score of the re-run as rendered; the codec
+            floor, which is what encoding alone does to the re-run.
+        limit: the limit in words, or None where none applies.
+        kept: whether the limit was kept; None without a limit.
+        used: distance from equal as a share of the distance that the limit allows.
+        gauge: ``used``, cut at ``GAUGE_END``, for drawing.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    limit: str | None = None
+    kept: bool | None = None
+    used: str = NONE
+    gauge: float = 0.0
+
+
+def measures(row: Row) -> tuple[Measure, ...]:
+    """Return the score table of a row: judged scores, then pixel statistics; empty without scores."""
+    scores = row.scores
+    if scores is None:
+        return ()
+    columns = (scores, row.raw, row.codec_floor)
+    ssim, lpips, psnr = _used(row, scores)
+    limits = row.tolerance
+    return (
+        _judged(
+            "SSIM", tuple(_of(each, "ssim", 4) for each in columns), f"≥ {limits.ssim_min:g}", ssim,
+            kept=scores.ssim >= limits.ssim_min,
+        ),
+        _judged(
+            "LPIPS", tuple(_of(each, "lpips", 4) for each in columns), f"≤ {limits.lpips_max:g}", lpips,
+            kept=scores.lpips <= limits.lpips_max,
+        ),
+        _judged(
+            "PSNR", tuple(_decibels(each) for each in columns),
+            None if limits.psnr_min is None else f"≥ {limits.psnr_min:g} dB", psnr,
+            kept=scores.psnr is None or limits.psnr_min is None or scores.psnr >= limits.psnr_min,
+        ),
+        _counted("Pixels changed", columns, lambda pixels: percent(pixels.changed)),
+        _counted("Largest difference", columns, lambda pixels: f"{pixels.max_abs} of 255"),
+        _counted("Mean difference", columns, lambda pixels: number(pixels.mean_abs, 2)),
+        _counted("Worst tile, mean", columns, lambda pixels: number(pixels.worst_tile.mean_abs, 2)),
+    )  # fmt: skip
+
+
+def severity(row: Row) -> float:
+    """Return how much of its tightest limit a row used: above 1 it drifted; -1 without scores."""
+    scores = row.scores
+    return -1.0 if scores is None else max(share for share in _used(row, scores) if share is not None)
+
+
+def codec_sentence(row: Row) -> str | None:
+    """Say what part of the raw drift the preview's file format explains, by SSIM; None without scores."""
+    if row.scores is None or row.raw is None or row.codec_floor is None:
+        return None
+    name = FORMATS.get(PurePosixPath(row.images.preview).suffix.lower(), "file format")
+    raw, floor, left = (1 - each.ssim for each in (row.raw, row.codec_floor, row.scores))
+    if row.raw.pixels.identical:
+        return "The re-run as rendered equals the preview; there is nothing for a file format to explain."
+    if row.codec_floor.pixels.identical:
+        return f"The preview's {name} is lossless for this image: it explains none of this drift."
+    if row.scores.pixels.identical:
+        return (
+            f"Of this drift, the preview's {name} explains all: SSIM {row.raw.ssim:.4f} as rendered, "
+            "bit-identical once encoded alike."
+        )
+    share = max(0.0, 1 - left / raw) if raw > 0 else 0.0
+    return (
+        f"Of this drift, the preview's {name} explains about {percent(share)}: SSIM falls {raw:.4f} short of "
+        f"1 as rendered and {left:.4f} once both are encoded alike. Encoding alone would cost {floor:.4f}."
+    )
+
+
+def _used(row: Row, scores: Scores) -> tuple[float, float, float | None]:
+    limits = row.tolerance
+    psnr = None
+    if limits.psnr_min is not None:
+        psnr = 0.0 if scores.psnr is None else 10 ** ((limits.psnr_min - scores.psnr) / 20)
+    return _share(1 - scores.ssim, 1 - limits.ssim_min), _share(scores.lpips, limits.lpips_max), psnr
+
+
+def _share(distance: float, allowed: float) -> float:
+    if allowed > 0:
+        return max(0.0, distance) / allowed
+    return math.inf if distance > 0 else 0.0
+
+
+def _judged(
+    name: str, values: tuple[str, ...], limit: str | None, used: float | None, *, kept: bool
+) -> Measure:
+    if limit is None or used is None:
+        return Measure(name, values)
+    return Measure(name, values, limit, kept, percent(used), min(used, GAUGE_END))
+
+
+def _counted(name: str, columns: tuple[Scores | None, ...], shown: Callable[[PixelStats], str]) -> Measure:
+    return Measure(name, tuple(NONE if each is None else shown(each.pixels) for each in columns))
+
+
+def _of(scores: Scores | None, name: str, digits: int) -> str:
+    return NONE if scores is None else number(getattr(scores, name), digits)
+
+
+def _decibels(scores: Scores | None) -> str:
+    if scores is None:
+        return NONE
+    return "identical" if scores.psnr is None else f"{scores.psnr:.2f} dB"

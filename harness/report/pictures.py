@@ -1,0 +1,148 @@
+"""A row's images as figures: where they lie, how large they are shown, what their colours mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+import numpy as np
+
+from harness.report.measures import FORMATS
+from harness.report.words import size
+from harness.runs.row import Row
+from harness.scoring.maps import SCALES, Scale
+
+SHOWN_EDGE = 320
+"""Longest edge in CSS pixels; smaller images are enlarged by a whole factor, larger ones reduced."""
+
+LEGEND_STEPS = 24
+
+
+@dataclass(frozen=True)
+class Legend:
+    """A map's fixed scale: colours from equal to different, with the values at both ends."""
+
+    label: str
+    colours: tuple[str, ...]
+    dark: str
+    bright: str
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in image pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure.
+
+    Attributes:
+        href: address relative to the report, URL-quoted; None where the file is not in the run folder.
+        path: the path as the row gives it.
+        width: shown width, CSS pixels.
+        height: shown height, CSS pixels.
+        natural: the image's own size in words.
+        magnified: by which whole factor it is shown larger, 1 if not; with pixels as squares.
+        box: the tile to mark.
+    """
+
+    title: str
+    href: str | None
+    path: str
+    alt: str
+    width: int
+    height: int
+    natural: str
+    pixels: Box
+    magnified: int
+    pixelated: bool
+    note: str = ""
+    legend: Legend | None = None
+    box: Box | None = None
+
+
+def pictures(folder: Path, row: Row) -> tuple[Picture, ...]:
+    """Return preview, re-run and maps of a row, in reading order; only those that the row has."""
+    preview, case = (row.description.preview.width, row.description.preview.height), row.case
+    kind = FORMATS.get(PurePosixPath(row.images.preview).suffix.lower(), "")
+    shown = [_picture(folder, "Preview", row.images.preview, preview, f"Preview of {case}", note=kind)]
+    if row.images.rerun is not None:
+        rendered = (row.rendered.width, row.rendered.height) if row.rendered else preview
+        shown.append(
+            _picture(folder, "Re-run", row.images.rerun, rendered, f"Re-run of {case}", note="lossless")
+        )
+    for name, title in (("difference", "Difference"), ("ssim", "SSIM map"), ("lpips", "LPIPS map")):
+        if name in row.images.maps:
+            legend, box = LEGENDS[name], _worst_tile(row) if name == "difference" else None
+            alt = f"{title} of {case}: {legend.label}, dark is equal"
+            shown.append(_picture(folder, title, row.images.maps[name], preview, alt, legend=legend, box=box))
+    return tuple(shown)
+
+
+def _picture(
+    folder: Path,
+    title: str,
+    path: str,
+    natural: tuple[int, int],
+    alt: str,
+    *,
+    note: str = "",
+    legend: Legend | None = None,
+    box: Box | None = None,
+) -> Picture:
+    width, height = natural
+    factor = SHOWN_EDGE / max(natural)
+    if factor >= 1:
+        factor = int(factor)
+    return Picture(
+        title=title,
+        href=quote(path) if _is_inside(folder, path) else None,
+        path=path,
+        alt=alt,
+        width=round(width * factor),
+        height=round(height * factor),
+        natural=size(width, height),
+        pixels=Box(0, 0, width, height),
+        magnified=max(1, int(factor)),
+        pixelated=factor >= 1,
+        note=note,
+        legend=legend,
+        box=box,
+    )
+
+
+def _is_inside(folder: Path, path: str) -> bool:
+    """Whether ``path`` names a file of the run: a report never shows files from elsewhere."""
+    root, target = folder.resolve(), (folder / path).resolve()
+    return target.is_relative_to(root) and target.is_file()
+
+
+def _worst_tile(row: Row) -> Box | None:
+    if row.pixels is None or row.pixels.identical:
+        return None
+    tile, preview = row.pixels.worst_tile, row.description.preview
+    return Box(
+        tile.x, tile.y, min(tile.size, preview.width - tile.x), min(tile.size, preview.height - tile.y)
+    )
+
+
+def _legend(scale: Scale) -> Legend:
+    strip = scale.paint(np.linspace(scale.dark, scale.bright, LEGEND_STEPS)[np.newaxis, :])[0]
+    beyond = "≥" if scale.bright > scale.dark else "≤"
+    return Legend(
+        label=scale.label,
+        colours=tuple(f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in strip.tolist()),
+        dark=f"{scale.dark:g}",
+        bright=f"{beyond} {scale.bright:g}",
+    )
+
+
+LEGENDS = {name: _legend(scale) for name, scale in SCALES.items()}
+"""The legend of each map by name."""

@@ -1,0 +1,76 @@
+"""Numbers, names and anchors as a reader sees them."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import math
+import re
+from typing import Any
+
+NONE = "–"
+"""Shown where there is no value."""
+
+
+def number(value: float | None, digits: int) -> str:
+    """Return ``value`` with a fixed number of decimals; the infinity sign where it is infinite."""
+    if value is None:
+        return NONE
+    return f"{value:.{digits}f}" if math.isfinite(value) else "∞"
+
+
+def percent(share: float) -> str:
+    """Return a share (1 is all) in whole percent, with a decimal only below 10 %."""
+    if not math.isfinite(share):
+        return "∞"
+    return f"{share * 100:.0f} %" if share >= 0.0995 or share == 0 else f"{share * 100:.1f} %"
+
+
+def seconds(value: float) -> str:
+    """Return a duration in seconds, or in minutes and seconds from two minutes on."""
+    if value < 120:
+        return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
+    return f"{int(value) // 60} min {int(value) % 60} s"
+
+
+def moment(iso: str) -> str:
+    """Return an ISO 8601 time as ``2026-11-23 21:24 UTC``; text that is no such time stays as it is."""
+    try:
+        when = datetime.datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    return when.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if when.tzinfo else iso
+
+
+def plain(value: Any) -> str:
+    """Return a setting's value in words: ``none``, ``yes``, ``4``, ``0.7``, ``torch 2.14.1``."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) or "empty"
+
+
+def size(width: int, height: int) -> str:
+    """Return a size in pixels as width by height."""
+    return f"{width} × {height}"
+
+
+def short_hash(digest: str | None) -> str:
+    """Return the first 12 digits of a hash: enough to tell two apart."""
+    return digest[:12] if digest else "none"
+
+
+def anchor(case: str, variant: str, reference: str = "reference") -> str:
+    """Return the part of a page's address that names one row, the same in every report.
+
+    Letters, digits, ``_``, ``.`` and ``-`` stay, ``/`` becomes ``--``. Where that would lose something, a
+    hash of the whole name follows, so that two rows never share an anchor.
+    """
+    name = case if variant == reference else f"{case}@{variant}"
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "-", name.replace("/", "--"))
+    if safe.replace("--", "/") == name:
+        return f"case-{safe}"
+    return f"case-{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -1,0 +1,131 @@
+"""The numbers and sentences behind the page."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_runs import ENVIRONMENT, Run, case_of, rendered_of, sample, scores_of
+
+from harness.case import SampleSettings, Tolerance, Trained
+from harness.report.comparison import Setting, settings, static_facts
+from harness.report.curve import curve
+from harness.report.measures import codec_sentence, measures, severity
+from harness.report.view import WORST_FIRST, report_view
+from harness.report.words import anchor
+from harness.runs.row import Row, Verdict
+
+NAMES = st.text(st.sampled_from("ab-_./ +é@"), min_size=1, max_size=8)
+
+
+@given(NAMES, NAMES)
+def test_two_names_never_share_an_anchor(one: str, other: str) -> None:
+    assert (anchor(one, "reference") == anchor(other, "reference")) == (one == other)
+    assert anchor(one, "reference").isascii()
+    assert " " not in anchor(one, "reference")
+
+
+def test_every_verdict_has_its_place() -> None:
+    assert sorted(WORST_FIRST) == sorted(Verdict)
+
+
+def _row(run: Run, ssim: float, lpips: float, tolerance: Tolerance) -> Row:
+    preview, rerun = sample(30, 0), sample(0, 0)
+    scores = scores_of(preview, rerun, ssim=ssim, lpips=lpips)
+    return run.compared(case_of(preview, "job/a"), preview, rerun, scores=scores, tolerance=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("ssim", "lpips", "expected"),
+    [(0.99, 0.005, 0.5), (0.98, 0.005, 1.0), (0.90, 0.005, 5.0), (0.99, 0.04, 2.0), (1.0, 0.0, 0.0)],
+)
+def test_severity_is_the_tightest_limit(run: Run, ssim: float, lpips: float, expected: float) -> None:
+    tolerance = Tolerance(ssim_min=0.98, lpips_max=0.02, psnr_min=None, source="test")
+    assert severity(_row(run, ssim, lpips, tolerance)) == pytest.approx(expected)
+
+
+def test_a_limit_of_no_difference_at_all(run: Run) -> None:
+    row = _row(run, 0.99, 0.01, Tolerance(ssim_min=1.0, lpips_max=0.0, psnr_min=None, source="strict"))
+    assert [measure.used for measure in measures(row)[:3]] == ["∞", "∞", "–"]
+    assert row.verdict is Verdict.DRIFT
+
+
+def test_kept_limits_say_what_the_verdict_says(mixed: Run) -> None:
+    for row in mixed.folder.done.values():
+        missed = any(measure.kept is False for measure in measures(row))
+        assert missed == (row.verdict is Verdict.DRIFT)
+
+
+def test_the_codec_is_stated_apart(run: Run) -> None:
+    tolerance = Tolerance(ssim_min=0.9, lpips_max=0.1, source="test")
+    sentence = codec_sentence(_row(run, 0.99, 0.01, tolerance))
+    assert sentence is not None
+    assert sentence.startswith(
+        "Of this drift, the preview's JPEG explains about 80 %: SSIM falls 0.0500 short"
+    )
+
+
+def test_a_lossless_preview_explains_nothing(run: Run) -> None:
+    preview = sample(30, 0)
+    row = run.compared(
+        case_of(preview, "job/a"), preview, sample(0, 0), codec_floor=scores_of(preview, preview)
+    )
+    assert "explains none of this drift" in str(codec_sentence(row))
+
+
+def test_settings_say_what_differs(run: Run) -> None:
+    preview = sample(30, 0)
+    case = case_of(
+        preview,
+        "job/a",
+        settings=SampleSettings(prompt="x", width=136, height=128, seed=7, sample_steps=4, guidance_scale=4),
+        trained=Trained(dtype="bfloat16", base="ostris/Flex.2-preview", quantize=True, qtype="qfloat8"),
+    )
+    rendered = rendered_of(case, seed=8, network_multiplier=0.5)
+    row = run.compared(case, preview, sample(0, 0), rendered=rendered)
+    states = {line.name: line.state for line in settings(row)}
+    assert states == {
+        "Size asked for": "differs",
+        "Size": "same",
+        "Steps": "same",
+        "Guidance": "same",
+        "Seed": "differs",
+        "LoRA": "same",
+        "LoRA multiplier": "differs",
+        "Dtype": "same",
+        "Transformer quantized": "differs",
+        "Text encoder quantized": "same",
+        "Noise era": "not recorded",
+        "Base": "differs",
+    }
+    assert any("quantized" in fact for fact in static_facts(row))
+
+
+def test_a_base_of_the_same_name_is_not_called_the_same(run: Run) -> None:
+    row = run.compared(case_of(sample(30, 0), "job/a"), sample(30, 0), sample(0, 0))
+    assert {line.name: line.state for line in settings(row)}["Base"] == "same name"
+
+
+def test_only_a_changed_environment_is_repeated_per_row(run: Run) -> None:
+    preview = sample(30, 0)
+    same = run.compared(case_of(preview, "job/a"), preview, sample(20, 0))
+    moved = {**ENVIRONMENT, "packages": {"torch": "2.11.0", "diffusers": "0.42.1"}}
+    other = run.compared(case_of(preview, "job/b"), preview, sample(20, 0), environment=moved)
+    view = report_view(run.path, {"identity": {}, "environment": ENVIRONMENT}, [same, other])
+    changes = {case.case: case.environment for case in view.cases}
+    assert changes == {"job/a": (), "job/b": (Setting("packages.torch", "2.14.1", "2.11.0", "differs"),)}
+
+
+def test_the_curve_falls_from_left_to_right() -> None:
+    chart = curve([1.0, 0.8, 0.5, 0.0], 3)
+    assert chart is not None
+    assert all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(chart.points))
+    assert chart.points[0] == (chart.left, 8)
+    assert chart.points[-1] == (chart.right, chart.bottom)
+    assert "after step 1 it is 0.800" in chart.summary
+
+
+def test_a_curve_needs_two_sigmas() -> None:
+    assert curve([1.0], 1) is None
