@@ -1,0 +1,1 @@
+"""Changed settings to render a case under: schedulers wired for flow matching, and their sigma schedules."""
