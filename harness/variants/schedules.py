@@ -40,7 +40,7 @@ def sigmas_of(
         image_seq_len: packed tokens, (H/16)·(W/16).
 
     Raises:
-        HarnessError: ``choice`` is not applicable, ``steps`` is below 1, or the shift gives no falling sigmas.
+        HarnessError: ``choice`` is not applicable, ``steps`` is below 1, or mu gives no falling sigmas.
     """
     if steps < 1:
         raise HarnessError(f"{steps} steps make no schedule", field="steps", fix="give 1 or more")
