@@ -13,8 +13,11 @@ from harness.report.words import size
 from harness.runs.row import Row
 from harness.scoring.maps import SCALES, Scale
 
-SHOWN_EDGE = 320
-"""Longest edge in CSS pixels; smaller images are enlarged by a whole factor, larger ones reduced."""
+ENLARGED_EDGE = 320
+"""Images no larger than this are enlarged by the largest whole factor that keeps to it, CSS pixels."""
+
+REDUCED_EDGE = 256
+"""Longest edge of larger images, CSS pixels: five stand side by side on a laptop."""
 
 LEGEND_STEPS = 24
 
@@ -98,9 +101,8 @@ def _picture(
     box: Box | None = None,
 ) -> Picture:
     width, height = natural
-    factor = SHOWN_EDGE / max(natural)
-    if factor >= 1:
-        factor = int(factor)
+    whole = ENLARGED_EDGE // max(natural)
+    factor = whole or REDUCED_EDGE / max(natural)
     return Picture(
         title=title,
         href=quote(path) if _is_inside(folder, path) else None,
@@ -110,8 +112,8 @@ def _picture(
         height=round(height * factor),
         natural=size(width, height),
         pixels=Box(0, 0, width, height),
-        magnified=max(1, int(factor)),
-        pixelated=factor >= 1,
+        magnified=max(1, whole),
+        pixelated=whole > 0,
         note=note,
         legend=legend,
         box=box,

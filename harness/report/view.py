@@ -51,6 +51,7 @@ class CaseView:
     verdict: Verdict
     reason: str
     is_open: bool
+    is_rendered: bool
     prompt: str
     prompt_is_long: bool
     headline: tuple[Fact, ...]
@@ -112,6 +113,7 @@ def _case(folder: Path, row: Row, environment: dict[str, str], place: int) -> Ca
         verdict=row.verdict,
         reason=row.reason,
         is_open=row.verdict is not Verdict.MATCH and place < OPEN_AT_FIRST,
+        is_rendered=row.rendered is not None,
         prompt=prompt,
         prompt_is_long=len(prompt) > LONG_PROMPT,
         headline=_headline(row),
@@ -169,7 +171,11 @@ def _summary(tally: Counter[Verdict]) -> str:
     }
     parts = [f"{tally[verdict]} {phrase}" for verdict, phrase in phrases.items() if tally[verdict]]
     reruns = "re-run" if total == 1 else "re-runs"
-    return f"Of {total} {reruns}, {', '.join(parts)}; {tally[Verdict.MATCH]} match."
+    return f"Of {total} {reruns}, {', '.join(parts)}; {_matches(tally[Verdict.MATCH])}."
+
+
+def _matches(count: int) -> str:
+    return "1 matches" if count == 1 else f"{count or 'none'} match"
 
 
 def _run_facts(manifest: dict[str, Any], rows: list[Row], environment: dict[str, str]) -> tuple[Fact, ...]:
