@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from harness.importing import ImportResult
     from harness.report.build import build_report
     from harness.request import import_request
-    from harness.runs.execute import RunResult, load_run, run_cases
+    from harness.runs.execute import run_cases
     from harness.runs.plan import RunOptions
     from harness.runs.rescore import rescore
+    from harness.runs.results import RunResult, load_run
     from harness.runs.row import Row, Verdict
 
 _HOMES = {
@@ -36,7 +37,7 @@ _HOMES = {
     "ImportResult": "importing",
     "Row": "runs.row",
     "RunOptions": "runs.plan",
-    "RunResult": "runs.execute",
+    "RunResult": "runs.results",
     "Tolerance": "case",
     "Verdict": "runs.row",
     "build_report": "report.build",
@@ -46,7 +47,7 @@ _HOMES = {
     "import_request": "request",
     "load_case": "case",
     "load_cases": "case",
-    "load_run": "runs.execute",
+    "load_run": "runs.results",
     "rescore": "runs.rescore",
     "run_cases": "runs.execute",
     "run_demo": "demo",

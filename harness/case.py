@@ -57,7 +57,7 @@ class Strict(BaseModel):
 
 
 class Base(Strict):
-    """The base checkpoint: exactly one of a hub repository, a local folder, or one shipped with the harness."""
+    """The base checkpoint: exactly one of a hub repository, a local folder, or one that ships here."""
 
     repo: str | None = Field(None, description="Hugging Face repository, e.g. ostris/Flex.2-preview.")
     revision: str | None = Field(

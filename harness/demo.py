@@ -6,8 +6,9 @@ from pathlib import Path
 
 from harness.aitoolkit import import_job
 from harness.case import SUFFIX, Case, save_case
-from harness.runs.execute import Progress, RunResult, run_cases
+from harness.runs.execute import Progress, run_cases
 from harness.runs.plan import RunOptions
+from harness.runs.results import RunResult
 
 JOB = Path(__file__).parent / "data" / "jobs" / "tiny_flex2_simple_v1"
 STEPS = "0,30"

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from harness.runs.execute import RunResult
 from harness.runs.plan import Planned
+from harness.runs.results import RunResult
 from harness.runs.row import Row, Verdict
 
 STYLES = {

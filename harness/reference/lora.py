@@ -36,6 +36,7 @@ class LoraSwitch:
         pipe = self._loaded.pipe
         if self._loaded.offload != "none":
             pipe.remove_all_hooks()
+            pipe.transformer.to(self._loaded.device)  # CPU and GPU fuse to different bits
         self._restore()
         if lora is not None:
             checked = inspect_lora(lora.file)
@@ -53,11 +54,12 @@ class LoraSwitch:
         self._current = None
 
     def _keep(self, lora: LoraFile) -> None:
+        aside = self._loaded.device if self._loaded.offload == "none" else "cpu"
         weights = dict(self._loaded.pipe.transformer.named_parameters())
         for module in lora.modules:
             name = f"{module}.weight"
             if name not in self._pristine:
-                self._pristine[name] = weights[name].data.clone()
+                self._pristine[name] = weights[name].data.to(aside, copy=True)
 
     def _fuse(self, lora: Lora, checked: LoraFile) -> None:
         pipe = self._loaded.pipe

@@ -14,6 +14,8 @@ from harness.case import Base, Case, Tolerance
 from harness.errors import CaseError
 from harness.renderer import Dtype, Lora, Offload, PipelineCode, RenderRequest
 
+REFERENCE = "reference"
+
 _DTYPES: dict[str, Dtype] = {
     "bf16": "bf16", "bfloat16": "bf16",
     "fp16": "fp16", "float16": "fp16",
@@ -52,6 +54,7 @@ class Planned:
 
     case: Case
     request: RenderRequest | None
+    variant: str = REFERENCE
 
     @property
     def key(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.case import Tolerance
 from harness.errors import ImageError
 from harness.judge import judge
-from harness.runs.execute import RunResult, load_run
+from harness.runs.results import RunResult, load_run
 from harness.runs.row import Row
 from harness.runs.score import Scorer
 from harness.runs.store import read_manifest, replace_rows

@@ -1,0 +1,63 @@
+"""A finished run as typed results and as a pandas frame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.runs.row import Row, Verdict
+from harness.runs.store import read_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its folder and its rows, in the order of their cases."""
+
+    folder: Path
+    rows: list[Row]
+
+    @property
+    def counts(self) -> Counter[Verdict]:
+        """How many rows have each verdict."""
+        return Counter(row.verdict for row in self.rows)
+
+    @property
+    def exit_code(self) -> int:
+        """0: all match; 1: some drift or cannot be compared; 3: a render failed."""
+        verdicts = set(self.counts)
+        if Verdict.ERROR in verdicts:
+            return 3
+        return 0 if verdicts <= {Verdict.MATCH} else 1
+
+    def frame(self) -> pd.DataFrame:
+        """Return one line per row; ``psnr`` is in dB and infinite where the images are identical."""
+        import pandas as pd
+
+        return pd.DataFrame([_flat(row) for row in self.rows])
+
+
+def load_run(folder: Path) -> RunResult:
+    """Return a saved run, without loading a model."""
+    return RunResult(folder, sorted(read_rows(folder), key=lambda row: (row.case, row.variant)))
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    identical = row.pixels is not None and row.pixels.identical
+    return {
+        "case": row.case,
+        "variant": row.variant,
+        "verdict": row.verdict.value,
+        "ssim": row.ssim,
+        "lpips": row.lpips,
+        "psnr": float("inf") if identical else row.psnr,
+        "identical": identical,
+        "raw_ssim": row.raw.ssim if row.raw else None,
+        "floor_ssim": row.codec_floor.ssim if row.codec_floor else None,
+        "reason": row.reason,
+        "seconds": row.seconds.get("render"),
+    }
