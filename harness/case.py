@@ -7,6 +7,7 @@ Unknown keys are refused; a file that was loaded and saved again says the same t
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,6 +33,18 @@ SCHEMA_FILE = "case.schema.json"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML folds into a space or a line break, so that every string comes back as it was."""
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if re.search("[\r\x85\u2028\u2029\ufeff]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _quoted)
+
+
 def _safe_id(value: str) -> str:
     parts = value.split("/")
     if any(part in {"", ".", ".."} or part.startswith("-") for part in parts):
@@ -53,7 +66,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Strict(BaseModel):
     """A frozen model that refuses unknown keys and converts nothing silently."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Base(Strict):
@@ -301,8 +314,12 @@ def save_case(case: Case, path: Path, *, schema: str | None = None) -> Case:
     Args:
         schema: relative path of the JSON Schema to name in the first line, for editors.
     """
-    body = yaml.safe_dump(
-        case.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True, width=110
+    body = yaml.dump(
+        case.model_dump(mode="json", exclude_none=True),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=110,
     )
     head = f"# yaml-language-server: $schema={schema}\n" if schema else ""
     write_text(path, head + body)

@@ -1,0 +1,116 @@
+"""Scores tell settings apart: one genuine preview against re-runs with one wrong setting each."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from harness.aitoolkit import import_job
+from harness.case import Case, load_cases
+from harness.reference.render import ReferenceRenderer
+from harness.reference.spec import FLEX2
+from harness.renderer import Lora, RenderRequest
+from harness.runs.plan import RunOptions, plan
+from harness.scoring.perceptual import Lpips
+from harness.scoring.score import score_pair
+from harness.scoring.scores import Scores
+
+# In the order of PSNR that another machine measured, dB: 42.1, 39.3, 38.3, 33.0, 32.7, 28.3, 26.7, 23.7,
+# 20.0, 16.9, 15.0, 12.9, 11.5, 11.0. Neighbours inside a group lie within about 1.5 dB: which of them is
+# nearer depends on how the CPU rounds bf16. Between groups the order must hold.
+GROUPS = [
+    ["correct"],
+    ["fp32 for bf16", "multiplier .9"],
+    ["15 steps", "20 steps"],
+    ["static shift 3", "multiplier .5"],
+    ["guidance 3.5"],
+    ["step-30 checkpoint"],
+    ["step-10 checkpoint", "[trigger] left literal"],
+    ["trigger removed", "no LoRA", "seed 43"],
+]
+WRONG = [name for group in GROUPS[1:] for name in group]
+
+
+@pytest.fixture(scope="module")
+def cases(jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[int, Case]:
+    """Prompt 0 of the simple job, by step."""
+    out = tmp_path_factory.mktemp("wrong") / "cases"
+    import_job(jobs["simple"], out=out)
+    return {case.preview.step or 0: case for case in load_cases([out]) if case.preview.index == 0}
+
+
+def requests(cases: dict[int, Case]) -> dict[str, RenderRequest]:
+    request = plan([cases[20]], RunOptions(), "cpu")[0].request
+    assert request is not None
+    assert request.lora is not None
+
+    def lora_of(step: int) -> Lora:
+        case = cases[step]
+        assert case.lora is not None
+        assert case.lora_path is not None
+        return Lora(case.lora_path, case.lora.sha256, 1.0)
+
+    prompt = request.prompt
+    assert "tr1gg3r" in prompt
+    changes: dict[str, dict[str, object]] = {
+        "correct": {},
+        "static shift 3": {},
+        "fp32 for bf16": {"dtype": "fp32"},
+        "multiplier .9": {"lora": dataclasses.replace(request.lora, network_multiplier=0.9)},
+        "multiplier .5": {"lora": dataclasses.replace(request.lora, network_multiplier=0.5)},
+        "15 steps": {"sample_steps": 15},
+        "20 steps": {"sample_steps": 20},
+        "guidance 3.5": {"guidance_scale": 3.5},
+        "step-30 checkpoint": {"lora": lora_of(30)},
+        "step-10 checkpoint": {"lora": lora_of(10)},
+        "[trigger] left literal": {"prompt": prompt.replace("tr1gg3r", "[trigger]")},
+        "trigger removed": {"prompt": prompt.replace("tr1gg3r", "")},
+        "no LoRA": {"lora": None},
+        "seed 43": {"seed": 43},
+    }
+    return {name: dataclasses.replace(request, **change) for name, change in changes.items()}  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def table(cases: dict[int, Case]) -> dict[str, Scores]:
+    """Codec-matched scores by setting; prints itself where a test fails or with -s."""
+    static = dataclasses.replace(FLEX2, scheduler={**FLEX2.scheduler, "use_dynamic_shifting": False})
+    renderers = {"static shift 3": ReferenceRenderer(device="cpu", spec=static)}
+    reference = ReferenceRenderer(device="cpu")
+    lpips = Lpips()
+    scores = {}
+    for name, request in sorted(requests(cases).items(), key=lambda entry: entry[1].weights_key):
+        image = renderers.get(name, reference).render(request).image
+        scores[name] = score_pair(cases[20].preview_path, image, lpips).matched
+    for name in ["correct", *WRONG]:
+        found = scores[name]
+        print(f"{name:24} {found.psnr:5.1f} dB  SSIM {found.ssim:.3f}  LPIPS {found.lpips:.4f}")
+    return scores
+
+
+def psnr(scores: Scores) -> float:
+    return float("inf") if scores.psnr is None else scores.psnr
+
+
+def test_the_table_is_whole(table: dict[str, Scores]) -> None:
+    assert sorted(table) == sorted(["correct", *WRONG])
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_every_wrong_setting_scores_worse(table: dict[str, Scores], name: str) -> None:
+    assert psnr(table[name]) < psnr(table["correct"]) - 1
+
+
+@pytest.mark.parametrize("name", [name for name in WRONG if name not in GROUPS[1]])
+def test_what_changes_the_picture_is_seen_by_every_metric(table: dict[str, Scores], name: str) -> None:
+    """SSIM and LPIPS hardly separate fp32 and multiplier .9 from correct, so those are left to PSNR."""
+    assert table[name].ssim < table["correct"].ssim
+    assert table[name].lpips > table["correct"].lpips
+
+
+@pytest.mark.parametrize("worse", range(1, len(GROUPS)))
+def test_the_groups_come_in_order(table: dict[str, Scores], worse: int) -> None:
+    lowest_before = min(psnr(table[name]) for name in GROUPS[worse - 1])
+    assert max(psnr(table[name]) for name in GROUPS[worse]) < lowest_before
