@@ -25,6 +25,14 @@ def _version(name: str) -> str:
         return "missing"
 
 
+def _bf16_unit() -> str:
+    """Return which unit multiplies bf16: where none does, products round in other places."""
+    import torch
+
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    return next((name for name in ("amx_bf16", "avx512_bf16") if known.get(name)), "emulated")
+
+
 def environment(device: str) -> dict[str, Any]:
     """Return the fingerprint that every row carries: harness, Python, platform, packages, processor, GPU.
 
@@ -39,6 +47,7 @@ def environment(device: str) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": package_versions(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cpu_bf16": _bf16_unit(),
         "threads": torch.get_num_threads(),
     }
     if device == "cuda":
