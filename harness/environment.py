@@ -29,7 +29,7 @@ def _bf16_unit() -> str:
     """Return which unit multiplies bf16: where none does, products round in other places."""
     import torch
 
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return next((name for name in ("amx_bf16", "avx512_bf16") if known.get(name)), "emulated")
 
 
