@@ -9,9 +9,10 @@ from typing import Protocol
 from harness.case import Case
 from harness.renderer import Renderer
 from harness.runs.plan import Planned, RunOptions, plan
+from harness.runs.rescore import judge_again
 from harness.runs.results import RunResult, load_run
 from harness.runs.row import Row, Verdict
-from harness.runs.runner import CaseRunner
+from harness.runs.runner import CaseRunner, tolerance_of
 from harness.runs.score import Scorer
 from harness.runs.store import RunFolder
 
@@ -63,7 +64,7 @@ def run_cases(
     facts = environment(device)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with RunFolder(out, identity, {"created": created, "environment": facts}) as folder:
-        todo = [item for item in planned if not _already(folder, item)]
+        todo = [item for item in planned if not _already(folder, item, options)]
         if progress is not None:
             progress.started(out, planned, len(planned) - len(todo))
         renderer = renderer or _reference(options, device)
@@ -114,6 +115,12 @@ def _reference(options: RunOptions, device: str) -> Renderer:
     )
 
 
-def _already(folder: RunFolder, item: Planned) -> bool:
+def _already(folder: RunFolder, item: Planned, options: RunOptions) -> bool:
+    """Say whether ``item`` has a row that still holds; where only the tolerance changed, judge it again."""
     row = folder.done.get((item.case.id, item.variant))
-    return row is not None and row.key == item.key and row.verdict is not Verdict.ERROR
+    if row is None or row.key != item.key or row.verdict is Verdict.ERROR:
+        return False
+    tolerance = tolerance_of(item.case, options)
+    if row.tolerance != tolerance:
+        folder.append(judge_again(row, tolerance))
+    return True

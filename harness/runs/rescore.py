@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from harness.case import Tolerance
 from harness.errors import ImageError
@@ -31,23 +32,21 @@ def rescore(
     return load_run(folder)
 
 
+def judge_again(row: Row, tolerance: Tolerance) -> Row:
+    """Return ``row`` judged by ``tolerance``; a row without scores keeps its verdict."""
+    judged: dict[str, Any] = {"tolerance": tolerance}
+    if row.scores is not None:
+        judged["verdict"], judged["reason"] = judge(row.scores, tolerance)
+    return row.model_copy(update=judged)
+
+
 def _again(folder: Path, row: Row, scorer: Scorer, tolerance: Tolerance | None) -> Row:
     limits = tolerance or row.tolerance
     if row.scores is None:
-        return row.model_copy(update={"tolerance": limits})
+        return judge_again(row, limits)
     if row.images.rerun is None:
         raise ImageError("the row has scores but no re-run", file=folder, field=row.case, fix="run it again")
     scored = scorer.score(folder, row.images)
-    verdict, reason = judge(scored.matched, limits)
     matched = {name: getattr(scored.matched, name) for name in type(scored.matched).model_fields}
-    return row.model_copy(
-        update={
-            **matched,
-            "verdict": verdict,
-            "reason": reason,
-            "raw": scored.raw,
-            "codec_floor": scored.codec_floor,
-            "tolerance": limits,
-            "images": scored.images,
-        }
-    )
+    update = {**matched, "raw": scored.raw, "codec_floor": scored.codec_floor, "images": scored.images}
+    return judge_again(row.model_copy(update=update), limits)

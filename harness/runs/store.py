@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.errors import RunError
-from harness.files import write_text
+from harness.files import sha256_file, write_text
 from harness.runs.row import Row
 from harness.validation import first_problem
 
@@ -43,6 +43,7 @@ class RunFolder:
 
     def __init__(self, path: Path, identity: dict[str, Any], about: dict[str, Any]) -> None:
         self.path = path
+        _refuse_foreign(path)
         self._lock = _lock(path)
         try:
             self._claim(identity, about)
@@ -78,7 +79,7 @@ class RunFolder:
     def keep_preview(self, case_id: str, preview: Path) -> str:
         """Copy ``preview`` into the run and return its path relative to the run folder."""
         target = self.path / "images" / case_id / f"preview{preview.suffix.lower()}"
-        if not target.exists():
+        if not target.exists() or sha256_file(target) != sha256_file(preview):
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{target.name}")
             shutil.copyfile(preview, partial)
@@ -98,11 +99,15 @@ class RunFolder:
                     fix="choose another folder, or repeat that run's own command to resume it",
                 )
             return
-        if any(entry.name != LOCK for entry in self.path.iterdir()):
-            raise RunError(
-                "is not empty and holds no run", file=self.path, field="--out", fix="choose another folder"
-            )
         write_text(manifest, json.dumps({"identity": identity, **about}, indent=2, sort_keys=True) + "\n")
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a folder that holds something else than a run, before anything is put there."""
+    if not path.is_dir() or (path / MANIFEST).exists():
+        return
+    if any(not entry.name.startswith((LOCK, f".{MANIFEST}.")) for entry in path.iterdir()):
+        raise RunError("is not empty and holds no run", file=path, field="--out", fix="choose another folder")
 
 
 def _lock(path: Path) -> Any:

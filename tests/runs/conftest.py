@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from harness.case import Base, Case, LoraRef, Preview, SampleSettings, Trained, save_case
+from harness.files import sha256_file
+from harness.judge import DEFAULT_TOLERANCE
+from harness.runs.plan import REFERENCE
+from harness.runs.row import Images, Row, Verdict
+
+MakeCase = Callable[..., Case]
+MakeRow = Callable[..., Row]
+
+
+@pytest.fixture
+def make_case(tmp_path: Path, jobs: dict[str, Path]) -> MakeCase:
+    """Saves a small case: a genuine preview cut to ``size``, few steps, LoRA of a step of its job."""
+
+    def make(
+        name: str,
+        *,
+        lora: int | None = None,
+        size: tuple[int, int] = (64, 64),
+        asked: tuple[int, int] | None = None,
+        multiplier: float = 1.0,
+        settings: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> Case:
+        folder = tmp_path / "cases"
+        folder.mkdir(exist_ok=True)
+        preview = folder / f"{name}.jpg"
+        with Image.open(next((jobs["simple"] / "samples").glob("*__000000030_0.jpg"))) as image:
+            image.crop((0, 0, *size)).save(preview)
+        reference = None
+        if lora is not None:
+            suffix = "" if lora == 30 else f"_{lora:09d}"
+            file = folder / f"lora{suffix}.safetensors"
+            file.write_bytes((jobs["simple"] / f"tiny_flex2_simple_v1{suffix}.safetensors").read_bytes())
+            reference = LoraRef(file=file.name, sha256=sha256_file(file), network_multiplier=multiplier)
+        width, height = asked or size
+        few = {"prompt": "moon over the sea", "width": width, "height": height, "seed": 5, "sample_steps": 2}
+        case = Case(
+            **{
+                "id": f"small/{name}",
+                "base": Base(embedded="tiny-flex2"),
+                "preview": Preview(
+                    file=preview.name, sha256=sha256_file(preview), width=size[0], height=size[1]
+                ),
+                "lora": reference,
+                "settings": SampleSettings(**{**few, **(settings or {})}),
+                "trained": Trained(dtype="bf16"),
+                **fields,
+            }
+        )
+        return save_case(case, folder / f"{name}.case.yaml")
+
+    return make
+
+
+@pytest.fixture
+def make_row(make_case: MakeCase) -> MakeRow:
+    """Makes a row without rendering."""
+
+    def make(name: str = "a", **changes: Any) -> Row:
+        case = make_case(name)
+        fields: dict[str, Any] = {
+            "case": case.id,
+            "variant": REFERENCE,
+            "verdict": Verdict.INCOMPARABLE,
+            "reason": "made by a test",
+            "settings": case.settings.model_dump(),
+            "environment": {"python": "3"},
+            "tolerance": DEFAULT_TOLERANCE,
+            "images": Images(preview=f"images/{case.id}/preview.jpg"),
+            "description": case,
+            "key": "k",
+        }
+        return Row(**{**fields, **changes})
+
+    return make
