@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.case import Case
+from harness.errors import CaseError
 from harness.renderer import Renderer
 from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.rescore import judge_again
@@ -93,11 +94,10 @@ def preflight(planned: list[Planned], options: RunOptions) -> None:
     from harness.reference.checkpoint import find_checkpoint
     from harness.reference.load import check_trust
     from harness.reference.spec import FLEX2
-    from harness.scoring.images import load_rgb
 
     for item in planned:
         item.case.verify()
-        load_rgb(item.case.preview_path)
+        _check_preview(item.case)
     requests = [item.request for item in planned if item.request is not None]
     for lora in {request.lora.file for request in requests if request.lora is not None}:
         inspect_lora(lora)
@@ -105,6 +105,20 @@ def preflight(planned: list[Planned], options: RunOptions) -> None:
         (str(request.base), request.pipeline): (request.base, request.pipeline) for request in requests
     }.values():
         check_trust(find_checkpoint(base, FLEX2), code, options.trust_remote_code)
+
+
+def _check_preview(case: Case) -> None:
+    from harness.scoring.images import load_rgb
+
+    height, width, _ = load_rgb(case.preview_path).shape
+    recorded = case.preview
+    if (recorded.width, recorded.height) != (width, height):
+        raise CaseError(
+            f"says {recorded.width}×{recorded.height}, the image is {width}×{height}",
+            file=case.folder,
+            field=f"{case.id}: preview.width",
+            fix="import again",
+        )
 
 
 def _reference(options: RunOptions, device: str) -> Renderer:
