@@ -77,14 +77,13 @@ def _checkpoint() -> Finding:
 
 
 def _trust() -> Finding:
-    granted = os.environ.get("HARNESS_TRUST_REMOTE_CODE")
+    if os.environ.get("HARNESS_TRUST_REMOTE_CODE", "").lower() in {"1", "true", "t", "yes", "y", "on"}:
+        return Finding("pipeline", "ok", "remote code is trusted: HARNESS_TRUST_REMOTE_CODE is set")
     return Finding(
         "pipeline",
-        "ok" if granted else "note",
-        f"HARNESS_TRUST_REMOTE_CODE={granted}" if granted else "remote code is not trusted",
-        ""
-        if granted
-        else f"--pipeline hub runs {FLEX2.hub_repo}'s pipeline.py: read it, then --trust-remote-code",
+        "note",
+        "remote code is not trusted",
+        f"--pipeline hub runs {FLEX2.hub_repo}'s pipeline.py: read it, then --trust-remote-code",
     )
 
 

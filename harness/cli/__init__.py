@@ -11,7 +11,7 @@ def main() -> None:
     from harness.errors import HarnessError
 
     try:
-        app()
+        app(prog_name="harness")
     except HarnessError as error:
         print(f"harness: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -1,0 +1,117 @@
+"""The commands end to end, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.case import load_cases
+from harness.runs.results import load_run
+from harness.runs.row import Verdict
+
+Harness = Callable[..., Any]
+
+
+def test_help_lists_every_command(harness: Harness) -> None:
+    ended = harness("--help")
+    assert (ended.code, ended.err) == (0, "")
+    for command in ("demo", "doctor", "import", "run", "rescore", "report", "schema"):
+        assert f" {command} " in ended.out
+        assert harness(command, "--help").code == 0
+
+
+def test_schema(harness: Harness) -> None:
+    ended = harness("schema")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == (Path(__file__).parents[2] / "cases" / "case.schema.json").read_text()
+
+
+def test_doctor(harness: Harness) -> None:
+    ended = harness("doctor")
+    assert (ended.code, ended.err) == (0, "")
+    for topic in ("packages", "GPU", "base", "pipeline", "LPIPS", "noise era"):
+        assert f" {topic} " in ended.out
+    assert "current noise" in ended.out
+    assert "ostris/Flex.2-preview" in ended.out
+
+
+@pytest.mark.parametrize(("granted", "said"), [("1", True), ("true", True), ("0", False), ("", False)])
+def test_doctor_reads_trust_as_the_run_does(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, granted: str, said: bool
+) -> None:
+    monkeypatch.setenv("HARNESS_TRUST_REMOTE_CODE", granted)
+    assert ("remote code is not trusted" not in harness("doctor").out) is said
+
+
+def test_import_prints_what_was_paired_with_what(harness: Harness, jobs: dict[str, Path]) -> None:
+    ended = harness("import", jobs["q8"], "--out", "cases", "--steps", "10,40")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    pruned = [line for line in lines if "__000000010_" in line]
+    assert len(pruned) == 3
+    assert all("the checkpoint of step 10 is missing" in line for line in pruned)
+    final = [line.split() for line in lines if "__000000040_" in line]
+    assert [(row[1], row[2], row[3], row[4], row[5], row[6]) for row in final] == [
+        ("40", str(index), "tiny_flex2_q8.safetensors", seed, "128×128", "25")
+        for index, seed in enumerate(("42", "7", "7"))
+    ]
+    assert any(line.startswith("assumed: ") for line in lines)
+    assert "6 cases (3 can be re-run) → " in ended.out
+    assert len(load_cases([Path("cases")])) == 6
+
+
+def test_run_report_and_rescore(harness: Harness, cases: Path) -> None:
+    ended = harness("run", cases, "--out", "run", "--ssim-min", "-1", "--lpips-max", 9, "--psnr-min", 0)
+    assert (ended.code, ended.err) == (0, "")
+    assert "2 cases: 2 match" in ended.out
+    assert "report: run/index.html" in ended.out
+    rows = [json.loads(line) for line in Path("run/results.jsonl").read_text().splitlines()]
+    assert {row["tolerance"]["source"] for row in rows} == {"command line"}
+
+    ended = harness("run", cases, "--out", "run")
+    assert ended.code == 1
+    assert "2 of them done before" in ended.out
+    assert "2 cases: 2 drift" in ended.out
+
+    ended = harness("rescore", "run", "--ssim-min", "-1", "--lpips-max", 9, "--psnr-min", 0)
+    assert (ended.code, ended.err) == (0, "")
+    assert "2 cases: 2 match" in ended.out
+
+    Path("run/index.html").unlink()
+    ended = harness("report", "run")
+    assert (ended.code, ended.err, ended.out) == (0, "", "run/index.html\n")
+    assert "tiny_flex2_simple_v1/000000020_2" in Path("run/index.html").read_text()
+
+
+def test_options_come_from_the_environment_too(
+    harness: Harness, cases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_DTYPE", "fp32")
+    monkeypatch.setenv("HARNESS_DEVICE", "cpu")
+    harness("run", cases, "--out", "run", "--limit", 1)
+    (row,) = load_run(Path("run")).rows
+    assert row.rendered is not None
+    assert row.rendered.dtype == "fp32"
+
+
+def test_the_demo_shows_one_drift_among_matches(harness: Harness) -> None:
+    ended = harness("demo")
+    assert (ended.code, ended.err) == (0, "")
+    assert "9 cases: 8 match, 1 drift" in ended.out
+    assert "report: reports/demo/index.html" in ended.out
+    rows = load_run(Path("reports/demo")).rows
+    assert len(rows) == 9
+    for row in rows:
+        wrong = row.case.endswith("wrong-guidance")
+        assert row.verdict is (Verdict.DRIFT if wrong else Verdict.MATCH), row.case
+    page = Path("reports/demo/index.html").read_text()
+    assert "wrong-guidance" in page
+    assert "deliberately wrong: guidance_scale 3.0 instead of 4.0" in page
+
+    again = harness("demo")
+    assert (again.code, again.err) == (0, "")
+    assert "9 of them done before" in again.out
