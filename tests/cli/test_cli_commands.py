@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.case import load_cases
+from harness.reference.noise import torch_era
 from harness.runs.results import load_run
 from harness.runs.row import Verdict
 
@@ -35,7 +36,7 @@ def test_doctor(harness: Harness) -> None:
     assert (ended.code, ended.err) == (0, "")
     for topic in ("packages", "GPU", "base", "pipeline", "LPIPS", "noise era"):
         assert f" {topic} " in ended.out
-    assert "current noise" in ended.out
+    assert f"{torch_era()} noise" in ended.out
     assert "ostris/Flex.2-preview" in ended.out
 
 

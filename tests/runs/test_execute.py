@@ -18,6 +18,7 @@ from harness.case import Base, Case, Tolerance, load_cases
 from harness.errors import CaseError, DeviceError, HarnessError, LoraError, RenderError
 from harness.files import sha256_file
 from harness.judge import DEFAULT_TOLERANCE
+from harness.reference.noise import torch_era
 from harness.reference.render import ReferenceRenderer
 from harness.renderer import OnStep, Render, RenderRequest
 from harness.runs.execute import run_cases
@@ -120,7 +121,7 @@ def test_a_row_holds_its_evidence(make_case: MakeCase, tmp_path: Path) -> None:
     }
     rendered = row["rendered"]
     assert (rendered["width"], rendered["height"], rendered["steps"], rendered["seed"]) == (64, 64, 2, 5)
-    assert (rendered["dtype"], rendered["device"], rendered["noise"]) == ("bf16", "cpu", "current")
+    assert (rendered["dtype"], rendered["device"], rendered["noise"]) == ("bf16", "cpu", torch_era())
     assert (rendered["pipeline"], rendered["base"]) == ("builtin", "embedded:tiny-flex2")
     assert rendered["revision"].startswith("content:")
     assert len(rendered["sigmas"]) == 3
