@@ -8,8 +8,14 @@ from typing import Annotated
 import typer
 
 
-def report(run: Annotated[Path, typer.Argument(help="Run folder, e.g. reports/NAME.")]) -> None:
-    """Build the HTML report of a saved run again, without loading a model."""
+def report(
+    run: Annotated[list[Path], typer.Argument(help="Run folders, e.g. reports/NAME.")],
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="One file that holds everything, to be mailed.")
+    ] = False,
+) -> None:
+    """Build the HTML report of saved runs again, without loading a model."""
     from harness.report.build import build_report
 
-    typer.echo(build_report(run))
+    for folder in run:
+        typer.echo(build_report(folder, single_file=single_file))

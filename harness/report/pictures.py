@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
@@ -20,6 +22,9 @@ REDUCED_EDGE = 256
 """Longest edge of larger images, CSS pixels: five stand side by side on a laptop."""
 
 LEGEND_STEPS = 24
+
+Link = Callable[[str], str]
+"""Turns the path of an image, relative to the run folder, into an address."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class Picture:
     """One figure.
 
     Attributes:
-        href: address relative to the report, URL-quoted; None where the file is not in the run folder.
+        name: ``preview``, ``rerun``, ``difference``, ``ssim`` or ``lpips``.
+        href: its address; None where the file is not in the run folder.
         path: the path as the row gives it.
         width: shown width, CSS pixels.
         height: shown height, CSS pixels.
@@ -56,6 +62,7 @@ class Picture:
         box: the tile to mark.
     """
 
+    name: str
     title: str
     href: str | None
     path: str
@@ -71,26 +78,55 @@ class Picture:
     box: Box | None = None
 
 
-def pictures(folder: Path, row: Row) -> tuple[Picture, ...]:
-    """Return preview, re-run and maps of a row, in reading order; only those that the row has."""
+def beside(path: str) -> str:
+    """Return the address of a file of the run, seen from a page in a folder of the run."""
+    return f"../{quote(path)}"
+
+
+def pictures(folder: Path, row: Row, link: Link) -> tuple[Picture, ...]:
+    """Return preview, re-run and maps of a row, in reading order; only those that the row has.
+
+    Args:
+        link: turns the path of an image in ``folder`` into the address that the page uses.
+    """
     preview, case = (row.description.preview.width, row.description.preview.height), row.case
     kind = FORMATS.get(PurePosixPath(row.images.preview).suffix.lower(), "")
-    shown = [_picture(folder, "Preview", row.images.preview, preview, f"Preview of {case}", note=kind)]
+    tile = _worst_tile(row)
+    shown = [
+        _picture(
+            folder,
+            link,
+            "preview",
+            "Preview",
+            row.images.preview,
+            preview,
+            f"Preview of {case}",
+            note=kind,
+            box=tile,
+        )
+    ]
     if row.images.rerun is not None:
         rendered = (row.rendered.width, row.rendered.height) if row.rendered else preview
+        box = tile if rendered == preview else None
+        alt = f"Re-run of {case}"
         shown.append(
-            _picture(folder, "Re-run", row.images.rerun, rendered, f"Re-run of {case}", note="lossless")
+            _picture(
+                folder, link, "rerun", "Re-run", row.images.rerun, rendered, alt, note="as rendered", box=box
+            )
         )
     for name, title in (("difference", "Difference"), ("ssim", "SSIM map"), ("lpips", "LPIPS map")):
         if name in row.images.maps:
-            legend, box = LEGENDS[name], _worst_tile(row) if name == "difference" else None
+            legend = LEGENDS[name]
             alt = f"{title} of {case}: {legend.label}, dark is equal"
-            shown.append(_picture(folder, title, row.images.maps[name], preview, alt, legend=legend, box=box))
+            path = row.images.maps[name]
+            shown.append(_picture(folder, link, name, title, path, preview, alt, legend=legend, box=tile))
     return tuple(shown)
 
 
 def _picture(
     folder: Path,
+    link: Link,
+    name: str,
     title: str,
     path: str,
     natural: tuple[int, int],
@@ -104,8 +140,9 @@ def _picture(
     whole = ENLARGED_EDGE // max(natural)
     factor = whole or REDUCED_EDGE / max(natural)
     return Picture(
+        name=name,
         title=title,
-        href=quote(path) if _is_inside(folder, path) else None,
+        href=link(path) if is_inside(folder, path) else None,
         path=path,
         alt=alt,
         width=round(width * factor),
@@ -120,10 +157,15 @@ def _picture(
     )
 
 
-def _is_inside(folder: Path, path: str) -> bool:
+def is_inside(folder: Path, path: str) -> bool:
     """Whether ``path`` names a file of the run: a report never shows files from elsewhere."""
-    root, target = folder.resolve(), (folder / path).resolve()
-    return target.is_relative_to(root) and target.is_file()
+    target = (folder / path).resolve()
+    return target.is_relative_to(_resolved(folder)) and target.is_file()
+
+
+@functools.cache
+def _resolved(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def _worst_tile(row: Row) -> Box | None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import math
 import re
 from typing import Any
+
+LONGEST_SLUG = 120
+"""Characters of a row's page name before its hash; disks allow 255."""
 
 NONE = "–"
 """Shown where there is no value."""
@@ -63,14 +67,29 @@ def short_hash(digest: str | None) -> str:
     return digest[:12] if digest else "none"
 
 
-def anchor(case: str, variant: str, reference: str = "reference") -> str:
-    """Return the part of a page's address that names one row, the same in every report.
+def slug(case: str, variant: str, reference: str = "reference") -> str:
+    """Return the name of one row's page, without its suffix: the same in every report, safe on every disk.
 
-    Letters, digits, ``_``, ``.`` and ``-`` stay, ``/`` becomes ``--``. Where that would lose something, a
-    hash of the whole name follows, so that two rows never share an anchor.
+    Lower-case letters, digits, ``_``, ``.`` and ``-`` stay, ``/`` becomes ``--``. Where that would lose
+    something, a hash of the whole name follows, so that two rows never share a page, nor do they on a disk
+    that does not tell ``A`` from ``a``.
     """
     name = case if variant == reference else f"{case}@{variant}"
     safe = re.sub(r"[^A-Za-z0-9_.-]", "-", name.replace("/", "--"))
-    if safe.replace("--", "/") == name:
-        return f"case-{safe}"
-    return f"case-{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    if (
+        safe.replace("--", "/") == name
+        and safe == safe.lower()
+        and len(safe) <= LONGEST_SLUG
+        and safe[0] != "."
+    ):
+        return safe
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{safe[:LONGEST_SLUG].lstrip('.')}-{digest}"
+
+
+def script_json(value: Any) -> str:
+    """Return ``value`` as JSON that may stand inside a ``<script>`` and in a script file alike."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

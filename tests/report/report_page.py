@@ -42,7 +42,7 @@ class Element:
         if tag is not None and self.tag != tag:
             return False
         for name, value in attributes.items():
-            found = self.attributes.get(name.rstrip("_")) or ""
+            found = self.attributes.get(name.rstrip("_").replace("_", "-")) or ""
             if value not in (found.split() if name == "class_" else [found]):
                 return False
         return True

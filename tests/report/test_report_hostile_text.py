@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from report_page import read_page
+from report_page import Element, read_page
 from report_runs import Run, case_of, sample
 
 from harness.case import SampleSettings, Tolerance, Trained
@@ -16,15 +16,23 @@ HOSTILE = (
 )
 
 
+def case_page_of(run: Run) -> Element:
+    (page,) = (run.path / "cases").glob("*.html")
+    return read_page(page)
+
+
 @pytest.mark.parametrize("prompt", [HOSTILE, "flower <b>" * 1000, "line\nbreak\n\n  indented", ""])
 def test_prompts(run: Run, prompt: str) -> None:
     preview = sample(30, 0)
     settings = SampleSettings(prompt=prompt, width=128, height=128, sample_steps=4)
     run.compared(case_of(preview, "job/a", settings=settings), preview, sample(0, 0))
-    page = read_page(build_report(run.path))
+    index = read_page(build_report(run.path))
+    page = case_page_of(run)
     assert page.one("section", class_="prompt").one("p").text == prompt
-    assert [script.attributes.get("src") for script in page.all("script")] == ["assets/report.js"]
-    assert len(page.all("article")) == 1
+    assert all(script.attributes.get("src") and not script.text for script in page.all("script"))
+    assert len(page.all("article")) == len(index.all("li")) == 1
+    single = read_page(build_report(run.path, single_file=True))
+    assert single.one("section", class_="prompt").one("p").text == prompt
 
 
 def test_every_other_free_text(run: Run) -> None:
@@ -46,10 +54,12 @@ def test_every_other_free_text(run: Run) -> None:
         tolerance=Tolerance(ssim_min=0.9, lpips_max=0.1, source=HOSTILE),
         seconds={HOSTILE: 1.0},
     )
-    page = read_page(build_report(run.path))
-    assert len(page.all("script")) == 1
+    index = read_page(build_report(run.path))
+    page = case_page_of(run)
+    assert all(script.attributes.get("src") for script in page.all("script"))
+    assert not any(name.startswith("on") for element in index.all() for name in element.attributes)
     assert not any(name.startswith("on") for element in page.all() for name in element.attributes)
-    assert page.one("span", class_="reason").text.strip() == row.reason
+    assert page.one("p", class_="reason").text.strip() == row.reason
     assert page.one("ul", class_="findings").all("bdi")[0].text == HOSTILE
 
 
@@ -60,7 +70,8 @@ def test_images_outside_the_run_are_not_linked(run: Run, path: str) -> None:
     (run.path.parent / "secret.png").write_bytes(b"not for the report")
     preview = sample(30, 0)
     run.bare(case_of(preview, "job/a"), preview, Verdict.ERROR, "failed", images=Images(preview=path))
-    page = read_page(build_report(run.path))
+    assert read_page(build_report(run.path)).all("img") == []
+    page = case_page_of(run)
     assert page.all("img") == []
     assert path in page.one("p", class_="missing").words
 
@@ -72,7 +83,8 @@ def test_odd_characters_in_an_image_path_are_quoted(run: Run) -> None:
     path = (folder / "preview.jpg").relative_to(run.path).as_posix()
     preview = sample(30, 0)
     run.bare(case_of(preview, "job/a"), preview, Verdict.ERROR, "failed", images=Images(preview=path))
-    page = read_page(build_report(run.path))
+    build_report(run.path)
+    page = case_page_of(run)
     assert {image.attributes["src"] for image in page.all("img")} == {
-        "images/a%20b%23c%3Fd%2520%22%C3%A9/preview.jpg"
+        "../images/a%20b%23c%3Fd%2520%22%C3%A9/preview.jpg"
     }

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from PIL import Image
 from report_page import Element, read_page
 from report_runs import Run, case_of, sample
 
 from harness.errors import RunError
+from harness.report import build
 from harness.report.build import build_report
 from harness.runs.row import Verdict
-from harness.scoring.images import save_png
+from harness.scoring.codec import Codec
+from harness.scoring.images import load_rgb, save_png
+
+SVG_NAMESPACE = "http://www.w3.org/2000/svg"
 
 
 def page_of(run: Run) -> Element:
     return read_page(build_report(run.path))
+
+
+def case_of_page(run: Run, slug: str) -> Element:
+    build_report(run.path)
+    return read_page(run.path / "cases" / f"{slug}.html").one("article")
+
+
+def lines(page: Element) -> list[Element]:
+    return page.one("ol", class_="lines").all("li")
+
+
+def names(page: Element) -> list[str]:
+    return [line.one("a").words for line in lines(page)]
 
 
 def targets(page: Element) -> Iterator[str]:
@@ -29,35 +51,41 @@ def targets(page: Element) -> Iterator[str]:
 
 
 def test_worst_first(mixed: Run) -> None:
-    names = [article.one("h3").words for article in page_of(mixed).all("article")]
-    assert names == ["job/broken", "job/much", "job/some", "job/gone", "job/close", "job/same"]
+    assert names(page_of(mixed)) == [
+        "job/broken", "job/much", "job/some", "job/gone", "job/close", "job/same",
+    ]  # fmt: skip
 
 
 def test_counts_are_words_and_numbers(mixed: Run) -> None:
     page = page_of(mixed)
     assert [chip.words for chip in page.all("button", class_="chip")] == [
-        "error 1", "drift 2", "incomparable 1", "match 2",
+        "error 1", "regression 0", "drift 2", "incomparable 1", "match 2",
     ]  # fmt: skip
     summary = page.one("p", class_="summary").words
     assert summary == "Of 6 re-runs, 1 failed to render, 2 drifted, 1 cannot be compared; 2 match."
 
 
-def test_every_verdict_has_its_mark_and_its_colour(mixed: Run) -> None:
+def test_every_verdict_has_its_mark_its_colour_and_its_meaning(mixed: Run) -> None:
     page = page_of(mixed)
     css = (mixed.path / "assets" / "report.css").read_text()
-    marks = {symbol.attributes["id"] for symbol in page.all("symbol")}
-    assert marks == {f"mark-{verdict}" for verdict in Verdict}
-    assert all(f".{verdict} {{ --verdict:" in css for verdict in Verdict)
+    meanings = page.one("dl", class_="glossary")
+    for verdict in Verdict:
+        assert f".{verdict} {{ --verdict: var(--{verdict}); --shape: url(" in css
+        assert css.count(f"--{verdict}: #") == 2, "light and dark"
+        assert meanings.all("div", class_=verdict)
 
 
 def test_every_case_says_its_verdict_in_words(mixed: Run) -> None:
-    for article in page_of(mixed).all("article"):
-        verdict = article.attributes["data-verdict"]
-        assert article.one("span", class_="verdict").words == verdict
+    page = page_of(mixed)
+    for line in lines(page):
+        verdict = line.one("span", class_="verdict").words
+        assert line.attributes["class"] == verdict
+        article = read_page(mixed.path / (line.one("a").attributes["href"] or "")).one("article")
+        assert article.one("p", class_="verdict").words == verdict
 
 
 def test_pictures_stand_side_by_side(mixed: Run) -> None:
-    article = page_of(mixed).one("article", id="case-job--much")
+    article = case_of_page(mixed, "job--much")
     titles = [figure.one("strong").words for figure in article.all("figure")]
     assert titles == ["Preview", "Re-run", "Difference", "SSIM map", "LPIPS map"]
     assert [len(figure.all("div", class_="legend")) for figure in article.all("figure")] == [0, 0, 1, 1, 1]
@@ -65,60 +93,133 @@ def test_pictures_stand_side_by_side(mixed: Run) -> None:
         image = figure.one("img")
         assert (image.attributes["width"], image.attributes["height"]) == ("256", "256")
         assert image.attributes["class"] == "pixelated"
-        assert image.attributes["loading"] == "lazy"
         assert image.attributes["alt"]
 
 
-def test_what_needs_a_look_lies_open(mixed: Run) -> None:
-    opened = {
-        article.attributes["data-verdict"]: "open" in article.all("details")[0].attributes
-        for article in page_of(mixed).all("article")
-    }
-    assert opened == {"error": True, "drift": True, "incomparable": True, "match": False}
+def test_only_a_pair_of_one_size_can_be_laid_over_each_other(run: Run) -> None:
+    preview = sample(30, 0)
+    run.bare(case_of(preview, "job/bare"), preview, Verdict.ERROR, "failed")
+    run.compared(case_of(preview, "job/pair"), preview, sample(0, 0))
+    assert case_of_page(run, "job--bare").all("div", class_="controls") == []
+    assert len(case_of_page(run, "job--pair").all("div", class_="controls")) == 1
+
+
+def test_thumbnails_are_small_and_lazy(mixed: Run) -> None:
+    for line in lines(page_of(mixed)):
+        image = line.one("img")
+        assert image.attributes["loading"] == "lazy"
+        with Image.open(mixed.path / (image.attributes["src"] or "")) as thumb:
+            halves = 1 if line.attributes["class"] in {"error", "incomparable"} else 2
+            assert thumb.size == (64 * halves, 64)
+
+
+def test_the_scored_pair_is_kept_for_reading_pixels(mixed: Run) -> None:
+    build_report(mixed.path)
+    script = (mixed.path / "cases" / "job--much.js").read_text()
+    pair = json.loads(script.partition(" = ")[2].rstrip(";\n"))["job--much"]
+    decoded = {name: base64.b64decode(address.partition(",")[2]) for name, address in pair.items()}
+    assert decoded["preview"] == sample(30, 0).read_bytes()
+    rerun = mixed.path / "images/job/much/reference/rerun.png"
+    matched = Codec.of(sample(30, 0)).apply(load_rgb(rerun))
+    with Image.open(io.BytesIO(decoded["rerun"])) as image:
+        assert np.array_equal(np.array(image), matched)
+
+
+def test_pixels_beyond_the_budget_are_left_out(mixed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "PIXEL_BUDGET", 4 * sample(30, 0).stat().st_size)
+    build_report(mixed.path)
+    kept = {file.stem for file in (mixed.path / "cases").glob("*.js")} - {"rows"}
+    assert kept == {"job--much"}
+    scripts = [
+        script.attributes["src"] for script in read_page(mixed.path / "cases/job--some.html").all("script")
+    ]
+    assert "job--some.js" not in scripts
 
 
 def test_every_local_link_and_asset_exists(mixed: Run) -> None:
-    page = page_of(mixed)
-    anchors = {element.attributes.get("id") for element in page.all()}
-    found = list(targets(page))
-    assert len(found) > 40
-    for target in found:
-        if target.startswith("#"):
-            assert target[1:] in anchors
-        elif target != "data:,":
-            assert (mixed.path / unquote(target)).is_file(), target
+    build_report(mixed.path)
+    pages = [mixed.path / "index.html", *(mixed.path / "cases").glob("*.html")]
+    assert len(pages) == 7
+    for file in pages:
+        page = read_page(file)
+        anchors = {element.attributes.get("id") for element in page.all()}
+        found = list(targets(page))
+        assert len(found) > 8
+        for target in found:
+            if target.startswith("#"):
+                assert target[1:] in anchors
+            elif target != "data:,":
+                assert (file.parent / unquote(target)).is_file(), target
 
 
 def test_nothing_leaves_the_disk(mixed: Run) -> None:
-    page = build_report(mixed.path)
-    for file in (page, *(mixed.path / "assets").iterdir()):
-        text = file.read_text(encoding="utf-8").lower()
+    build_report(mixed.path)
+    build_report(mixed.path, single_file=True)
+    written = [
+        *mixed.path.glob("*.html"),
+        *(mixed.path / "cases").iterdir(),
+        *(mixed.path / "assets").iterdir(),
+    ]
+    for file in (file for file in written if file.suffix != ".webp"):
+        text = file.read_text(encoding="utf-8").lower().replace(SVG_NAMESPACE, "")
         assert "http:" not in text, file
         assert "https:" not in text, file
         assert "//cdn" not in text, file
 
 
 def test_ids_are_unique(mixed: Run) -> None:
-    ids = [element.attributes["id"] for element in page_of(mixed).all() if "id" in element.attributes]
-    assert len(ids) == len(set(ids))
+    for page in (page_of(mixed), read_page(mixed.path / "cases/job--much.html")):
+        ids = [element.attributes["id"] for element in page.all() if "id" in element.attributes]
+        assert len(ids) == len(set(ids))
 
 
-def test_building_twice_gives_the_same_bytes(mixed: Run) -> None:
-    first = build_report(mixed.path).read_bytes()
-    assert build_report(mixed.path).read_bytes() == first
-    assert {file.name for file in (mixed.path / "assets").iterdir()} == {"report.css", "report.js"}
+@pytest.mark.parametrize("single_file", [False, True])
+def test_building_twice_gives_the_same_bytes(mixed: Run, single_file: bool) -> None:
+    def built() -> dict[str, bytes]:
+        build_report(mixed.path, single_file=single_file)
+        return {str(file): file.read_bytes() for file in mixed.path.rglob("*") if file.is_file()}
+
+    assert built() == built()
+
+
+def test_several_processes_build_the_same_bytes(mixed: Run) -> None:
+    build_report(mixed.path, jobs=1)
+    alone = {file: file.read_bytes() for file in (mixed.path / "cases").iterdir()}
+    shutil.rmtree(mixed.path / "cases")
+    build_report(mixed.path, jobs=2)
+    assert {file: file.read_bytes() for file in (mixed.path / "cases").iterdir()} == alone
+
+
+def test_what_did_not_change_is_not_touched_and_left_overs_go(mixed: Run) -> None:
+    index = build_report(mixed.path)
+    stale = mixed.path / "cases" / "job--of-yesterday.html"
+    stale.write_text("old")
+    before = index.stat().st_mtime_ns
+    build_report(mixed.path)
+    assert index.stat().st_mtime_ns == before
+    assert not stale.exists()
+
+
+def test_the_single_file_needs_no_other_file(mixed: Run) -> None:
+    path = build_report(mixed.path, single_file=True)
+    page = read_page(path)
+    assert not any(target for target in targets(page) if not target.startswith(("#", "data:")))
+    assert [template.attributes["id"] for template in page.all("template")][1] == "job--much"
+    policy = page.one("meta", http_equiv="Content-Security-Policy").attributes["content"] or ""
+    assert "unsafe" not in policy
+    assert policy.count("'sha256-") == len(page.all("script")) + len(page.all("style"))
 
 
 def test_a_run_without_rows(run: Run) -> None:
     page = page_of(run)
-    assert page.all("article") == []
+    assert page.all("ol") == []
     assert page.one("p", class_="summary").words == "This run holds no results yet."
 
 
 def test_a_run_that_nothing_could_be_compared_in(run: Run) -> None:
     preview = sample(0, 2)
     run.bare(case_of(preview, "job/a", lora=None), preview, Verdict.INCOMPARABLE, "the seed is random")
-    article = page_of(run).one("article")
+    article = case_of_page(run, "job--a")
     assert [figure.one("strong").words for figure in article.all("figure")] == ["Preview"]
     assert article.all("table", class_="measures") == []
     assert article.all("td", class_="state") == []
@@ -127,7 +228,7 @@ def test_a_run_that_nothing_could_be_compared_in(run: Run) -> None:
 
 def test_an_image_that_is_gone_is_said_to_be(mixed: Run) -> None:
     (mixed.path / "images/job/much/reference/ssim.png").unlink()
-    article = page_of(mixed).one("article", id="case-job--much")
+    article = case_of_page(mixed, "job--much")
     assert article.one("p", class_="missing").words.endswith("images/job/much/reference/ssim.png")
 
 
@@ -146,14 +247,16 @@ def test_a_damaged_row_leaves_the_old_report(mixed: Run) -> None:
     assert (mixed.path / "index.html").read_bytes() == before
 
 
-def test_two_variants_of_a_case_have_their_own_anchors(make_run: Callable[[str], Run]) -> None:
+def test_two_variants_of_a_case_have_their_own_pages(make_run: Callable[[str], Run]) -> None:
     run, preview = make_run("sweep run #1"), sample(30, 0)
     for variant in ("reference", "static shift 3"):
         run.compared(case_of(preview, "job/one two"), preview, sample(20, 0), variant=variant)
     page = page_of(run)
-    anchors = [article.attributes["id"] for article in page.all("article")]
-    assert len(set(anchors)) == 2
-    assert all((run.path / unquote(image.attributes["src"] or "")).is_file() for image in page.all("img"))
+    pages = {line.one("a").attributes["href"] or "" for line in lines(page)}
+    assert len(pages) == 2
+    for name in pages:
+        for image in read_page(run.path / name).all("img"):
+            assert (run.path / "cases" / unquote(image.attributes["src"] or "")).is_file()
     assert page.one("h1").words == "sweep run #1"
 
 
@@ -172,7 +275,7 @@ def test_small_images_are_enlarged_by_whole_factors(
     for path, value in ((preview, 10), (rerun, 200)):
         save_png(path, np.full((natural[1], natural[0], 3), value, np.uint8))
     run.compared(case_of(preview, "job/a"), preview, rerun)
-    for figure in page_of(run).all("figure"):
+    for figure in case_of_page(run, "job--a").all("figure"):
         image = figure.one("img")
         assert (image.attributes["width"], image.attributes["height"]) == shown
         assert ("class" in image.attributes) == pixelated
@@ -182,7 +285,7 @@ def test_the_marked_tile_stays_inside_the_image(run: Run) -> None:
     preview = sample(30, 2)
     row = run.compared(case_of(preview, "job/a"), preview, sample(0, 2))
     assert row.pixels is not None
-    drawing = page_of(run).one("svg", class_="tile")
+    drawing = case_of_page(run, "job--a").all("svg", class_="tile")[0]
     assert drawing.attributes["viewbox"] == "0 0 96 160"
     box = {name: int(drawing.all("rect")[0].attributes[name] or "") for name in ("x", "y", "width", "height")}
     assert (box["x"], box["y"]) == (row.pixels.worst_tile.x, row.pixels.worst_tile.y)

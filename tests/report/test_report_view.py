@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from itertools import pairwise
 
 import pytest
@@ -10,25 +12,39 @@ from hypothesis import strategies as st
 from report_runs import ENVIRONMENT, Run, case_of, rendered_of, sample, scores_of
 
 from harness.case import SampleSettings, Tolerance, Trained
-from harness.report.comparison import Setting, settings, static_facts
+from harness.report.comparison import Setting, flat, settings, static_facts
 from harness.report.curve import curve
 from harness.report.measures import codec_sentence, measures, severity
-from harness.report.view import WORST_FIRST, report_view
-from harness.report.words import anchor
+from harness.report.overview import WORST_FIRST
+from harness.report.pictures import beside
+from harness.report.view import case_view
+from harness.report.words import script_json, slug
 from harness.runs.row import Row, Verdict
 
-NAMES = st.text(st.sampled_from("ab-_./ +é@"), min_size=1, max_size=8)
+NAMES = st.text(st.sampled_from("abA-_./ +é@"), min_size=1, max_size=8)
 
 
 @given(NAMES, NAMES)
-def test_two_names_never_share_an_anchor(one: str, other: str) -> None:
-    assert (anchor(one, "reference") == anchor(other, "reference")) == (one == other)
-    assert anchor(one, "reference").isascii()
-    assert " " not in anchor(one, "reference")
+def test_two_names_never_share_a_page(one: str, other: str) -> None:
+    mine, theirs = slug(one, "reference"), slug(other, "reference")
+    assert (mine.lower() == theirs.lower()) == (one == other)
+    assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", mine)
+
+
+@given(st.text(min_size=200, max_size=300))
+def test_no_name_is_too_long_for_a_disk(name: str) -> None:
+    assert len(slug(name, "reference")) < 200
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_json_in_a_script_is_the_same_and_ends_no_script(value: dict[str, str]) -> None:
+    text = script_json(value)
+    assert json.loads(text) == value
+    assert not set("<>&\u2028\u2029") & set(text)
 
 
 def test_every_verdict_has_its_place() -> None:
-    assert sorted(WORST_FIRST) == sorted(Verdict)
+    assert set(Verdict) <= set(WORST_FIRST)
 
 
 def _row(run: Run, ssim: float, lpips: float, tolerance: Tolerance) -> Row:
@@ -113,8 +129,10 @@ def test_only_a_changed_environment_is_repeated_per_row(run: Run) -> None:
     same = run.compared(case_of(preview, "job/a"), preview, sample(20, 0))
     moved = {**ENVIRONMENT, "packages": {"torch": "2.11.0", "diffusers": "0.42.1"}}
     other = run.compared(case_of(preview, "job/b"), preview, sample(20, 0), environment=moved)
-    view = report_view(run.path, {"identity": {}, "environment": ENVIRONMENT}, [same, other])
-    changes = {case.case: case.environment for case in view.cases}
+    changes = {
+        row.case: case_view(run.path, row, flat(ENVIRONMENT), beside, None).environment
+        for row in (same, other)
+    }
     assert changes == {"job/a": (), "job/b": (Setting("packages.torch", "2.14.1", "2.11.0", "differs"),)}
 
 

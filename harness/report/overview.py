@@ -1,0 +1,205 @@
+"""A run as its first page shows it: counts, one line per row, and the columns that filters search."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from harness.report.comparison import Fact, flat
+from harness.report.measures import severity
+from harness.report.words import moment, number, plain, seconds, slug
+from harness.runs.row import Row, Verdict
+
+WORST_FIRST = ("error", "regression", "drift", "incomparable", "match")
+"""Verdicts in the order in which a reader should look at them."""
+
+PHRASES = {
+    "error": "failed to render",
+    "regression": "are worse than their baseline",
+    "drift": "drifted",
+    "incomparable": "cannot be compared",
+}
+SHORT_REASON = 160
+"""Characters of a reason on the first page; the case's own page shows all of it."""
+
+SEARCHED_PROMPT = 600
+"""Characters of a prompt that the search on the first page looks at."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many rows have one verdict, and where its part of the bar of all verdicts lies, 0 to 100."""
+
+    verdict: str
+    rows: int
+    start: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row on the first page."""
+
+    slug: str
+    case: str
+    variant: str | None
+    verdict: Verdict
+    reason: str
+    headline: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A run, worst rows first."""
+
+    name: str
+    title: str
+    summary: str
+    facts: tuple[Fact, ...]
+    counts: tuple[Count, ...]
+    lines: tuple[Line, ...]
+    environment: tuple[Fact, ...]
+
+
+def overview(folder: Path, manifest: dict[str, Any], ordered: list[Row]) -> Overview:
+    """Return what the first page of a run shows; ``ordered`` are its rows, worst first."""
+    name = folder.resolve().name
+    environment = flat(run_environment(manifest, ordered))
+    tally = Counter(str(row.verdict) for row in ordered)
+    return Overview(
+        name=name,
+        title=f"{name}: {_tally(tally)}",
+        summary=_summary(tally),
+        facts=_run_facts(manifest, ordered, environment),
+        counts=_counts(tally),
+        lines=tuple(_line(row) for row in ordered),
+        environment=tuple(Fact(key, value) for key, value in environment.items()),
+    )
+
+
+def worst_first(row: Row) -> tuple[int, float, str, str]:
+    """Order rows: errors, then by the limit missed most, then what cannot be compared, then matches."""
+    return WORST_FIRST.index(row.verdict), -severity(row), row.case, row.variant
+
+
+def columns(name: str, manifest: dict[str, Any], ordered: list[Row]) -> dict[str, Any]:
+    """Return what filtering, sorting and moving between rows need, as columns for a script.
+
+    Columns that repeat are ``{"values": […], "at": […]}``: distinct values, and an index for each row.
+    """
+    return {
+        "run": {"name": name, "created": str(manifest.get("created", ""))},
+        "slug": [slug(row.case, row.variant) for row in ordered],
+        "case": [row.case for row in ordered],
+        "reason": [row.reason[:SEARCHED_PROMPT] for row in ordered],
+        "verdict": _coded(str(row.verdict) for row in ordered),
+        "variant": _coded(row.variant for row in ordered),
+        "job": _coded(row.case.rpartition("/")[0] or row.case for row in ordered),
+        "lora": _coded(_lora(row) for row in ordered),
+        "step": _coded(row.description.preview.step for row in ordered),
+        "prompt": _coded(str(row.settings.get("prompt", ""))[:SEARCHED_PROMPT] for row in ordered),
+        "ssim": [_rounded(row.ssim) for row in ordered],
+        "lpips": [_rounded(row.lpips) for row in ordered],
+        "psnr": [_rounded(_psnr(row), 2) for row in ordered],
+    }
+
+
+def run_environment(manifest: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
+    """Return the environment of a run as its manifest, else its first row, records it."""
+    found = manifest.get("environment")
+    if isinstance(found, dict):
+        return found
+    return rows[0].environment if rows else {}
+
+
+def headline(row: Row) -> tuple[Fact, ...]:
+    """Return the three scores that stand beside every row."""
+    return (
+        Fact("SSIM", number(row.ssim, 4)),
+        Fact("LPIPS", number(row.lpips, 4)),
+        Fact("PSNR", number(_psnr(row), 1)),
+    )
+
+
+def shown_variant(row: Row) -> str | None:
+    """Return the name of a row's variant; None for the reference itself."""
+    return None if row.variant == "reference" else row.variant
+
+
+def _line(row: Row) -> Line:
+    reason = row.reason if len(row.reason) <= SHORT_REASON else row.reason[: SHORT_REASON - 1] + "…"
+    return Line(slug(row.case, row.variant), row.case, shown_variant(row), row.verdict, reason, headline(row))
+
+
+def _psnr(row: Row) -> float | None:
+    """Return a row's PSNR in dB, infinite where the images are identical."""
+    return math.inf if row.scores is not None and row.scores.pixels.identical else row.psnr
+
+
+def _lora(row: Row) -> str:
+    lora = row.description.lora
+    return PurePosixPath(lora.file).name if lora else "none"
+
+
+def _coded(values: Iterable[Any]) -> dict[str, list[Any]]:
+    places: dict[Any, int] = {}
+    at = [places.setdefault(value, len(places)) for value in values]
+    return {"values": list(places), "at": at}
+
+
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    """Round for sorting; identical images, whose PSNR is infinite, sort above all others."""
+    if value is None or math.isnan(value):
+        return None
+    return round(value, digits) if math.isfinite(value) else 1e9
+
+
+def _counts(tally: Counter[str]) -> tuple[Count, ...]:
+    total, start, counts = sum(tally.values()), 0.0, []
+    for verdict in WORST_FIRST:
+        share = round(100 * tally[verdict] / total, 3) if total else 0.0
+        counts.append(Count(verdict, tally[verdict], round(start, 3), share))
+        start += share
+    return tuple(counts)
+
+
+def _tally(tally: Counter[str]) -> str:
+    return (
+        ", ".join(f"{tally[verdict]} {verdict}" for verdict in WORST_FIRST if tally[verdict]) or "no results"
+    )
+
+
+def _summary(tally: Counter[str]) -> str:
+    total = sum(tally.values())
+    if total == 0:
+        return "This run holds no results yet."
+    if tally["match"] == total:
+        return (
+            "The re-run matches its preview." if total == 1 else f"All {total} re-runs match their previews."
+        )
+    parts = [f"{tally[verdict]} {phrase}" for verdict, phrase in PHRASES.items() if tally[verdict]]
+    reruns = "re-run" if total == 1 else "re-runs"
+    return f"Of {total} {reruns}, {', '.join(parts)}; {_matches(tally['match'])}."
+
+
+def _matches(count: int) -> str:
+    return "1 matches" if count == 1 else f"{count or 'none'} match"
+
+
+def _run_facts(manifest: dict[str, Any], rows: list[Row], environment: dict[str, str]) -> tuple[Fact, ...]:
+    bases = sorted({row.rendered.base for row in rows if row.rendered})
+    devices = sorted({row.rendered.device for row in rows if row.rendered})
+    spent = sum(sum(row.seconds.values()) for row in rows)
+    found = {
+        "Created": moment(str(manifest.get("created", ""))),
+        "Base": ", ".join(bases),
+        "Device": ", ".join([*devices, *([environment["gpu.name"]] if "gpu.name" in environment else [])]),
+        "Torch": environment.get("packages.torch"),
+        "Diffusers": environment.get("packages.diffusers"),
+        "Time": seconds(spent) if spent else None,
+    }
+    return tuple(Fact(name, plain(value)) for name, value in found.items() if value)

@@ -1,0 +1,146 @@
+"""What surrounds a page's content: scripts, styles, content policy, addresses; as files or inlined."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+HERE = Path(__file__).parent
+ASSETS = HERE / "assets"
+STYLE = "report.css"
+SHARED_SCRIPTS = ("keys.js", "filters.js", "review.js")
+OVERVIEW_SCRIPTS = (*SHARED_SCRIPTS, "overview.js")
+CASE_SCRIPTS = (*SHARED_SCRIPTS, "view.js", "stage.js", "pixels.js", "viewer.js", "case.js")
+SINGLE_SCRIPTS = (*CASE_SCRIPTS, "overview.js", "single.js")
+"""Scripts in the order in which they run. They are classic ones: browsers refuse modules from the disk."""
+
+FILES_POLICY = (
+    "default-src 'none'; img-src 'self' file: data:; style-src 'self' file:; script-src 'self' file:; "
+    "base-uri 'none'; form-action 'none'"
+)
+
+MEANINGS = {
+    "match": "Bit-identical, or within every limit.",
+    "drift": "Past at least one limit.",
+    "regression": "Worse than its baseline.",
+    "incomparable": "Cannot be re-run or compared; the reason is given. Never counted as a match.",
+    "error": "The render failed.",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A script or a style: an address, or its text inlined."""
+
+    href: str | None = None
+    inline: Markup | None = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link to a file beside the report."""
+
+    href: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything around a page's content.
+
+    Attributes:
+        kind: ``overview``, ``case`` or ``single``; scripts read it from the page.
+        thumbs: address of the thumbnail by slug.
+        to_case: turns a slug into the address of its case.
+    """
+
+    kind: str
+    policy: str
+    styles: tuple[Part, ...]
+    scripts: tuple[Part, ...]
+    thumbs: Mapping[str, str | None] = field(default_factory=dict)
+    to_case: Callable[[str], str] = "#{}".format
+    to_overview: str = "#"
+    links: tuple[Link, ...] = ()
+    meanings: Mapping[str, str] = field(default_factory=lambda: MEANINGS)
+
+
+def overview_page(thumbs: Mapping[str, str | None], links: tuple[Link, ...]) -> Page:
+    """Return the surroundings of ``index.html``."""
+    return Page(
+        "overview",
+        FILES_POLICY,
+        (Part(f"assets/{STYLE}"),),
+        (Part("cases/rows.js"), *(Part(f"assets/{name}") for name in OVERVIEW_SCRIPTS)),
+        thumbs,
+        "cases/{}.html".format,
+        links=links,
+    )
+
+
+def case_page(slug: str, *, has_pixels: bool) -> Page:
+    """Return the surroundings of one case's page."""
+    data = ["rows.js", *([f"{slug}.js"] if has_pixels else [])]
+    return Page(
+        "case",
+        FILES_POLICY,
+        (Part(f"../assets/{STYLE}"),),
+        (*(Part(name) for name in data), *(Part(f"../assets/{name}") for name in CASE_SCRIPTS)),
+        to_case="{}.html".format,
+        to_overview="../index.html",
+    )
+
+
+def single_page(thumbs: Mapping[str, str | None], rows: str) -> Page:
+    """Return the surroundings of the single file: everything inlined, and only that allowed to run.
+
+    Args:
+        rows: the text of ``rows.js``.
+    """
+    scripts = [rows, *(_asset(name) for name in SINGLE_SCRIPTS)]
+    style = _asset(STYLE)
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
+        f"script-src {' '.join(map(_hash, scripts))}; base-uri 'none'; form-action 'none'"
+    )
+    return Page(
+        "single",
+        policy,
+        (Part(inline=Markup(style)),),
+        tuple(Part(inline=Markup(script)) for script in scripts),
+        thumbs,
+    )
+
+
+@functools.cache
+def templates() -> Environment:
+    """Return the templates; every text that they show is escaped."""
+    return Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def render(template: str, **content: Any) -> str:
+    """Return a page as HTML."""
+    return templates().get_template(template).render(**content)
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
