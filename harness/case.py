@@ -60,6 +60,8 @@ def _inside(value: str) -> str:
 
 CaseId = Annotated[str, Field(pattern=r"^[\w.+ -]+(/[\w.+ -]+)*$", max_length=200), AfterValidator(_safe_id)]
 InnerPath = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
+Noise = Literal["auto", "current", "legacy"]
+Quantize = Literal["none", "qfloat8", "qfloat8-transformer", "qfloat8-te"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -195,6 +197,14 @@ class Case(Strict):
     lora: LoraRef | None = Field(None, description="Absent: the preview shows the base model alone.")
     settings: SampleSettings
     trained: Trained = Field(default_factory=Trained)
+    noise: Noise = Field(
+        "auto",
+        description="Era of the first latents: torch up to 2.11 is legacy. auto: legacy where the recorded "
+        "software version says so, else what the installed torch draws.",
+    )
+    quantize: Quantize = Field(
+        "none", description="Quantize as the job did: qfloat8 both, or the transformer or T5 (te) alone."
+    )
     tolerance: Tolerance | None = None
     incomparable: str | None = Field(None, description="Why this preview cannot be re-run, if it cannot.")
     assumptions: list[str] = Field(default_factory=list, description="What the import had to assume.")

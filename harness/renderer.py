@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from harness.case import Base
+from harness.case import Base, Noise, Quantize
+from harness.reference.spec import ModelSpec
+from harness.variants.schedulers import REFERENCE_SHIFT, Shift
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 PipelineCode = Literal["hub", "builtin"]
 Offload = Literal["auto", "none", "model", "sequential"]
 Dtype = Literal["bf16", "fp16", "fp32"]
+LoraMode = Literal["fused", "adapter", "fp32", "none"]
 OnStep = Callable[[int, int], None]
 
 
@@ -43,6 +46,16 @@ class RenderRequest:
         dtype: floating-point type of weights and latents, or None for the device's own rule.
         width: pixels as asked for; the renderer snaps it.
         height: pixels as asked for; the renderer snaps it.
+        scheduler: a name in ``harness.variants.schedulers.SCHEDULERS``.
+        noise: era of the first latents; ``auto`` lets the installed torch draw them.
+        generator: where the first latents are drawn, ``cpu`` or ``cuda``.
+        lora_mode: ``fused`` by PEFT as the reference does, a live ``adapter`` in fp32 as the trainer has it
+            beside quantized weights, merged in ``fp32`` and rounded once, or ``none``; None chooses
+            ``adapter`` for a quantized transformer, else ``fused``.
+        attention: diffusers' attention backend; None keeps the active one.
+        max_sequence_length: T5 tokens; None is the model's own.
+        divisor: width and height are floored to a multiple of it, pixels; None is the reference's.
+        stop_after: end after so many steps and return the image predicted there; None runs to the end.
     """
 
     base: Base
@@ -56,12 +69,40 @@ class RenderRequest:
     seed: int
     sample_steps: int
     guidance_scale: float
+    scheduler: str = "FlowMatchEuler"
+    shift: Shift = REFERENCE_SHIFT
+    noise: Noise = "auto"
+    generator: Literal["cpu", "cuda"] = "cpu"
+    lora_mode: LoraMode | None = None
+    attention: str | None = None
+    max_sequence_length: int | None = None
+    divisor: int | None = None
+    quantize: Quantize = "none"
+    stop_after: int | None = None
+
+    def size(self, spec: ModelSpec) -> tuple[int, int]:
+        """Return the rendered size in pixels: floored to the divisor, then to whole packed latents."""
+        if self.divisor is None:
+            return spec.snap(self.width, self.height)
+        floored = (edge // self.divisor * self.divisor for edge in (self.width, self.height))
+        width, height = (edge // spec.latent_divisor * spec.latent_divisor for edge in floored)
+        return width, height
+
+    @property
+    def effective_lora_mode(self) -> LoraMode:
+        """How the LoRA is applied once ``lora_mode`` None has chosen."""
+        if self.lora is None or self.lora_mode == "none":
+            return "none"
+        quantized = self.quantize in {"qfloat8", "qfloat8-transformer"}
+        return self.lora_mode or ("adapter" if quantized else "fused")
 
     @property
     def weights_key(self) -> tuple[str, ...]:
         """Requests with the same key share loaded and fused weights; sorting by it changes weights rarely."""
         lora = (self.lora.sha256, repr(self.lora.network_multiplier)) if self.lora else ("", "")
-        return (str(self.base), self.pipeline, self.dtype or "", *lora)
+        return (
+            str(self.base), self.pipeline, self.dtype or "", self.quantize, *lora, self.effective_lora_mode
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

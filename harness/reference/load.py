@@ -104,7 +104,8 @@ def load_pipeline(
         device=device,
         offload=_choose_offload(offload, device, checkpoint),
     )
-    loaded.place()
+    with quiet():
+        loaded.place()
     return loaded
 
 

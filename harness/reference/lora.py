@@ -11,47 +11,68 @@ from typing import Any
 
 from harness.aitoolkit.lora import LoraFile, inspect_lora
 from harness.errors import LoraError
+from harness.reference.branch import LiveBranches, merge_fp32
 from harness.reference.load import LoadedPipeline, quiet
-from harness.renderer import Lora
+from harness.renderer import Lora, LoraMode
 
 ADAPTER = "lora"
 
 
 class LoraSwitch:
-    """The LoRA state of one pipeline: nothing, or one LoRA fused at one multiplier."""
+    """The LoRA state of one pipeline: nothing, or one LoRA applied in one way at one multiplier."""
 
     def __init__(self, loaded: LoadedPipeline) -> None:
         self._loaded = loaded
         self._pristine: dict[str, Any] = {}
-        self._current: Lora | None = None
+        self._merged = False
+        self._branches = LiveBranches()
+        self._current: tuple[Lora | None, LoraMode] = (None, "none")
 
-    def apply(self, lora: Lora | None) -> None:
-        """Leave ``lora`` fused into the transformer, and nothing else.
+    def apply(self, lora: Lora | None, mode: LoraMode = "fused") -> None:
+        """Leave ``lora`` in the transformer, applied as ``mode`` says, and nothing else.
 
         Raises:
             LoraError: the file is unsafe, of another kind, or fits the transformer only in part.
         """
-        if lora == self._current:
+        wanted: tuple[Lora | None, LoraMode] = (
+            (None, "none") if lora is None or mode == "none" else (lora, mode)
+        )
+        if wanted == self._current:
             return
         pipe = self._loaded.pipe
         if self._loaded.offload != "none":
             pipe.remove_all_hooks()
             pipe.transformer.to(self._loaded.device)  # CPU and GPU fuse to different bits
         self._restore()
-        if lora is not None:
-            checked = inspect_lora(lora.file)
-            _check_fits(checked, pipe.transformer)
-            self._keep(checked)
-            self._fuse(lora, checked)
+        if lora is not None and mode != "none":
+            self._add(lora, mode)
         if self._loaded.offload != "none":
             self._loaded.place()
-        self._current = lora
+        self._current = wanted
+
+    def _add(self, lora: Lora, mode: LoraMode) -> None:
+        transformer = self._loaded.pipe.transformer
+        checked = inspect_lora(lora.file)
+        _check_fits(checked, transformer)
+        if mode == "adapter":
+            self._branches.attach(transformer, checked, lora.network_multiplier)
+            return
+        self._keep(checked)
+        self._merged = True
+        if mode == "fp32":
+            merge_fp32(transformer, checked, lora.network_multiplier)
+        else:
+            self._fuse(lora, checked)
 
     def _restore(self) -> None:
+        self._branches.detach()
+        self._current = (None, "none")
+        if not self._merged:
+            return
         weights = dict(self._loaded.pipe.transformer.named_parameters())
         for name, pristine in self._pristine.items():
             weights[name].data.copy_(pristine)
-        self._current = None
+        self._merged = False
 
     def _keep(self, lora: LoraFile) -> None:
         aside = self._loaded.device if self._loaded.offload == "none" else "cpu"

@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 
-from harness.errors import RenderError
+from harness.errors import HarnessError, RenderError
+from harness.reference.call import call
 from harness.reference.checkpoint import find_checkpoint
 from harness.reference.load import LoadedPipeline, choose_device, load_pipeline, reference_dtype
 from harness.reference.lora import LoraSwitch
 from harness.reference.noise import torch_era
+from harness.reference.prompts import PromptCache
+from harness.reference.quantized import QuantizedParts
 from harness.reference.spec import FLEX2, ModelSpec
 from harness.renderer import Offload, OnStep, Render, RenderRequest
 from harness.runs.row import Rendered
+from harness.variants.schedulers import find_scheduler
+
+
+class _Session:
+    """One loaded pipeline with everything about it that a request can change."""
+
+    def __init__(self, loaded: LoadedPipeline) -> None:
+        self.loaded = loaded
+        self.prompts = PromptCache(loaded.pipe)
+        self._loras = LoraSwitch(loaded)
+        self._parts = QuantizedParts(loaded)
+
+    def prepare(self, request: RenderRequest) -> None:
+        """Put the request's quantization and LoRA in place; the rest stays as it is."""
+        if self._parts.current != request.quantize:
+            self._loras.apply(None)
+            self._parts.apply(request.quantize)
+        self.prompts.encoders = request.quantize
+        self._loras.apply(request.lora, request.effective_lora_mode)
 
 
 class ReferenceRenderer:
@@ -41,58 +64,73 @@ class ReferenceRenderer:
         self._trust = trust_remote_code
         self._spec = spec
         self._key: tuple[str, ...] | None = None
-        self._loaded: LoadedPipeline | None = None
-        self._loras: LoraSwitch | None = None
+        self._session: _Session | None = None
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
         """Render one request; see ``Renderer``.
 
         Raises:
             CheckpointError, LoraError: the request's weights cannot be used.
+            HarnessError: the request's scheduler, attention or quantization is not available.
             RenderError: the pipeline failed while rendering.
         """
         started = time.perf_counter()
-        loaded, loras = self._load(request)
-        loras.apply(request.lora)
+        loaded = self._prepare(request)
         ready = time.perf_counter()
-        width, height = self._spec.snap(request.width, request.height)
+        width, height = request.size(self._spec)
         try:
-            image = _call(loaded.pipe, request, width, height, on_step)
+            with _attention(request.attention):
+                image = call(loaded, request, width, height, on_step)
+                rendered = self._rendered(request, loaded, width, height)
+        except HarnessError:
+            raise
         except Exception as error:  # the pipeline is foreign code and may raise anything
             raise RenderError(f"the pipeline failed: {type(error).__name__}: {error}") from error
         done = time.perf_counter()
         return Render(
             image=image,
-            rendered=self._rendered(request, loaded, width, height),
+            rendered=rendered,
             seconds={"load": round(ready - started, 4), "render": round(done - ready, 4)},
         )
 
+    @property
+    def prompts_encoded(self) -> int:
+        """How many prompts the loaded pipeline has encoded; the others were shared."""
+        return self._session.prompts.encoded if self._session is not None else 0
+
     def close(self) -> None:
         """Drop the loaded pipeline."""
-        self._loaded = self._loras = self._key = None
+        self._session = self._key = None
         if self.device == "cuda":
             torch.cuda.empty_cache()
 
-    def _load(self, request: RenderRequest) -> tuple[LoadedPipeline, LoraSwitch]:
+    def _prepare(self, request: RenderRequest) -> LoadedPipeline:
+        """Return the pipeline with the request's weights, LoRA and scheduler in place."""
         dtype = request.dtype or reference_dtype(self.device)
         key = (str(request.base), request.pipeline, dtype)
-        if self._loaded is None or self._loras is None or self._key != key:
+        if self._session is None or self._key != key:
             self.close()
-            self._loaded = load_pipeline(
-                find_checkpoint(request.base, self._spec),
-                self._spec,
-                code=request.pipeline,
-                dtype=dtype,
-                device=self.device,
-                offload=self._offload,
-                trust_remote_code=self._trust,
+            self._session = _Session(
+                load_pipeline(
+                    find_checkpoint(request.base, self._spec),
+                    self._spec,
+                    code=request.pipeline,
+                    dtype=dtype,
+                    device=self.device,
+                    offload=self._offload,
+                    trust_remote_code=self._trust,
+                )
             )
-            self._loras = LoraSwitch(self._loaded)
             self._key = key
-        return self._loaded, self._loras
+        self._session.prepare(request)
+        loaded = self._session.loaded
+        loaded.pipe.scheduler = find_scheduler(request.scheduler).build(request.shift, self._spec)
+        return loaded
 
     def _rendered(self, request: RenderRequest, loaded: LoadedPipeline, width: int, height: int) -> Rendered:
         sigmas = np.asarray(loaded.pipe.scheduler.sigmas.float().cpu())
+        mode = request.effective_lora_mode
+        lora = request.lora if mode != "none" else None
         return Rendered(
             width=width,
             height=height,
@@ -101,41 +139,35 @@ class ReferenceRenderer:
             guidance_scale=request.guidance_scale,
             sigmas=[round(float(sigma), 6) for sigma in sigmas],
             sigmas_sha256=hashlib.sha256(sigmas.tobytes()).hexdigest(),
+            scheduler=find_scheduler(request.scheduler).name,
             dtype=loaded.dtype,
-            noise=torch_era(),
+            quantize=request.quantize,
+            noise=torch_era() if request.noise == "auto" else request.noise,
+            generator=request.generator,
             attention=_attention_backend(),
+            max_sequence_length=request.max_sequence_length or self._spec.max_sequence_length,
             device=loaded.device,
             offload=loaded.offload,
             pipeline=loaded.code,
             pipeline_sha256=loaded.code_sha256,
-            lora_mode="fused" if request.lora else "none",
-            lora_sha256=request.lora.sha256 if request.lora else None,
-            network_multiplier=request.lora.network_multiplier if request.lora else None,
+            lora_mode=mode,
+            lora_sha256=lora.sha256 if lora else None,
+            network_multiplier=lora.network_multiplier if lora else None,
             base=loaded.checkpoint.name,
             revision=loaded.checkpoint.revision,
         )
 
 
-def _call(
-    pipe: Any, request: RenderRequest, width: int, height: int, on_step: OnStep | None
-) -> np.ndarray[Any, Any]:
-    def step_done(_pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        if on_step is not None:
-            on_step(index + 1, request.sample_steps)
-        return tensors
+def _attention(name: str | None) -> Any:
+    """Return a context in which diffusers computes attention with the backend ``name``."""
+    if name is None:
+        return nullcontext()
+    from diffusers.models.attention_dispatch import AttentionBackendName, attention_backend
 
-    with torch.inference_mode():
-        output = pipe(
-            prompt=request.prompt,
-            negative_prompt=request.neg,
-            width=width,
-            height=height,
-            num_inference_steps=request.sample_steps,
-            guidance_scale=request.guidance_scale,
-            generator=torch.Generator("cpu").manual_seed(request.seed),
-            callback_on_step_end=step_done,
-        )
-    return np.asarray(output.images[0].convert("RGB"))
+    known = [backend.value for backend in AttentionBackendName]
+    if name not in known:
+        raise HarnessError(f"unknown backend {name!r}", field="attention", fix=f"choose {', '.join(known)}")
+    return attention_backend(name)
 
 
 def _attention_backend() -> str:

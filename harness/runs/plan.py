@@ -10,9 +10,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from harness.case import Base, Case, Tolerance
+from harness.case import Base, Case, Noise, Tolerance
 from harness.errors import CaseError
+from harness.reference.noise import era_of_software
 from harness.renderer import Dtype, Lora, Offload, PipelineCode, RenderRequest
+from harness.variants.schedulers import REFERENCE_SHIFT
 
 REFERENCE = "reference"
 
@@ -50,26 +52,35 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Planned:
-    """One case and the request that re-renders it; no request where it cannot be re-run."""
+    """One case and the request that re-renders it; a ``problem`` instead where it cannot be re-run."""
 
     case: Case
     request: RenderRequest | None
     variant: str = REFERENCE
+    problem: str | None = None
 
     @property
     def key(self) -> str:
         """Hash of what the row will depend on: the request (weights by hash, not by path) and the preview."""
-        request: dict[str, Any] = {}
-        if self.request is not None:
-            request = dataclasses.asdict(self.request) | {"base": str(self.request.base)}
-            if request["lora"] is not None:
-                request["lora"].pop("file")
         facts = {
-            "request": request,
+            "request": _facts(self.request) if self.request is not None else {},
             "preview": self.case.preview.sha256,
-            "incomparable": self.case.incomparable,
+            "incomparable": self.problem,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(RenderRequest)} | {
+    "shift": dataclasses.asdict(REFERENCE_SHIFT)
+}
+
+
+def _facts(request: RenderRequest) -> dict[str, Any]:
+    """Return a request's fields for hashing, those that only variants change where they are changed."""
+    fields = dataclasses.asdict(request) | {"base": str(request.base)}
+    if fields["lora"] is not None:
+        fields["lora"].pop("file")
+    return {name: value for name, value in fields.items() if value != _DEFAULTS[name]}
 
 
 def select(cases: list[Case], only: str | None, limit: int | None) -> list[Case]:
@@ -91,20 +102,34 @@ def select(cases: list[Case], only: str | None, limit: int | None) -> list[Case]
 def plan(cases: list[Case], options: RunOptions, device: str) -> list[Planned]:
     """Return one planned render per case, those that share weights next to each other."""
     planned = [
-        Planned(case, _request(case, options, device) if case.incomparable is None else None)
+        Planned(
+            case,
+            request_of(case, options, device) if case.incomparable is None else None,
+            problem=case.incomparable,
+        )
         for case in cases
     ]
+    return in_order(planned)
+
+
+def in_order(planned: list[Planned]) -> list[Planned]:
+    """Return renders that share weights next to each other, what cannot be re-run last."""
     return sorted(planned, key=_order)
 
 
 def _order(planned: Planned) -> tuple[Any, ...]:
     request = planned.request
     if request is None:
-        return (1, (), 0, 0, planned.case.id)
-    return (0, request.weights_key, request.width, request.height, planned.case.id)
+        return (1, (), 0, 0, planned.case.id, planned.variant)
+    return (0, request.weights_key, request.width, request.height, planned.case.id, planned.variant)
 
 
-def _request(case: Case, options: RunOptions, device: str) -> RenderRequest:
+def request_of(case: Case, options: RunOptions, device: str) -> RenderRequest:
+    """Return the request that re-renders ``case``: command line, then case file, then the reference's rule.
+
+    Args:
+        device: ``cpu`` or ``cuda``: where it will be rendered.
+    """
     base = options.base or _absolute(case)
     settings = case.settings
     return RenderRequest(
@@ -121,7 +146,16 @@ def _request(case: Case, options: RunOptions, device: str) -> RenderRequest:
         seed=settings.seed,
         sample_steps=settings.sample_steps,
         guidance_scale=settings.guidance_scale,
+        noise=noise_of(case),
+        quantize=case.quantize,
     )
+
+
+def noise_of(case: Case) -> Noise:
+    """Return the era of a case's first latents: its own, else legacy where its software implies it."""
+    if case.noise != "auto":
+        return case.noise
+    return era_of_software(case.trained.software) or "auto"
 
 
 def default_pipeline(base: Base) -> PipelineCode:

@@ -16,6 +16,7 @@ class Verdict(StrEnum):
 
     MATCH = "match"
     DRIFT = "drift"
+    REGRESSION = "regression"
     INCOMPARABLE = "incomparable"
     ERROR = "error"
 
@@ -36,14 +37,18 @@ class Rendered(Frozen):
     guidance_scale: float
     sigmas: list[float]
     sigmas_sha256: str
+    scheduler: str = "FlowMatchEuler"
     dtype: str
-    noise: str = Field(description="Noise era of the torch that drew the latents: 'legacy' or 'current'.")
+    quantize: str = Field("none", description="What was quantized, as a case file says it.")
+    noise: str = Field(description="Noise era of the first latents: 'legacy' or 'current'.")
+    generator: str = Field("cpu", description="Device that drew the first latents.")
     attention: str
+    max_sequence_length: int = Field(512, description="T5 tokens.")
     device: str
     offload: str
     pipeline: str = Field(description="'hub' or 'builtin'.")
     pipeline_sha256: str = Field(description="Hash of the pipeline's source file.")
-    lora_mode: str = Field(description="'fused' or 'none'.")
+    lora_mode: str = Field(description="'fused', 'adapter', 'fp32' or 'none'.")
     lora_sha256: str | None
     network_multiplier: float | None
     base: str
@@ -56,6 +61,20 @@ class Images(Frozen):
     preview: str
     rerun: str | None = None
     maps: dict[str, str] = Field(default_factory=dict, description="'difference', 'ssim', 'lpips'.")
+
+
+class Baseline(Frozen):
+    """The accepted baseline that a row was judged against, and what has changed since it was accepted."""
+
+    environment: str = Field(description="Key of the environment it was accepted in.")
+    same_environment: bool = Field(description="The row was made in that environment too.")
+    identical: bool = Field(description="Every pixel of the re-run is as accepted.")
+    verdict: Verdict = Field(description="The verdict that was accepted.")
+    scores: Scores | None = Field(description="The codec-matched scores that were accepted.")
+    changes: list[str] = Field(description="What differs in the rendering or the environment, in words.")
+    accepted: str = Field(description="When, ISO 8601.")
+    accepted_by: str
+    reason: str = Field(description="Why it was accepted.")
 
 
 class Row(Frozen):
@@ -82,6 +101,8 @@ class Row(Frozen):
     environment: dict[str, Any]
     tolerance: Tolerance
     images: Images
+    image_sha256: str | None = Field(None, description="Hash of the re-run's size and pixels.")
+    baseline: Baseline | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
     description: Case = Field(description="The case as it was when it ran.")
     key: str = Field(description="Hash of everything that the render and its judgement depended on.")

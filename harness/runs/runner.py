@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -33,9 +34,8 @@ class CaseRunner:
         Raises:
             HarnessError: bad input that only the loaded weights could show.
         """
-        case = item.case
         if item.request is None:
-            return self._row(item, Verdict.INCOMPARABLE, str(case.incomparable))
+            return self._row(item, Verdict.INCOMPARABLE, str(item.problem))
         try:
             render = self.renderer.render(item.request, self.on_step)
         except HarnessError as error:
@@ -43,6 +43,10 @@ class CaseRunner:
                 raise
             return self._row(item, Verdict.ERROR, str(error))
         return self._score(item, render)
+
+    def refused(self, item: Planned, error: HarnessError) -> Row:
+        """Return the row of a case that bad input kept from being rendered; its preview must exist."""
+        return self._row(item, Verdict.ERROR, str(error))
 
     def _score(self, item: Planned, render: Render) -> Row:
         from harness.scoring.images import save_png
@@ -53,7 +57,11 @@ class CaseRunner:
         save_png(images / "rerun.png", render.image)
         preview = self.folder.keep_preview(case.id, case.preview_path)
         paths = Images(preview=preview, rerun=(images / "rerun.png").relative_to(self.folder.path).as_posix())
-        common: dict[str, Any] = {"rendered": render.rendered, "seconds": dict(render.seconds)}
+        common: dict[str, Any] = {
+            "rendered": render.rendered,
+            "image_sha256": _pixels_sha256(render.image),
+            "seconds": dict(render.seconds),
+        }
         if reason := judge_sizes(case, (render.rendered.width, render.rendered.height)):
             return self._row(item, Verdict.INCOMPARABLE, reason, images=paths, **common)
         scored = self.scorer.score(self.folder.path, paths)
@@ -88,6 +96,12 @@ class CaseRunner:
             key=item.key,
             **more,
         )
+
+
+def _pixels_sha256(image: Any) -> str:
+    """Hash size and pixels, so that the same picture has the same hash however its file was compressed."""
+    height, width, _ = image.shape
+    return hashlib.sha256(f"{width}x{height} ".encode() + image.tobytes()).hexdigest()
 
 
 def tolerance_of(case: Case, options: RunOptions) -> Tolerance:

@@ -8,7 +8,9 @@ Importing this module imports diffusers.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import diffusers
@@ -26,6 +28,14 @@ from diffusers import (
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 
 CLOSEST_TO_ONE = 1 - 1e-6
+
+
+@contextmanager
+def _numpy_1_spelling() -> Iterator[None]:
+    """Let diffusers ask numpy for arrays of tensors in a spelling that numpy 2 deprecates."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="__array", category=DeprecationWarning)
+        yield
 
 
 class _ReferenceSchedule(SchedulerMixin):  # type: ignore[misc]
@@ -51,7 +61,8 @@ class _ReferenceSchedule(SchedulerMixin):  # type: ignore[misc]
         reference.set_timesteps(
             sigmas=np.linspace(1.0, 1 / steps, steps) if sigmas is None else sigmas, mu=mu, device=device
         )
-        super().set_timesteps(steps, device=device)
+        with _numpy_1_spelling():
+            super().set_timesteps(steps, device=device)
         self._follow(reference.sigmas.cpu(), reference.timesteps)
 
     def _follow(self, sigmas: torch.Tensor, timesteps: torch.Tensor) -> None:
@@ -87,7 +98,8 @@ class _FlowSolver(_ReferenceSchedule):
         index, velocity, sample = self.step_index, model_output.float(), sample.float()
         sigma, sigma_next = self.sigmas[index], self.sigmas[index + 1]
         if sigma_next > 0:
-            result = super().step(velocity, timestep, sample, return_dict=False)[0]
+            with _numpy_1_spelling():
+                result = super().step(velocity, timestep, sample, return_dict=False)[0]
         else:
             self._step_index += 1
         if index == 0 or sigma_next == 0:
