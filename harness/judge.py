@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from harness.case import Case, Tolerance
 from harness.reference.spec import FLEX2
-from harness.runs.row import Verdict
+from harness.runs.row import Baseline, Verdict
 from harness.scoring.scores import Scores
 
 DEFAULT_TOLERANCE = Tolerance(ssim_min=0.985, lpips_max=0.02, psnr_min=40.0, source="harness default")
 """Limits for a case that sets none; provisional."""
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How much worse than its baseline a score may be before it is a regression; PSNR in dB."""
+
+    ssim: float
+    lpips: float
+    psnr: float
+
+
+SAME_ENVIRONMENT = Margin(ssim=0.005, lpips=0.005, psnr=3.0)
+"""Equally valid executions on one machine stay within this; provisional until calibrated on a GPU."""
+
+OTHER_ENVIRONMENT = Margin(ssim=0.02, lpips=0.02, psnr=6.0)
+"""Another kind of machine rounds differently at every step; provisional until calibrated on two GPUs."""
 
 
 def judge(scores: Scores | None, tolerance: Tolerance) -> tuple[Verdict, str]:
@@ -25,6 +43,62 @@ def judge(scores: Scores | None, tolerance: Tolerance) -> tuple[Verdict, str]:
     if misses := _limits(scores, tolerance, within=False):
         return Verdict.DRIFT, "; ".join(misses)
     return Verdict.MATCH, "within limits: " + ", ".join(_limits(scores, tolerance, within=True))
+
+
+def judge_baseline(
+    verdict: Verdict, reason: str, scores: Scores | None, baseline: Baseline
+) -> tuple[Verdict, str]:
+    """Judge a re-run against what was accepted, once it was judged against its preview.
+
+    Args:
+        verdict: the verdict against the preview, with its ``reason``.
+        scores: codec-matched scores against the preview, or None where there are none.
+        baseline: what was accepted; ``identical`` compares pixels.
+
+    Returns:
+        ``regression`` where the re-run is worse than the baseline by more than the margin; else ``verdict``,
+        with a reason that says whether the image is bit-equal, or changed and what changed with it.
+    """
+    if verdict is Verdict.ERROR:
+        return verdict, reason
+    if baseline.identical:
+        return verdict, f"bit-equal to its baseline; {reason}"
+    if worse := _worse(scores, baseline):
+        return Verdict.REGRESSION, f"{worse}{_changes(baseline)}; {reason}"
+    if not baseline.same_environment:
+        return verdict, f"{verdict} (baseline of {baseline.environment}){_changes(baseline)}; {reason}"
+    if verdict is baseline.verdict is Verdict.INCOMPARABLE and baseline.scores is None:
+        return verdict, reason
+    return verdict, f"{verdict} (changed): the image is not the accepted one{_changes(baseline)}; {reason}"
+
+
+def _worse(scores: Scores | None, baseline: Baseline) -> str | None:
+    """Say in words what is worse than the baseline by more than the margin, or None."""
+    accepted = baseline.scores
+    if accepted is None:
+        return None
+    if scores is None:
+        return f"could be compared when it was accepted ({baseline.verdict}) and cannot now"
+    margin = SAME_ENVIRONMENT if baseline.same_environment else OTHER_ENVIRONMENT
+    losses = [
+        ("SSIM", accepted.ssim, scores.ssim, accepted.ssim - scores.ssim, margin.ssim, ".4f"),
+        ("LPIPS", accepted.lpips, scores.lpips, scores.lpips - accepted.lpips, margin.lpips, ".4f"),
+    ]
+    if accepted.psnr is not None and scores.psnr is not None:
+        losses.append(("PSNR", accepted.psnr, scores.psnr, accepted.psnr - scores.psnr, margin.psnr, ".1f"))
+    worse = [
+        f"{name} {now:{form}} was {before:{form}} (margin {allowed:g})"
+        for name, before, now, loss, allowed, form in losses
+        if not loss <= allowed
+    ]
+    where = "" if baseline.same_environment else f" of {baseline.environment}"
+    return f"worse than its baseline{where}: {', '.join(worse)}" if worse else None
+
+
+def _changes(baseline: Baseline) -> str:
+    if not baseline.changes:
+        return "; nothing recorded differs"
+    return f"; since then: {', '.join(baseline.changes)}"
 
 
 def judge_sizes(case: Case, rendered_size: tuple[int, int]) -> str | None:

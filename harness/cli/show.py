@@ -18,6 +18,7 @@ from harness.runs.row import Row, Verdict
 STYLES = {
     Verdict.MATCH: "green",
     Verdict.DRIFT: "yellow",
+    Verdict.REGRESSION: "red",
     Verdict.INCOMPARABLE: "cyan",
     Verdict.ERROR: "red",
 }

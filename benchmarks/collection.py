@@ -1,0 +1,65 @@
+"""Collect 5,000 cases with pytest: how long it takes, and that it imports no torch.
+
+python benchmarks/collection.py [COUNT]
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PROBE = """
+import sys, time, pytest
+code = pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", "cases"])
+heavy = sorted({"torch", "diffusers", "pandas", "skimage", "lpips"} & set(sys.modules))
+print(f"{time.process_time():.2f} s of processor time,",
+      "imported:", ", ".join(heavy) or "none of torch, diffusers, pandas, skimage, lpips")
+sys.exit(int(code))
+"""
+FOLDERS = 20
+
+
+def main() -> None:
+    """Write the cases, collect them in a fresh process, print the times."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    with tempfile.TemporaryDirectory() as root:
+        write_cases(Path(root) / "cases", count)
+        compiled = {"PYTHONPYCACHEPREFIX": f"{root}/compiled", "PYTHONDONTWRITEBYTECODE": ""}
+        for attempt in ("first, compiling the plugin", "second"):
+            started = time.perf_counter()
+            run = subprocess.run(
+                [sys.executable, "-c", PROBE],
+                cwd=root,
+                env=os.environ | compiled,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            seconds = time.perf_counter() - started
+            print(f"{attempt}: {count} cases in {seconds:.2f} s, {run.stdout.splitlines()[-1]}")
+
+
+def write_cases(folder: Path, count: int) -> None:
+    """Write ``count`` copies of a case of the demo's size, each with an id of its own."""
+    from harness.aitoolkit import import_job
+    from harness.case import SUFFIX, load_case
+
+    job = importlib.resources.files("harness.data") / "jobs" / "tiny_flex2_simple_v1"
+    with tempfile.TemporaryDirectory() as made:
+        import_job(Path(str(job)), out=Path(made) / "demo", steps="last")
+        source = next(Path(made).rglob(f"*{SUFFIX}"))
+        text, name = source.read_text(encoding="utf-8"), load_case(source).id
+    for index in range(count):
+        job_name = f"job{index % FOLDERS:02}"
+        path = folder / job_name / f"{index:09}_0{SUFFIX}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace(f"id: {name}", f"id: {job_name}/{index:09}_0"), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

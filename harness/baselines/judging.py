@@ -1,0 +1,128 @@
+"""Hold a row against what was accepted for its case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.baselines.model import Entry, environment_key, rendered_facts
+from harness.judge import judge_baseline
+from harness.runs.row import Baseline, Row, Verdict
+
+COMPARABLE = ("dtype", "noise")
+"""Renders that differ in one of these are not the same computation: scores across them say nothing."""
+
+QUIET = ("width", "height", "steps", "seed", "guidance_scale", "lora_sha256", "network_multiplier", "device")
+"""Rendered settings that follow from the case or name the hardware, so that they are not news."""
+
+MOST_CHANGES = 6
+
+
+def against_baseline(row: Row, entries: Mapping[str, Entry]) -> Row:
+    """Return ``row`` judged against its baseline as well as against its preview.
+
+    A match without any baseline becomes ``incomparable``: nobody has said yet that it is as it should be.
+    So does a row whose case was changed after it was accepted, and one that was accepted only where another
+    dtype or another noise era was rendered.
+    """
+    if row.verdict is Verdict.ERROR:
+        return row
+    key = environment_key(row.environment)
+    entry = entries.get(key)
+    if entry is not None:
+        return _judged(row, key, entry, same_environment=True)
+    sound = {other: entry for other, entry in entries.items() if _sound(row, entry)}
+    if sound:
+        nearest = min(sorted(sound), key=lambda other: _distance(row, sound[other]))
+        return _judged(row, nearest, sound[nearest], same_environment=False)
+    if entries:
+        others = ", ".join(sorted(entries))
+        why = f"no baseline for {key}, and those of {others} have another {' or '.join(COMPARABLE)}"
+        return _without(row, why)
+    return _without(row, "no baseline was accepted for this case")
+
+
+def is_accepted(row: Row) -> bool:
+    """Say whether the row's verdict is the one that somebody accepted for it."""
+    return row.baseline is not None and row.baseline.verdict is row.verdict
+
+
+def _judged(row: Row, key: str, entry: Entry, *, same_environment: bool) -> Row:
+    baseline = Baseline(
+        environment=key,
+        same_environment=same_environment,
+        identical=entry.image_sha256 is not None and entry.image_sha256 == row.image_sha256,
+        verdict=entry.verdict,
+        scores=entry.scores,
+        changes=_changes(row, entry),
+        accepted=entry.accepted,
+        accepted_by=entry.accepted_by,
+        reason=entry.reason,
+    )
+    if edited := _edited(row, entry):
+        reason = f"the case is not the accepted one: {', '.join(edited)}; against its preview: {row.reason}"
+        return row.model_copy(update={"verdict": _at_least(row.verdict), "reason": reason, "baseline": None})
+    verdict, reason = judge_baseline(row.verdict, row.reason, row.scores, baseline)
+    return row.model_copy(update={"verdict": verdict, "reason": reason, "baseline": baseline})
+
+
+def _without(row: Row, why: str) -> Row:
+    reason = f"{why}; against its preview: {row.verdict}, {row.reason}"
+    return row.model_copy(update={"verdict": _at_least(row.verdict), "reason": reason})
+
+
+def _at_least(verdict: Verdict) -> Verdict:
+    """Keep a drift; a match that nobody accepted is not one."""
+    return Verdict.INCOMPARABLE if verdict is Verdict.MATCH else verdict
+
+
+def _edited(row: Row, entry: Entry) -> list[str]:
+    """Return what differs in the case itself, which is no change of the system under test."""
+    before = {**_flat(entry.settings), "preview": entry.preview_sha256, "lora": entry.lora_sha256}
+    case = row.description
+    now = {
+        **_flat(row.settings),
+        "preview": case.preview.sha256,
+        "lora": case.lora.sha256 if case.lora else None,
+    }
+    return _differences(before, now)
+
+
+def _changes(row: Row, entry: Entry) -> list[str]:
+    """Return what differs in the rendering and its environment, at most ``MOST_CHANGES`` of them."""
+    before = {name: value for name, value in entry.rendered.items() if name not in QUIET}
+    now = {name: value for name, value in rendered_facts(row).items() if name not in QUIET}
+    found = _differences(before, {name: now.get(name) for name in before})
+    found += _differences(_flat(entry.environment), _flat(row.environment))
+    more = len(found) - MOST_CHANGES
+    return [*found[:MOST_CHANGES], f"{more} more"] if more > 0 else found
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    return [f"{name} {_short(before.get(name))} → {_short(now.get(name))}" for name in names]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        )
+    return found
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 24 else f"{text[:12]}…"
+
+
+def _sound(row: Row, entry: Entry) -> bool:
+    now = rendered_facts(row)
+    return all(entry.rendered.get(name) == now.get(name) for name in COMPARABLE)
+
+
+def _distance(row: Row, entry: Entry) -> float:
+    if row.scores is None or entry.scores is None:
+        return 2.0
+    return abs(row.scores.ssim - entry.scores.ssim)

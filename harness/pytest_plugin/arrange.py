@@ -1,0 +1,66 @@
+"""The order of case items, which of them run, and which share a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.case import Case
+from harness.pytest_plugin.collect import CaseItem
+from harness.pytest_plugin.workers import groups, worker_count
+from harness.runs.plan import Planned
+
+Plan = Callable[[list[Case]], list[Planned]]
+
+
+def plan_items(items: list[pytest.Item], plan: Plan) -> list[str]:
+    """Give every case item its planned render and return the ids of all of them.
+
+    Raises:
+        pytest.UsageError: two files hold a case of the same id: their results would overwrite each other.
+    """
+    by_id: dict[str, CaseItem] = {}
+    for item in (item for item in items if isinstance(item, CaseItem)):
+        if item.name in by_id:
+            raise pytest.UsageError(
+                f"{item.path} and {by_id[item.name].path} both hold the case {item.name!r}"
+            )
+        by_id[item.name] = item
+    for planned in plan([item.case for item in by_id.values()]):
+        by_id[planned.case.id].planned = planned
+    return list(by_id)
+
+
+def planned_of(items: list[pytest.Item]) -> list[Planned]:
+    """Return the planned renders of the case items among ``items``, in their order."""
+    return [item.planned for item in items if isinstance(item, CaseItem) and item.planned is not None]
+
+
+def arrange(items: list[pytest.Item], *, gpu: bool) -> list[pytest.Item]:
+    """Order planned case items so that weights change rarely, in place; return those that do not run.
+
+    Other tests keep their order; the cases run together where the first of them stood. Without a GPU, cases
+    whose base is not embedded are taken out.
+    """
+    cases = [item for item in items if isinstance(item, CaseItem)]
+    dropped = [item for item in cases if not gpu and item.case.base.embedded is None]
+    kept = sorted(set(cases) - set(dropped), key=_order)
+    for item, name in zip(kept, groups([_weights(item) for item in kept], worker_count()), strict=True):
+        item.add_marker(pytest.mark.xdist_group(name))
+    first = items.index(cases[0])
+    before = [item for item in items[:first] if not isinstance(item, CaseItem)]
+    after = [item for item in items[first:] if not isinstance(item, CaseItem)]
+    items[:] = [*before, *kept, *after]
+    return list(dropped)
+
+
+def _order(item: CaseItem) -> tuple[bool, tuple[str, ...], int, int, str]:
+    size = item.case.preview
+    return _weights(item) == (), _weights(item), size.width, size.height, item.name
+
+
+def _weights(item: CaseItem) -> tuple[str, ...]:
+    if item.planned is None or item.planned.request is None:
+        return ()
+    return item.planned.request.weights_key

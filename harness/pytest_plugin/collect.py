@@ -1,0 +1,57 @@
+"""Case files and cases as pytest's collectors and items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.case import Case
+    from harness.runs.plan import Planned
+
+
+class CaseFile(pytest.File):
+    """A ``*.case.yaml`` file: it holds one item."""
+
+    def collect(self) -> Iterator[CaseItem]:
+        """Yield the case; a file that cannot be read is a collection error of one line."""
+        from harness.case import load_case
+        from harness.errors import CaseError
+
+        try:
+            case = load_case(self.path)
+        except CaseError as error:
+            raise self.CollectError(str(error)) from error
+        yield CaseItem.from_parent(self, name=case.id, case=case)
+
+
+class CaseItem(pytest.Item):
+    """One case; its name is the case's id."""
+
+    def __init__(self, *, case: Case, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.case = case
+        self.planned: Planned | None = None
+
+    def runtest(self) -> None:
+        """Render, score and judge the case."""
+        from harness.pytest_plugin import _session
+        from harness.pytest_plugin.outcome import settle
+
+        session = _session(self.config)
+        settle(session.check(self.planned or session.plan([self.case])[0]), self)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """Print bad input as its one line, and everything unexpected with its traceback."""
+        from harness.errors import HarnessError
+
+        if isinstance(excinfo.value, HarnessError):
+            return f"{self.name}: {excinfo.value}"
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """Name the item by its case."""
+        return self.path, None, self.name

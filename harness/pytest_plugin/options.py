@@ -1,0 +1,61 @@
+"""The plugin's command-line options, and what the project's ``pyproject.toml`` says where they are silent."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add the group ``harness`` to pytest's options."""
+    group = parser.getgroup("harness", "Flex.2 preview cases (*.case.yaml)")
+    group.addoption(
+        "--gpu", action="store_true", help="Render on the GPU; without it only embedded bases are rendered."
+    )
+    group.addoption(
+        "--harness-results",
+        metavar="DIR",
+        help="Run folder for rows, images and report; must be new or empty.",
+    )
+    group.addoption(
+        "--harness-report",
+        action="store_true",
+        dest="harness_report",
+        default=True,
+        help="Build the HTML report at the end (default).",
+    )
+    group.addoption(
+        "--no-harness-report", action="store_false", dest="harness_report", help="Build no HTML report."
+    )
+    group.addoption(
+        "--harness-tolerance",
+        metavar="LIMITS",
+        help="Limits for every case: 'ssim=0.98,lpips=0.03,psnr=38', or a file written by harness calibrate.",
+    )
+    group.addoption(
+        "--update-baselines", action="store_true", help="Accept what this run renders as the new baselines."
+    )
+    group.addoption(
+        "--update-baselines-new-only",
+        action="store_true",
+        help="Accept only where a case has no baseline for this machine yet.",
+    )
+    group.addoption(
+        "--harness-reason", metavar="TEXT", help="Why baselines are updated; kept in the baseline file."
+    )
+    group.addoption("--harness-baselines", metavar="DIR", help="Folder of baselines (default: baselines).")
+    group.addoption(
+        "--harness-unused-baselines",
+        choices=("warn", "fail"),
+        default="warn",
+        help="What to do about baselines whose case is gone (default: warn).",
+    )
+    group.addoption("--harness-base", metavar="REPO_OR_DIR", help="Base checkpoint for every case.")
+    group.addoption("--harness-pipeline", choices=("hub", "builtin"), help="Pipeline code for every case.")
+    group.addoption(
+        "--harness-dtype", choices=("bf16", "fp16", "fp32"), help="Floating-point type to render in."
+    )
+    group.addoption(
+        "--harness-trust-remote-code",
+        action="store_true",
+        help="Let the checkpoint's own pipeline.py run. Read it first.",
+    )

@@ -1,0 +1,88 @@
+"""From a judged row to what pytest says: passed, expected failure, failed; with the evidence as text."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import pytest
+
+from harness.baselines.judging import is_accepted
+from harness.pytest_plugin.session import Checked
+from harness.runs.row import Baseline, Row, Verdict
+
+
+def settle(checked: Checked, item: pytest.Item) -> Row:
+    """Give the item the row's scores as properties and end it as the row's verdict demands.
+
+    A match passes. A drift that somebody accepted, and what cannot be compared although it has a baseline,
+    are expected failures: never green, and no reason to wake anybody. Everything else fails.
+    """
+    row = checked.row
+    item.user_properties.extend(properties(row))
+    if row.verdict is Verdict.MATCH:
+        return row
+    if row.baseline is not None and (row.verdict is Verdict.INCOMPARABLE or is_accepted(row)):
+        pytest.xfail(f"{row.verdict}, {_known(row.baseline)}; {row.reason}")
+    _fail(checked)
+
+
+def properties(row: Row) -> list[tuple[str, object]]:
+    """Return what JUnit XML keeps of a row: verdict, scores, threshold and its source."""
+    pairs: list[tuple[str, object]] = [("verdict", row.verdict.value), ("reason", row.reason)]
+    pairs += [
+        (name, getattr(row, name)) for name in ("ssim", "lpips", "psnr") if getattr(row, name) is not None
+    ]
+    pairs += [
+        ("tolerance", limits(row)),
+        ("tolerance_source", row.tolerance.source),
+        ("image_sha256", row.image_sha256 or "none"),
+        ("baseline", row.baseline.environment if row.baseline else "none"),
+    ]
+    return pairs
+
+
+def limits(row: Row) -> str:
+    """Return the limits that applied, in words."""
+    found = f"SSIM ≥ {row.tolerance.ssim_min:g}, LPIPS ≤ {row.tolerance.lpips_max:g}"
+    return found if row.tolerance.psnr_min is None else f"{found}, PSNR ≥ {row.tolerance.psnr_min:g} dB"
+
+
+def explain(checked: Checked) -> str:
+    """Return a failing row as lines: verdict, reason, scores, limits, baseline, likely causes, report."""
+    row = checked.row
+    lines = [f"{row.case}: {row.verdict}", f"  reason    {row.reason}", f"  scores    {_scores(row)}"]
+    lines.append(f"  limits    {limits(row)} ({row.tolerance.source})")
+    lines.append(f"  baseline  {_baseline(checked)}")
+    lines += [f"  cause?    {fact}" for fact in _likely_causes(row)]
+    lines.append(f"  report    {checked.page}")
+    return "\n".join(lines)
+
+
+def _fail(checked: Checked) -> NoReturn:
+    pytest.fail(explain(checked), pytrace=False)
+
+
+def _scores(row: Row) -> str:
+    if row.scores is None:
+        return "none: the images were not compared"
+    psnr = "∞" if row.scores.psnr is None else f"{row.scores.psnr:.2f}"
+    return f"SSIM {row.scores.ssim:.4f}, LPIPS {row.scores.lpips:.4f}, PSNR {psnr} dB"
+
+
+def _baseline(checked: Checked) -> str:
+    accepted = checked.row.baseline
+    if accepted is None:
+        return (
+            f"none in {checked.baseline_file}: look at the report, then harness accept or --update-baselines"
+        )
+    return f"{checked.baseline_file}: {accepted.verdict}, {_known(accepted)}"
+
+
+def _known(baseline: Baseline) -> str:
+    return f"accepted by {baseline.accepted_by} on {baseline.accepted[:10]}: {baseline.reason}"
+
+
+def _likely_causes(row: Row) -> tuple[str, ...]:
+    from harness.report.comparison import static_facts
+
+    return static_facts(row) if row.verdict in {Verdict.DRIFT, Verdict.REGRESSION} else ()

@@ -1,0 +1,223 @@
+"""One harness session in one process: one loaded pipeline, one run folder, the verdicts of its cases."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.baselines.accept import accept_row
+from harness.baselines.judging import against_baseline
+from harness.baselines.model import environment_key
+from harness.baselines.store import BaselineStore
+from harness.case import Case
+from harness.errors import HarnessError
+from harness.pytest_plugin.arrange import arrange, plan_items, planned_of
+from harness.pytest_plugin.merge import merge_workers, worker_folder
+from harness.pytest_plugin.progress import StepProgress
+from harness.pytest_plugin.settings import read_settings
+from harness.runs.plan import Planned, plan
+from harness.runs.row import Row
+from harness.runs.runner import CaseRunner
+from harness.runs.store import MANIFEST, RunFolder
+
+if TYPE_CHECKING:
+    from harness.renderer import Renderer
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A judged row, and where its evidence lies."""
+
+    row: Row
+    baseline_file: Path
+    page: str
+
+
+@dataclass
+class Tally:
+    """What one process found; plain values, so that an xdist worker can hand it over."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    written: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    cases: int = 0
+    deselected: int = 0
+
+
+class Session:
+    """The state that items, fixture and summary share.
+
+    Raises:
+        pytest.UsageError: options or ``pyproject.toml`` say something impossible.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._worker: str | None = getattr(config, "workerinput", {}).get("workerid")
+        self.settings = read_settings(config)
+        self.results = Path(getattr(config, "workerinput", {}).get("harness_results", self.settings.results))
+        self.store = BaselineStore(self.settings.baselines)
+        self.tally = Tally()
+        self._planned: list[Planned] = []
+        self._folder: RunFolder | None = None
+        self._renderer: Renderer | None = None
+        self._runner: CaseRunner | None = None
+        self._progress: StepProgress | None = None
+
+    def plan(self, cases: list[Case]) -> list[Planned]:
+        """Plan cases for this session's device; imports no torch."""
+        return plan(cases, self.settings.run, self.settings.run.device)
+
+    def arrange(self, items: list[pytest.Item]) -> None:
+        """Deselect, order and group the case items among ``items``; see ``arrange``."""
+        known = plan_items(items, self.plan)
+        self.tally.orphans = self.store.orphans(known, everything=self._collected_everything())
+        dropped = arrange(items, gpu=self._config.option.gpu)
+        if dropped:
+            self._config.hook.pytest_deselected(items=dropped)
+        self.tally.deselected = len(dropped)
+
+    def selected(self, items: list[pytest.Item]) -> None:
+        """Take note of the cases that will run."""
+        self._planned = planned_of(items)
+        self.tally.cases = len(self._planned)
+
+    def header(self) -> list[str]:
+        """Return what is said after collecting."""
+        if self.tally.cases + self.tally.deselected == 0:
+            return []
+        line = f"harness: {self.tally.cases} cases on {'the GPU' if self._config.option.gpu else 'the CPU'}"
+        if self.tally.deselected:
+            line += f", {self.tally.deselected} deselected: their base is not embedded, they need --gpu"
+        return [line]
+
+    def check(self, item: Planned) -> Checked:
+        """Render, score and judge one case, store its row, and accept it where that was asked for.
+
+        Raises:
+            HarnessError: bad input; kept as a row with the verdict ``error`` as well where that is possible.
+        """
+        runner = self._open()
+        tolerance = self.settings.tolerances.of(item.case, environment_key(runner.environment))
+        runner = dataclasses.replace(runner, options=dataclasses.replace(runner.options, tolerance=tolerance))
+        row = self._judged(self._render(runner, item))
+        assert self._folder is not None
+        self._folder.append(row)
+        self.tally.verdicts[row.verdict.value] += 1
+        return Checked(row, self._relative(self.store.path(row.case)), self._page(row))
+
+    def _render(self, runner: CaseRunner, item: Planned) -> Row:
+        from harness.runs.execute import preflight
+
+        steps = item.case.settings.sample_steps
+        assert self._progress is not None
+        self._progress.case_started(item.case.id)
+        try:
+            preflight([item], runner.options)
+            return runner.run(item)
+        except HarnessError as error:
+            self.tally.verdicts["error"] += 1
+            if item.case.preview_path.is_file() and self._folder is not None:
+                self._folder.append(runner.refused(item, error))
+            raise
+        finally:
+            self._progress.case_ended(steps)
+
+    def _judged(self, row: Row) -> Row:
+        update = self.settings
+        if update.update:
+            written = accept_row(row, self.store, reason=update.reason, new_only=update.new_only)
+            if written is not None:
+                self.tally.written.append(str(self._relative(written)))
+        return against_baseline(row, self.store.entries(row.case))
+
+    def _open(self) -> CaseRunner:
+        """Open run folder, scorer and renderer; once."""
+        if self._runner is not None:
+            return self._runner
+        from harness.environment import environment
+        from harness.reference.load import choose_device
+        from harness.reference.render import ReferenceRenderer
+        from harness.runs.score import Scorer
+
+        options = self.settings.run
+        device = choose_device(options.device)
+        self._progress = StepProgress(
+            self._config.pluginmanager.get_plugin("terminalreporter"),
+            sum(item.case.settings.sample_steps for item in self._planned),
+        )
+        facts = environment(device)
+        self._folder = self._run_folder(facts)
+        self._renderer = ReferenceRenderer(device=device, trust_remote_code=options.trust_remote_code)
+        self._runner = CaseRunner(
+            self._folder, self._renderer, Scorer(), options, facts, self._progress.step_done
+        )
+        return self._runner
+
+    def _run_folder(self, facts: dict[str, Any]) -> RunFolder:
+        if (self.results / MANIFEST).exists():
+            raise pytest.UsageError(
+                f"--harness-results: {self.results} holds a run already; choose another folder"
+            )
+        own = worker_folder(self.results, self._worker) if self._worker else self.results
+        created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        identity = self.settings.run.identity() | {"cases": sorted(item.case.id for item in self._planned)}
+        folder = RunFolder(own, identity, {"created": created, "environment": facts})
+        folder.__enter__()
+        return folder
+
+    def worker_ended(self, output: dict[str, Any]) -> None:
+        """Take over the tally of an xdist worker."""
+        tally = output.get("harness")
+        if tally is None:
+            return
+        self.tally.verdicts.update(tally["verdicts"])
+        self.tally.written += tally["written"]
+        self.tally.orphans = tally["orphans"]
+        self.tally.cases, self.tally.deselected = tally["cases"], tally["deselected"]
+
+    def finish(self, session: pytest.Session) -> None:
+        """Close the run; in the process that reports, merge the workers' parts and build the report."""
+        if self._renderer is not None and self._folder is not None:
+            self._renderer.close()
+            self._folder.__exit__(None, None, None)
+        if self._worker:
+            self._config.workeroutput["harness"] = dataclasses.asdict(self.tally)  # type: ignore[attr-defined]
+            return
+        merge_workers(self.results)
+        if self.settings.report and (self.results / MANIFEST).is_file():
+            from harness.report.build import build_report
+
+            build_report(self.results)
+        if self.tally.orphans and self.settings.unused == "fail" and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def summarise(self, reporter: Any) -> None:
+        """Print the end of the run."""
+        from harness.pytest_plugin.summary import summary
+
+        if lines := summary(self.tally, self.settings, self._relative(self.results)):
+            reporter.section("harness")
+            for line in lines:
+                reporter.line(line)
+
+    def _collected_everything(self) -> bool:
+        """Say whether the folder of all cases, or one above it, was among the arguments."""
+        cases = self.settings.cases
+        paths = [Path(str(arg).partition("::")[0]).absolute() for arg in self._config.args]
+        return any(path == cases or path in cases.parents for path in paths)
+
+    def _page(self, row: Row) -> str:
+        from harness.report.words import slug
+
+        return f"{self._relative(self.results)}/cases/{slug(row.case, row.variant)}.html"
+
+    def _relative(self, path: Path) -> Path:
+        root = self._config.rootpath
+        return path.relative_to(root) if path.is_relative_to(root) else path

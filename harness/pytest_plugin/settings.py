@@ -1,0 +1,122 @@
+"""What applies to a session: command line, then ``[tool.harness]`` of ``pyproject.toml``, then defaults."""
+
+from __future__ import annotations
+
+import datetime
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import Field, ValidationError
+
+from harness.case import Base, Strict
+from harness.errors import HarnessError
+from harness.pytest_plugin.tolerances import Limits, Tolerances, limits_from
+from harness.renderer import Dtype, PipelineCode
+from harness.runs.plan import RunOptions
+from harness.validation import first_problem
+
+PYPROJECT = "pyproject.toml"
+
+
+class Project(Strict):
+    """The table ``[tool.harness]``; paths are relative to the file."""
+
+    results: str = Field("reports", description="Folder that holds run folders.")
+    baselines: str = "baselines"
+    cases: str = "cases"
+    tolerance: Limits | str | None = Field(None, description="Limits, or a file of harness calibrate.")
+    base: str | None = None
+    pipeline: Literal["hub", "builtin"] | None = None
+    dtype: Literal["bf16", "fp16", "fp32"] | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the session needs to know, resolved."""
+
+    results: Path
+    baselines: Path
+    cases: Path
+    tolerances: Tolerances
+    run: RunOptions
+    update: bool
+    new_only: bool
+    reason: str
+    report: bool
+    unused: Literal["warn", "fail"]
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """Return the session's settings.
+
+    Raises:
+        pytest.UsageError: an option or ``[tool.harness]`` says something impossible.
+    """
+    option, root = config.option, config.rootpath
+    try:
+        project = _project(root / PYPROJECT)
+        base, pipeline, dtype = _render_choices(option, project)
+        return Settings(
+            results=_results(config, project),
+            baselines=_here(option.harness_baselines) or root / project.baselines,
+            cases=root / project.cases,
+            tolerances=Tolerances(
+                command_line=limits_from(option.harness_tolerance, Path.cwd(), "--harness-tolerance"),
+                project=limits_from(project.tolerance, root, "pyproject.toml"),
+            ),
+            run=RunOptions(
+                device="cuda" if option.gpu else "cpu",
+                pipeline=pipeline,
+                base=base,
+                dtype=dtype,
+                trust_remote_code=option.harness_trust_remote_code or project.trust_remote_code,
+            ),
+            update=option.update_baselines or option.update_baselines_new_only,
+            new_only=option.update_baselines_new_only and not option.update_baselines,
+            reason=option.harness_reason or _default_reason(option),
+            report=option.harness_report,
+            unused=option.harness_unused_baselines,
+        )
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _project(path: Path) -> Project:
+    if not path.is_file():
+        return Project()
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("harness", {})
+        return Project.model_validate(table)
+    except (OSError, ValueError) as error:
+        if not isinstance(error, ValidationError):
+            raise HarnessError(f"cannot be read ({error})", file=path) from error
+        field, found, fix = first_problem(error, Project)
+        raise HarnessError(found, file=path, field=f"tool.harness.{field}", fix=fix) from error
+
+
+def _render_choices(
+    option: object, project: Project
+) -> tuple[Base | None, PipelineCode | None, Dtype | None]:
+    base = getattr(option, "harness_base", None) or project.base
+    pipeline = getattr(option, "harness_pipeline", None) or project.pipeline
+    dtype = getattr(option, "harness_dtype", None) or project.dtype
+    return Base.parse(base) if base else None, pipeline, dtype
+
+
+def _results(config: pytest.Config, project: Project) -> Path:
+    """Return the run folder: the one asked for, or a new one named by the time."""
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H%M%S")
+    return _here(config.option.harness_results) or config.rootpath / project.results / f"pytest-{stamp}"
+
+
+def _here(path: str | None) -> Path | None:
+    return Path(path).absolute() if path else None
+
+
+def _default_reason(option: object) -> str:
+    new_only = getattr(option, "update_baselines_new_only", False)
+    return f"pytest --update-baselines{'-new-only' if new_only else ''}"

@@ -1,0 +1,72 @@
+"""pytest-xdist: one GPU per worker, cases that share weights on one worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from math import ceil
+from typing import TypeVar
+
+import pytest
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def pin_worker_to_gpu() -> None:
+    """In an xdist worker, make GPU ``i`` modulo the number of GPUs the only visible one for worker ``i``."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    gpus = visible_gpus()
+    if worker.startswith("gw") and gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(worker.removeprefix("gw")) % len(gpus)]
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them, without torch."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip()]
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return listed.stdout.split()
+
+
+def group_by_weights(config: pytest.Config) -> None:
+    """With ``--gpu -n N`` and no ``--dist``, let xdist keep groups together instead of single tests."""
+    if config.option.gpu and getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
+
+
+def worker_count() -> int:
+    """Return how many xdist workers there are; 1 without xdist."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+
+def groups(keys: Sequence[Key], workers: int) -> list[str]:
+    """Name a group for each item: items with one key share a group, unless it is more than a worker's part.
+
+    Args:
+        keys: what each item loads; equal keys share loaded weights.
+        workers: how many workers share the items.
+
+    Returns:
+        One name for each item. A key with more than ``ceil(items / workers)`` items is split into groups of
+        that size: loading weights twice costs less than a worker without work.
+    """
+    part = ceil(len(keys) / workers) if keys else 1
+    place = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+    seen: Counter[Key] = Counter()
+    names = []
+    for key in keys:
+        names.append(f"weights{place[key]}.{seen[key] // part}")
+        seen[key] += 1
+    return names
