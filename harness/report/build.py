@@ -42,12 +42,11 @@ PARALLEL_FROM = 200
 
 @dataclass(frozen=True)
 class Built:
-    """One row's page and pictures, ready to be written."""
+    """One row's page: its name, its thumbnail's address, and every file that was written for it."""
 
     slug: str
-    html: str
-    thumb: bytes | None
-    pixels: str | None
+    thumb: str | None
+    files: frozenset[Path]
 
 
 def build_report(folder: Path, *, single_file: bool = False, jobs: int | None = None) -> Path:
@@ -83,13 +82,8 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
     output, report = Output(folder), overview(folder, manifest, rows)
     thumbs: dict[str, str | None] = {}
     for built in _build_cases(folder, manifest, rows, jobs):
-        page = f"{CASES}/{built.slug}"
-        output.write(f"{page}.html", built.html)
-        if built.pixels is not None:
-            output.write(f"{page}.js", built.pixels)
-        if built.thumb is not None:
-            output.write(f"{page}.webp", built.thumb)
-        thumbs[built.slug] = f"{page}.webp" if built.thumb is not None else None
+        output.written |= built.files
+        thumbs[built.slug] = built.thumb
     for asset in sorted(ASSETS.iterdir()):
         output.write(f"assets/{asset.name}", asset.read_bytes())
     output.write(f"{CASES}/rows.js", _rows_script(report.name, manifest, rows))
@@ -130,7 +124,13 @@ def _build_case(folder: Path, environment: dict[str, str], row: Row, with_pixels
     view = case_view(folder, row, environment, beside, media.rerun_sha256)
     pixels = _pixel_script(view.slug, media) if with_pixels else None
     page = case_page(view.slug, has_pixels=pixels is not None)
-    return Built(view.slug, render("case.html", case=view, page=page), media.thumb, pixels)
+    output, name = Output(folder), f"{CASES}/{view.slug}"
+    output.write(f"{name}.html", render("case.html", case=view, page=page))
+    if pixels is not None:
+        output.write(f"{name}.js", pixels)
+    if media.thumb is not None:
+        output.write(f"{name}.webp", media.thumb)
+    return Built(view.slug, f"{name}.webp" if media.thumb is not None else None, frozenset(output.written))
 
 
 def _pixel_script(name: str, media: Media) -> str | None:

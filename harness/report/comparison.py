@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from harness.case import Case
-from harness.report.words import plain, short_hash, size
+from harness.report.words import moment, number, plain, short_hash, size
 from harness.runs.plan import training_dtype
 from harness.runs.row import Rendered, Row, Verdict
 
@@ -37,7 +37,7 @@ class Fact:
 def settings(row: Row) -> tuple[Setting, ...]:
     """Return every setting that decides a picture, in the order in which a reader would check them."""
     case, trained, rendered = row.description, row.description.trained, row.rendered
-    unquantized = rendered and "no"
+    transformer, text_encoder = _rendered_quantized(rendered)
     lines = [
         _line("Size", _preview_size(case), rendered and size(rendered.width, rendered.height)),
         _line("Steps", row.settings.get("sample_steps"), rendered and rendered.steps),
@@ -46,8 +46,8 @@ def settings(row: Row) -> tuple[Setting, ...]:
         _line("LoRA", _lora(case), rendered and short_hash(rendered.lora_sha256)),
         _line("LoRA multiplier", _multiplier(row.settings), rendered and plain(rendered.network_multiplier)),
         _line("Dtype", training_dtype(case) or case.trained.dtype, rendered and rendered.dtype),
-        _line("Transformer quantized", _quantized(case, trained.quantize, trained.qtype), unquantized),
-        _line("Text encoder quantized", _quantized(case, trained.quantize_te, _qtype_te(case)), unquantized),
+        _line("Transformer quantized", _quantized(case, trained.quantize, trained.qtype), transformer),
+        _line("Text encoder quantized", _quantized(case, trained.quantize_te, _qtype_te(case)), text_encoder),
         _line("Noise era", None, rendered and rendered.noise),
         _base(trained.base, rendered),
     ]
@@ -60,6 +60,36 @@ def settings(row: Row) -> tuple[Setting, ...]:
     return tuple(lines)
 
 
+def _rendered_quantized(rendered: Rendered | None) -> tuple[str | None, str | None]:
+    """Return how the transformer and the text encoder were quantized in a render, in words."""
+    if rendered is None:
+        return None, None
+    kind, _, part = rendered.quantize.partition("-")
+    if kind == "none":
+        return "no", "no"
+    return ("no" if part == "te" else kind), ("no" if part == "transformer" else kind)
+
+
+def baseline_facts(row: Row) -> tuple[Fact, ...]:
+    """Return the accepted baseline that a row was judged against; empty where there is none."""
+    found = row.baseline
+    if found is None:
+        return ()
+    scores = found.scores
+    return (
+        Fact("Accepted", f"{moment(found.accepted)} by {found.accepted_by}"),
+        Fact("Reason", found.reason),
+        Fact("Verdict then", str(found.verdict)),
+        *(
+            (Fact("SSIM then", number(scores.ssim, 4)), Fact("LPIPS then", number(scores.lpips, 4)))
+            if scores
+            else ()
+        ),
+        Fact("Image now", "bit-equal" if found.identical else "changed"),
+        Fact("Environment", found.environment + ("" if found.same_environment else " (another one)")),
+    )
+
+
 def provenance(rendered: Rendered | None) -> tuple[Fact, ...]:
     """Return what made the re-run, beyond its settings."""
     if rendered is None:
@@ -67,6 +97,7 @@ def provenance(rendered: Rendered | None) -> tuple[Fact, ...]:
     return (
         Fact("Pipeline", f"{rendered.pipeline}, source {short_hash(rendered.pipeline_sha256)}"),
         Fact("Base revision", rendered.revision),
+        Fact("Scheduler", rendered.scheduler),
         Fact("LoRA mode", rendered.lora_mode),
         Fact("Device", f"{rendered.device}, offload {rendered.offload}"),
         Fact("Attention", rendered.attention),
@@ -100,8 +131,8 @@ def static_facts(row: Row) -> tuple[str, ...]:
     if trained.quantize or trained.quantize_te:
         facts.append(
             "The job was quantized: the preview was rendered with quantized weights and the LoRA as a "
-            "separate branch. The reference renders unquantized with a fused LoRA: expect some drift in "
-            "detail."
+            "separate branch. The reference renders unquantized with a fused LoRA unless the case says "
+            "otherwise: expect some drift in detail."
         )
     if trained.ema:
         facts.append("The job kept an EMA of its weights; preview and saved LoRA both show the average.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.report.comparison import (
     Fact,
     Setting,
+    baseline_facts,
     environment_changes,
     provenance,
     settings,
@@ -53,6 +54,8 @@ class CaseView:
     facts: tuple[str, ...]
     provenance: tuple[Fact, ...]
     environment: tuple[Setting, ...]
+    baseline: tuple[Fact, ...]
+    changes: tuple[str, ...]
     curve: Curve | None
     seconds: tuple[Fact, ...]
     recipe: str
@@ -99,6 +102,8 @@ def case_view(
         facts=static_facts(row),
         provenance=provenance(row.rendered),
         environment=environment_changes(row, environment),
+        baseline=baseline_facts(row),
+        changes=tuple(row.baseline.changes) if row.baseline else (),
         curve=curve(row.rendered.sigmas, row.rendered.steps) if row.rendered else None,
         seconds=tuple(Fact(part, seconds(spent)) for part, spent in row.seconds.items()),
         recipe=recipe(row),

@@ -1,0 +1,138 @@
+"""A review exported from a report, applied: what was accepted becomes the baseline of its case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from harness.baselines.accept import accept_row
+from harness.baselines.store import BaselineStore
+from harness.case import Strict
+from harness.errors import RunError
+from harness.files import sha256_file
+from harness.runs.plan import REFERENCE
+from harness.runs.row import Row, Verdict
+from harness.runs.store import read_manifest, read_rows
+from harness.validation import first_problem
+
+LARGEST = 64 * 1024 * 1024
+"""Bytes of the largest review file that is read."""
+
+
+class Decision(Strict):
+    """What a reviewer said about one row, with the hashes of what they looked at."""
+
+    case: str
+    variant: str
+    decision: Literal["accept", "reject"] | None
+    note: str = Field(max_length=10_000)
+    key: str
+    rerun_sha256: str | None
+
+
+class Review(Strict):
+    """The file that a report exports."""
+
+    format: Literal["harness-review/1"]
+    run: str
+    created: str = Field(description="When the run was made.")
+    reviewer: str
+    exported: str
+    decisions: list[Decision]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What came of a review: baseline files written, and the names of rejected and merely noted rows."""
+
+    written: list[Path]
+    rejected: list[str]
+    noted: list[str]
+
+
+def load_review(path: Path) -> Review:
+    """Read a review file.
+
+    Raises:
+        RunError: not readable, too large, or not a review.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise RunError("is larger than any review", file=path, fix="export it from the report again")
+        return Review.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"cannot be read ({error.strerror or error})", file=path) from error
+    except ValidationError as error:
+        field, found, fix = first_problem(error, Review)
+        raise RunError(found, file=path, field=field, fix=fix or "export it from the report") from error
+
+
+def apply_review(
+    file: Path, *, run: Path | None = None, root: Path = Path("baselines"), reviewer: str | None = None
+) -> Applied:
+    """Write the baselines that a review accepts: all of them, or none where anything moved since.
+
+    Args:
+        run: the run folder that was reviewed; None: ``reports/<name in the file>``.
+        root: the folder of baselines.
+        reviewer: who reviewed; None: as the file says.
+
+    Raises:
+        RunError: not a review, not its run, or a row or an image that is not the one that was reviewed.
+        BaselineError: a baseline cannot be read or written.
+    """
+    review = load_review(file)
+    folder = run or Path("reports") / Path(review.run).name
+    created = str(read_manifest(folder).get("created", ""))
+    if created != review.created:
+        raise RunError(
+            f"was made at {created}, and the review is of a run made at {review.created}",
+            file=folder,
+            fix="give the run that was reviewed with --run",
+        )
+    rows = {(row.case, row.variant): row for row in read_rows(folder)}
+    accepted = [
+        (each, _reviewed(folder, rows, each)) for each in review.decisions if each.decision == "accept"
+    ]
+    store, written = BaselineStore(root), []
+    for decision, row in accepted:
+        reason = decision.note or f"accepted in the review of {review.run}"
+        path = accept_row(row, store, reason=reason, accepted_by=reviewer or review.reviewer or None)
+        if path is not None:
+            written.append(path)
+    names = {
+        choice: [each.case for each in review.decisions if each.decision == choice]
+        for choice in ("reject", None)
+    }
+    return Applied(written, names["reject"], names[None])
+
+
+def _reviewed(folder: Path, rows: dict[tuple[str, str], Row], decision: Decision) -> Row:
+    """Return the row that was decided on, after making sure that it is still what the reviewer saw."""
+    row = rows.get((decision.case, decision.variant))
+    name, fix = decision.case, "build the report again and review it again"
+    if row is None:
+        raise RunError(f"no row of variant {decision.variant!r}", file=folder, field=name, fix=fix)
+    if row.variant != REFERENCE:
+        raise RunError(
+            f"variant {row.variant!r} was accepted, and only the reference has a baseline",
+            file=folder, field=name, fix="accept the row of the reference",
+        )  # fmt: skip
+    if row.verdict is Verdict.ERROR:
+        raise RunError(
+            "its render failed, which cannot be accepted", file=folder, field=name, fix="reject it"
+        )
+    if row.key != decision.key:
+        raise RunError("was rendered with other settings since the review", file=folder, field=name, fix=fix)
+    found = _hash(folder, row)
+    if found != decision.rerun_sha256:
+        raise RunError("its image is not the one that was reviewed", file=folder, field=name, fix=fix)
+    return row
+
+
+def _hash(folder: Path, row: Row) -> str | None:
+    path = folder / row.images.rerun if row.images.rerun else None
+    return sha256_file(path) if path is not None and path.is_file() else None
