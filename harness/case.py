@@ -30,7 +30,28 @@ from harness.validation import first_problem
 SUFFIX = ".case.yaml"
 SCHEMA_FILE = "case.schema.json"
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+def _unique_keys(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    mapping: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in mapping:
+            raise yaml.MarkedYAMLError(problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark)
+        mapping[key] = loader.construct_object(value_node, deep=True)
+    return mapping
+
+
+def _strict(base: Any) -> Any:
+    loader: Any = type("CaseLoader", (base,), {})
+    loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_keys)
+    return loader
+
+
+# libyaml is quick, and overflows the stack on nesting that takes more bytes than a case file has; the slower
+# loader raises there.
+_QUICK_BYTES = 1 << 14
+_QUICK_LOADER = _strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+_DEEP_LOADER = _strict(yaml.SafeLoader)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -151,6 +172,7 @@ class SampleSettings(Strict):
             ("height", limits.size),
             ("sample_steps", limits.sample_steps),
             ("guidance_scale", limits.guidance_scale),
+            ("seed", limits.seed),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -276,10 +298,11 @@ def load_case(path: Path) -> Case:
         CaseError: not readable, not YAML, or not a valid case; names the field.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        text = path.read_text(encoding="utf-8")
+        data = yaml.load(text, Loader=_QUICK_LOADER if len(text) <= _QUICK_BYTES else _DEEP_LOADER)
     except (OSError, UnicodeDecodeError) as error:
         raise CaseError(f"cannot be read ({error})", file=path) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, TypeError) as error:
         raise CaseError(f"is not valid YAML ({error})", file=path) from error
     if not isinstance(data, dict):
         raise CaseError(
@@ -305,7 +328,7 @@ def load_cases(paths: list[Path]) -> list[Case]:
     """
     files: dict[Path, None] = {}
     for path in paths:
-        found = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
+        found = _case_files(path) if path.is_dir() else [path]
         if not found:
             raise CaseError(f"holds no *{SUFFIX}", file=path, fix="make some with: harness import JOB_DIR")
         files.update(dict.fromkeys(file.resolve() for file in found))
@@ -316,6 +339,14 @@ def load_cases(paths: list[Path]) -> list[Case]:
             raise CaseError(f"{case.id!r} is also the id of {by_id[case.id]._file}", file=file, field="id")
         by_id[case.id] = case
     return [by_id[key] for key in sorted(by_id)]
+
+
+def _case_files(folder: Path) -> list[Path]:
+    """Return the case files below ``folder``, sorted; hidden folders are an unfinished import's."""
+    found = folder.rglob(f"*{SUFFIX}")
+    return sorted(
+        file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
 
 
 def save_case(case: Case, path: Path, *, schema: str | None = None) -> Case:

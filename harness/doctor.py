@@ -51,7 +51,7 @@ def _gpu() -> Finding:
             "GPU",
             "note",
             f"torch {torch.__version__} sees none",
-            "the embedded checkpoint runs on the CPU; the real base needs a CUDA GPU of 24 GB or more",
+            "the embedded checkpoint runs on the CPU; the real base needs a CUDA GPU",
         )
     free, total = torch.cuda.mem_get_info()
     found = f"{torch.cuda.get_device_name(0)}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
@@ -63,11 +63,15 @@ def _gpu() -> Finding:
 
 
 def _checkpoint() -> Finding:
-    from huggingface_hub import try_to_load_from_cache
+    from harness.case import Base
+    from harness.errors import CheckpointError
+    from harness.reference.checkpoint import find_checkpoint
 
-    cached = try_to_load_from_cache(FLEX2.hub_repo, "model_index.json")
-    if isinstance(cached, str):
-        return Finding("base", "ok", f"{FLEX2.hub_repo} is in the cache")
+    try:
+        cached = find_checkpoint(Base(repo=FLEX2.hub_repo), FLEX2, download=False)
+        return Finding("base", "ok", f"{FLEX2.hub_repo} is in the cache, revision {cached.revision}")
+    except CheckpointError:
+        pass
     return Finding(
         "base",
         "note",

@@ -104,12 +104,20 @@ def tolerance_from(
     """Return the tolerance given on the command line, gaps filled with the default; None if none is given."""
     if ssim_min is None and lpips_max is None and psnr_min is None:
         return None
-    from harness.case import Tolerance
-    from harness.judge import DEFAULT_TOLERANCE
+    from pydantic import ValidationError
 
-    return Tolerance(
-        ssim_min=DEFAULT_TOLERANCE.ssim_min if ssim_min is None else ssim_min,
-        lpips_max=DEFAULT_TOLERANCE.lpips_max if lpips_max is None else lpips_max,
-        psnr_min=DEFAULT_TOLERANCE.psnr_min if psnr_min is None else psnr_min,
-        source="command line",
-    )
+    from harness.case import Tolerance
+    from harness.errors import HarnessError
+    from harness.judge import DEFAULT_TOLERANCE
+    from harness.validation import first_problem
+
+    try:
+        return Tolerance(
+            ssim_min=DEFAULT_TOLERANCE.ssim_min if ssim_min is None else ssim_min,
+            lpips_max=DEFAULT_TOLERANCE.lpips_max if lpips_max is None else lpips_max,
+            psnr_min=DEFAULT_TOLERANCE.psnr_min if psnr_min is None else psnr_min,
+            source="command line",
+        )
+    except ValidationError as error:
+        field, found, fix = first_problem(error, Tolerance)
+        raise HarnessError(found, file="command line", field=field, fix=fix) from error

@@ -44,18 +44,22 @@ class LiveProgress:
         self._current: Planned | None = None
 
     def __enter__(self) -> LiveProgress:
-        self._bar.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.stop()
+        if kind is KeyboardInterrupt:
+            self._console.print(
+                "interrupted: what was finished is saved; repeat the command with its --out to go on"
+            )
 
-    def started(self, folder: Path, planned: list[Planned], done: int) -> None:
+    def started(self, folder: Path, todo: list[Planned], done: int) -> None:
         """Say where the run goes, and how much of it was done before."""
         resumed = f", {done} of them done before" if done else ""
-        self._console.print(Text(f"{len(planned)} cases → {folder}{resumed}"))
-        steps = sum(item.request.sample_steps for item in planned if item.request is not None)
+        self._console.print(Text(f"{len(todo) + done} cases → {folder}{resumed}"))
+        steps = sum(item.request.sample_steps for item in todo if item.request is not None)
         self._bar.update(self._task, total=steps, description="loading the base")
+        self._bar.start()
 
     def case_started(self, planned: Planned) -> None:
         """Name the case."""
@@ -89,6 +93,8 @@ def summarise(result: RunResult) -> None:
         f"{result.counts[verdict]} {verdict.value}" for verdict in Verdict if result.counts[verdict]
     )
     typer.echo(f"{len(result.rows)} cases: {counts or 'none'}")
+    if result.missing:
+        typer.echo(f"{len(result.missing)} cases of the run have no result yet, e.g. {result.missing[0]}")
     typer.echo(f"report: {index}")
 
 

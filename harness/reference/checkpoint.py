@@ -44,8 +44,11 @@ class Checkpoint:
         return sum(file.stat().st_size for file in self.folder.glob("*/*.safetensors"))
 
 
-def find_checkpoint(base: Base, spec: ModelSpec) -> Checkpoint:
-    """Locate ``base``, downloading a repository where its files are not in the cache, and check its shape.
+def find_checkpoint(base: Base, spec: ModelSpec, *, download: bool = True) -> Checkpoint:
+    """Locate ``base``, and check its shape.
+
+    Args:
+        download: fetch what of a repository is not in the cache.
 
     Raises:
         CheckpointError: missing, incomplete, or of another model's shape.
@@ -55,7 +58,7 @@ def find_checkpoint(base: Base, spec: ModelSpec) -> Checkpoint:
     elif base.path is not None:
         checkpoint = _local(Path(base.path), Path(base.path).name)
     else:
-        checkpoint = _from_hub(str(base.repo), base.revision)
+        checkpoint = _from_hub(str(base.repo), base.revision, download)
     _check_shape(checkpoint.folder, spec)
     return checkpoint
 
@@ -73,14 +76,17 @@ def _local(folder: Path, name: str) -> Checkpoint:
     return Checkpoint(folder, name, fingerprint(folder))
 
 
-def _from_hub(repo: str, revision: str | None) -> Checkpoint:
+def _from_hub(repo: str, revision: str | None, download: bool) -> Checkpoint:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(
             snapshot_download(
-                repo, revision=revision, allow_patterns=["model_index.json", PIPELINE_FILE, "*/*.*"]
+                repo,
+                revision=revision,
+                allow_patterns=["model_index.json", PIPELINE_FILE, "*/*.*"],
+                local_files_only=not download,
             )
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import CheckpointError, DeviceError
+from harness.errors import CheckpointError, DeviceError, HarnessError
 from harness.files import sha256_file
 from harness.reference.checkpoint import Checkpoint, pipeline_sha256
 from harness.reference.spec import ModelSpec
@@ -92,7 +92,7 @@ def load_pipeline(
     check_trust(checkpoint, code, trust_remote_code)
     _use_private_modules_cache()
     with quiet():
-        pipe = _load_hub(checkpoint, dtype) if code == "hub" else _load_builtin(checkpoint, dtype)
+        pipe = _load(checkpoint, code, dtype)
     pipe.scheduler = reference_scheduler(spec)
     pipe.set_progress_bar_config(disable=True)
     loaded = LoadedPipeline(
@@ -133,6 +133,22 @@ def reference_scheduler(spec: ModelSpec) -> Any:
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     return FlowMatchEulerDiscreteScheduler(**spec.scheduler)
+
+
+def _load(checkpoint: Checkpoint, code: PipelineCode, dtype: Dtype) -> Any:
+    try:
+        pipe = _load_hub(checkpoint, dtype) if code == "hub" else _load_builtin(checkpoint, dtype)
+    except HarnessError:
+        raise
+    except Exception as error:  # foreign code reads foreign files here and may raise anything
+        raise CheckpointError(
+            f"cannot be loaded ({type(error).__name__}: {error})",
+            file=checkpoint.folder,
+            fix="download the base again",
+        ) from error
+    if pipe.transformer.dtype != _torch_dtype(dtype):
+        raise CheckpointError(f"loaded as {pipe.transformer.dtype}, not {dtype}", file=checkpoint.folder)
+    return pipe
 
 
 def _load_builtin(checkpoint: Checkpoint, dtype: Dtype) -> Any:

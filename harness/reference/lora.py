@@ -12,6 +12,7 @@ from typing import Any
 from harness.aitoolkit.lora import LoraFile, inspect_lora
 from harness.errors import LoraError
 from harness.reference.branch import LiveBranches, merge_fp32
+from harness.reference.fit import check_fits
 from harness.reference.load import LoadedPipeline, quiet
 from harness.renderer import Lora, LoraMode
 
@@ -53,7 +54,7 @@ class LoraSwitch:
     def _add(self, lora: Lora, mode: LoraMode) -> None:
         transformer = self._loaded.pipe.transformer
         checked = inspect_lora(lora.file)
-        _check_fits(checked, transformer)
+        check_fits(checked, {name: tuple(weight.shape) for name, weight in transformer.named_parameters()})
         if mode == "adapter":
             self._branches.attach(transformer, checked, lora.network_multiplier)
             return
@@ -112,26 +113,3 @@ def _injected(transformer: Any) -> set[str]:
         for name, module in transformer.named_modules()
         if ADAPTER in getattr(module, "lora_A", {}) and ADAPTER in getattr(module, "lora_B", {})
     }
-
-
-def _check_fits(lora: LoraFile, transformer: Any) -> None:
-    """Refuse a LoRA with a module that the transformer lacks or has in another shape.
-
-    diffusers drops unknown modules without a word, and widens ``x_embedder`` to fit a wider LoRA.
-    """
-    weights = dict(transformer.named_parameters())
-    misfits = []
-    for module, (_, in_features, out_features) in lora.modules.items():
-        weight = weights.get(f"{module}.weight")
-        if weight is None:
-            misfits.append(f"{module} (unknown)")
-        elif tuple(weight.shape) != (out_features, in_features):
-            misfits.append(
-                f"{module} ({out_features}×{in_features}, the base has {'×'.join(map(str, weight.shape))})"
-            )
-    if misfits:
-        raise LoraError(
-            f"{len(misfits)} of {len(lora.modules)} modules do not fit the base: {', '.join(misfits[:3])}",
-            file=lora.path,
-            fix="was it trained on this base?",
-        )

@@ -20,6 +20,7 @@ class Limits:
     guidance_scale: tuple[float, float] = (0.0, 20.0)
     sample_steps: tuple[int, int] = (1, 150)
     network_multiplier: tuple[float, float] = (-2.0, 2.0)
+    seed: tuple[int, int] = (-1, 2**64 - 1)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.case import Case
-from harness.errors import CaseError
 from harness.renderer import Renderer
 from harness.runs.plan import Planned, RunOptions, plan
+from harness.runs.preflight import preflight
 from harness.runs.rescore import judge_again
 from harness.runs.results import RunResult, load_run
 from harness.runs.row import Row, Verdict
@@ -21,8 +21,8 @@ from harness.runs.store import RunFolder
 class Progress(Protocol):
     """What a run tells about its progress."""
 
-    def started(self, folder: Path, planned: list[Planned], done: int) -> None:
-        """The run begins; ``done`` of the planned cases already have rows."""
+    def started(self, folder: Path, todo: list[Planned], done: int) -> None:
+        """The run begins with ``todo``; ``done`` other cases already have rows."""
 
     def case_started(self, planned: Planned) -> None:
         """A case begins."""
@@ -59,15 +59,20 @@ def run_cases(
     options = options or RunOptions()
     device = choose_device(options.device)
     planned = plan(cases, options, device)
-    preflight(planned, options)
+    bases = preflight(planned, options)
     scorer = Scorer(options.lpips_weights)
-    identity = {**options.identity(), "cases": sorted(case.id for case in cases)}
     facts = environment(device)
+    identity = {
+        **options.identity(),
+        "cases": sorted(case.id for case in cases),
+        "bases": {name: checkpoint.revision for name, checkpoint in bases.items()},
+        "environment": facts,
+    }
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with RunFolder(out, identity, {"created": created, "environment": facts}) as folder:
         todo = [item for item in planned if not _already(folder, item, options)]
         if progress is not None:
-            progress.started(out, planned, len(planned) - len(todo))
+            progress.started(out, todo, len(planned) - len(todo))
         renderer = renderer or _reference(options, device)
         on_step = progress.step_done if progress is not None else None
         runner = CaseRunner(folder, renderer, scorer, options, facts, on_step)
@@ -82,43 +87,6 @@ def run_cases(
         finally:
             renderer.close()
     return load_run(out)
-
-
-def preflight(planned: list[Planned], options: RunOptions) -> None:
-    """Check every file the run will need, before a model is loaded.
-
-    Raises:
-        HarnessError: the first file that is missing, changed, unsafe or unusable.
-    """
-    from harness.aitoolkit.lora import inspect_lora
-    from harness.reference.checkpoint import find_checkpoint
-    from harness.reference.load import check_trust
-    from harness.reference.spec import FLEX2
-
-    for item in planned:
-        item.case.verify()
-        _check_preview(item.case)
-    requests = [item.request for item in planned if item.request is not None]
-    for lora in {request.lora.file for request in requests if request.lora is not None}:
-        inspect_lora(lora)
-    for base, code in {
-        (str(request.base), request.pipeline): (request.base, request.pipeline) for request in requests
-    }.values():
-        check_trust(find_checkpoint(base, FLEX2), code, options.trust_remote_code)
-
-
-def _check_preview(case: Case) -> None:
-    from harness.scoring.images import load_rgb
-
-    height, width, _ = load_rgb(case.preview_path).shape
-    recorded = case.preview
-    if (recorded.width, recorded.height) != (width, height):
-        raise CaseError(
-            f"says {recorded.width}×{recorded.height}, the image is {width}×{height}",
-            file=case.folder,
-            field=f"{case.id}: preview.width",
-            fix="import again",
-        )
 
 
 def _reference(options: RunOptions, device: str) -> Renderer:

@@ -7,11 +7,11 @@ from typing import Any
 
 from harness.case import Tolerance
 from harness.errors import ImageError
-from harness.judge import judge
+from harness.judge import judge, judge_baseline
 from harness.runs.results import RunResult, load_run
 from harness.runs.row import Row
 from harness.runs.score import Scorer
-from harness.runs.store import read_manifest, replace_rows
+from harness.runs.store import locked, read_manifest, write_rows
 
 
 def rescore(
@@ -28,7 +28,8 @@ def rescore(
     """
     read_manifest(folder)
     scorer = Scorer(lpips_weights)
-    replace_rows(folder, [_again(folder, row, scorer, tolerance) for row in load_run(folder).rows])
+    with locked(folder):
+        write_rows(folder, [_again(folder, row, scorer, tolerance) for row in load_run(folder).rows])
     return load_run(folder)
 
 
@@ -36,7 +37,10 @@ def judge_again(row: Row, tolerance: Tolerance) -> Row:
     """Return ``row`` judged by ``tolerance``; a row without scores keeps its verdict."""
     judged: dict[str, Any] = {"tolerance": tolerance}
     if row.scores is not None:
-        judged["verdict"], judged["reason"] = judge(row.scores, tolerance)
+        verdict, reason = judge(row.scores, tolerance)
+        if row.baseline is not None:
+            verdict, reason = judge_baseline(verdict, reason, row.scores, row.baseline)
+        judged |= {"verdict": verdict, "reason": reason}
     return row.model_copy(update=judged)
 
 

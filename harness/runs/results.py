@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.runs.row import Row, Verdict
-from harness.runs.store import read_rows
+from harness.runs.store import read_manifest, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its folder and its rows, in the order of their cases."""
+    """A run: its folder, its rows in the order of their cases, and the cases that have none yet."""
 
     folder: Path
     rows: list[Row]
+    missing: list[str] = field(default_factory=list)
 
     @property
     def counts(self) -> Counter[Verdict]:
@@ -28,11 +29,11 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """0: all match; 1: some drift or cannot be compared; 3: a render failed."""
+        """0: all match; 1: some drift, cannot be compared or have no row; 3: a render failed."""
         verdicts = set(self.counts)
         if Verdict.ERROR in verdicts:
             return 3
-        return 0 if verdicts <= {Verdict.MATCH} else 1
+        return 0 if verdicts == {Verdict.MATCH} and not self.missing else 1
 
     def frame(self) -> pd.DataFrame:
         """Return one line per row; ``psnr`` is in dB and infinite where the images are identical."""
@@ -43,7 +44,9 @@ class RunResult:
 
 def load_run(folder: Path) -> RunResult:
     """Return a saved run, without loading a model."""
-    return RunResult(folder, sorted(read_rows(folder), key=lambda row: (row.case, row.variant)))
+    rows = sorted(read_rows(folder), key=lambda row: (row.case, row.variant))
+    planned = read_manifest(folder)["identity"].get("cases", [])
+    return RunResult(folder, rows, sorted(set(planned) - {row.case for row in rows}))
 
 
 def _flat(row: Row) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.case import Case, Tolerance
+from harness.case import Case, InnerPath, Tolerance
 from harness.scoring.scores import PixelStats, Scores
 
 
@@ -58,9 +58,9 @@ class Rendered(Frozen):
 class Images(Frozen):
     """Paths of a row's images, relative to the run folder."""
 
-    preview: str
-    rerun: str | None = None
-    maps: dict[str, str] = Field(default_factory=dict, description="'difference', 'ssim', 'lpips'.")
+    preview: InnerPath
+    rerun: InnerPath | None = None
+    maps: dict[str, InnerPath] = Field(default_factory=dict, description="'difference', 'ssim', 'lpips'.")
 
 
 class Baseline(Frozen):

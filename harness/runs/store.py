@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -182,7 +184,20 @@ def read_rows(folder: Path) -> list[Row]:
     return list(rows.values())
 
 
-def replace_rows(folder: Path, rows: list[Row]) -> None:
-    """Write ``rows`` as the run's results, atomically; refuses while a run is writing there."""
-    with _lock(folder):
-        write_text(folder / RESULTS, "".join(row.model_dump_json() + "\n" for row in rows))
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a run folder.
+
+    Raises:
+        RunError: another process is writing there.
+    """
+    lock = _lock(folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_rows(folder: Path, rows: list[Row]) -> None:
+    """Write ``rows`` as the run's results, atomically; hold ``locked`` around reading and writing them."""
+    write_text(folder / RESULTS, "".join(row.model_dump_json() + "\n" for row in rows))

@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import RunError
 from harness.runs.row import Row
-from harness.runs.store import MANIFEST, RESULTS, RunFolder, read_manifest, read_rows, replace_rows
+from harness.runs.store import MANIFEST, RESULTS, RunFolder, locked, read_manifest, read_rows, write_rows
 
 MakeRow = Callable[..., Row]
 IDENTITY = {"device": "cpu", "cases": ["a"]}
@@ -142,8 +142,8 @@ def test_one_writer_at_a_time(tmp_path: Path, make_row: MakeRow) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         assert "is in use by another process" in refused(tmp_path / "run")
-        with pytest.raises(RunError, match="is in use"):
-            replace_rows(tmp_path / "run", [row])
+        with pytest.raises(RunError, match="is in use"), locked(tmp_path / "run"):
+            write_rows(tmp_path / "run", [row])
         assert read_rows(tmp_path / "run") == []
         other.kill()
     with opened(tmp_path / "run"):
@@ -165,7 +165,7 @@ def test_replacing_rows_leaves_the_new_ones_and_nothing_else(tmp_path: Path, mak
         folder.append(make_row("a"))
         folder.append(make_row("b"))
     before = {path.name for path in (tmp_path / "run").iterdir()}
-    replace_rows(tmp_path / "run", [make_row("a", reason="again")])
+    write_rows(tmp_path / "run", [make_row("a", reason="again")])
     assert [(row.case, row.reason) for row in read_rows(tmp_path / "run")] == [("small/a", "again")]
     assert {path.name for path in (tmp_path / "run").iterdir()} == before
 
@@ -176,7 +176,7 @@ def test_replacing_rows_that_fails_leaves_the_old_ones(tmp_path: Path, make_row:
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     broken = make_row("b", reason="a lone surrogate").model_copy(update={"reason": "\ud800"})
     with pytest.raises(ValueError, match="surrogates"):
-        replace_rows(tmp_path / "run", [make_row("c"), broken])
+        write_rows(tmp_path / "run", [make_row("c"), broken])
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 

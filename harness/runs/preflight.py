@@ -1,0 +1,59 @@
+"""Check every file that a run will need, before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from harness.aitoolkit.lora import inspect_lora
+from harness.case import Case
+from harness.errors import CaseError
+from harness.reference.checkpoint import Checkpoint, find_checkpoint
+from harness.reference.fit import check_fits, transformer_shapes
+from harness.reference.load import check_trust
+from harness.reference.spec import FLEX2
+from harness.runs.plan import Planned, RunOptions
+from harness.scoring.images import load_rgb
+
+Item = TypeVar("Item")
+
+
+def preflight(planned: list[Planned], options: RunOptions) -> dict[str, Checkpoint]:
+    """Check previews, LoRAs, bases and trust.
+
+    Returns:
+        The checkpoint of every base, by the base's name.
+
+    Raises:
+        HarnessError: the first file that is missing, changed, unsafe or unusable.
+    """
+    for item in planned:
+        item.case.verify()
+        _check_preview(item.case)
+    requests = [item.request for item in planned if item.request is not None]
+    bases = {
+        str(base): find_checkpoint(base, FLEX2) for base in _unique(request.base for request in requests)
+    }
+    for name, code in _unique((str(request.base), request.pipeline) for request in requests):
+        check_trust(bases[name], code, options.trust_remote_code)
+    shapes = {name: transformer_shapes(checkpoint) for name, checkpoint in bases.items()}
+    loras = _unique((str(r.base), r.lora.file) for r in requests if r.lora is not None)
+    for name, file in loras:
+        check_fits(inspect_lora(file), shapes[name])
+    return bases
+
+
+def _unique(items: Iterable[Item]) -> list[Item]:
+    return list(dict.fromkeys(items))
+
+
+def _check_preview(case: Case) -> None:
+    height, width, _ = load_rgb(case.preview_path).shape
+    recorded = case.preview
+    if (recorded.width, recorded.height) != (width, height):
+        raise CaseError(
+            f"says {recorded.width}×{recorded.height}, the image is {width}×{height}",
+            file=case.folder,
+            field=f"{case.id}: preview.width",
+            fix="import again",
+        )
