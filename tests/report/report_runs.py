@@ -24,7 +24,7 @@ def sample(step: int, index: int) -> Path:
     return next(SAMPLES.glob(f"*__{step:09d}_{index}.jpg"))
 
 
-def case_of(preview: Path, case_id: str, **changes: Any) -> Case:
+def case_of(preview: Path, case_id: str, /, **changes: Any) -> Case:
     height, width, _ = load_rgb(preview).shape
     fields: dict[str, Any] = {
         "id": case_id,

@@ -1,0 +1,75 @@
+"""Every page: hostile text, accessibility, narrow screens, the single file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser_runs import HOSTILE, VARIANT, Open
+
+from harness.report.words import slug
+
+PAGES = ["index.html", "cases/job--much.html", "cases/job--broken.html", "hostile", "single#job--much"]
+
+
+def open_named(opened: Open, folder: Path, single: Path, name: str, **options: Any) -> Any:
+    if name.startswith("single"):
+        return opened(single, name.removeprefix("single"), **options)
+    if name == "hostile":
+        name = f"cases/{slug('other/hostile', VARIANT)}.html"
+    return opened(folder / name, **options)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing(opened: Open, folder: Path, single: Path, name: str) -> None:
+    page = open_named(opened, folder, single, name)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = Axe().run(page, options={"preload": False}).response["violations"]
+        assert [(each["id"], each["impact"], each["nodes"][0]["html"]) for each in found] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_scrolls_sideways(opened: Open, folder: Path, single: Path, name: str) -> None:
+    page = open_named(opened, folder, single, name)
+    for width in (390, 1440):
+        page.set_viewport_size({"width": width, "height": 844})
+        for key in "12345":
+            page.keyboard.press(key)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("name", ["index.html", "hostile", "single"])
+def test_hostile_text_is_shown_and_never_runs(opened: Open, folder: Path, single: Path, name: str) -> None:
+    page = open_named(opened, folder, single, name)
+    if name == "single":
+        page.evaluate("location.hash = harness.rows.slug[harness.rows.case.indexOf('other/hostile')]")
+    if name != "index.html":
+        page.wait_for_selector(".prompt p")
+        assert page.locator(".prompt p").text_content() == HOSTILE
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("script:not([src])").count() == (
+        0 if name != "single" else page.locator("script").count()
+    )
+    assert page.locator("img[src='x'], img[onerror]").count() == 0
+
+
+def test_the_single_file_does_what_the_folder_does(opened: Open, single: Path) -> None:
+    page = opened(single, "?verdict=drift")
+    page.click("text=job/much")
+    assert page.locator("h1:visible").inner_text() == "job/much"
+    assert not page.locator("#overview").is_visible()
+    page.keyboard.press("3")
+    assert page.locator(".stage").get_attribute("data-mode") == "onion"
+    page.locator('.pane[data-image="preview"] img').hover(force=True)
+    page.wait_for_function("document.querySelector('.readout').textContent.includes('largest difference')")
+    page.keyboard.press("a")
+    page.keyboard.press("j")
+    page.wait_for_function("document.querySelector('#opened h1').textContent === 'other/early'")
+    assert page.locator(".place").inner_text() == "2 of 3"
+    page.keyboard.press("u")
+    page.wait_for_selector("#overview:visible")
+    assert page.locator("ol.lines li:not([hidden])").count() == 3
+    assert page.locator("#reviewed").inner_text() == "Reviewed: 1 accepted, 0 rejected"

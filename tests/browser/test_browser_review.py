@@ -1,0 +1,53 @@
+"""A review: decided on cases, seen on the list, exported, applied."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from browser_runs import Open
+
+from harness.baselines.store import BaselineStore
+from harness.report.review import apply_review
+
+
+def test_a_review_goes_from_the_page_to_the_baseline(opened: Open, folder: Path, tmp_path: Path) -> None:
+    page = opened(folder / "cases/job--some.html", accept_downloads=True)
+    page.keyboard.press("a")
+    assert page.locator('[data-decision="accept"]').get_attribute("aria-pressed") == "true"
+    page.keyboard.press("n")
+    page.keyboard.type("as it should be, j and x included")
+    page.goto((folder / "cases/job--much.html").as_uri())
+    page.keyboard.press("x")
+    page.keyboard.press("u")
+    page.wait_for_url("**/index.html*")
+    assert page.locator("#reviewed").inner_text() == "Reviewed: 1 accepted, 1 rejected"
+    assert page.locator("li:has-text('job/some') .decided").inner_text() == "accepted"
+
+    page.fill("#reviewer", "Ada")
+    with page.expect_download() as download:
+        page.click("#export")
+    assert download.value.suggested_filename == "nightly.review.json"
+    file = tmp_path / "review.json"
+    download.value.save_as(file)
+    review = json.loads(file.read_text())
+    assert {each["case"]: each["decision"] for each in review["decisions"]} == {
+        "job/some": "accept",
+        "job/much": "reject",
+    }
+
+    done = apply_review(file, run=folder, root=tmp_path / "baselines")
+    (entry,) = BaselineStore(tmp_path / "baselines").entries("job/some").values()
+    assert (entry.accepted_by, entry.reason) == ("Ada", "as it should be, j and x included")
+    assert done.rejected == ["job/much"]
+
+
+def test_a_decision_can_be_taken_back(opened: Open, folder: Path) -> None:
+    page = opened(folder / "cases/job--some.html")
+    page.keyboard.press("a")
+    page.reload()
+    assert page.locator('[data-decision="accept"]').get_attribute("aria-pressed") == "true"
+    page.keyboard.press("a")
+    page.keyboard.press("u")
+    page.wait_for_url("**/index.html*")
+    assert not page.locator(".review-bar").is_visible()
