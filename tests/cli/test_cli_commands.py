@@ -109,7 +109,7 @@ def test_the_demo_shows_one_drift_among_matches(harness: Harness) -> None:
     for row in rows:
         wrong = row.case.endswith("wrong-guidance")
         assert row.verdict is (Verdict.DRIFT if wrong else Verdict.MATCH), row.case
-    page = Path("reports/demo/index.html").read_text()
+    page = "".join(file.read_text() for file in sorted(Path("reports/demo").rglob("*.html")))
     assert "wrong-guidance" in page
     assert "deliberately wrong: guidance_scale 3.0 instead of 4.0" in page
 

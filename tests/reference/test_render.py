@@ -79,7 +79,7 @@ def test_fp32_on_the_cpu_is_the_reference_rule(request_for: Make) -> None:
 
 
 def test_hub_code_needs_trust(request_for: Make, hub_folder: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"pipeline\.py: code .* --trust-remote-code"):
+    with pytest.raises(CheckpointError, match=r"pipeline\.py: is its author's code .* --trust-remote-code"):
         ReferenceRenderer(device="cpu").render(request_for(base=Base(path=str(hub_folder)), pipeline="hub"))
 
 
