@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from harness.cli import demo, doctor, import_, report, rescore, run, schema
+from harness.cli import accept, apply_review, demo, doctor, import_, report, rescore, run, schema
 
 app = typer.Typer(
     name="harness",
@@ -20,4 +20,6 @@ app.command("import")(import_.import_)
 app.command("run")(run.run)
 app.command("rescore")(rescore.rescore)
 app.command("report")(report.report)
+app.command("accept")(accept.accept)
+app.command("apply-review")(apply_review.apply_review)
 app.command("schema")(schema.schema)

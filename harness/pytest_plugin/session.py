@@ -41,13 +41,17 @@ class Checked:
 
 @dataclass
 class Tally:
-    """What one process found; plain values, so that an xdist worker can hand it over."""
+    """What one process found."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     written: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     cases: int = 0
     deselected: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """Return the tally in types that xdist can send."""
+        return dataclasses.asdict(self) | {"verdicts": dict(self.verdicts)}
 
 
 class Session:
@@ -113,7 +117,7 @@ class Session:
         return Checked(row, self._relative(self.store.path(row.case)), self._page(row))
 
     def _render(self, runner: CaseRunner, item: Planned) -> Row:
-        from harness.runs.execute import preflight
+        from harness.runs.preflight import preflight
 
         steps = item.case.settings.sample_steps
         assert self._progress is not None
@@ -188,7 +192,7 @@ class Session:
             self._renderer.close()
             self._folder.__exit__(None, None, None)
         if self._worker:
-            self._config.workeroutput["harness"] = dataclasses.asdict(self.tally)  # type: ignore[attr-defined]
+            self._config.workeroutput["harness"] = self.tally.plain()  # type: ignore[attr-defined]
             return
         merge_workers(self.results)
         if self.settings.report and (self.results / MANIFEST).is_file():

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_project import CASES, make_project
+
+from harness.reference.render import ReferenceRenderer
+from harness.report.build import build_report
+from harness.runs.execute import run_cases
+
+
+@pytest.fixture(scope="session")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cases whose previews the reference pipeline itself rendered; made once.
+
+    Running them loads every module that an inner pytest needs: it runs in this process, and pytester forgets
+    modules that were first imported inside.
+    """
+    folder = tmp_path_factory.mktemp("master")
+    renderer = ReferenceRenderer(device="cpu")
+    cases = make_project(folder, renderer)
+    build_report(run_cases(cases[:1], out=tmp_path_factory.mktemp("warm") / "run").folder)
+    return folder
+
+
+@pytest.fixture
+def project(master: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh project with the tiny cases, as the working folder."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:anyio -p no:timeout")
+    shutil.copytree(master / CASES, pytester.path / CASES)
+    return pytester.path
+
+
+@pytest.fixture
+def accepted(project: Path, pytester: pytest.Pytester) -> Path:
+    """The project with a baseline for the cases ``tiny/plain`` and ``tiny/drifted``."""
+    pytester.runpytest_inprocess(
+        f"{CASES}/plain.case.yaml", f"{CASES}/drifted.case.yaml", "--update-baselines", "--no-harness-report"
+    )
+    return project

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_project import CASES, output
+
+
+def test_ids_are_case_ids_and_weights_change_rarely(project: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(CASES, "--collect-only", "-q")
+    ids = [line.partition("::")[2] for line in result.outlines if "::" in line]
+    assert sorted(ids) == ["tiny/drifted", "tiny/lora_0", "tiny/lora_1", "tiny/plain"]
+    assert abs(ids.index("tiny/lora_0") - ids.index("tiny/lora_1")) == 1
+
+
+def test_without_a_gpu_the_header_counts_what_is_deselected(project: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(CASES, "--collect-only")
+    result.stdout.fnmatch_lines(["harness: 4 cases on the CPU, 1 deselected: * need --gpu"])
+    assert "tiny/on_hub" not in output(result)
+
+
+def test_with_gpu_nothing_is_deselected(project: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(CASES, "--collect-only", "--gpu")
+    assert "tiny/on_hub" in output(result)
+    result.stdout.fnmatch_lines(["harness: 5 cases on the GPU"])
+
+
+def test_only_cases_that_need_a_gpu_is_not_a_success(project: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(f"{CASES}/on_hub.case.yaml")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_k_selects_by_case_id(project: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(CASES, "--collect-only", "-q", "-k", "lora_1")
+    assert [line for line in result.outlines if "::" in line] == [f"{CASES}/lora_1.case.yaml::tiny/lora_1"]
+    result.stdout.fnmatch_lines(["harness: 1 cases on the CPU, 1 deselected*"])
+
+
+def test_a_broken_case_file_is_one_line(project: Path, pytester: pytest.Pytester) -> None:
+    (project / CASES / "broken.case.yaml").write_text("id: tiny/broken\nsetings: {}\n")
+    result = pytester.runpytest_inprocess(CASES)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "Traceback" not in output(result)
+    result.stdout.fnmatch_lines(["*broken.case.yaml: *"])
+
+
+def test_two_cases_of_one_id_are_refused(project: Path, pytester: pytest.Pytester) -> None:
+    (project / CASES / "twin.case.yaml").write_bytes((project / CASES / "plain.case.yaml").read_bytes())
+    result = pytester.runpytest_inprocess(CASES)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "both hold the case 'tiny/plain'" in output(result)
+
+
+def test_a_changed_lora_is_one_clear_line_and_a_row(project: Path, pytester: pytest.Pytester) -> None:
+    lora = next((project / CASES).glob("*.safetensors"))
+    lora.write_bytes(lora.read_bytes()[:-1] + b"\x01")
+    result = pytester.runpytest_inprocess(f"{CASES}/lora_0.case.yaml")
+    result.assert_outcomes(failed=1)
+    assert "Traceback" not in output(result)
+    result.stdout.fnmatch_lines(["tiny/lora_0: *lora.sha256*hashes to*", "verdicts: 1 error"])
+
+
+def test_collection_imports_no_torch_and_ordinary_tests_import_no_harness(project: Path) -> None:
+    script = """
+import sys, pytest
+pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", sys.argv[1]])
+print("loaded:", [name for name in ("torch", "diffusers", "pandas", "pydantic") if name in sys.modules])
+"""
+    (project / "test_plain.py").write_text("def test_nothing(): pass\n")
+
+    def loaded(what: str) -> str:
+        run = subprocess.run(
+            [sys.executable, "-c", script, what], cwd=project, capture_output=True, text=True, check=True
+        )
+        return run.stdout.splitlines()[-1]
+
+    assert loaded(CASES) == "loaded: ['pydantic']"
+    assert loaded("test_plain.py") == "loaded: []"

@@ -1,0 +1,209 @@
+"""One test or more for every option: pytest inside pytest, on the embedded checkpoint."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from tiny_project import CASES, only_run, output, rows
+
+from harness.runs.row import Verdict
+
+PLAIN = f"{CASES}/plain.case.yaml"
+DRIFTED = f"{CASES}/drifted.case.yaml"
+NO_REPORT = "--no-harness-report"
+
+
+def test_gpu_without_a_usable_one_fails_before_anything_runs(
+    project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    result = pytester.runpytest_inprocess(CASES, "--gpu")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --gpu: cuda was asked for, and torch * sees no GPU; see harness doctor*"]
+    )
+    assert not (project / "reports").exists()
+
+
+def test_a_missing_baseline_fails_although_the_preview_matches(
+    project: Path, pytester: pytest.Pytester
+) -> None:
+    result = pytester.runpytest_inprocess(PLAIN)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([
+        "tiny/plain: incomparable",
+        "  reason    no baseline was accepted for this case; against its preview: match, bit-identical*",
+        "  scores    SSIM 1.0000, LPIPS 0.0000, PSNR ∞ dB",
+        "  limits    SSIM ≥ 0.985, LPIPS ≤ 0.02, PSNR ≥ 40 dB (harness default)",
+        "  baseline  none in baselines/tiny/plain.json: *",
+        "  report    reports/pytest-*/cases/tiny--plain.html",
+    ])  # fmt: skip
+    page = next(line.split()[-1] for line in result.outlines if line.startswith("  report "))
+    assert (project / page).is_file()
+
+
+def test_update_baselines_accepts_and_the_next_run_is_bit_equal(
+    accepted: Path, pytester: pytest.Pytester
+) -> None:
+    content = json.loads((accepted / "baselines/tiny/plain.json").read_text())
+    (entry,) = content["entries"].values()
+    assert entry["reason"] == "pytest --update-baselines"
+    assert entry["accepted_by"]
+    assert entry["verdict"] == "match"
+    result = pytester.runpytest_inprocess(PLAIN, DRIFTED, NO_REPORT, "-rx")
+    result.assert_outcomes(passed=1, xfailed=1)
+    result.stdout.fnmatch_lines(["*tiny/drifted - drift, accepted by *bit-equal to its baseline*"])
+    found = rows(only_run(accepted))
+    assert found["tiny/plain"].baseline is not None
+    assert found["tiny/plain"].baseline.identical
+    assert found["tiny/plain"].reason.startswith("bit-equal to its baseline")
+    assert found["tiny/drifted"].verdict is Verdict.DRIFT
+
+
+def test_update_baselines_new_only_keeps_what_was_accepted(accepted: Path, pytester: pytest.Pytester) -> None:
+    (accepted / "baselines/tiny/drifted.json").unlink()
+    before = (accepted / "baselines/tiny/plain.json").read_bytes()
+    result = pytester.runpytest_inprocess(
+        PLAIN, DRIFTED, NO_REPORT, "--update-baselines-new-only", "--harness-reason", "known: other guidance"
+    )
+    result.assert_outcomes(passed=1, xfailed=1)
+    result.stdout.fnmatch_lines(["baselines written: baselines/tiny/drifted.json"])
+    assert (accepted / "baselines/tiny/plain.json").read_bytes() == before
+    assert "known: other guidance" in (accepted / "baselines/tiny/drifted.json").read_text()
+
+
+def test_unused_baselines_warn_or_fail(accepted: Path, pytester: pytest.Pytester) -> None:
+    orphan = accepted / "baselines/tiny/gone.json"
+    orphan.write_text((accepted / "baselines/tiny/plain.json").read_text().replace("tiny/plain", "tiny/gone"))
+    for arguments, code in (((), 0), (("--harness-unused-baselines=fail",), 1)):
+        result = pytester.runpytest_inprocess(CASES, "-k", "plain", NO_REPORT, *arguments)
+        result.stdout.fnmatch_lines(["baselines without a case: tiny/gone"])
+        assert result.ret == code
+
+
+def test_one_file_says_nothing_about_other_baselines(accepted: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(PLAIN, NO_REPORT)
+    assert "without a case" not in output(result)
+
+
+def test_results_and_report(accepted: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(PLAIN, "--harness-results", "night/one", "--harness-report")
+    assert result.ret == 0
+    assert (accepted / "night/one/index.html").is_file()
+    assert list(rows(accepted / "night/one")) == ["tiny/plain"]
+    again = pytester.runpytest_inprocess(PLAIN, "--harness-results", "night/one")
+    assert again.ret != 0
+    assert "holds a run already" in output(again)
+    pytester.runpytest_inprocess(PLAIN, "--harness-results", "night/two", NO_REPORT)
+    assert not (accepted / "night/two/index.html").exists()
+    assert (accepted / "night/two/results.jsonl").is_file()
+
+
+def test_junit_carries_scores_and_thresholds(accepted: Path, pytester: pytest.Pytester) -> None:
+    pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--junitxml=junit.xml")
+    case = next(ET.parse(accepted / "junit.xml").getroot().iter("testcase"))
+    found = {prop.get("name"): prop.get("value") for prop in case.iter("property")}
+    assert case.get("name") == "tiny/plain"
+    assert found["verdict"] == "match"
+    assert float(str(found["ssim"])) == 1.0
+    assert found["tolerance_source"] == "harness default"
+
+
+def test_tolerance_precedence(accepted: Path, pytester: pytest.Pytester) -> None:
+    """The drifted case matches under each source's wide limits, and the row names the one that applied."""
+
+    def verdict(*arguments: str) -> tuple[Verdict, str]:
+        pytester.runpytest_inprocess(DRIFTED, NO_REPORT, *arguments)
+        row = rows(only_run(accepted))["tiny/drifted"]
+        return row.verdict, row.tolerance.source
+
+    assert verdict() == (Verdict.DRIFT, "harness default")
+    (accepted / "pyproject.toml").write_text(
+        "[tool.harness.tolerance]\nssim_min = -1.0\nlpips_max = 9.0\npsnr_min = 0.0\n"
+    )
+    assert verdict() == (Verdict.MATCH, "pyproject.toml")
+    with (accepted / DRIFTED).open("a") as stream:
+        stream.write("tolerance: {ssim_min: 0.999, lpips_max: 0.001, source: by hand}\n")
+    assert verdict() == (Verdict.DRIFT, "case file: by hand")
+    assert verdict("--harness-tolerance=ssim=-1,lpips=9,psnr=0") == (Verdict.MATCH, "--harness-tolerance")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("baselins = 'x'", "tool.harness.baselins: unknown key; did you mean 'baselines'?"),
+        ("base = 'nowhere/at/all'", "is neither a folder nor a repository"),
+        ("results = [", "cannot be read"),
+    ],
+)
+def test_a_wrong_pyproject_is_one_line(
+    project: Path, pytester: pytest.Pytester, table: str, message: str
+) -> None:
+    (project / "pyproject.toml").write_text(f"[tool.harness]\n{table}\n")
+    result = pytester.runpytest_inprocess(PLAIN)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in output(result) or "pyproject.toml" in output(result)
+    assert "Traceback" not in output(result)
+
+
+def test_a_wrong_tolerance_is_one_line(project: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(PLAIN, "--harness-tolerance=sim=0.9")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "'sim=0.9' is no limit" in output(result)
+
+
+def test_base_pipeline_and_dtype_override_the_case(
+    accepted: Path, pytester: pytest.Pytester, tiny: Path
+) -> None:
+    pytester.runpytest_inprocess(
+        PLAIN, NO_REPORT, f"--harness-base={tiny}", "--harness-pipeline=builtin", "--harness-dtype=bf16"
+    )
+    row = rows(only_run(accepted))["tiny/plain"]
+    assert row.rendered is not None
+    assert row.rendered.dtype == "bf16"
+    assert row.rendered.base != "embedded:tiny-flex2"
+
+
+def test_hub_code_needs_trust(accepted: Path, pytester: pytest.Pytester, tiny: Path) -> None:
+    base = accepted / "hub"
+    base.mkdir()
+    for entry in tiny.iterdir():
+        (base / entry.name).symlink_to(entry)
+    (base / "pipeline.py").write_bytes((Path(__file__).parents[1] / "data/hub/pipeline.py").read_bytes())
+    hub = [PLAIN, NO_REPORT, f"--harness-base={base}", "--harness-pipeline=hub"]
+    refused = pytester.runpytest_inprocess(*hub)
+    assert "does not run without your trust" in output(refused)
+    assert refused.ret == pytest.ExitCode.TESTS_FAILED
+    pytester.runpytest_inprocess(*hub, "--harness-trust-remote-code").assert_outcomes(passed=1)
+
+
+def test_baselines_folder(accepted: Path, pytester: pytest.Pytester) -> None:
+    (accepted / "baselines").rename(accepted / "kept")
+    pytester.runpytest_inprocess(PLAIN, NO_REPORT).assert_outcomes(failed=1)
+    pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--harness-baselines", "kept").assert_outcomes(passed=1)
+
+
+def test_fixture_checks_a_case_as_its_item_would(accepted: Path, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_hand="""
+        def test_match(harness):
+            row = harness.check("cases/plain.case.yaml")
+            assert row.verdict == "match" and row.psnr is None
+
+        def test_no_baseline(harness):
+            harness.check("cases/lora_0.case.yaml")
+
+        def test_accepted_drift(harness):
+            harness.check("cases/drifted.case.yaml")
+        """
+    )
+    result = pytester.runpytest_inprocess("test_hand.py", NO_REPORT, "--junitxml=junit.xml")
+    result.assert_outcomes(passed=1, failed=1, xfailed=1)
+    result.stdout.fnmatch_lines(["tiny/lora_0: incomparable", "verdicts: 1 match, 1 drift, 1 incomparable"])
+    assert 'name="ssim"' in (accepted / "junit.xml").read_text()

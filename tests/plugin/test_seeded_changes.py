@@ -1,0 +1,124 @@
+"""The verdict after each kind of change, as a table: a change is made, the accepted cases run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_project import CASES, only_run, output, rows
+
+from harness.runs.row import Row, Verdict
+
+Change = Callable[[pytest.MonkeyPatch, Path], None]
+
+
+def nothing(patch: pytest.MonkeyPatch, project: Path) -> None:
+    pass
+
+
+def scheduler(patch: pytest.MonkeyPatch, project: Path) -> None:
+    """Somebody patches diffusers' scheduler: its sigmas bend."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    original = FlowMatchEulerDiscreteScheduler.time_shift
+    patch.setattr(
+        FlowMatchEulerDiscreteScheduler,
+        "time_shift",
+        lambda self, mu, sigma, t: original(self, mu + 0.6, sigma, t),
+    )
+
+
+def attention(patch: pytest.MonkeyPatch, project: Path) -> None:
+    from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
+
+    patch.setattr(_AttentionBackendRegistry, "_active_backend", AttentionBackendName._NATIVE_MATH)
+
+
+def threads(patch: pytest.MonkeyPatch, project: Path) -> None:
+    import torch
+
+    patch.setattr(torch, "get_num_threads", torch.get_num_threads)
+    torch.set_num_threads(2)
+
+
+def lora(patch: pytest.MonkeyPatch, project: Path) -> None:
+    """The LoRA file is edited, and the case file still has the old hash."""
+    file = next((project / CASES).glob("*.safetensors"))
+    data = bytearray(file.read_bytes())
+    data[-2] ^= 0x40
+    file.write_bytes(data)
+
+
+def lora_imported_again(patch: pytest.MonkeyPatch, project: Path) -> None:
+    """The LoRA file is edited, and the case file says so."""
+    from harness.files import sha256_file
+
+    file = next((project / CASES).glob("*.safetensors"))
+    before = sha256_file(file)
+    lora(patch, project)
+    _edit(project, before, sha256_file(file))
+
+
+def legacy_noise(patch: pytest.MonkeyPatch, project: Path) -> None:
+    """The first latents come from the other era: another picture."""
+    _edit(project, "noise: auto", "noise: legacy")
+
+
+def settings(patch: pytest.MonkeyPatch, project: Path) -> None:
+    _edit(project, "guidance_scale: 3.0", "guidance_scale: 5.0")
+
+
+def _edit(project: Path, before: str, after: str) -> None:
+    case = project / CASES / "lora_0.case.yaml"
+    text = case.read_text()
+    assert before in text
+    case.write_text(text.replace(before, after))
+
+
+TABLE: list[tuple[Change, Verdict, str]] = [
+    (nothing, Verdict.MATCH, "bit-equal to its baseline"),
+    (scheduler, Verdict.REGRESSION, "sigmas_sha256"),
+    (attention, Verdict.MATCH, "attention native → _native_math"),
+    (threads, Verdict.MATCH, ""),
+    (lora, Verdict.ERROR, "hashes to"),
+    (lora_imported_again, Verdict.INCOMPARABLE, "the case is not the accepted one: lora "),
+    (settings, Verdict.DRIFT, "the case is not the accepted one: guidance_scale 3.0 → 5.0"),
+    (legacy_noise, Verdict.REGRESSION, "noise current → legacy"),
+]
+
+
+@pytest.fixture
+def with_lora(project: Path, pytester: pytest.Pytester) -> Path:
+    pytester.runpytest_inprocess(f"{CASES}/lora_0.case.yaml", "--update-baselines", "--no-harness-report")
+    return project
+
+
+@pytest.mark.parametrize(("change", "verdict", "said"), TABLE, ids=[row[0].__name__ for row in TABLE])
+def test_verdict_after(
+    with_lora: Path,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Change,
+    verdict: Verdict,
+    said: str,
+) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        change(monkeypatch, with_lora)
+        result = pytester.runpytest_inprocess(f"{CASES}/lora_0.case.yaml", "--no-harness-report")
+    finally:
+        torch.set_num_threads(before)
+    row = rows(only_run(with_lora))["tiny/lora_0"]
+    assert (row.verdict, said in row.reason) == (verdict, True), row.reason
+    assert result.ret == (0 if verdict is Verdict.MATCH else 1), output(result)
+    _never_silent(row)
+
+
+def _never_silent(row: Row) -> None:
+    """An image that changed is not called equal, and the other way round."""
+    if row.verdict is Verdict.MATCH:
+        assert row.baseline is not None
+        assert row.reason.startswith("bit-equal" if row.baseline.identical else "match (changed)")

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_project import CASES, output, rows
+
+from harness.pytest_plugin.workers import groups, pin_worker_to_gpu, visible_gpus
+
+
+def test_two_workers_give_the_same_rows_baselines_and_one_report(
+    project: Path, pytester: pytest.Pytester
+) -> None:
+    def run(name: str, *arguments: str) -> pytest.RunResult:
+        return pytester.runpytest_subprocess(
+            CASES, f"--harness-results={name}", f"--harness-baselines={name}_baselines",
+            "--update-baselines", *arguments,
+        )  # fmt: skip
+
+    one, two = run("one"), run("two", "-n", "2", "--dist", "loadgroup")
+    assert one.ret == two.ret == 0, output(two)
+    two.stdout.fnmatch_lines(["verdicts: 3 match, 1 drift", "report: two/index.html"])
+    assert _told(rows(project / "one")) == _told(rows(project / "two"))
+    assert _entries(project / "one_baselines") == _entries(project / "two_baselines")
+    assert sorted(path.name for path in project.iterdir() if "two" in path.name) == ["two", "two_baselines"]
+    assert (project / "two/index.html").is_file()
+    assert len(list((project / "two/images").rglob("rerun.png"))) == 4
+
+
+def _told(found: dict[str, object]) -> dict[str, object]:
+    """Everything of a row but how long it took."""
+    return {case: row.model_dump(exclude={"seconds", "baseline"}) for case, row in found.items()}  # type: ignore[attr-defined]
+
+
+def _entries(folder: Path) -> dict[str, str]:
+    return {
+        path.name: "\n".join(line for line in path.read_text().splitlines() if '"accepted"' not in line)
+        for path in folder.rglob("*.json")
+    }
+
+
+def test_cases_that_share_weights_share_a_worker() -> None:
+    assert groups(["a", "a", "b", "b"], 2) == ["weights0.0", "weights0.0", "weights1.0", "weights1.0"]
+
+
+def test_weights_with_more_than_their_part_are_split() -> None:
+    assert groups(["a"] * 4, 2) == ["weights0.0", "weights0.0", "weights0.1", "weights0.1"]
+    assert len(set(groups(["a"] * 7 + ["b"], 4))) == 5
+    assert groups([], 2) == []
+
+
+@pytest.mark.parametrize(("worker", "gpu"), [("gw0", "2"), ("gw1", "5"), ("gw2", "2"), ("gw3", "5")])
+def test_a_worker_sees_its_own_gpu_only(monkeypatch: pytest.MonkeyPatch, worker: str, gpu: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+    pin_worker_to_gpu()
+    assert visible_gpus() == [gpu]
+
+
+def test_without_workers_every_gpu_stays_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    pin_worker_to_gpu()
+    assert visible_gpus() == ["2", "5"]
