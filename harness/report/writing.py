@@ -12,18 +12,18 @@ class Output:
     still sees an old file or the whole new one.
 
     Attributes:
-        written: every file that belongs to this report.
+        written: the name of every file that belongs to this report.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.written: set[Path] = set()
+        self.written: set[str] = set()
 
     def write(self, name: str, content: str | bytes) -> Path:
         """Write one file, given by its path from the folder, and return where it lies."""
         path = self._folder / name
         data = content.encode("utf-8") if isinstance(content, str) else content
-        self.written.add(path)
+        self.written.add(name)
         if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,5 +40,5 @@ class Output:
         """Remove files that an older report left in these folders; only the report writes there."""
         for folder in folders:
             for path in (self._folder / folder).glob("*"):
-                if path not in self.written and path.is_file():
+                if f"{folder}/{path.name}" not in self.written and path.is_file():
                     path.unlink()

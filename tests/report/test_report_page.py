@@ -17,7 +17,7 @@ from report_page import Element, read_page
 from report_runs import Run, case_of, sample
 
 from harness.errors import RunError
-from harness.report import build
+from harness.report import cases
 from harness.report.build import build_report
 from harness.runs.row import Verdict
 from harness.scoring.codec import Codec
@@ -126,7 +126,7 @@ def test_the_scored_pair_is_kept_for_reading_pixels(mixed: Run) -> None:
 
 
 def test_pixels_beyond_the_budget_are_left_out(mixed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "PIXEL_BUDGET", 4 * sample(30, 0).stat().st_size)
+    monkeypatch.setattr(cases, "PIXEL_BUDGET", 4 * sample(30, 0).stat().st_size)
     build_report(mixed.path)
     kept = {file.stem for file in (mixed.path / "cases").glob("*.js")} - {"rows"}
     assert kept == {"job--much"}
