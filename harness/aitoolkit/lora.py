@@ -65,7 +65,7 @@ class LoraFile:
     def _json(self, key: str) -> dict[str, Any]:
         try:
             value = json.loads(self.metadata.get(key, "{}"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) else {}
 
@@ -82,7 +82,7 @@ def inspect_lora(path: Path) -> LoraFile:
         digest = sha256_file(path)
     except OSError as error:
         raise LoraError(f"cannot be read ({error.strerror})", file=path) from error
-    metadata = header.pop("__metadata__", None) or {}
+    metadata = _metadata(path, header.pop("__metadata__", None) or {})
     tensors = _tensors(path, header, data_bytes)
     _refuse_other_kinds(path, tensors)
     return LoraFile(path, digest, tensors, metadata, _modules(path, tensors))
@@ -108,6 +108,17 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     if not isinstance(header, dict):
         raise LoraError("has a safetensors header that is not a mapping", file=path)
     return header, size - 8 - length
+
+
+def _metadata(path: Path, metadata: Any) -> dict[str, str]:
+    fix = "the safetensors format allows text by name only"
+    if not isinstance(metadata, dict):
+        found = f"is {type(metadata).__name__}, not a mapping"
+        raise LoraError(found, file=path, field="__metadata__", fix=fix)
+    if odd := [key for key, value in metadata.items() if not isinstance(value, str)]:
+        found = f"is {type(metadata[odd[0]]).__name__}, not text"
+        raise LoraError(found, file=path, field=f"__metadata__.{odd[0]}", fix=fix)
+    return metadata
 
 
 def _not_safetensors(path: Path, start: bytes) -> LoraError:

@@ -18,7 +18,7 @@ A, B = "transformer.x.attn.to_q.lora_A.weight", "transformer.x.attn.to_q.lora_B.
 GOOD: dict[str, list[int]] = {A: [2, 6], B: [4, 2]}
 
 
-def write(path: Path, shapes: dict[str, list[int]], metadata: dict[str, str] | None = None) -> Path:
+def write(path: Path, shapes: dict[str, list[int]], metadata: object = None) -> Path:
     """Write a safetensors file of zeros by hand, so that the reader is tested against the format."""
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
     offset = 0
@@ -71,10 +71,23 @@ def test_smallest_file(tmp_path: Path) -> None:
     assert (lora.software, lora.step) == (None, None)
 
 
-@pytest.mark.parametrize("training_info", ["nonsense", "[1]", '{"step": "x"}', "{}"])
+@pytest.mark.parametrize("training_info", ["nonsense", "[1]", '{"step": "x"}', "{}", "[" * 100_000])
 def test_odd_metadata_is_no_error(tmp_path: Path, training_info: str) -> None:
     lora = inspect_lora(write(tmp_path / "a.safetensors", GOOD, {"training_info": training_info}))
     assert lora.step is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ("text", "__metadata__: is str, not a mapping"),
+        ([1], "__metadata__: is list, not a mapping"),
+        ({"software": 5}, "__metadata__.software: is int, not text"),
+        ({"format": "pt", "training_info": {"step": 3}}, "__metadata__.training_info: is dict, not text"),
+    ],
+)
+def test_metadata_that_the_format_forbids(tmp_path: Path, metadata: object, said: str) -> None:
+    assert said in refused(write(tmp_path / "a.safetensors", GOOD, metadata))
 
 
 class Bomb:
