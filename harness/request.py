@@ -7,6 +7,7 @@ Fields, limits and seed rule: ``runcomfy-com/ai-toolkit-inference``, ``src/schem
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,8 +17,9 @@ from pydantic import Field, ValidationError
 from harness.aitoolkit.folder import preview_size
 from harness.aitoolkit.lora import LoraFile, inspect_lora
 from harness.case import Base, SampleSettings, Strict, Trained
+from harness.case_folder import write_cases
 from harness.errors import RequestError
-from harness.importing import Draft, ImportResult, safe_name, write_cases
+from harness.importing import Draft, ImportResult, safe_name
 from harness.reference.spec import FLEX2
 from harness.validation import first_problem
 
@@ -45,7 +47,7 @@ class PromptItem(Strict):
     guidance_scale: float | None = Field(None, ge=_LIMITS.guidance_scale[0], le=_LIMITS.guidance_scale[1])
     sample_steps: int | None = Field(None, ge=_LIMITS.sample_steps[0], le=_LIMITS.sample_steps[1])
     neg: str | None = None
-    seed: int | None = Field(None, ge=RANDOM_SEED)
+    seed: int | None = Field(None, ge=RANDOM_SEED, lt=2**64)
     sampler: str | None = None
     num_frames: int | None = Field(None, ge=1, le=1000)
     fps: int | None = Field(None, ge=1, le=120)
@@ -96,9 +98,14 @@ def import_request(
         )
     lora = _lora(request, body)
     drafts = [_draft(body, index, preview, lora) for index, preview in enumerate(previews)]
-    cases = write_cases(drafts, job=safe_name(request.stem), base=base or Base(repo=FLEX2.hub_repo), out=out)
-    pairings = [draft.pairing() for draft in drafts]
-    return ImportResult(cases, cases[0].folder, pairings, _assumptions(body, given=base))
+    return write_cases(
+        drafts,
+        job=safe_name(request.stem),
+        base=base or Base(repo=FLEX2.hub_repo),
+        out=out,
+        previews={draft.preview_name or draft.preview.name: draft.preview for draft in drafts},
+        assumptions=_assumptions(body, given=base),
+    )
 
 
 def load_request(path: Path) -> InferenceRequest:
@@ -119,6 +126,7 @@ def load_request(path: Path) -> InferenceRequest:
         return InferenceRequest.model_validate(data)
     except ValidationError as error:
         field, found, fix = first_problem(error, InferenceRequest)
+        field = re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", field) if field else None
         raise RequestError(found, file=path, field=field, fix=fix) from error
 
 
@@ -144,10 +152,13 @@ def _lora(request: Path, body: InferenceRequest) -> LoraFile | None:
         raise RequestError(
             f"{path!r} is an address",
             file=request,
-            field="loras.0.path",
+            field="loras[0].path",
             fix="download the file and give its path",
         )
-    return inspect_lora(request.parent / path)
+    try:
+        return inspect_lora(request.parent / path)
+    except ValueError as error:
+        raise RequestError(f"{path!r} cannot be a path", file=request, field="loras[0].path") from error
 
 
 def _draft(body: InferenceRequest, index: int, preview: Path, lora: LoraFile | None) -> Draft:

@@ -12,7 +12,7 @@ from PIL import Image
 
 import harness.data
 from harness.case import Base, SampleSettings, load_cases
-from harness.errors import HarnessError, ImageError, LoraError, RequestError
+from harness.errors import HarnessError, ImageError, JobError, LoraError, RequestError
 from harness.request import InferenceRequest, import_request, resolve_prompt
 
 LORA = (
@@ -148,17 +148,21 @@ def test_missing_file_and_other_shapes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prompt", "fields", "said"),
     [
-        ({"prompt": "a", "widht": 512}, {}, "prompts.0.widht: unknown key; did you mean 'width'?"),
+        ({"prompt": "a", "widht": 512}, {}, "prompts[0].widht: unknown key; did you mean 'width'?"),
         ({"prompt": "a"}, {"lora": []}, "lora: unknown key; did you mean 'loras'?"),
         ({"prompt": "a"}, {"model": "flux"}, "model: Input should be 'flex2', found 'flux'"),
-        ({"prompt": "a", "width": 63}, {}, "prompts.0.width: Input should be greater than or equal to 64"),
-        ({"prompt": "a", "height": 4097}, {}, "prompts.0.height: Input should be less than or equal to 4096"),
-        ({"prompt": "a", "sample_steps": 0}, {}, "prompts.0.sample_steps"),
-        ({"prompt": "a", "guidance_scale": 20.5}, {}, "prompts.0.guidance_scale"),
-        ({"prompt": "a", "seed": -2}, {}, "prompts.0.seed"),
-        ({"width": 64}, {}, "prompts.0.prompt: Field required"),
-        ({"prompt": "a"}, {"loras": [{"path": "x", "network_multiplier": 3}]}, "loras.0.network_multiplier"),
-        ({"prompt": "a"}, {"loras": [{"path": "https://example.org/x"}]}, "loras.0.path"),
+        ({"prompt": "a", "width": 63}, {}, "prompts[0].width: Input should be greater than or equal to 64"),
+        (
+            {"prompt": "a", "height": 4097},
+            {},
+            "prompts[0].height: Input should be less than or equal to 4096",
+        ),
+        ({"prompt": "a", "sample_steps": 0}, {}, "prompts[0].sample_steps"),
+        ({"prompt": "a", "guidance_scale": 20.5}, {}, "prompts[0].guidance_scale"),
+        ({"prompt": "a", "seed": -2}, {}, "prompts[0].seed"),
+        ({"width": 64}, {}, "prompts[0].prompt: Field required"),
+        ({"prompt": "a"}, {"loras": [{"path": "x", "network_multiplier": 3}]}, "loras[0].network_multiplier"),
+        ({"prompt": "a"}, {"loras": [{"path": "https://example.org/x"}]}, "loras[0].path"),
         ({"prompt": "a"}, {"prompts": []}, "prompts"),
     ],
 )
@@ -185,3 +189,24 @@ def test_bad_image_and_bad_lora(tmp_path: Path) -> None:
     )
     path = request(tmp_path, [{"prompt": "a"}], loras=[{"path": "none.safetensors"}])
     assert "none.safetensors: cannot be read" in refused(path, [image(tmp_path)], LoraError)
+
+
+@pytest.mark.parametrize("path", ["a\x00b.safetensors", "\ud800.safetensors"])
+def test_lora_path_that_no_file_can_have(tmp_path: Path, path: str) -> None:
+    given = request(tmp_path, [{"prompt": "a"}], loras=[{"path": path}])
+    said = refused(given, [image(tmp_path)])
+    assert "loras[0].path: " in said
+    assert repr(path) in said
+
+
+def test_prompt_that_no_case_file_can_hold_installs_nothing(tmp_path: Path) -> None:
+    images = [image(tmp_path, "a.png"), image(tmp_path, "b.png")]
+    given = request(tmp_path, [{"prompt": "fine"}, {"prompt": "\ud800"}])
+    said = refused(given, images, JobError)
+    assert said.startswith(f"{images[1]}: ")
+    assert "can be read back" in said
+
+
+def test_seed_beyond_torch_is_refused(tmp_path: Path) -> None:
+    given = request(tmp_path, [{"prompt": "a", "seed": 2**64}])
+    assert "prompts[0].seed" in refused(given, [image(tmp_path)])

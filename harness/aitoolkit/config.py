@@ -83,9 +83,21 @@ class SampleConfig(_View):
 class NetworkConfig(_View):
     """``network``: the LoRA's shape and where it started from."""
 
+    rank: float | None = None
     linear: float | None = None
+    alpha: float = 1.0
     linear_alpha: float | None = None
     pretrained_lora_path: str | None = None
+
+    @property
+    def lora_rank(self) -> float:
+        """``rank``, which wins over ``linear``; 4 without either."""
+        return next((rank for rank in (self.rank, self.linear) if rank is not None), 4)
+
+    @property
+    def scaling_alpha(self) -> float:
+        """``linear_alpha``, else ``alpha``."""
+        return self.alpha if self.linear_alpha is None else self.linear_alpha
 
 
 class SaveConfig(_View):
@@ -135,6 +147,14 @@ class ModelConfig(_View):
             return {**data, "quantize_te": data.get("quantize", False)}
         return data
 
+    def without_effect(self) -> list[str]:
+        """Say which fields are set that AI Toolkit's Flex.2 never reads."""
+        return [
+            f"model.{name} is set, but AI Toolkit does not read it for Flex.2: it had no effect"
+            for name in ("lora_path", "vae_path", "te_name_or_path")
+            if getattr(self, name)
+        ]
+
 
 class Process(_View):
     """``config.process[0]`` of a training job."""
@@ -150,14 +170,19 @@ class Process(_View):
     adapter: dict[str, Any] | None = None
     embedding: dict[str, Any] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_absent(cls, data: Any) -> Any:
+        """An empty section reads as null, which the trainer takes for an absent one."""
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if value is not None}
+
     def not_in_reference(self) -> str | None:
         """Return what this job renders with that the reference pipeline has no place for, or None."""
         for name in ("adapter", "embedding"):
             if getattr(self, name):
                 return f"the job uses {name}, which the reference pipeline does not have"
-        for name in ("lora_path", "vae_path", "te_name_or_path"):
-            if getattr(self.model, name):
-                return f"the job sets model.{name}, which the reference pipeline does not have"
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,15 @@ def load_config(job_dir: Path) -> JobConfig:
     try:
         return ConfigFile.model_validate(data).config
     except ValidationError as error:
-        field, found, fix = first_problem(error, ConfigFile)
-        raise JobError(found, file=path, field=field, fix=fix) from error
+        raise _problem(path, error) from error
+
+
+def _problem(path: Path, error: ValidationError) -> JobError:
+    """Name the field as AI Toolkit's own messages do, and no class of ours."""
+    field, found, fix = first_problem(error, ConfigFile)
+    field = re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", field) if field else None
+    found = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", found)
+    return JobError(found, file=path, field=field, fix=fix)
 
 
 def _read(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +15,9 @@ from harness.aitoolkit.folder import PreviewFile, find_checkpoints, find_preview
 from harness.aitoolkit.samples import Sample, image_size, resolve_samples
 from harness.aitoolkit.weights import Weights, WeightsFinder
 from harness.case import Base, SampleSettings, Trained
+from harness.case_folder import write_cases
 from harness.errors import JobError
-from harness.importing import Draft, ImportResult, safe_name, write_cases
+from harness.importing import Draft, ImportResult, safe_name
 
 CHECKPOINTS = Path(harness.data.__file__).parent / "checkpoints"
 
@@ -25,7 +27,8 @@ def import_job(job_dir: Path, *, out: Path, base: Base | None = None, steps: str
 
     Args:
         job_dir: the folder that holds ``config.yaml``, checkpoints and ``samples``.
-        out: folder for the case files and copies of previews and LoRAs; an earlier import is replaced.
+        out: folder for the case files and copies of previews and LoRAs; an earlier import of the
+            same job is brought up to date.
         base: the base model; None takes ``model.name_or_path`` of the job.
         steps: ``all``, ``last``, or training steps like ``250,500``.
 
@@ -34,6 +37,7 @@ def import_job(job_dir: Path, *, out: Path, base: Base | None = None, steps: str
         ImageError: a preview is unreadable or truncated.
         LoraError: a checkpoint that a preview needs is unsafe, broken or of another kind.
     """
+    job_dir = Path(os.path.realpath(job_dir))
     config = load_config(job_dir)
     process = config.process[0]
     previews = find_previews(job_dir)
@@ -48,9 +52,14 @@ def import_job(job_dir: Path, *, out: Path, base: Base | None = None, steps: str
         raise JobError("lists no samples", file=job.config_file, field=f"{PROCESS}.sample")
     base, assumptions = _base(job.config_file, config, base)
     drafts = [job.draft(preview) for preview in select_steps(previews, steps)]
-    cases = write_cases(drafts, job=safe_name(config.name), base=base, out=out)
-    assumptions += job.assumptions(previews)
-    return ImportResult(cases, cases[0].folder, [draft.pairing() for draft in drafts], assumptions)
+    return write_cases(
+        drafts,
+        job=safe_name(config.name),
+        base=base,
+        out=out,
+        previews={preview.path.name: preview.path for preview in previews},
+        assumptions=[*assumptions, *job.assumptions(previews)],
+    )
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,6 @@ class _Job:
             self.process.not_in_reference()
             or sample.problem
             or ("it is an animated image, a video" if animated else None)
-            or weights.problem
             or _size_problem(sample, (width, height))
         )
         return Draft(
@@ -83,21 +91,18 @@ class _Job:
             settings=sample.settings,
             trained=self._trained(sample, weights),
             note=weights.note,
-            incomparable=problem,
+            incomparable=problem or weights.problem,
+            lora_gone=problem is None and weights.problem is not None,
             assumptions=self._case_assumptions(preview, sample, weights),
         )
 
     def assumptions(self, previews: list[PreviewFile]) -> list[str]:
         """Return what holds for every case."""
-        lines = []
+        lines = self.process.model.without_effect()
         network = self.process.network
-        if (
-            network is not None
-            and network.linear_alpha is not None
-            and network.linear_alpha != network.linear
-        ):
+        if network is not None and network.scaling_alpha != network.lora_rank:
             lines.append(
-                f"network.linear_alpha is {network.linear_alpha:g} at rank {network.linear or 0:g}, but AI "
+                f"network.linear_alpha is {network.scaling_alpha:g} at rank {network.lora_rank:g}, but AI "
                 "Toolkit saves Flex.2 LoRAs without alpha: the scale is 1"
             )
         if line := _config_is_later(self.config_file, previews):

@@ -5,6 +5,7 @@ Source: ``ostris/ai-toolkit``, ``BaseSDTrainProcess.sample`` and ``GenerateImage
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from harness.aitoolkit.prompt import ParsedPrompt, inject_trigger, parse_prompt
 from harness.case import SampleSettings
 from harness.reference.spec import FLEX2
 
-RANDOM_SEED = -1
+RANDOM_SEED, SEED_END = -1, 2**64
 INHERITED = ("width", "height", "neg", "guidance_scale", "sample_steps", "network_multiplier", "num_frames")
 """What an entry of ``samples`` takes from ``sample`` where it is silent."""
 
@@ -84,7 +85,7 @@ def resolve_samples(config: SampleConfig, trigger_word: str | None) -> list[Samp
         except ValueError as error:
             raise ValueError(f"prompt {index}: {error}") from None
         gap = first_gap if index >= first_gap else None
-        notes = _notes(prompt, parsed, trigger_word, _leaked_from(index, config, entries))
+        notes = _notes(prompt, parsed, trigger_word, entries[index], _leaked_from(index, config, entries))
         values = _inherited(config, entries[index]) | {"seed": seeds[index], **parsed.fields}
         problem = _problem(values, entries[index], gap)
         samples.append(_sample(values, parsed.prompt, prompt, problem, notes))
@@ -106,24 +107,39 @@ def _sample(
         neg=values["neg"],
         width=trainer_size(values["width"]),
         height=trainer_size(values["height"]),
-        seed=max(values["seed"], RANDOM_SEED),
+        seed=min(max(values["seed"], RANDOM_SEED), SEED_END - 1),
         sample_steps=values["sample_steps"],
-        guidance_scale=float(values["guidance_scale"]),
+        guidance_scale=_finite(values["guidance_scale"], FLEX2.defaults.guidance_scale),
     )
-    multiplier = float(values["network_multiplier"])
+    multiplier = _finite(values["network_multiplier"], FLEX2.defaults.network_multiplier)
     return Sample(settings, multiplier, template, problem or outside_limits(settings, multiplier), notes)
 
 
-def _problem(values: dict[str, Any], entry: SampleEntry, gap: int | None) -> str | None:
-    if values["seed"] == RANDOM_SEED:
+def _finite(value: float, instead: float) -> float:
+    """Return ``value``, or what a case file can hold in its place; ``_problem`` names the original."""
+    return float(value) if math.isfinite(value) else instead
+
+
+def _seed_problem(seed: int) -> str | None:
+    if seed == RANDOM_SEED:
         return "its seed is -1: the trainer drew a random one and did not record it"
-    if values["seed"] < RANDOM_SEED:
-        return f"its seed {values['seed']} is below the reference's smallest, -1"
+    if seed < RANDOM_SEED:
+        return f"its seed {seed} is below the reference's smallest, -1"
+    if seed >= SEED_END:
+        return f"its seed {seed} is above the largest that torch takes, {SEED_END - 1}"
+    return None
+
+
+def _problem(values: dict[str, Any], entry: SampleEntry, gap: int | None) -> str | None:
+    if problem := _seed_problem(values["seed"]):
+        return problem
+    for name in ("guidance_scale", "network_multiplier"):
+        if not math.isfinite(values[name]):
+            return f"its {name} is {values[name]}, which is no finite number"
     if values["num_frames"] > 1:
         return f"it is a video of {values['num_frames']} frames"
-    images = [entry.ctrl_img, entry.ctrl_img_1, entry.ctrl_img_2, entry.ctrl_img_3, values.get("ctrl_img")]
-    if any(images):
-        return f"it was rendered with a control image ({next(filter(None, images))}); the reference has none"
+    if image := values.get("ctrl_img") or entry.ctrl_img:
+        return f"it was rendered with a control image ({image}); the reference has none"
     if gap is not None:
         return (
             f"entry {gap} of sample.samples has no prompt, so from there on the trainer gave each prompt "
@@ -150,9 +166,13 @@ def _leaked_from(index: int, config: SampleConfig, entries: Sequence[SampleEntry
 
 
 def _notes(
-    prompt: str, parsed: ParsedPrompt, trigger_word: str | None, leaked: int | None
+    prompt: str, parsed: ParsedPrompt, trigger_word: str | None, entry: SampleEntry, leaked: int | None
 ) -> tuple[str, ...]:
-    notes = []
+    notes = [
+        f"{name} is set, but AI Toolkit reads only ctrl_img for Flex.2: it had no effect"
+        for name in ("ctrl_img_1", "ctrl_img_2", "ctrl_img_3")
+        if getattr(entry, name)
+    ]
     if leaked is not None and "seed" not in parsed.fields:
         notes.append(f"the seed is that of sample {leaked}: without walk_seed it stays for the next ones")
     if parsed.dropped:

@@ -87,8 +87,12 @@ class WeightsFinder:
     def _missing(self, step: int) -> str:
         every = self._process.save.save_every
         if every and step % every == 0:
-            return f"the checkpoint of step {step} is missing: pruned by max_step_saves_to_keep, or deleted"
-        return f"no checkpoint was saved at step {step} (save_every is {every})"
+            reason = f"the checkpoint of step {step} is missing: pruned by max_step_saves_to_keep, or deleted"
+        else:
+            reason = f"no checkpoint was saved at step {step} (save_every is {every})"
+        if self._checkpoints.final is not None and step < self.final_step:
+            reason += ", or it was the final file before the job was resumed"
+        return reason
 
     def _inspect(self, path: Path) -> LoraFile:
         if path not in self._inspected:

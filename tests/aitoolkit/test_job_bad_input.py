@@ -94,8 +94,22 @@ def test_wrong_process_type(job: Path, edit: Edit, tmp_path: Path) -> None:
 def test_field_of_the_wrong_type_is_named(job: Path, edit: Edit, tmp_path: Path) -> None:
     edit(lambda process: process["sample"].update(width="wide"))
     line = refused(job, tmp_path)
-    assert "config.process.0.sample.width" in line
+    assert "config.process[0].sample.width" in line
     assert "'wide'" in line
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "said"),
+    [
+        ("save", 5, "config.process[0].save: Input should be a mapping, found 5"),
+        ("adapter", "x", "config.process[0].adapter: Input should be a mapping, found 'x'"),
+    ],
+)
+def test_section_that_is_no_mapping(
+    job: Path, edit: Edit, tmp_path: Path, section: str, value: object, said: str
+) -> None:
+    edit(lambda process: process.update({section: value}))
+    assert said in refused(job, tmp_path)
 
 
 def test_no_previews(job: Path, tmp_path: Path) -> None:

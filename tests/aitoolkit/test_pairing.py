@@ -13,7 +13,7 @@ from PIL import Image
 
 from harness.aitoolkit import import_job
 from harness.aitoolkit.folder import find_previews
-from harness.case import Base, Case, load_cases
+from harness.case import Base, Case
 from harness.errors import JobError
 from harness.importing import ImportResult, safe_name
 
@@ -106,8 +106,16 @@ def test_overwritten_final_file_leaves_its_previews_without_weights(
     shutil.copy(job / "tiny_flex2_simple_v1_000000020.safetensors", job / "tiny_flex2_simple_v1.safetensors")
     cases = by_stem(import_job(job, out=tmp_path / "cases"))
     assert "step 30 is missing" in str(cases["000000030_0"].incomparable)
+    assert "before the job was resumed" not in str(cases["000000030_0"].incomparable)
     assert cases["000000020_0"].lora is not None
     assert cases["000000020_0"].lora.file == "loras/tiny_flex2_simple_v1_000000020.safetensors"
+
+
+def test_checkpoint_that_may_have_been_the_final_file(job: Path, tmp_path: Path) -> None:
+    """Step 10 was the end of a first run, whose final file the resumed run to step 30 overwrote."""
+    (job / "tiny_flex2_simple_v1_000000010.safetensors").unlink()
+    case = import_job(job, out=tmp_path / "cases", steps="10").cases[0]
+    assert str(case.incomparable).endswith(", or it was the final file before the job was resumed")
 
 
 def test_renamed_checkpoint_is_noticed(job: Path, tmp_path: Path) -> None:
@@ -192,6 +200,44 @@ def test_parts_that_the_reference_lacks(
     assert all(said in str(case.incomparable) for case in cases)
 
 
+@pytest.mark.parametrize("field", ["vae_path", "te_name_or_path", "lora_path"])
+def test_model_fields_that_the_trainer_ignores(job: Path, edit: Edit, tmp_path: Path, field: str) -> None:
+    edit(lambda process: process["model"].update({field: "other"}))
+    result = import_job(job, out=tmp_path / "cases", steps="10")
+    assert [case.incomparable for case in result.cases] == [None] * 4
+    assert any(line.startswith(f"model.{field} is set") for line in result.assumptions)
+
+
+@pytest.mark.parametrize("section", ["sample", "save", "train", "trigger_word", "network"])
+def test_empty_section_is_an_absent_one(job: Path, edit: Edit, tmp_path: Path, section: str) -> None:
+    edit(lambda process: process.update({"first_sample": {"prompts": ["a"]}, section: None}))
+    empty = import_job(job, out=tmp_path / "empty").cases
+    edit(lambda process: process.pop(section))
+    absent = import_job(job, out=tmp_path / "absent").cases
+    assert [case.model_dump() for case in empty] == [case.model_dump() for case in absent]
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ({"rank": 16, "linear": 8, "linear_alpha": 16}, None),
+        ({"rank": 16, "linear": 8, "linear_alpha": 8}, "8 at rank 16"),
+        ({"linear": 8, "alpha": 8}, None),
+        ({"linear": 8}, "1 at rank 8"),
+        ({"linear_alpha": 4}, None),
+        ({}, "1 at rank 4"),
+    ],
+)
+def test_alpha_and_rank_as_the_trainer_reads_them(
+    job: Path, edit: Edit, tmp_path: Path, network: dict[str, Any], said: str | None
+) -> None:
+    edit(lambda process: process.update(network=network))
+    lines = import_job(job, out=tmp_path / "cases", steps="10").assumptions
+    found = [line for line in lines if line.startswith("network.linear_alpha is")]
+    assert len(found) == (said is not None)
+    assert said is None or found[0].startswith(f"network.linear_alpha is {said}")
+
+
 def test_pretrained_lora_makes_step_0_another_thing(job: Path, edit: Edit, tmp_path: Path) -> None:
     edit(lambda process: process["network"].update(pretrained_lora_path="other.safetensors"))
     cases = by_stem(import_job(job, out=tmp_path / "cases"))
@@ -245,17 +291,6 @@ def test_base_that_is_a_folder_or_given(job: Path, edit: Edit, tmp_path: Path) -
     assert import_job(job, out=tmp_path / "a").cases[0].base == Base(path=str(tmp_path / "weights"))
     given = Base(repo="me/mine", revision="abc")
     assert import_job(job, out=tmp_path / "b", base=given).cases[0].base == given
-
-
-def test_importing_again_replaces_the_cases(job: Path, tmp_path: Path) -> None:
-    out = tmp_path / "cases" / "mine"
-    import_job(job, out=out)
-    (out / "README.md").write_text("mine")
-    again = import_job(job, out=out, steps="10")
-    assert [case.id for case in load_cases([out])] == sorted(case.id for case in again.cases)
-    assert len(list((out / "previews").iterdir())) == 4
-    assert (out / "README.md").read_text() == "mine"
-    assert [path.name for path in out.parent.iterdir()] == ["mine"]
 
 
 def test_schema_is_named_where_there_is_one(job: Path, tmp_path: Path) -> None:

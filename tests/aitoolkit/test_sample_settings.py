@@ -106,14 +106,18 @@ def test_trigger_and_name_become_the_trigger_word() -> None:
         ({"prompt": "a", "seed": -1}, "seed is -1"),
         ({"prompt": "a", "seed": -7}, "-7 is below"),
         ({"prompt": "a", "ctrl_img": "pose.png"}, "control image (pose.png)"),
-        ({"prompt": "a", "ctrl_img_2": "pose.png"}, "control image (pose.png)"),
         ({"prompt": "a --ctrl_img pose.png"}, "control image (pose.png)"),
         ({"prompt": "a", "num_frames": 33}, "video of 33 frames"),
         ({"prompt": "a --frames 2"}, "video of 2 frames"),
         ({"prompt": "a", "width": 5000}, "width 5000 is outside"),
         ({"prompt": "a", "sample_steps": 151}, "sample_steps 151 is outside"),
         ({"prompt": "a --cfg 21"}, "guidance_scale 21.0 is outside"),
-        ({"prompt": "a --cfg nan"}, "guidance_scale nan is outside"),
+        ({"prompt": "a --cfg nan"}, "its guidance_scale is nan, which is no finite number"),
+        ({"prompt": "a", "guidance_scale": float("nan")}, "its guidance_scale is nan"),
+        ({"prompt": "a --cfg -1e999"}, "its guidance_scale is -inf"),
+        ({"prompt": "a --m inf"}, "its network_multiplier is inf"),
+        ({"prompt": "a", "network_multiplier": "nan"}, "its network_multiplier is nan"),
+        ({"prompt": f"a --seed {2**64}"}, "its seed 18446744073709551616 is above the largest"),
         ({"prompt": "a --m -2.5"}, "network_multiplier -2.5 is outside"),
     ],
 )
@@ -136,3 +140,10 @@ def test_an_entry_without_a_prompt_shifts_the_prompts_after_it() -> None:
     assert (first.settings.prompt, first.settings.seed, first.problem) == ("a", 1, None)
     assert (second.settings.prompt, second.settings.seed) == ("c", 2)
     assert "entry 1 of sample.samples has no prompt" in str(second.problem)
+
+
+def test_numbered_control_images_have_no_effect_and_are_named() -> None:
+    entry = {"prompt": "a", "ctrl_img_1": "one.png", "ctrl_img_3": "three.png"}
+    (sample,) = resolve(samples=[entry])
+    assert sample.problem is None
+    assert [line.split()[0] for line in sample.assumptions] == ["ctrl_img_1", "ctrl_img_3"]

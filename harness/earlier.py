@@ -1,0 +1,181 @@
+"""What earlier imports left in a folder of cases, and what a new import keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.case import SUFFIX, Case, load_case
+from harness.errors import JobError
+from harness.files import sha256_file
+from harness.importing import Draft
+
+STAGING = ".harness-import-"
+"""How the hidden folder begins in which an import is put together; a killed one leaves it behind."""
+
+HAND_SET = ("tolerance", "pipeline", "noise", "quantize")
+"""Fields of a case that no importer sets: they outlive an import."""
+
+
+def stem_of(case: Case) -> str:
+    """Return the last part of a case's id, which is also the name of its file."""
+    return case.id.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The cases that earlier imports of the same job left in ``folder``."""
+
+    folder: Path
+    cases: list[Case]
+
+    @classmethod
+    def read(cls, folder: Path, job: str) -> Earlier:
+        """Read them.
+
+        Raises:
+            JobError: ``folder`` is in use by something else than this job's cases.
+            CaseError: one of the cases cannot be read.
+        """
+        if not folder.exists():
+            return cls(folder, [])
+        if not folder.is_dir():
+            raise JobError("is a file, not a folder", file=folder, fix=elsewhere(folder))
+        if all(path.name.startswith(STAGING) for path in folder.iterdir()):
+            return cls(folder, [])
+        cases = [load_case(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+        owners = {case.id.rpartition("/")[0] for case in cases}
+        if others := sorted(owners - {job}):
+            raise JobError(f"holds cases of another job, {others[0]!r}", file=folder, fix=elsewhere(folder))
+        if not owners:
+            raise JobError("is not empty and holds no cases", file=folder, fix=elsewhere(folder))
+        return cls(folder, cases)
+
+    def refuse_namesake(self, previews: Mapping[str, Path]) -> None:
+        """Refuse the folder of another job that only has the same name: no preview of it is one of ours.
+
+        Args:
+            previews: every preview of the job, selected or not, by its name in the folder.
+
+        Raises:
+            JobError: names one preview of each.
+        """
+        for case in self.cases:
+            source = previews.get(Path(case.preview.file).name)
+            if source is not None and sha256_file(source) == case.preview.sha256:
+                return
+        if self.cases:
+            theirs, ours = self.cases[0].preview.file, next(iter(previews.values()))
+            raise JobError(
+                f"holds cases of another job of the same name: its {theirs} and the others are not among "
+                f"the previews beside {ours}",
+                file=self.folder,
+                fix=elsewhere(self.folder),
+            )
+
+    def of_preview(self, sha256: str, step: int | None, index: int) -> Case | None:
+        """Return the case of exactly this preview."""
+        key = (sha256, step, index)
+        return next((case for case in self.cases if preview_key(case) == key), None)
+
+    def of_stem(self, stem: str) -> Case | None:
+        """Return the case whose id ends in ``stem``, whatever its preview is."""
+        return next((case for case in self.cases if stem_of(case) == stem), None)
+
+    def lora_copy(self, case: Case) -> Path | None:
+        """Return the copy of an earlier case's LoRA, if it is there and still what the case recorded."""
+        path = self.folder / case.lora.file if case.lora is not None else None
+        if path is None or case.lora is None or not path.is_file() or sha256_file(path) != case.lora.sha256:
+            return None
+        return path
+
+
+def elsewhere(folder: Path) -> str:
+    """Return the advice to import into another folder."""
+    return f"give another folder with --out, e.g. {folder.parent / (folder.name + '-2')}"
+
+
+def preview_key(case: Case) -> tuple[str, int | None, int | None]:
+    """Return what tells one preview of a job from all others: hash, step, index."""
+    return case.preview.sha256, case.preview.step, case.preview.index
+
+
+def files_of(case: Case) -> dict[str, str]:
+    """Return the SHA-256 of each file that a case refers to, by its path from the case."""
+    files = {case.preview.file: case.preview.sha256}
+    return files if case.lora is None else files | {case.lora.file: case.lora.sha256}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a new import keeps.
+
+    Attributes:
+        drafts: the new cases, each with the LoRA that only the earlier import has, where that is so.
+        matches: the earlier case of each draft, or None.
+        stay: earlier cases that no draft replaces.
+        held: SHA-256 by path of the files that must keep their names.
+        notes: the same in sentences.
+    """
+
+    drafts: list[Draft]
+    matches: list[Case | None]
+    stay: list[Case]
+    held: dict[str, str]
+    notes: list[str]
+
+
+def keep(drafts: Sequence[Draft], earlier: Earlier) -> Kept:
+    """Work out what of ``earlier`` outlives the import of ``drafts``."""
+    keys = [(sha256_file(draft.preview), draft.step, draft.index) for draft in drafts]
+    same = [earlier.of_preview(*key) for key in keys]
+    kept = [_with_lora(draft, case, earlier) for draft, case in zip(drafts, same, strict=True)]
+    matches = [case or earlier.of_stem(draft.stem) for draft, case in zip(drafts, same, strict=True)]
+    stems = {draft.stem for draft in drafts}
+    stay = [
+        case for case in earlier.cases if stem_of(case) not in stems and preview_key(case) not in set(keys)
+    ]
+    held = {path: sha256 for case in stay for path, sha256 in files_of(case).items()}
+    revived = [
+        case.lora
+        for old, new, case in zip(drafts, kept, same, strict=True)
+        if new is not old and case is not None and case.lora is not None
+    ]
+    held |= {lora.file: lora.sha256 for lora in revived}
+    by_hand = sum(case is not None and _set_by_hand(case) for case in matches)
+    return Kept(kept, matches, stay, held, _notes({lora.file for lora in revived}, by_hand, stay))
+
+
+def _with_lora(draft: Draft, same: Case | None, earlier: Earlier) -> Draft:
+    """Return ``draft`` with the earlier copy of a LoRA that the job has lost, if there is one."""
+    if not draft.lora_gone or same is None or (lora := earlier.lora_copy(same)) is None:
+        return draft
+    software = draft.trained.software or same.trained.software
+    return replace(
+        draft,
+        lora=lora,
+        incomparable=None,
+        note="kept from the earlier import",
+        trained=draft.trained.model_copy(update={"software": software}),
+    )
+
+
+def _set_by_hand(case: Case) -> bool:
+    changed = any(getattr(case, name) != Case.model_fields[name].default for name in HAND_SET)
+    return changed or case.base.revision is not None
+
+
+def _notes(loras: set[str], by_hand: int, stay: Sequence[Case]) -> list[str]:
+    notes = []
+    if loras:
+        names = ", ".join(Path(file).name for file in sorted(loras))
+        notes.append(f"LoRAs that the job no longer has are kept from the earlier import: {names}")
+    if by_hand:
+        fields = ", ".join((*HAND_SET, "the revision of the same base"))
+        notes.append(f"what {by_hand} cases of the earlier import set of these is kept: {fields}")
+    if stay:
+        steps = sorted({case.preview.step for case in stay if case.preview.step is not None})
+        which = f"step {', '.join(map(str, steps))}" if steps else ", ".join(map(stem_of, stay))
+        notes.append(f"{len(stay)} cases of the earlier import that this one did not select stay: {which}")
+    return notes
