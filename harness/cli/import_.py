@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +12,23 @@ import typer
 from harness.cli.options import BaseOption
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.case import Case
     from harness.importing import ImportResult
+
+HEADER = ("case", "LoRA", "mult", "seed", "size", "steps", "cfg", "prompt")
+LORA_WIDTH, MIN_PROMPT = 15, 10
+"""Columns of the terminal: of a LoRA's name its end is shown, which has the step; of a prompt its start."""
 
 
 def import_(
     job_dir: Annotated[Path | None, typer.Argument(help="Job folder of AI Toolkit.")] = None,
     base: BaseOption = None,
-    steps: Annotated[str, typer.Option(help="Which samples: all, last, or steps like 250,500.")] = "all",
+    steps: Annotated[
+        str | None,
+        typer.Option(help="Which samples: all, last, or steps like 250,500.", show_default="all"),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the case files. Default: cases/<job name>.")
     ] = None,
@@ -34,6 +46,8 @@ def import_(
     from harness.errors import HarnessError
 
     parsed = Base.parse(base) if base else None
+    if request is not None and steps is not None:
+        raise HarnessError("--steps goes with JOB_DIR, not with --request", fix="leave it out")
     if request is not None and job_dir is None:
         from harness.request import import_request
 
@@ -42,7 +56,10 @@ def import_(
         from harness.aitoolkit import import_job
 
         result = import_job(
-            job_dir, base=parsed, steps=steps, out=out or Path("cases") / job_dir.resolve().name
+            job_dir,
+            base=parsed,
+            steps="all" if steps is None else steps,
+            out=out or Path("cases") / job_dir.resolve().name,
         )
     else:
         raise HarnessError(
@@ -53,28 +70,98 @@ def import_(
 
 def _show(result: ImportResult) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    table = Table(
-        "preview", "step", "#", "LoRA", "seed", "size", "steps", "note", box=None, header_style="bold"
-    )
-    for pairing, case in zip(result.pairings, result.cases, strict=True):
-        settings = case.settings
-        table.add_row(
-            Text(Path(case.preview.file).name),
-            str(case.preview.step if case.preview.step is not None else "–"),
-            str(case.preview.index if case.preview.index is not None else "–"),
-            Text(Path(case.lora.file).name if case.lora else "none"),
-            str(settings.seed),
-            f"{case.preview.width}×{case.preview.height}",
-            str(settings.sample_steps),
-            Text(case.incomparable or pairing.note, "cyan" if case.incomparable else "dim"),
-        )
-    console.print(table)
-    for assumption in result.assumptions:
-        console.print(Text(f"assumed: {assumption}"))
+    console.print(_table(result, console.width))
+    for line in (
+        *_grouped("cannot be re-run", [(_stem(case), case.incomparable) for case in result.cases]),
+        *(f"assumed: {line}" for line in result.assumptions),
+        *_sample_assumptions(result.cases),
+    ):
+        console.print(Text(line))
     ready = sum(case.incomparable is None for case in result.cases)
-    console.print(Text(f"{len(result.cases)} cases ({ready} can be re-run) → {result.folder}"))
-    console.print(Text(f"next: harness run {result.folder}"))
+    folder = _from_here(result.folder)
+    console.print(Text(f"{len(result.cases)} cases ({ready} can be re-run) → {folder}"))
+    for line in _next(result.cases, f"harness run {shlex.quote(str(folder))}"):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _table(result: ImportResult, width: int) -> Table:
+    """Return one row per case; only the prompt is cut to fit ``width`` columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [_row(case) for case in result.cases]
+    widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
+    widths[-1] = max(MIN_PROMPT, width - sum(widths[:-1]) - len(HEADER))
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for name, columns in zip(HEADER, widths, strict=True):
+        table.add_column(name, no_wrap=True, width=columns, overflow="ellipsis")
+    for case, row in zip(result.cases, rows, strict=True):
+        table.add_row(*map(Text, row), style="cyan" if case.incomparable else None)
+    return table
+
+
+def _row(case: Case) -> tuple[str, ...]:
+    settings, lora = case.settings, case.lora
+    return (
+        _stem(case),
+        _tail(Path(lora.file).stem, LORA_WIDTH) if lora else "none",
+        f"{lora.network_multiplier:g}" if lora else "",
+        str(settings.seed),
+        f"{case.preview.width}×{case.preview.height}",
+        str(settings.sample_steps),
+        f"{settings.guidance_scale:g}",
+        " ".join(settings.prompt.split()),
+    )
+
+
+def _sample_assumptions(cases: Sequence[Case]) -> list[str]:
+    """Return each distinct assumption of the cases once, with the numbers of the samples it concerns."""
+    samples: dict[str, set[int]] = {}
+    for case in cases:
+        for line in case.assumptions:
+            samples.setdefault(line, set()).add(case.preview.index or 0)
+    return [
+        f"assumed for sample{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)))}: {line}"
+        for line, numbers in samples.items()
+    ]
+
+
+def _grouped(what: str, lines: Sequence[tuple[str, str | None]], limit: int = 4) -> list[str]:
+    """Return each distinct line once, with the names it holds for."""
+    names: dict[str, list[str]] = {}
+    for name, line in lines:
+        if line is not None:
+            names.setdefault(line, []).append(name)
+    return [
+        f"{what}: {', '.join(found[:limit])}"
+        + (f" and {len(found) - limit} more" if len(found) > limit else "")
+        + f": {line}"
+        for line, found in names.items()
+    ]
+
+
+def _next(cases: Sequence[Case], command: str) -> list[str]:
+    """Return what to type next; a repository's own pipeline code is run only by one who trusts it."""
+    repo = next((case.base for case in cases if case.base.repo and case.pipeline != "builtin"), None)
+    if repo is None:
+        return [f"next: {command}"]
+    return [
+        f"next: {command} --pipeline builtin",
+        f"  or: {command} --trust-remote-code   (runs the pipeline.py of {repo}: read it first)",
+    ]
+
+
+def _stem(case: Case) -> str:
+    return case.id.rpartition("/")[2]
+
+
+def _tail(text: str, width: int) -> str:
+    return text if len(text) <= width else f"…{text[1 - width :]}"
+
+
+def _from_here(folder: Path) -> Path:
+    here = Path.cwd().resolve()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -52,15 +52,17 @@ def test_import_prints_what_was_paired_with_what(harness: Harness, jobs: dict[st
     ended = harness("import", jobs["q8"], "--out", "cases", "--steps", "10,40")
     assert (ended.code, ended.err) == (0, "")
     lines = ended.out.splitlines()
-    pruned = [line for line in lines if "__000000010_" in line]
-    assert len(pruned) == 3
-    assert all("the checkpoint of step 10 is missing" in line for line in pruned)
-    final = [line.split() for line in lines if "__000000040_" in line]
-    assert [(row[1], row[2], row[3], row[4], row[5], row[6]) for row in final] == [
-        ("40", str(index), "tiny_flex2_q8.safetensors", seed, "128×128", "25")
+    assert [line.split()[:2] for line in lines if line.startswith("000000010_")] == [
+        [f"000000010_{index}", "none"] for index in range(3)
+    ]
+    reason = "cannot be re-run: 000000010_0, 000000010_1, 000000010_2: the checkpoint of step 10 is missing"
+    assert reason in ended.out
+    assert [line.split()[:7] for line in lines if line.startswith("000000040_")] == [
+        [f"000000040_{index}", "tiny_flex2_q8", "0.7", seed, "128×128", "25", "4"]
         for index, seed in enumerate(("42", "7", "7"))
     ]
     assert any(line.startswith("assumed: ") for line in lines)
+    assert any(line.startswith("assumed for sample 2: the seed is that of sample 1") for line in lines)
     assert "6 cases (3 can be re-run) → " in ended.out
     assert len(load_cases([Path("cases")])) == 6
 

@@ -1,0 +1,79 @@
+"""What ``harness import`` prints."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+Harness = Callable[..., Any]
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch, harness: Harness) -> Harness:
+    """Runs ``harness`` on a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    return harness
+
+
+def test_table_fits_80_columns_and_cuts_only_names_and_prompts(
+    narrow: Harness, jobs: dict[str, Path]
+) -> None:
+    lines = narrow("import", jobs["simple"], "--out", "cases", "--steps", "10").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["case", "LoRA", "mult", "seed", "size", "steps", "cfg", "prompt"]
+    assert [line.split()[:8] for line in lines[1:5]] == [
+        [f"000000010_{index}", "…e_v1_000000010", "1", seed, size, steps, guidance, word]
+        for index, (seed, size, steps, guidance, word) in enumerate(
+            [
+                ("42", "128×128", "16", "4", "portrait"),
+                ("42", "128×128", "16", "4", "a"),
+                ("7", "96×160", "12", "3", "a"),
+                ("42", "128×128", "16", "4", "moon"),
+            ]
+        )
+    ]
+    assert lines[1].rstrip().endswith("…")
+
+
+def test_every_assumption_is_printed_once_with_its_samples(narrow: Harness, jobs: dict[str, Path]) -> None:
+    text = " ".join(narrow("import", jobs["simple"], "--out", "cases").out.split())
+    assert text.count("assumed for sample 3: the trainer dropped '--film grain'") == 1
+    assert text.count("assumed for samples 0, 1, 2, 3: step 0: the LoRA adds nothing") == 1
+    assert "assumed: network.linear_alpha is 4 at rank 8" in text
+
+
+def test_reasons_are_printed_once_with_their_cases(narrow: Harness, job: Path) -> None:
+    config = job / "config.yaml"
+    config.write_text(re.sub(r"seed: 42", "seed: -1", config.read_text()))
+    text = " ".join(narrow("import", job, "--out", "cases").out.split())
+    where = "000000000_0, 000000000_1, 000000000_3, 000000010_0 and 8 more"
+    assert text.count(f"cannot be re-run: {where}: its seed is -1") == 1
+    assert "16 cases (4 can be re-run) → cases" in text
+
+
+def test_what_comes_next_depends_on_the_base(narrow: Harness, jobs: dict[str, Path]) -> None:
+    local = narrow("import", jobs["simple"], "--out", "my cases").out
+    assert local.splitlines()[-1] == "next: harness run 'my cases'"
+    hub = narrow("import", jobs["simple"], "--out", "hub", "--base", "me/mine").out.splitlines()[-2:]
+    assert hub[0] == "next: harness run hub --pipeline builtin"
+    assert hub[1].startswith("  or: harness run hub --trust-remote-code ")
+    assert "pipeline.py of me/mine: read it first" in hub[1]
+
+
+def test_steps_do_not_go_with_a_request(harness: Harness, tmp_path: Path) -> None:
+    request, image = tmp_path / "r.json", tmp_path / "a.png"
+    request.write_text(json.dumps({"model": "flex2", "prompts": [{"prompt": "a"}]}))
+    Image.new("RGB", (1024, 1024)).save(image)
+    arguments = ("import", "--request", request, "--preview", image, "--out", "cases")
+    ended = harness(*arguments, "--steps", "5")
+    assert ended.code == 2
+    assert "--steps goes with JOB_DIR" in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert not Path("cases").exists()
+    assert harness(*arguments).code == 0
