@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from harness.cli import accept, apply_review, demo, doctor, import_, report, rescore, run, schema
+from harness.cli import accept, apply_review, bundle, demo, doctor, import_, report, rescore, run, schema
 
 app = typer.Typer(
     name="harness",
@@ -22,4 +22,5 @@ app.command("rescore")(rescore.rescore)
 app.command("report")(report.report)
 app.command("accept")(accept.accept)
 app.command("apply-review")(apply_review.apply_review)
+app.command("bundle")(bundle.bundle)
 app.command("schema")(schema.schema)

@@ -23,7 +23,9 @@ LORA_WIDTH, MIN_PROMPT = 15, 10
 
 
 def import_(
-    job_dir: Annotated[Path | None, typer.Argument(help="Job folder of AI Toolkit.")] = None,
+    job_dir: Annotated[
+        Path | None, typer.Argument(help="Job folder of AI Toolkit, or a bundle: a zip of harness bundle.")
+    ] = None,
     base: BaseOption = None,
     steps: Annotated[
         str | None,
@@ -45,6 +47,10 @@ def import_(
     from harness.case import Base
     from harness.errors import HarnessError
 
+    if job_dir is not None and job_dir.suffix == ".zip" and job_dir.is_file():
+        if base or steps or request or preview:
+            raise HarnessError("a bundle takes only --out", file=job_dir, fix="leave the other options out")
+        return _import_bundle(job_dir, out)
     parsed = Base.parse(base) if base else None
     if request is not None and steps is not None:
         raise HarnessError("--steps goes with JOB_DIR, not with --request", fix="leave it out")
@@ -66,6 +72,17 @@ def import_(
             "give either JOB_DIR, or --request with --preview", fix="see harness import --help"
         )
     _show(result)
+
+
+def _import_bundle(path: Path, out: Path | None) -> None:
+    from harness.bundle import import_bundle
+
+    unpacked = import_bundle(path, out=out)
+    folder = _from_here(unpacked.case.folder)
+    typer.echo(f"{unpacked.case.id} → {folder}")
+    if unpacked.missing_lora is not None and unpacked.case.lora is not None:
+        typer.echo(f"put the LoRA of SHA-256 {unpacked.case.lora.sha256} at {unpacked.missing_lora}")
+    typer.echo(f"next: harness run {shlex.quote(str(folder))}")
 
 
 def _show(result: ImportResult) -> None:
