@@ -81,7 +81,7 @@ class Session:
     def arrange(self, items: list[pytest.Item]) -> None:
         """Deselect, order and group the case items among ``items``; see ``arrange``."""
         known = plan_items(items, self.plan)
-        self.tally.orphans = self.store.orphans(known, everything=self._collected_everything())
+        self.tally.orphans = self._orphans(known)
         dropped = arrange(items, gpu=self._config.option.gpu)
         if dropped:
             self._config.hook.pytest_deselected(items=dropped)
@@ -211,11 +211,13 @@ class Session:
             for line in lines:
                 reporter.line(line)
 
-    def _collected_everything(self) -> bool:
-        """Say whether the folder of all cases, or one above it, was among the arguments."""
-        cases = self.settings.cases
+    def _orphans(self, known: list[str]) -> list[str]:
+        """Return baselines without a case; single files as arguments say nothing about other baselines."""
         paths = [Path(str(arg).partition("::")[0]).absolute() for arg in self._config.args]
-        return any(path == cases or path in cases.parents for path in paths)
+        if not all(path.is_dir() for path in paths):
+            return []
+        cases = self.settings.cases
+        return self.store.orphans(known, everything=any(path in (cases, *cases.parents) for path in paths))
 
     def _page(self, row: Row) -> str:
         from harness.report.words import slug
