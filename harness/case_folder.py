@@ -54,7 +54,7 @@ def write_cases(
         with _staging(out) as staged:
             cases = _stage(kept, _Copies(staged, out, kept.held), job, base)
             _install(staged, out)
-        _remove_unused(earlier, [*cases, *kept.stay])
+        _remove_unused(earlier, cases, kept.stay)
     except OSError as error:
         raise JobError(
             f"cannot be written ({error.strerror or error})", file=out, fix="choose another folder with --out"
@@ -123,15 +123,16 @@ def _pinned(base: Base, match: Case | None) -> Base:
     return match.base if match is not None and same_repo and base.revision is None else base
 
 
-def _remove_unused(earlier: Earlier, cases: Sequence[Case]) -> None:
-    """Delete what the earlier cases had and nothing refers to any more."""
-    used = {path for case in cases for path in files_of(case)}
-    stems = {stem_of(case) for case in cases}
-    for case in earlier.cases:
-        if stem_of(case) not in stems:
-            (earlier.folder / f"{stem_of(case)}{SUFFIX}").unlink(missing_ok=True)
+def _remove_unused(earlier: Earlier, cases: Sequence[Case], stay: Sequence[Case]) -> None:
+    """Delete the case files that were replaced under other names, and what no case refers to any more."""
+    written = {earlier.folder / f"{stem_of(case)}{SUFFIX}" for case in cases}
+    stay_ids = {case.id for case in stay}
+    used = {earlier.folder / path for case in (*cases, *stay) for path in files_of(case)}
+    for file, case in earlier.cases.items():
+        if file not in written and case.id not in stay_ids:
+            file.unlink(missing_ok=True)
         for path in files_of(case):
-            if path not in used:
+            if earlier.folder / path not in used:
                 (earlier.folder / path).unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ STAGING = ".harness-import-"
 HAND_SET = ("tolerance", "pipeline", "noise", "quantize")
 """Fields of a case that no importer sets: they outlive an import."""
 
+_IMPORTED = re.compile(r"[\d_]+")
+
 
 def stem_of(case: Case) -> str:
     """Return the last part of a case's id, which is also the name of its file."""
@@ -25,10 +28,10 @@ def stem_of(case: Case) -> str:
 
 @dataclass(frozen=True)
 class Earlier:
-    """The cases that earlier imports of the same job left in ``folder``."""
+    """The cases of the same job in ``folder``, by their files: imported ones and those made by hand."""
 
     folder: Path
-    cases: list[Case]
+    cases: Mapping[Path, Case]
 
     @classmethod
     def read(cls, folder: Path, job: str) -> Earlier:
@@ -39,13 +42,13 @@ class Earlier:
             CaseError: one of the cases cannot be read.
         """
         if not folder.exists():
-            return cls(folder, [])
+            return cls(folder, {})
         if not folder.is_dir():
             raise JobError("is a file, not a folder", file=folder, fix=elsewhere(folder))
         if all(path.name.startswith(STAGING) for path in folder.iterdir()):
-            return cls(folder, [])
-        cases = [load_case(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
-        owners = {case.id.rpartition("/")[0] for case in cases}
+            return cls(folder, {})
+        cases = {path: load_case(path) for path in sorted(folder.glob(f"*{SUFFIX}"))}
+        owners = {case.id.rpartition("/")[0] for case in cases.values()}
         if others := sorted(owners - {job}):
             raise JobError(f"holds cases of another job, {others[0]!r}", file=folder, fix=elsewhere(folder))
         if not owners:
@@ -61,27 +64,22 @@ class Earlier:
         Raises:
             JobError: names one preview of each.
         """
-        for case in self.cases:
-            source = previews.get(Path(case.preview.file).name)
-            if source is not None and sha256_file(source) == case.preview.sha256:
+        theirs = [case.preview for case in self.cases.values()]
+        for preview in theirs:
+            source = previews.get(Path(preview.file).name)
+            if source is not None and sha256_file(source) == preview.sha256:
                 return
-        if self.cases:
-            theirs, ours = self.cases[0].preview.file, next(iter(previews.values()))
+        if theirs:
             raise JobError(
-                f"holds cases of another job of the same name: its {theirs} and the others are not among "
-                f"the previews beside {ours}",
+                f"holds cases of another job of the same name: its {theirs[0].file} and the others are not "
+                f"among the previews beside {next(iter(previews.values()))}",
                 file=self.folder,
                 fix=elsewhere(self.folder),
             )
 
-    def of_preview(self, sha256: str, step: int | None, index: int) -> Case | None:
-        """Return the case of exactly this preview."""
-        key = (sha256, step, index)
-        return next((case for case in self.cases if preview_key(case) == key), None)
-
-    def of_stem(self, stem: str) -> Case | None:
-        """Return the case whose id ends in ``stem``, whatever its preview is."""
-        return next((case for case in self.cases if stem_of(case) == stem), None)
+    def imported(self) -> list[Case]:
+        """Return the cases that an importer made: their names hold digits alone."""
+        return [case for case in self.cases.values() if _IMPORTED.fullmatch(stem_of(case))]
 
     def lora_copy(self, case: Case) -> Path | None:
         """Return the copy of an earlier case's LoRA, if it is there and still what the case recorded."""
@@ -129,13 +127,13 @@ class Kept:
 def keep(drafts: Sequence[Draft], earlier: Earlier) -> Kept:
     """Work out what of ``earlier`` outlives the import of ``drafts``."""
     keys = [(sha256_file(draft.preview), draft.step, draft.index) for draft in drafts]
-    same = [earlier.of_preview(*key) for key in keys]
+    by_preview = {preview_key(case): case for case in earlier.imported()}
+    by_stem = {stem_of(case): case for case in earlier.cases.values()}
+    same = [by_preview.get(key) for key in keys]
     kept = [_with_lora(draft, case, earlier) for draft, case in zip(drafts, same, strict=True)]
-    matches = [case or earlier.of_stem(draft.stem) for draft, case in zip(drafts, same, strict=True)]
-    stems = {draft.stem for draft in drafts}
-    stay = [
-        case for case in earlier.cases if stem_of(case) not in stems and preview_key(case) not in set(keys)
-    ]
+    matches = [case or by_stem.get(draft.stem) for draft, case in zip(drafts, same, strict=True)]
+    replaced = {draft.stem for draft in drafts} | {stem_of(case) for case in same if case is not None}
+    stay = [case for case in earlier.cases.values() if stem_of(case) not in replaced]
     held = {path: sha256 for case in stay for path, sha256 in files_of(case).items()}
     revived = [
         case.lora
@@ -173,9 +171,9 @@ def _notes(loras: set[str], by_hand: int, stay: Sequence[Case]) -> list[str]:
         notes.append(f"LoRAs that the job no longer has are kept from the earlier import: {names}")
     if by_hand:
         fields = ", ".join((*HAND_SET, "the revision of the same base"))
-        notes.append(f"what {by_hand} cases of the earlier import set of these is kept: {fields}")
+        notes.append(f"what the case files set of these is kept ({by_hand} of them do): {fields}")
     if stay:
         steps = sorted({case.preview.step for case in stay if case.preview.step is not None})
         which = f"step {', '.join(map(str, steps))}" if steps else ", ".join(map(stem_of, stay))
-        notes.append(f"{len(stay)} cases of the earlier import that this one did not select stay: {which}")
+        notes.append(f"cases that were there and were not imported now are kept: {len(stay)} of {which}")
     return notes

@@ -127,8 +127,7 @@ def test_cases_of_other_steps_stay(job: Path, tmp_path: Path) -> None:
     assert [case.preview.step for case in again.cases] == [10] * 4
     assert len(load_cases([out])) == len(everything)
     assert tree(out) == before
-    assert "12 cases" in (line := said(again.assumptions, "did not select"))
-    assert line.endswith("step 0, 20, 30")
+    assert said(again.assumptions, "not imported now are kept").endswith(": 12 of step 0, 20, 30")
 
 
 def test_what_was_set_by_hand_stays(job: Path, tmp_path: Path) -> None:
@@ -143,7 +142,27 @@ def test_what_was_set_by_hand_stays(job: Path, tmp_path: Path) -> None:
     assert {name: getattr(first, name) for name in hand} == hand
     assert (first.base, second.base) == (pinned, base)
     assert (second.tolerance, second.pipeline, second.noise, second.quantize) == (None, None, "auto", "none")
-    assert said(again.assumptions, "1 cases of the earlier import set of these")
+    assert "(1 of them do)" in said(again.assumptions, "what the case files set")
+
+
+def test_case_made_by_hand_from_an_imported_one_stays(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cases"
+    case = import_job(job, out=out, steps="10").cases[0]
+    mine = case.model_copy(update={"id": f"{case.id}-other-pipeline", "pipeline": "builtin"})
+    save_case(mine, out / "0-mine.case.yaml")
+    (job / f"{NAME}_000000010.safetensors").unlink()
+    assert import_job(job, out=out, steps="10").cases[0] == case
+    assert load_case(out / "0-mine.case.yaml").model_dump() == mine.model_dump()
+    assert len(load_cases([out])) == 5
+
+
+def test_case_file_that_was_renamed_is_replaced(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cases"
+    import_job(job, out=out, steps="10")
+    (out / "000000010_0.case.yaml").rename(out / "the best.case.yaml")
+    change(out / "the best.case.yaml", pipeline="builtin")
+    assert import_job(job, out=out, steps="10").cases[0].pipeline == "builtin"
+    assert len(load_cases([out])) == 4
 
 
 def test_files_that_nothing_refers_to_are_removed(job: Path, tmp_path: Path) -> None:

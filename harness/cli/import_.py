@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ def import_(
             job_dir,
             base=parsed,
             steps="all" if steps is None else steps,
-            out=out or Path("cases") / job_dir.resolve().name,
+            out=out or Path("cases") / Path(os.path.realpath(job_dir)).name,
         )
     else:
         raise HarnessError(

@@ -77,3 +77,11 @@ def test_steps_do_not_go_with_a_request(harness: Harness, tmp_path: Path) -> Non
     assert len(ended.err.splitlines()) == 1
     assert not Path("cases").exists()
     assert harness(*arguments).code == 0
+
+
+def test_links_that_go_in_circles(harness: Harness, jobs: dict[str, Path]) -> None:
+    Path("loop").symlink_to("loop")
+    for arguments in (("loop",), (jobs["simple"], "--out", "loop")):
+        ended = harness("import", *arguments)
+        assert ended.code == 2
+        assert len(ended.err.splitlines()) == 1
