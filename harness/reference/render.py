@@ -65,6 +65,7 @@ class ReferenceRenderer:
         self._spec = spec
         self._key: tuple[str, ...] | None = None
         self._session: _Session | None = None
+        self._spare: dict[tuple[str, ...], _Session] = {}
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
         """Render one request; see ``Renderer``.
@@ -101,16 +102,26 @@ class ReferenceRenderer:
     def close(self) -> None:
         """Drop the loaded pipeline."""
         self._session = self._key = None
+        self._spare.clear()
         if self.device == "cuda":
             torch.cuda.empty_cache()
+
+    def _put_aside(self) -> None:
+        """Keep the session in main memory for when its weights come again; on a GPU, make room instead."""
+        session, key = self._session, self._key
+        self._session = self._key = None
+        if self.device == "cuda":
+            self.close()
+        elif session is not None and key is not None:
+            self._spare = {key: session}
 
     def _prepare(self, request: RenderRequest) -> LoadedPipeline:
         """Return the pipeline with the request's weights, LoRA and scheduler in place."""
         dtype = request.dtype or reference_dtype(self.device)
         key = (str(request.base), request.pipeline, dtype)
         if self._session is None or self._key != key:
-            self.close()
-            self._session = _Session(
+            self._put_aside()
+            self._session = self._spare.pop(key, None) or _Session(
                 load_pipeline(
                     find_checkpoint(request.base, self._spec),
                     self._spec,

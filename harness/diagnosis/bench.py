@@ -1,0 +1,123 @@
+"""Renders trials, each effective render once, and says how far they are from the preview."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.diagnosis.composition import Composition, compare
+from harness.renderer import Renderer, RenderRequest
+from harness.runs.row import Rendered
+from harness.scoring.codec import Codec
+from harness.scoring.images import load_rgb
+from harness.variants.axes import AXES
+from harness.variants.axis import Context
+from harness.variants.effective import Effective, effective
+from harness.variants.schedulers import find_scheduler
+from harness.variants.values import Value
+
+if TYPE_CHECKING:
+    from harness.scoring.perceptual import Lpips
+    from harness.scoring.scores import Scores
+
+Pixels = NDArray[np.uint8]
+Settings = Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One rendered set of changed settings.
+
+    Attributes:
+        settings: changed axes and their values; empty for the case's own request.
+        distance: root mean square difference from the preview, codec-matched, 0 to 255; infinite for another
+            size.
+    """
+
+    settings: Settings
+    request: RenderRequest
+    image: Pixels
+    rendered: Rendered
+    distance: float
+
+
+class Bench:
+    """The renderer and the preview of one diagnosis.
+
+    Attributes:
+        spent: renders made, counted in transformer calls of the case's own render.
+        renders: renders made, whole or stopped early.
+    """
+
+    def __init__(self, context: Context, renderer: Renderer) -> None:
+        self.context = context
+        self.spent = 0.0
+        self.renders = 0
+        self.preview: Pixels = load_rgb(context.case.preview_path)
+        self._codec = Codec.of(context.case.preview_path)
+        self._renderer = renderer
+        self._made: dict[Effective, tuple[Pixels, Rendered]] = {}
+
+    def request(self, settings: Settings, stop_after: int | None = None) -> RenderRequest:
+        """Return the case's request with ``settings`` applied, in the order of the axes."""
+        request = self.context.request
+        for name in AXES:
+            if name in settings:
+                request = AXES[name].apply(self.context, request, settings[name])
+        return dataclasses.replace(request, stop_after=stop_after)
+
+    def effective(self, settings: Settings) -> Effective:
+        """Return what ``settings`` really renders."""
+        return effective(self.request(settings), self.context.device)
+
+    def trial(self, settings: Settings, stop_after: int | None = None) -> Trial:
+        """Render ``settings``, or take the image from an equal render, and measure it."""
+        request = self.request(settings, stop_after)
+        key = effective(request, self.context.device)
+        if key not in self._made:
+            render = self._renderer.render(request)
+            self._made[key] = (render.image, render.rendered)
+            self._count(request)
+        image, rendered = self._made[key]
+        return Trial(settings, request, image, rendered, self.distance(image))
+
+    def distance(self, image: Pixels) -> float:
+        """Return the root mean square difference of ``image``, codec-matched, from the preview."""
+        if image.shape != self.preview.shape:
+            return math.inf
+        return rms(self.preview, self._codec.apply(image))
+
+    def matched(self, image: Pixels) -> Pixels:
+        """Return ``image`` as the preview's codec would leave it."""
+        return self._codec.apply(image)
+
+    def composition(self, trial: Trial) -> Composition:
+        """Return whether a trial shows the preview's composition."""
+        return compare(self.preview, trial.image)
+
+    def scores(self, trial: Trial, lpips: Lpips) -> Scores | None:
+        """Return a trial's codec-matched scores, or None for another size."""
+        from harness.scoring.score import score_images
+
+        if trial.image.shape != self.preview.shape:
+            return None
+        return score_images(self.preview, self.matched(trial.image), lpips)
+
+    def _count(self, request: RenderRequest) -> None:
+        calls = find_scheduler(request.scheduler).evaluations(request.sample_steps)
+        if request.stop_after is not None:
+            calls = min(calls, request.stop_after)
+        own = self.context.request
+        self.spent += calls / find_scheduler(own.scheduler).evaluations(own.sample_steps)
+        self.renders += 1
+
+
+def rms(a: Pixels, b: Pixels) -> float:
+    """Return the root mean square difference of two images of one shape, 0 to 255."""
+    return float(np.sqrt(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)))

@@ -1,0 +1,216 @@
+"""Diagnose one case: findings, controls, the search, ranked causes, the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.case import Case
+from harness.diagnosis.bench import Bench, Trial
+from harness.diagnosis.composition import Composition, correlation
+from harness.diagnosis.findings import Finding, static_findings
+from harness.diagnosis.recipe import recipe
+from harness.diagnosis.search import Search, Tell, search
+from harness.errors import CaseError
+from harness.renderer import Renderer
+from harness.runs.plan import RunOptions, request_of
+from harness.scoring.scores import Scores
+from harness.variants.axes import AXES
+from harness.variants.axis import Context
+from harness.variants.values import Value
+
+BUDGET = 120.0
+"""Renders of the case's own length that a diagnosis may spend."""
+ALTERNATIVES = 5
+LEAST_GAIN = 0.1
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One setting that brings the re-run nearer to the preview.
+
+    Attributes:
+        value: what the preview was rendered with; a number where it is one.
+        reference_value: what the case recorded.
+        gap_closed: share of the distance to the preview that is gone, 0 to 1, with the causes before it.
+        before: codec-matched scores without it; None for another size.
+        after: with it.
+    """
+
+    axis: str
+    value: Value
+    reference_value: Value
+    gap_closed: float
+    before: Scores | None
+    after: Scores | None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What explains a preview's drift.
+
+    Attributes:
+        composition: whether the case's own re-run shows the preview's picture.
+        correlation: the statistic that says so, -1 to 1; None for another size.
+        floor: distance that no setting can remove, and what it was measured from.
+        causes: accepted ones, best first, each with those before it; where nothing explains the preview,
+            the best single settings instead.
+        nearer_without_lora: the LoRA-off render is nearer to the preview; None without a LoRA.
+        renders: renders made, whole or stopped early; ``spent`` counts them in renders of the case's length.
+    """
+
+    case: Case
+    findings: list[Finding]
+    composition: Composition
+    correlation: float | None
+    floor: dict[str, Any]
+    causes: list[Cause]
+    explained: bool
+    nearer_without_lora: bool | None
+    renders: int
+    spent: float
+    recipe: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON object."""
+        return {
+            "case": self.case.id,
+            "composition": self.composition,
+            "correlation": self.correlation,
+            "floor": self.floor,
+            "findings": [asdict(finding) for finding in self.findings],
+            "causes": [_cause_json(cause) for cause in self.causes],
+            "explained": self.explained,
+            "nearer_without_lora": self.nearer_without_lora,
+            "renders": self.renders,
+            "spent": round(self.spent, 2),
+            "recipe": self.recipe,
+        }
+
+
+def diagnose(
+    case: Case,
+    *,
+    options: RunOptions | None = None,
+    renderer: Renderer | None = None,
+    budget: float = BUDGET,
+    lpips_weights: Path | None = None,
+    tell: Tell = lambda _: None,
+) -> Diagnosis:
+    """Find the settings that bring ``case``'s preview back.
+
+    Args:
+        budget: renders of the case's own length to spend at most.
+        tell: called with one line as the search goes on.
+
+    Raises:
+        CaseError: the case says that its preview cannot be re-run, or a file of it changed.
+        HarnessError: base, LoRA or device cannot be used.
+    """
+    from harness.reference.load import choose_device
+    from harness.runs.preflight import preflight
+    from harness.runs.plan import Planned
+    from harness.scoring.perceptual import Lpips
+
+    options = options or RunOptions()
+    if case.incomparable is not None:
+        raise CaseError(
+            f"{case.id} cannot be re-run: {case.incomparable}", fix="harness diagnose --static explains it"
+        )
+    device = choose_device(options.device)
+    context = Context(case, request_of(case, options, device), device)
+    preflight([Planned(case, context.request)], options)
+    own = renderer or _reference(options, device)
+    try:
+        bench = Bench(context, own)
+        found = search(bench, budget, tell)
+        lpips = Lpips(lpips_weights)
+        return _diagnosis(case, bench, found, lpips)
+    finally:
+        if renderer is None:
+            own.close()
+
+
+def _diagnosis(case: Case, bench: Bench, found: Search, lpips: Any) -> Diagnosis:
+    reference = found.reference
+    shown = found.path or _alternatives(found)
+    best = found.path[-1] if found.path else reference
+    sized = reference.image.shape == bench.preview.shape
+    return Diagnosis(
+        case=case,
+        findings=static_findings(case),
+        composition=bench.composition(reference),
+        correlation=round(correlation(bench.preview, reference.image), 4) if sized else None,
+        floor={
+            "rms": round(found.floor, 4),
+            "source": "1.5 times what another attention kernel changes, codec-matched, 0 to 255",
+        },
+        causes=_causes(bench, found, shown, lpips),
+        explained=found.explained,
+        nearer_without_lora=_lora_off(bench, reference),
+        renders=bench.renders,
+        spent=bench.spent,
+        recipe=recipe(case, best.request, best.rendered.dtype),
+    )
+
+
+def _alternatives(found: Search) -> list[Trial]:
+    """Return the best single settings for a preview that nothing explains."""
+    limit = (1 - LEAST_GAIN) * found.reference.distance
+    return [trial for trial in found.singles if trial.distance < limit][:ALTERNATIVES]
+
+
+def _causes(bench: Bench, found: Search, shown: list[Trial], lpips: Any) -> list[Cause]:
+    causes: list[Cause] = []
+    before = found.reference
+    for trial in shown:
+        (name,) = set(trial.settings) - set(before.settings)
+        causes.append(
+            Cause(
+                axis=name,
+                value=AXES[name].read(bench.context, trial.request),
+                reference_value=AXES[name].read(bench.context, bench.context.request),
+                gap_closed=_gap_closed(bench, found.reference, trial),
+                before=bench.scores(before, lpips),
+                after=bench.scores(trial, lpips),
+            )
+        )
+        if found.path:
+            before = trial
+    return causes
+
+
+def _gap_closed(bench: Bench, reference: Trial, trial: Trial) -> float:
+    """Return the share of the distance that is gone; for another size, of that of unrelated pictures."""
+    whole = min(reference.distance, 2**0.5 * float(bench.preview.std()))
+    return round(max(0.0, 1 - trial.distance / whole), 4) if whole else 1.0
+
+
+def _lora_off(bench: Bench, reference: Trial) -> bool | None:
+    if bench.context.request.lora is None:
+        return None
+    return bench.trial({"lora_mode": "none"}).distance < reference.distance
+
+
+def _cause_json(cause: Cause) -> dict[str, Any]:
+    after, before = cause.after, cause.before
+    return {
+        "axis": cause.axis,
+        "value": cause.value,
+        "reference_value": cause.reference_value,
+        "gap_closed": cause.gap_closed,
+        "ssim": after.ssim if after else None,
+        "lpips": after.lpips if after else None,
+        "psnr": after.psnr if after else None,
+        "ssim_before": before.ssim if before else None,
+        "lpips_before": before.lpips if before else None,
+    }
+
+
+def _reference(options: RunOptions, device: str) -> Renderer:
+    from harness.reference.render import ReferenceRenderer
+
+    return ReferenceRenderer(
+        device=device, offload=options.offload, trust_remote_code=options.trust_remote_code
+    )
