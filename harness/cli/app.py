@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from harness.cli import accept, apply_review, bundle, demo, doctor, import_, report, rescore, run, schema
+from harness.cli import (
+    accept,
+    apply_review,
+    bundle,
+    calibrate,
+    demo,
+    doctor,
+    import_,
+    report,
+    rescore,
+    run,
+    schema,
+)
 
 app = typer.Typer(
     name="harness",
@@ -21,6 +33,7 @@ app.command("run")(run.run)
 app.command("rescore")(rescore.rescore)
 app.command("report")(report.report)
 app.command("accept")(accept.accept)
+app.command("calibrate")(calibrate.calibrate)
 app.command("apply-review")(apply_review.apply_review)
 app.command("bundle")(bundle.bundle)
 app.command("schema")(schema.schema)

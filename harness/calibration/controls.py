@@ -1,0 +1,64 @@
+"""Controls: re-runs that must count as equal (noise), and re-runs that must not (signal)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from harness.renderer import Lora, RenderRequest
+from harness.variants.schedulers import Shift
+
+Kind = Literal["noise", "signal"]
+REPEAT = "repeat"
+CODEC = "codec round trip"
+OTHER_ATTENTION = "_native_math"
+"""torch's attention without a fused kernel: there on every machine, and not the one torch chooses."""
+
+WRONG_SHIFT = 1.5
+WRONG_GUIDANCE = 1.0
+WRONG_SEED = 1
+
+
+@dataclass(frozen=True)
+class Control:
+    """One changed request, and whether its re-run is as valid as the plain one."""
+
+    name: str
+    kind: Kind
+    request: RenderRequest
+
+
+def controls(request: RenderRequest, other_lora: Lora | None) -> list[Control]:
+    """Return the controls of one request; those that need a LoRA only where there is one.
+
+    Noise: the same again, another attention kernel, and the LoRA as a live adapter and merged in fp32
+    instead of fused. Signal: seed + 1, guidance − 1, a weaker static shift, no LoRA, another checkpoint.
+
+    Args:
+        other_lora: another checkpoint of the same job, if the cases hold one.
+    """
+    made = [
+        Control(REPEAT, "noise", request),
+        Control("other attention kernel", "noise", replace(request, attention=OTHER_ATTENTION)),
+        Control("wrong seed", "signal", replace(request, seed=request.seed + WRONG_SEED)),
+        Control("other guidance", "signal", replace(request, guidance_scale=_other_guidance(request))),
+        Control(
+            "other shift", "signal", replace(request, shift=Shift(shift=WRONG_SHIFT, dynamic_shifting=False))
+        ),
+    ]
+    if request.lora is None:
+        return made
+    if request.effective_lora_mode == "fused":
+        made += [
+            Control("live adapter", "noise", replace(request, lora_mode="adapter")),
+            Control("merged in fp32", "noise", replace(request, lora_mode="fp32")),
+        ]
+    made.append(Control("LoRA off", "signal", replace(request, lora=None)))
+    if other_lora is not None:
+        made.append(Control("other checkpoint", "signal", replace(request, lora=other_lora)))
+    return made
+
+
+def _other_guidance(request: RenderRequest) -> float:
+    lower = request.guidance_scale - WRONG_GUIDANCE
+    return lower if lower >= 0 else request.guidance_scale + WRONG_GUIDANCE

@@ -1,0 +1,86 @@
+"""``harness calibrate``."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import (
+    BaseOption,
+    Device,
+    DeviceOption,
+    DtypeOption,
+    OffloadMode,
+    OffloadOption,
+    PipelineOption,
+    TrustOption,
+)
+
+if TYPE_CHECKING:
+    from harness.calibration.file import Environment, Proposal
+
+
+def calibrate(
+    cases: Annotated[list[Path], typer.Argument(help="Case files, or folders that hold some.")],
+    out: Annotated[Path, typer.Option(help="Tolerance file to write.")] = Path("tolerance.json"),
+    run: Annotated[Path | None, typer.Option(help="Run folder. Default: reports/calibration-<date>.")] = None,
+    device: DeviceOption = Device.AUTO,
+    pipeline: PipelineOption = None,
+    base: BaseOption = None,
+    trust_remote_code: TrustOption = False,
+    dtype: DtypeOption = None,
+    offload: OffloadOption = OffloadMode.AUTO,
+) -> None:
+    """Find limits between what equally valid executions change and what wrong settings change."""
+    from rich.console import Console
+
+    from harness.calibration.run import calibrate as measure
+    from harness.case import Base, load_cases
+    from harness.cli.show import LiveProgress
+    from harness.runs.plan import RunOptions
+
+    options = RunOptions(
+        device=device.value,
+        pipeline=pipeline.value if pipeline else None,
+        base=Base.parse(base) if base else None,
+        dtype=dtype.value if dtype else None,
+        offload=offload.value,
+        trust_remote_code=trust_remote_code,
+    )
+    folder = run or Path("reports") / f"calibration-{datetime.date.today()}"
+    command = shlex.join(["harness", *sys.argv[1:]])
+    with LiveProgress(Console()) as progress:
+        made = measure(
+            load_cases(cases), out=out, run=folder, options=options, command=command, progress=progress
+        )
+    for key, found in made.environments.items():
+        if found.command == command:
+            _print(key, found)
+    typer.echo(f"written: {out}; use it with pytest --harness-tolerance={out}")
+
+
+def _print(key: str, found: Environment) -> None:
+    typer.echo(f"{key}, {found.date}")
+    for name, proposal in [("all cases", found.all_cases), *found.cases.items()]:
+        typer.echo(f"  {name}: {_limits(proposal)}")
+    typer.echo(f"  measured on {len(found.evidence)} cases:")
+    for kind in ("noise", "signal"):
+        by_control: dict[str, list[float]] = {}
+        for measured in found.evidence.values():
+            for entry in measured:
+                if entry.kind == kind:
+                    by_control.setdefault(entry.control, []).append(entry.ssim)
+        for control, ssims in by_control.items():
+            typer.echo(f"    {kind:6} {control:24} SSIM {min(ssims):.4f} to {max(ssims):.4f}")
+
+
+def _limits(proposal: Proposal) -> str:
+    line = f"SSIM ≥ {proposal.ssim_min:g}, LPIPS ≤ {proposal.lpips_max:g}, PSNR ≥ {proposal.psnr_min:g} dB"
+    if proposal.overlap:
+        line += f"; noise and signal overlap in {', '.join(proposal.overlap)}"
+    return line + (f"; not told apart: {', '.join(proposal.undetected)}" if proposal.undetected else "")

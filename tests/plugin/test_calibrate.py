@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_project import CASES, only_run, rows
+
+from harness.baselines.model import environment_key
+from harness.calibration.file import CalibrationError, Measured, ToleranceFile
+from harness.calibration.limits import propose
+from harness.calibration.run import calibrate
+from harness.case import load_case
+from harness.environment import environment
+from harness.runs.plan import RunOptions
+
+
+def measured(kind: str, ssim: float, lpips: float = 0.01, psnr: float | None = 40.0) -> Measured:
+    return Measured(control=f"{kind} {ssim}", kind=kind, ssim=ssim, lpips=lpips, psnr=psnr)
+
+
+def test_limits_lie_half_way() -> None:
+    found = propose([measured("noise", 0.99, 0.01, 45.0), measured("signal", 0.95, 0.05, 35.0)])
+    assert found.ssim_min == pytest.approx(0.97, abs=1e-4)
+    assert found.lpips_max == pytest.approx(0.03, abs=1e-4)
+    assert found.psnr_min == pytest.approx(40.0, abs=0.1)
+    assert found.overlap == found.undetected == []
+    assert found.margin == {"ssim": 0.04, "lpips": 0.04, "psnr": 10.0}
+
+
+def test_identical_noise_leaves_finite_limits() -> None:
+    found = propose([measured("noise", 1.0, 0.0, None), measured("signal", 0.5, 0.5, 20.0)])
+    assert found.psnr_min == 40.0
+
+
+def test_overlap_is_said_and_keeps_everything_valid() -> None:
+    found = propose([measured("noise", 0.9, 0.05, 30.0), measured("signal", 0.95, 0.01, 40.0)])
+    assert found.overlap == ["ssim", "lpips", "psnr"]
+    assert found.undetected == ["signal 0.95"]
+    assert found.ssim_min <= 0.9
+
+
+@pytest.mark.parametrize("kind", ["noise", "signal"])
+def test_one_side_alone_gives_no_limit(kind: str) -> None:
+    with pytest.raises(CalibrationError, match="both are needed"):
+        propose([measured(kind, 0.9)])
+
+
+unit = st.floats(0, 1)
+entries = st.builds(measured, st.sampled_from(["noise", "signal"]), unit, unit, st.none() | st.floats(5, 90))
+
+
+@given(st.lists(entries, min_size=2).filter(lambda found: len({entry.kind for entry in found}) == 2))
+def test_no_valid_execution_is_called_wrong(found: list[Measured]) -> None:
+    limits = propose(found)
+    assert limits.psnr_min is not None
+    for entry in (entry for entry in found if entry.kind == "noise"):
+        assert entry.ssim >= limits.ssim_min
+        assert entry.lpips <= limits.lpips_max
+        assert (math.inf if entry.psnr is None else entry.psnr) >= limits.psnr_min
+    if not limits.overlap:
+        assert limits.undetected == []
+
+
+def test_a_real_calibration_separates_and_is_used(
+    project: Path, master: Path, pytester: pytest.Pytester, tmp_path: Path
+) -> None:
+    case = load_case(project / CASES / "lora_0.case.yaml")
+    out = tmp_path / "tolerance.json"
+    made = calibrate([case], out=out, run=tmp_path / "run", options=RunOptions(device="cpu"), command="x")
+    key = environment_key(environment("cpu"))
+    assert ToleranceFile.load(out) == made
+    controls = {entry.control: entry for entry in made.environments[key].evidence[case.id]}
+    assert set(controls) == {
+        "repeat", "other attention kernel", "live adapter", "merged in fp32", "codec round trip",
+        "wrong seed", "other guidance", "other shift", "LoRA off",
+    }  # fmt: skip
+    assert controls["repeat"].psnr is None
+    assert made.environments[key].cases[case.id].separated
+    again = calibrate([case], out=out, run=tmp_path / "run", options=RunOptions(device="cpu"), command="x")
+    assert again.environments[key].evidence == made.environments[key].evidence
+
+    shutil.copy(out, project / "tolerance.json")
+    pytester.runpytest_inprocess(
+        f"{CASES}/lora_0.case.yaml", "--no-harness-report", "--harness-tolerance=tolerance.json"
+    )
+    tolerance = rows(only_run(project))[case.id].tolerance
+    assert tolerance.source.startswith("calibrated 20")
+    assert tolerance.source.endswith(f"on {key}, this case")
+    assert tolerance.ssim_min == made.environments[key].cases[case.id].ssim_min
+
+
+def test_a_damaged_tolerance_file_is_one_line(project: Path, pytester: pytest.Pytester) -> None:
+    (project / "tolerance.json").write_text('{"environments": 3}')
+    result = pytester.runpytest_inprocess(f"{CASES}/lora_0.case.yaml", "--harness-tolerance=tolerance.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert any("tolerance.json: environments" in line for line in result.errlines)
