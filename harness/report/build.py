@@ -19,8 +19,10 @@ from harness.report.cases import CASES, build_cases
 from harness.report.comparison import flat
 from harness.report.media import data_address, make_media
 from harness.report.overview import columns, overview, run_environment, worst_first
-from harness.report.page import ASSETS, Link, overview_page, render, single_page
+from harness.report.page import ASSETS, Link, overview_page, render, single_page, sweep_page
+from harness.report.pictures import beside
 from harness.report.summary import summary_json, summary_markdown
+from harness.report.sweep import sweep_slug, sweep_view, sweeps
 from harness.report.view import case_view
 from harness.report.words import script_json
 from harness.report.writing import Output
@@ -65,6 +67,10 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
     for built in build_cases(folder, manifest, rows, jobs):
         output.written.update(built.files)
         thumbs[built.slug] = built.thumb
+    swept = sweeps(rows)
+    for group in swept.values():
+        view = sweep_view(folder, group, beside)
+        output.write(f"{CASES}/{view.slug}.html", render("sweep.html", sweep=view, page=sweep_page()))
     for asset in sorted(ASSETS.iterdir()):
         output.write(f"assets/{asset.name}", asset.read_bytes())
     output.write(f"{CASES}/rows.js", _rows_script(report.name, manifest, rows))
@@ -72,7 +78,8 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
     output.write("summary.json", summary_json(report, rows))
     output.remove_others(CASES, "assets")
     links = (Link("summary.md", "Markdown"), Link("summary.json", "JSON"), Link("results.jsonl", "All rows"))
-    index = render("index.html", report=report, page=overview_page(thumbs, links))
+    sheets = tuple(Link(f"{CASES}/{sweep_slug(case)}.html", case) for case in swept)
+    index = render("index.html", report=report, page=overview_page(thumbs, links), sweeps=sheets)
     return output.write(INDEX, index)
 
 
@@ -86,7 +93,9 @@ def _write_single(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> Pa
         views.append(case_view(folder, row, environment, link, media.rerun_sha256))
         thumbs[views[-1].slug] = data_address("image/webp", media.thumb) if media.thumb else None
     page = single_page(thumbs, _rows_script(report.name, manifest, rows))
-    return Output(folder).write(SINGLE, render("single.html", report=report, page=page, cases=views))
+    return Output(folder).write(
+        SINGLE, render("single.html", report=report, page=page, cases=views, sweeps=())
+    )
 
 
 def _rows_script(name: str, manifest: dict[str, Any], rows: list[Row]) -> str:

@@ -38,6 +38,47 @@ class Curve:
     values: str
 
 
+@dataclass(frozen=True)
+class Curves:
+    """Several schedules in one chart of the same size, the first one on top of the others.
+
+    Attributes:
+        lines: name and SVG ``points`` of each.
+        summary: the chart in words.
+    """
+
+    width: int
+    height: int
+    left: int
+    right: int
+    bottom: int
+    lines: tuple[tuple[str, str], ...]
+    grid: tuple[tuple[float, str], ...]
+    summary: str
+
+
+def curves(schedules: list[tuple[str, list[float]]]) -> Curves | None:
+    """Return several schedules over the share of the steps done; None where fewer than two can be drawn.
+
+    Args:
+        schedules: a name and its sigmas, each from 1 (all noise) to 0.
+    """
+    drawn = [(name, sigmas) for name, sigmas in schedules if len(sigmas) > 1]
+    if len(drawn) < 2:
+        return None
+    middles = "; ".join(f"{name} {number(sigmas[len(sigmas) // 2], 3)}" for name, sigmas in drawn)
+    return Curves(
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        bottom=HEIGHT - BOTTOM,
+        lines=tuple((name, _line(_points(sigmas))) for name, sigmas in drawn),
+        grid=GRID,
+        summary=f"Sigma over the share of steps, {len(drawn)} schedules. Half-way: {middles}.",
+    )
+
+
 def curve(sigmas: list[float], sampled: int) -> Curve | None:
     """Return the chart of a schedule; None where there is nothing to draw.
 
@@ -48,7 +89,7 @@ def curve(sigmas: list[float], sampled: int) -> Curve | None:
     if len(sigmas) < 2:
         return None
     last = len(sigmas) - 1
-    points = tuple((_x(step / last), _y(sigma)) for step, sigma in enumerate(sigmas))
+    points = _points(sigmas)
     straight = [(_x(0.0), _y(1.0)), (_x(1.0), _y(0.0))]
     return Curve(
         width=WIDTH,
@@ -59,12 +100,17 @@ def curve(sigmas: list[float], sampled: int) -> Curve | None:
         points=points,
         line=_line(points),
         unshifted=_line(straight),
-        grid=tuple((_y(sigma), f"{sigma:g}") for sigma in (0.0, 0.5, 1.0)),
+        grid=GRID,
         ticks=tuple((_x(step / last), str(step)) for step in sorted({0, last // 2, last})),
         summary=f"Sigma over {sampled} steps, from {number(sigmas[0], 3)} to {number(sigmas[-1], 3)}; "
         f"after step {last // 2} it is {number(sigmas[last // 2], 3)}.",
         values=", ".join(number(sigma, 4) for sigma in sigmas),
     )
+
+
+def _points(sigmas: list[float]) -> tuple[tuple[float, float], ...]:
+    last = len(sigmas) - 1
+    return tuple((_x(step / last), _y(sigma)) for step, sigma in enumerate(sigmas))
 
 
 def _x(share: float) -> float:
@@ -78,3 +124,7 @@ def _y(sigma: float) -> float:
 
 def _line(points: tuple[tuple[float, float], ...] | list[tuple[float, float]]) -> str:
     return " ".join(f"{x:g},{y:g}" for x, y in points)
+
+
+GRID = tuple((_y(sigma), f"{sigma:g}") for sigma in (0.0, 0.5, 1.0))
+"""Height and label of the horizontal lines."""

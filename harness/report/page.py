@@ -99,6 +99,18 @@ def case_page(slug: str, *, has_pixels: bool) -> Page:
     )
 
 
+def sweep_page() -> Page:
+    """Return the surroundings of one case's sweep: nothing in it needs a script."""
+    return Page(
+        "sweep",
+        FILES_POLICY,
+        (Part(f"../assets/{STYLE}"),),
+        (),
+        to_case="{}.html".format,
+        to_overview="../index.html",
+    )
+
+
 def single_page(thumbs: Mapping[str, str | None], rows: str) -> Page:
     """Return the surroundings of the single file: everything inlined, and only that allowed to run.
 

@@ -1,0 +1,195 @@
+"""A case under several variants: contact sheet, heat map of two axes, sigma curves together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from harness.report.curve import Curves, curves
+from harness.report.measures import severity
+from harness.report.overview import headline
+from harness.report.pictures import Link, Picture, pictures
+from harness.report.words import slug
+from harness.runs.plan import REFERENCE
+from harness.runs.row import Row
+
+PAIR = re.compile(r"([\w-]+)\s*=\s*([^,;&\s]+)")
+"""One setting in the name of a variant, such as ``shift=3,scheduler=UniPC``."""
+
+HEAT_LEVELS = 10
+
+
+@dataclass(frozen=True)
+class Print:
+    """One picture of the contact sheet: a variant and those that rendered the same pixels."""
+
+    slug: str
+    variant: str
+    same: tuple[str, ...]
+    verdict: str
+    scores: tuple[str, ...]
+    picture: Picture | None
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The best SSIM of one pair of values, and its level from 0 (worst of the map) to 9 (best)."""
+
+    ssim: str
+    level: int
+    slug: str
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Heat:
+    """SSIM over two axes; a cell is None where no variant has the pair."""
+
+    across: str
+    down: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A case's variants, best first."""
+
+    slug: str
+    case: str
+    prompt: str
+    summary: str
+    preview: Picture
+    prints: tuple[Print, ...]
+    heat: Heat | None
+    curves: Curves | None
+
+
+def sweeps(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return the rows of every case that was rendered under more than one variant, by case."""
+    ordered = sorted(rows, key=lambda row: (row.case, row.variant))
+    grouped = {case: list(group) for case, group in groupby(ordered, key=lambda row: row.case)}
+    return {case: group for case, group in grouped.items() if len(group) > 1}
+
+
+def sweep_slug(case: str) -> str:
+    """Return the name of a case's sweep page; no row's page can have it."""
+    return f"{slug(case, REFERENCE)}~sweep"
+
+
+def sweep_view(folder: Path, rows: list[Row], link: Link) -> Sweep:
+    """Return what the sweep page of one case shows.
+
+    Args:
+        rows: the case's rows, at least two.
+        link: turns the path of an image in the run folder into an address.
+    """
+    ordered = sorted(rows, key=_closeness)
+    best = ordered[0] if ordered[0].scores is not None else None
+    distinct = _merged(ordered)
+    schedules = {
+        row.rendered.sigmas_sha256: (row.variant, row.rendered.sigmas)
+        for row, _ in reversed(distinct)
+        if row.rendered is not None
+    }
+    return Sweep(
+        slug=sweep_slug(rows[0].case),
+        case=rows[0].case,
+        prompt=str(rows[0].settings.get("prompt", "")),
+        summary=_summary(ordered, len(distinct), best),
+        preview=pictures(folder, rows[0], link)[0],
+        prints=tuple(_print(folder, row, same, link, best) for row, same in distinct),
+        heat=heat_map(ordered, best),
+        curves=curves(list(schedules.values())[::-1]),
+    )
+
+
+def heat_map(rows: list[Row], best: Row | None) -> Heat | None:
+    """Return SSIM over the two axes with the most values; None where no two axes vary together.
+
+    Args:
+        rows: one case's rows, nearest first; of several with one pair of values the first counts.
+    """
+    settings = {row.variant: dict(PAIR.findall(row.variant)) for row in rows}
+    axes = _widest_axes(settings.values())
+    scored = [row for row in rows if row.ssim is not None and set(axes) <= set(settings[row.variant])]
+    if len(axes) < 2 or len(scored) < 4:
+        return None
+    across, down = axes
+    at = {(settings[row.variant][down], settings[row.variant][across]): row for row in reversed(scored)}
+    columns = sorted({column for _, column in at}, key=_numeric)
+    found = [row.ssim or 0.0 for row in at.values()]
+    scale = min(found), max(found)
+    return Heat(
+        across,
+        down,
+        tuple(columns),
+        tuple(
+            (line, tuple(_cell(at.get((line, column)), scale, best) for column in columns))
+            for line in sorted({line for line, _ in at}, key=_numeric)
+        ),
+    )
+
+
+def _widest_axes(settings: Iterable[dict[str, str]]) -> list[str]:
+    """Return the names of the two axes with the most values; one with a single value is none."""
+    values: dict[str, set[str]] = {}
+    for pairs in settings:
+        for axis, value in pairs.items():
+            values.setdefault(axis, set()).add(value)
+    return sorted((axis for axis in values if len(values[axis]) > 1), key=lambda axis: -len(values[axis]))[:2]
+
+
+def _closeness(row: Row) -> tuple[bool, float, str]:
+    return row.scores is None, severity(row), row.variant
+
+
+def _merged(ordered: list[Row]) -> list[tuple[Row, list[str]]]:
+    """Join rows whose re-runs are the same pixels to the best-named one of them."""
+    seen: dict[str, tuple[Row, list[str]]] = {}
+    for row in sorted(ordered, key=lambda row: row.variant != REFERENCE):
+        key = row.image_sha256 or f"{row.case} {row.variant}"
+        if key in seen:
+            seen[key][1].append(row.variant)
+        else:
+            seen[key] = (row, [])
+    return sorted(seen.values(), key=lambda pair: _closeness(pair[0]))
+
+
+def _print(folder: Path, row: Row, same: list[str], link: Link, best: Row | None) -> Print:
+    shown = {picture.name: picture for picture in pictures(folder, row, link)}
+    is_best = best is not None and best.variant in {row.variant, *same}
+    return Print(
+        slug=slug(row.case, row.variant),
+        variant=row.variant,
+        same=tuple(same),
+        verdict=str(row.verdict),
+        scores=tuple(f"{fact.name} {fact.value}" for fact in headline(row)),
+        picture=shown.get("rerun"),
+        is_best=is_best,
+    )
+
+
+def _cell(row: Row | None, scale: tuple[float, float], best: Row | None) -> Cell | None:
+    if row is None or row.ssim is None:
+        return None
+    low, high = scale
+    share = (row.ssim - low) / (high - low) if high > low else 1.0
+    level = min(HEAT_LEVELS - 1, int(share * HEAT_LEVELS))
+    return Cell(f"{row.ssim:.4f}", level, slug(row.case, row.variant), row is best)
+
+
+def _numeric(value: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(value), value
+    except ValueError:
+        return True, 0.0, value
+
+
+def _summary(rows: list[Row], distinct: int, best: Row | None) -> str:
+    text = f"{len(rows)} variants, {distinct} different renders"
+    return f"{text}; nearest to the preview: {best.variant}, SSIM {best.ssim:.4f}" if best else text
