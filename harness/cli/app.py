@@ -11,6 +11,7 @@ from harness.cli import (
     calibrate,
     demo,
     doctor,
+    history,
     import_,
     report,
     rescore,
@@ -34,6 +35,7 @@ app.command("rescore")(rescore.rescore)
 app.command("report")(report.report)
 app.command("accept")(accept.accept)
 app.command("calibrate")(calibrate.calibrate)
+app.command("history")(history.history)
 app.command("apply-review")(apply_review.apply_review)
 app.command("bundle")(bundle.bundle)
 app.command("schema")(schema.schema)

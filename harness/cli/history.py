@@ -1,0 +1,36 @@
+"""``harness history``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def history(
+    case: Annotated[
+        str | None, typer.Argument(help="One case's id; its scores are printed run by run.")
+    ] = None,
+    runs: Annotated[
+        Path, typer.Option(envvar="HARNESS_REPORTS", help="Folder that holds the run folders.")
+    ] = Path("reports"),
+) -> None:
+    """Show scores over many runs: where they stepped to a new level, and where they only flicker."""
+    from harness.history.nights import read_history
+
+    found = read_history(runs, case)
+    for series in found:
+        findings = series.findings()
+        if case is None and not findings:
+            continue
+        typer.echo(f"{series.case} on {series.environment}, {len(series.nights)} runs")
+        if case is not None:
+            for night in series.nights:
+                ssim = "–" if night.row.ssim is None else f"{night.row.ssim:.4f}"
+                typer.echo(f"  {night.created[:16]}  {ssim}  {night.row.verdict:12}  {night.run}")
+        for line in findings or ["holds its level"]:
+            typer.echo(f"  {line}")
+    if case is None:
+        moved = sum(bool(series.findings()) for series in found)
+        typer.echo(f"{len(found)} series, {moved} with a step or flicker")

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import math
+import random
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_baselines import row, scores
+
+from harness.errors import RunError
+from harness.history.changes import NIGHTS_TO_SETTLE, _cost, _cumulated, _spread, flickers, steps
+from harness.history.nights import frame, read_history
+from harness.runs.row import Row
+from harness.runs.store import MANIFEST, RESULTS
+
+
+def write_nights(root: Path, rows: list[Row]) -> None:
+    for index, night in enumerate(rows):
+        run = root / f"night-{index:02}"
+        run.mkdir(parents=True)
+        (run / MANIFEST).write_text(json.dumps({"identity": {}, "created": f"2026-11-{index + 1:02}T03:00"}))
+        (run / RESULTS).write_text(night.model_dump_json() + "\n")
+
+
+def noisy(level: float, count: int, seed: int) -> list[float]:
+    draw = random.Random(seed)
+    return [level + draw.gauss(0, 0.0005) for _ in range(count)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_step_is_found_where_it_is(seed: int) -> None:
+    assert steps(noisy(0.99, 15, seed) + noisy(0.98, 12, seed + 100)) == [15]
+
+
+def test_two_steps() -> None:
+    assert steps([0.99] * 6 + [0.97] * 5 + [0.985] * 7) == [6, 11]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_alone_has_no_step_of_a_hundredth(seed: int) -> None:
+    series = noisy(0.99, 30, seed)
+    assert all(abs(series[at] - series[at - 1]) < 0.01 for at in steps(series))
+    assert steps([0.99] * 30) == []
+
+
+def test_one_bad_night_is_no_new_level() -> None:
+    found = steps([0.99] * 10 + [0.9] + [0.99] * 10)
+    assert all(b - a >= NIGHTS_TO_SETTLE for a, b in pairwise(found))
+
+
+def test_too_few_nights_say_nothing() -> None:
+    assert steps([]) == steps([0.9]) == steps([0.9, 0.1, 0.9]) == []
+
+
+@given(st.lists(st.floats(-1, 1), min_size=4, max_size=40), st.floats(-0.5, 0.5))
+def test_steps_are_ordered_places_and_do_not_move_with_the_level(series: list[float], offset: float) -> None:
+    found = steps(series)
+    assert found == sorted(set(found))
+    assert all(NIGHTS_TO_SETTLE <= at <= len(series) - NIGHTS_TO_SETTLE for at in found)
+
+
+@given(st.lists(st.floats(0, 1).map(lambda value: round(value, 3)), min_size=4, max_size=14))
+def test_the_cuts_are_the_cheapest(series: list[float]) -> None:
+    """No other way to cut the series, with up to three cuts, costs less."""
+    price = 8.0 * _spread(series) ** 2 * math.log(len(series))
+    sums, squares = _cumulated(series)
+
+    def total(cuts: tuple[int, ...]) -> float:
+        edges = [0, *cuts, len(series)]
+        if any(b - a < NIGHTS_TO_SETTLE for a, b in pairwise(edges)):
+            return math.inf
+        return sum(_cost(sums, squares, a, b) for a, b in pairwise(edges)) + price * len(cuts)
+
+    places = range(1, len(series))
+    least = min(total(cuts) for size in range(4) for cuts in combinations(places, size))
+    assert total(tuple(steps(series))) <= least + 1e-9
+
+
+def test_flicker_is_two_states_and_many_switches() -> None:
+    assert flickers("ababab")
+    assert flickers("aabba" + "b")
+    assert not flickers("aaabbb")
+    assert not flickers("aba")
+    assert not flickers("abcabc")
+
+
+def test_history_of_a_step(tmp_path: Path) -> None:
+    nights = [row(scores(0.995), image="a")] * 5 + [row(scores(0.98), image="b")] * 4
+    write_nights(tmp_path, nights)
+    (series,) = read_history(tmp_path)
+    assert series.steps == [5]
+    assert series.findings() == ["SSIM stepped from 0.9950 to 0.9800 at night-05"]
+    assert list(frame([series])["ssim"]) == [0.995] * 5 + [0.98] * 4
+
+
+def test_history_of_flicker_is_no_step(tmp_path: Path) -> None:
+    write_nights(tmp_path, [row(scores(0.995 - 0.02 * (i % 2)), image="ab"[i % 2]) for i in range(8)])
+    (series,) = read_history(tmp_path, "job/0")
+    assert series.flickers
+    assert series.steps == []
+    assert "flickers between two states" in series.findings()[0]
+
+
+def test_machines_are_series_of_their_own(tmp_path: Path) -> None:
+    gpu = {"gpu": {"name": "NVIDIA H100"}}
+    write_nights(tmp_path, [row(), row(scores(0.98), environment=gpu)] * 3)
+    assert [series.environment for series in read_history(tmp_path)] == [
+        "cpu-linux-x86-64-avx512", "cuda-nvidia-h100",
+    ]  # fmt: skip
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run folder"):
+        read_history(tmp_path)
+    write_nights(tmp_path, [row()])
+    with pytest.raises(RunError, match="no run holds the case 'job/9'"):
+        read_history(tmp_path, "job/9")
