@@ -14,6 +14,7 @@ from test_baselines import row, scores
 from harness.errors import RunError
 from harness.history.changes import NIGHTS_TO_SETTLE, _cost, _cumulated, _spread, flickers, steps
 from harness.history.nights import frame, read_history
+from harness.history.summary import job_summary
 from harness.runs.row import Row
 from harness.runs.store import MANIFEST, RESULTS
 
@@ -119,3 +120,19 @@ def test_bad_input(tmp_path: Path) -> None:
     write_nights(tmp_path, [row()])
     with pytest.raises(RunError, match="no run holds the case 'job/9'"):
         read_history(tmp_path, "job/9")
+
+
+def test_job_summary_lists_the_worst_and_no_markup(tmp_path: Path) -> None:
+    hostile = row(scores(0.7)).model_copy(update={"reason": "<b>|`x`| [a](b)", "case": "job/h"})
+    rows = [row(), hostile, *(row(scores(0.9)).model_copy(update={"case": f"job/{i}"}) for i in range(1, 12))]
+    run = tmp_path / "night"
+    run.mkdir()
+    (run / MANIFEST).write_text('{"identity": {}}')
+    (run / RESULTS).write_text("".join(found.model_dump_json() + "\n" for found in rows))
+    text = job_summary(run, link="https://example.org/artifact")
+    assert text.startswith("## night: 1 match, 12 drift\n")
+    assert text.count("| drift |") == 10
+    assert "2 more are in the report." in text
+    assert "[cases/job--h.html](https://example.org/artifact)" in text
+    assert "<b>" not in text
+    assert "\\|\\`x\\`\\| \\[a\\](b)" in text

@@ -10,13 +10,17 @@ from harness.cli import (
     bundle,
     calibrate,
     demo,
+    diagnose,
     doctor,
+    fix,
     history,
     import_,
     report,
     rescore,
     run,
     schema,
+    sweep,
+    summary,
 )
 
 app = typer.Typer(
@@ -31,11 +35,15 @@ app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("import")(import_.import_)
 app.command("run")(run.run)
+app.command("sweep")(sweep.sweep)
+app.command("diagnose")(diagnose.diagnose)
+app.command("fix")(fix.fix)
 app.command("rescore")(rescore.rescore)
 app.command("report")(report.report)
 app.command("accept")(accept.accept)
 app.command("calibrate")(calibrate.calibrate)
 app.command("history")(history.history)
+app.command("summary")(summary.summary)
 app.command("apply-review")(apply_review.apply_review)
 app.command("bundle")(bundle.bundle)
 app.command("schema")(schema.schema)
