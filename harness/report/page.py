@@ -111,6 +111,15 @@ def sweep_page() -> Page:
     )
 
 
+def history_page() -> Page:
+    """Return the surroundings of the history: one file, because no run's assets are its own."""
+    style = _asset(STYLE)
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
+    )
+    return Page("history", policy, (Part(inline=Markup(style)),), ())
+
+
 def single_page(thumbs: Mapping[str, str | None], rows: str) -> Page:
     """Return the surroundings of the single file: everything inlined, and only that allowed to run.
 

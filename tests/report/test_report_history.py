@@ -1,0 +1,73 @@
+"""The page over all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from report_page import Element, read_page
+from report_runs import ENVIRONMENT, Run, case_of, sample, scores_of
+
+from harness.errors import RunError
+from harness.report.build import build_report
+from harness.report.history import build_history
+from harness.runs.row import Verdict
+
+SSIM = [0.9930, 0.9931, 0.9930, None, 0.9931, 0.9500, 0.9501, 0.9500]
+STEP = 5
+
+
+@pytest.fixture
+def page(make_run: Callable[[str], Run], tmp_path: Path) -> Element:
+    """Eight nights: one that failed, and a step when torch changed."""
+    preview, rerun = sample(30, 0), sample(20, 0)
+    for night, ssim in enumerate(SSIM):
+        run = make_run(f"night-{night}")
+        run.path.joinpath("run.json").write_text(
+            f'{{"identity": {{}}, "created": "2026-11-{night + 1:02}T02:00:00+00:00"}}'
+        )
+        packages = {"torch": "2.14.1" if night < STEP else "2.15.0", "diffusers": "0.42.1"}
+        for name in ("job/moved", "job/held"):
+            case = case_of(preview, name)
+            value = ssim if "moved" in name or ssim is None else 0.9930
+            if value is None:
+                run.bare(case, preview, Verdict.ERROR, "out of memory")
+                continue
+            scores = scores_of(preview, rerun, ssim=value, lpips=0.001)
+            run.compared(
+                case, preview, rerun, scores=scores, environment={**ENVIRONMENT, "packages": packages}
+            )
+        build_report(run.path)
+    return read_page(build_history(tmp_path))
+
+
+def test_what_moved_comes_first_with_its_step_marked(page: Element) -> None:
+    moved, held = page.all("section")
+    assert "job/moved" in moved.words
+    assert "SSIM stepped from 0.9931 to 0.9500 at night-5" in moved.words
+    assert len(moved.all("line", class_="step")) == 1
+    assert held.all("line", class_="step") == []
+    assert page.one("p", class_="summary").words == "1 of 2 series has a finding."
+
+
+def test_hovering_tells_what_changed_in_the_environment(page: Element) -> None:
+    titles = [circle.one("title").text for circle in page.all("section")[0].all("circle")]
+    assert len(titles) == 7, "the failed night has no score to draw"
+    assert titles[4].endswith("SSIM 0.9500, LPIPS 0.0010; changed: packages.torch 2.14.1 → 2.15.0")
+    assert "changed" not in titles[1]
+
+
+def test_a_night_without_a_score_breaks_the_line(page: Element) -> None:
+    assert len(page.all("section")[0].all("polyline")) == 5
+
+
+def test_every_run_leads_to_its_case(page: Element, tmp_path: Path) -> None:
+    links = [link.attributes["href"] or "" for link in page.one("main").all("a")]
+    assert len(links) == 2 * len(SSIM)
+    assert all((tmp_path / link).is_file() for link in links)
+
+
+def test_no_runs(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run folder"):
+        build_history(tmp_path)
