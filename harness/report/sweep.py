@@ -21,14 +21,23 @@ PAIR = re.compile(r"([\w-]+)\s*=\s*([^,;&\s]+)")
 
 HEAT_LEVELS = 10
 
+REPEATED = "same render as "
+"""How the reason of a row begins that a sweep did not render again."""
+
 
 @dataclass(frozen=True)
 class Print:
-    """One picture of the contact sheet: a variant and those that rendered the same pixels."""
+    """One picture of the contact sheet.
+
+    Attributes:
+        same: variants that rendered the same pixels, with the reason where it is known.
+        reason: why there is no picture.
+    """
 
     slug: str
     variant: str
     same: tuple[str, ...]
+    reason: str
     verdict: str
     scores: tuple[str, ...]
     picture: Picture | None
@@ -148,25 +157,32 @@ def _closeness(row: Row) -> tuple[bool, float, str]:
     return row.scores is None, severity(row), row.variant
 
 
-def _merged(ordered: list[Row]) -> list[tuple[Row, list[str]]]:
-    """Join rows whose re-runs are the same pixels to the best-named one of them."""
-    seen: dict[str, tuple[Row, list[str]]] = {}
-    for row in sorted(ordered, key=lambda row: row.variant != REFERENCE):
-        key = row.image_sha256 or f"{row.case} {row.variant}"
+def _merged(ordered: list[Row]) -> list[tuple[Row, list[Row]]]:
+    """Join rows whose re-runs are the same pixels to the one that was rendered."""
+    seen: dict[str, tuple[Row, list[Row]]] = {}
+    for row in sorted(ordered, key=lambda row: (row.reason.startswith(REPEATED), row.variant != REFERENCE)):
+        key = row.image_sha256 or row.variant
         if key in seen:
-            seen[key][1].append(row.variant)
+            seen[key][1].append(row)
         else:
             seen[key] = (row, [])
     return sorted(seen.values(), key=lambda pair: _closeness(pair[0]))
 
 
-def _print(folder: Path, row: Row, same: list[str], link: Link, best: Row | None) -> Print:
+def _named(row: Row) -> str:
+    """Return a merged variant's name, with why its render is the same where a sweep said so."""
+    _, _, why = row.reason.partition(": ")
+    return f"{row.variant} ({why.partition(';')[0]})" if row.reason.startswith(REPEATED) else row.variant
+
+
+def _print(folder: Path, row: Row, same: list[Row], link: Link, best: Row | None) -> Print:
     shown = {picture.name: picture for picture in pictures(folder, row, link)}
-    is_best = best is not None and best.variant in {row.variant, *same}
+    is_best = best is not None and best.variant in {row.variant, *(each.variant for each in same)}
     return Print(
         slug=slug(row.case, row.variant),
         variant=row.variant,
-        same=tuple(same),
+        same=tuple(_named(each) for each in same),
+        reason=row.reason if row.rendered is None else "",
         verdict=str(row.verdict),
         scores=tuple(f"{fact.name} {fact.value}" for fact in headline(row)),
         picture=shown.get("rerun"),
