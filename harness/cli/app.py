@@ -19,8 +19,8 @@ from harness.cli import (
     rescore,
     run,
     schema,
-    sweep,
     summary,
+    sweep,
 )
 
 app = typer.Typer(

@@ -109,8 +109,8 @@ def diagnose(
         HarnessError: base, LoRA or device cannot be used.
     """
     from harness.reference.load import choose_device
-    from harness.runs.preflight import preflight
     from harness.runs.plan import Planned
+    from harness.runs.preflight import preflight
     from harness.scoring.perceptual import Lpips
 
     options = options or RunOptions()

@@ -138,23 +138,24 @@ class _Rounds:
         return trials
 
     def _climb(self, base: Trial, axis: Axis, values: list[Value]) -> list[Trial]:
-        """Return whole renders along ordered values, away from the case's own, till two are no nearer."""
-        own = float(axis.read(self.bench.context, base.request))
-        above = sorted(float(value) for value in values if float(value) > own)
-        below = sorted((float(value) for value in values if float(value) < own), reverse=True)
-        trials: list[Trial] = []
-        for side in (above, below):
-            best, worse = base.distance, 0
-            kind = type(values[0])
-            for settings in self._options(base, [{axis.name: kind(value)} for value in side]):
-                trial = self.bench.trial(settings)
-                trials.append(trial)
-                worse = worse + 1 if trial.distance >= best else 0
-                best = min(best, trial.distance)
-                if worse > 1 or self.done([trial]):
-                    break
-            if best < base.distance:
+        """Return whole renders along ordered values, on the nearer side, till two in a row are no nearer."""
+        own = axis.read(self.bench.context, base.request)
+        ordered = sorted(values, key=float)
+        above = [value for value in ordered if float(value) > float(own)]
+        below = [value for value in reversed(ordered) if float(value) < float(own)]
+        sides = [self._options(base, [{axis.name: value} for value in side]) for side in (below, above)]
+        first = [(self.bench.trial(side[0]), side[1:]) for side in sides if side]
+        if not first:
+            return []
+        trials = [trial for trial, _ in first]
+        nearest, rest = min(first, key=lambda pair: pair[0].distance)
+        best, worse = nearest.distance, 0
+        for settings in rest if best < base.distance else []:
+            if worse > 1 or self.done(trials):
                 break
+            trials.append(self.bench.trial(settings))
+            worse = worse + 1 if trials[-1].distance >= best else 0
+            best = min(best, trials[-1].distance)
         return trials
 
     def noise_pairs(self, base: Trial) -> list[Trial]:

@@ -41,6 +41,7 @@ def run_cases(
     options: RunOptions | None = None,
     progress: Progress | None = None,
     renderer: Renderer | None = None,
+    planned: list[Planned] | None = None,
 ) -> RunResult:
     """Re-render every case, score it against its preview and judge it; rows are stored as they finish.
 
@@ -49,6 +50,7 @@ def run_cases(
     Args:
         out: the run folder.
         renderer: the system under test; the reference pipeline unless given.
+        planned: renders of a sweep; one per case, as recorded, unless given.
 
     Raises:
         HarnessError: bad input; found before anything is rendered.
@@ -58,7 +60,7 @@ def run_cases(
 
     options = options or RunOptions()
     device = choose_device(options.device)
-    planned = plan(cases, options, device)
+    planned = planned or plan(cases, options, device)
     bases = preflight(planned, options)
     scorer = Scorer(options.lpips_weights)
     facts = environment(device)

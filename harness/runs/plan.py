@@ -52,12 +52,18 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Planned:
-    """One case and the request that re-renders it; a ``problem`` instead where it cannot be re-run."""
+    """One case and the request that re-renders it; a ``problem`` instead where it cannot be re-run.
+
+    Attributes:
+        same_as: another variant of the case that renders the very same image; ``same_why`` says why.
+    """
 
     case: Case
     request: RenderRequest | None
     variant: str = REFERENCE
     problem: str | None = None
+    same_as: str | None = None
+    same_why: str = ""
 
     @property
     def key(self) -> str:
@@ -121,6 +127,8 @@ def _order(planned: Planned) -> tuple[Any, ...]:
     request = planned.request
     if request is None:
         return (1, (), 0, 0, planned.case.id, planned.variant)
+    if planned.same_as is not None:
+        return (2, (), 0, 0, planned.case.id, planned.variant)
     return (0, request.weights_key, request.width, request.height, planned.case.id, planned.variant)
 
 

@@ -34,6 +34,8 @@ class CaseRunner:
         Raises:
             HarnessError: bad input that only the loaded weights could show.
         """
+        if item.same_as is not None:
+            return self._copy(item, self.folder.done[item.case.id, item.same_as])
         if item.request is None:
             return self._row(item, Verdict.INCOMPARABLE, str(item.problem))
         try:
@@ -43,6 +45,12 @@ class CaseRunner:
                 raise
             return self._row(item, Verdict.ERROR, str(error))
         return self._score(item, render)
+
+    @staticmethod
+    def _copy(item: Planned, first: Row) -> Row:
+        """Return the row of an equal render under this variant's name, with the reason why it is equal."""
+        reason = f"{item.same_why}; {first.reason}"
+        return first.model_copy(update={"variant": item.variant, "key": item.key, "reason": reason})
 
     def refused(self, item: Planned, error: HarnessError) -> Row:
         """Return the row of a case that bad input kept from being rendered; its preview must exist."""

@@ -1,0 +1,103 @@
+"""Write what a diagnosis proved into the case file, so that later runs compare like with like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from harness.case import Case, save_case
+from harness.diagnosis.diagnose import BUDGET, Cause, Diagnosis, diagnose
+from harness.renderer import Renderer
+from harness.runs.plan import RunOptions
+from harness.variants.values import show
+
+_SETTINGS = {"seed": "seed", "steps": "sample_steps", "guidance_scale": "guidance_scale"}
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What became of one case.
+
+    Attributes:
+        written: axes whose diagnosed value now stands in the case.
+        left: axes that explain the preview and that a case file cannot say.
+    """
+
+    case: Case
+    explained: bool
+    written: tuple[str, ...]
+    left: tuple[str, ...]
+    summary: str
+
+
+def fix_case(
+    case: Case,
+    *,
+    options: RunOptions | None = None,
+    renderer: Renderer | None = None,
+    budget: float = BUDGET,
+    write: bool = True,
+) -> Fixed:
+    """Diagnose ``case`` and write the values that explain its preview into its file, each with the reason.
+
+    Nothing is written unless the preview is explained.
+
+    Raises:
+        HarnessError: as ``diagnose``.
+    """
+    found = diagnose(case, options=options, renderer=renderer, budget=budget)
+    if not found.explained or not found.causes:
+        summary = "matches already" if found.explained else "nothing explains it; the file is unchanged"
+        return Fixed(case, found.explained, (), (), summary)
+    changes = {cause.axis: _change(case, cause) for cause in found.causes}
+    written = tuple(axis for axis, change in changes.items() if change is not None)
+    left = tuple(axis for axis, change in changes.items() if change is None)
+    fixed = _apply(case, found, changes)
+    if write and written and case._file is not None:
+        fixed = save_case(fixed, case._file, schema=_schema_line(case))
+    return Fixed(fixed, True, written, left, _summary(found, written, left))
+
+
+def _change(case: Case, cause: Cause) -> dict[str, Any] | None:
+    """Return the case's fields that say what ``cause`` found, or None where a case cannot say it."""
+    if cause.axis in {"noise", "quantize"}:
+        return {cause.axis: cause.value}
+    if cause.axis in _SETTINGS:
+        return {"settings": {_SETTINGS[cause.axis]: cause.value}}
+    if cause.axis == "network_multiplier":
+        return {"lora": {"network_multiplier": cause.value}}
+    return None
+
+
+def _apply(case: Case, found: Diagnosis, changes: dict[str, dict[str, Any] | None]) -> Case:
+    data = case.model_dump(mode="json")
+    for change in changes.values():
+        for field, value in (change or {}).items():
+            data[field] = {**data[field], **value} if isinstance(value, dict) else value
+    data["assumptions"] = [
+        *data["assumptions"],
+        *(_reason(cause) for cause in found.causes if changes[cause.axis] is not None),
+    ]
+    fixed = Case.model_validate(data)
+    fixed._file = case._file
+    return fixed
+
+
+def _reason(cause: Cause) -> str:
+    return (
+        f"diagnosed: {cause.axis} {show(cause.value)} instead of {show(cause.reference_value)} closes "
+        f"{cause.gap_closed:.0%} of the gap to the preview"
+    )
+
+
+def _schema_line(case: Case) -> str | None:
+    assert case._file is not None
+    first = case._file.read_text(encoding="utf-8").partition("\n")[0]
+    return first.partition("$schema=")[2] or None
+
+
+def _summary(found: Diagnosis, written: tuple[str, ...], left: tuple[str, ...]) -> str:
+    values = {cause.axis: show(cause.value) for cause in found.causes}
+    lines = [f"{axis}: {values[axis]} written" for axis in written]
+    lines += [f"{axis} = {values[axis]} explains it, and a case file cannot say so" for axis in left]
+    return "; ".join(lines)
