@@ -13,6 +13,8 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from harness.errors import HarnessError
@@ -47,13 +49,16 @@ class Media:
 def make_media(folder: Path, row: Row) -> Media:
     """Read a row's images from the run folder; damaged or missing ones leave gaps, never an error."""
     preview, rerun = _file(folder, row.images.preview), _file(folder, row.images.rerun)
-    thumb = _thumbnail([path for path in (preview, rerun) if path])
     digest = hashlib.sha256(rerun.read_bytes()).hexdigest() if rerun else None
-    if preview is None or rerun is None:
+    array = _array(rerun)
+    before = _square(preview) if preview else None
+    after = _shrunk(Image.fromarray(array)) if array is not None else None
+    thumb = _thumbnail([half for half in (before, after) if half is not None])
+    if preview is None or array is None:
         return Media(thumb=thumb, rerun_sha256=digest)
     try:
         codec = Codec.of(preview)
-        matched = codec.encode(load_rgb(rerun))
+        matched = codec.encode(array)
     except HarnessError:
         return Media(thumb=thumb, rerun_sha256=digest)
     kind = MIME[codec.format]
@@ -69,26 +74,34 @@ def _file(folder: Path, path: str | None) -> Path | None:
     return folder / path if path is not None and is_inside(folder, path) else None
 
 
-def _thumbnail(paths: list[Path]) -> bytes | None:
-    strip = Image.new("RGB", (2 * THUMB_EDGE, THUMB_EDGE), (128, 128, 128))
-    drawn = 0
-    for place, path in enumerate(paths):
-        if half := _square(path):
-            strip.paste(half, (place * THUMB_EDGE, 0))
-            drawn += 1
-    return (
-        encode(strip.crop((0, 0, len(paths) * THUMB_EDGE, THUMB_EDGE)), "WEBP", quality=70) if drawn else None
-    )
+def _array(path: Path | None) -> NDArray[np.uint8] | None:
+    try:
+        return load_rgb(path) if path is not None else None
+    except HarnessError:
+        return None
+
+
+def _thumbnail(halves: list[Image.Image]) -> bytes | None:
+    if not halves:
+        return None
+    strip = Image.new("RGB", (len(halves) * THUMB_EDGE, THUMB_EDGE))
+    for place, half in enumerate(halves):
+        strip.paste(half, (place * THUMB_EDGE, 0))
+    return encode(strip, "WEBP", quality=70, method=0)
 
 
 def _square(path: Path) -> Image.Image | None:
-    """Return the middle square of an image at ``THUMB_EDGE``; None where it cannot be read."""
+    """Return the middle square of an image file at ``THUMB_EDGE``; None where it cannot be read."""
     try:
         with Image.open(io.BytesIO(path.read_bytes())) as image:
             image.draft("RGB", (2 * THUMB_EDGE, 2 * THUMB_EDGE))
-            edge = min(image.size)
-            left, top = (image.width - edge) // 2, (image.height - edge) // 2
-            box = (left, top, left + edge, top + edge)
-            return image.convert("RGB").resize((THUMB_EDGE, THUMB_EDGE), Image.Resampling.BOX, box=box)
+            return _shrunk(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
+
+
+def _shrunk(image: Image.Image) -> Image.Image:
+    edge = min(image.size)
+    left, top = (image.width - edge) // 2, (image.height - edge) // 2
+    box = (left, top, left + edge, top + edge)
+    return image.resize((THUMB_EDGE, THUMB_EDGE), Image.Resampling.BOX, box=box)

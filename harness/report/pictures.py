@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 import numpy as np
+from markupsafe import Markup
 
 from harness.report.measures import FORMATS
 from harness.report.words import size
@@ -29,10 +30,10 @@ Link = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Legend:
-    """A map's fixed scale: colours from equal to different, with the values at both ends."""
+    """A map's fixed scale: SVG rectangles 1 wide from equal to different, with the values at both ends."""
 
     label: str
-    colours: tuple[str, ...]
+    colours: Markup
     dark: str
     bright: str
 
@@ -182,7 +183,10 @@ def _legend(scale: Scale) -> Legend:
     beyond = "≥" if scale.bright > scale.dark else "≤"
     return Legend(
         label=scale.label,
-        colours=tuple(f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in strip.tolist()),
+        colours=Markup("").join(
+            Markup('<rect x="{}" width="1.05" height="1" fill="#{:02x}{:02x}{:02x}"/>').format(at, *colour)
+            for at, colour in enumerate(strip.tolist())
+        ),
         dark=f"{scale.dark:g}",
         bright=f"{beyond} {scale.bright:g}",
     )
