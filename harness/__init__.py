@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.aitoolkit import import_job
+    from harness.baselines.accept import accept_run
+    from harness.calibration.run import calibrate
     from harness.case import Base, Case, Tolerance, case_schema, load_case, load_cases, save_case
     from harness.demo import run_demo
     from harness.doctor import examine
     from harness.errors import HarnessError
+    from harness.history.nights import read_history
     from harness.importing import ImportResult
     from harness.report.build import build_report
     from harness.request import import_request
@@ -40,7 +43,9 @@ _HOMES = {
     "RunResult": "runs.results",
     "Tolerance": "case",
     "Verdict": "runs.row",
+    "accept_run": "baselines.accept",
     "build_report": "report.build",
+    "calibrate": "calibration.run",
     "case_schema": "case",
     "examine": "doctor",
     "import_job": "aitoolkit",
@@ -48,6 +53,7 @@ _HOMES = {
     "load_case": "case",
     "load_cases": "case",
     "load_run": "runs.results",
+    "read_history": "history.nights",
     "rescore": "runs.rescore",
     "run_cases": "runs.execute",
     "run_demo": "demo",
@@ -64,7 +70,9 @@ __all__ = [
     "RunResult",
     "Tolerance",
     "Verdict",
+    "accept_run",
     "build_report",
+    "calibrate",
     "case_schema",
     "examine",
     "import_job",
@@ -72,6 +80,7 @@ __all__ = [
     "load_case",
     "load_cases",
     "load_run",
+    "read_history",
     "rescore",
     "run_cases",
     "run_demo",
