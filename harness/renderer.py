@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from harness.case import Base, Noise, Quantize
+from harness.errors import HarnessError
 from harness.reference.spec import ModelSpec
 from harness.variants.schedulers import REFERENCE_SHIFT, Shift
 
@@ -90,11 +91,22 @@ class RenderRequest:
 
     @property
     def effective_lora_mode(self) -> LoraMode:
-        """How the LoRA is applied once ``lora_mode`` None has chosen."""
+        """How the LoRA is applied once ``lora_mode`` None has chosen.
+
+        Raises:
+            HarnessError: a merge into a quantized transformer was asked for.
+        """
         if self.lora is None or self.lora_mode == "none":
             return "none"
-        quantized = self.quantize in {"qfloat8", "qfloat8-transformer"}
-        return self.lora_mode or ("adapter" if quantized else "fused")
+        if self.quantize not in {"qfloat8", "qfloat8-transformer"}:
+            return self.lora_mode or "fused"
+        if self.lora_mode in {"fused", "fp32"}:
+            raise HarnessError(
+                f"{self.lora_mode}: a LoRA cannot be merged into a quantized transformer",
+                field="lora_mode",
+                fix="use adapter, as the trainer does",
+            )
+        return "adapter"
 
     @property
     def weights_key(self) -> tuple[str, ...]:

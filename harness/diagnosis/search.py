@@ -22,7 +22,7 @@ from harness.variants.values import Value
 
 FIRST_PATIENCE, PATIENCE = 3, 6
 """Whole renders in a row that may fail to improve, before schedules are tried and after."""
-STANDS_OUT = 0.5
+STANDS_OUT = 0.25
 """Share of the distance that may be left where a round ends early: the factor stands out."""
 ROUNDS = 3
 BEAM = 2
@@ -78,7 +78,10 @@ def search(bench: Bench, budget: float, tell: Tell = lambda _: None) -> Search:
         if rounds.done(best) or not best:
             break
         tell(f"adding to {', '.join(str(dict(trial.settings)) for trial in best)}")
-        grown = [trial for base in best for trial in rounds.extend(base)]
+        grown: list[Trial] = []
+        for base in best:
+            if not rounds.done(grown):
+                grown += rounds.extend(base)
         better = [trial for trial in grown if trial.distance < (1 - MIN_GAIN) * best[0].distance]
         if not better:
             break
@@ -106,14 +109,18 @@ class _Rounds:
     def extend(self, base: Trial) -> list[Trial]:
         """Return whole renders of ``base`` with one more factor, until one suffices.
 
-        First the likeliest by the cheap ranking, then schedules, which show only at the end of a render, then
-        the others of the ranking.
+        First the likeliest by the cheap ranking; on top of another factor, numerics, whose small effects no
+        ranking sees; then schedules, which show only at the end of a render; then the rest of the ranking.
         """
         changes = [{axis.name: value} for axis, value in self._values() if not _is_schedule(axis)]
         ranked = self._ranked(base, self._options(base, changes))
         trials = self._run(base, ranked, FIRST_PATIENCE)
         if self._settled(base, trials):
             return trials
+        if base.settings:
+            trials += self._run(base, self._numerics(base), ROUNDS * PATIENCE)
+            if self._settled(base, trials):
+                return trials
         trials += self._schedules(base)
         if self._settled(base, trials):
             return trials
@@ -171,11 +178,14 @@ class _Rounds:
         """
         if base.distance == 0:
             return base
-        changes = [{axis.name: value} for axis, value in self._values() if axis.family is Family.NUMERICS]
-        for settings in self._options(base, changes):
+        for settings in self._numerics(base):
             if self.bench.spent < self.budget and (trial := self.bench.trial(settings)).distance == 0:
                 return trial
         return base
+
+    def _numerics(self, base: Trial) -> list[Settings]:
+        changes = [{axis.name: value} for axis, value in self._values() if axis.family is Family.NUMERICS]
+        return self._options(base, changes)
 
     def helps(self, trial: Trial) -> bool:
         """Whether a trial is clearly nearer than the case's own render."""
