@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from harness.calibration.run import calibrate
     from harness.case import Base, Case, Tolerance, case_schema, load_case, load_cases, save_case
     from harness.demo import run_demo
+    from harness.diagnosis.diagnose import diagnose
+    from harness.diagnosis.findings import static_findings
+    from harness.diagnosis.fix import fix_case
     from harness.doctor import examine
     from harness.errors import HarnessError
     from harness.history.nights import read_history
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from harness.runs.rescore import rescore
     from harness.runs.results import RunResult, load_run
     from harness.runs.row import Row, Verdict
+    from harness.variants.sweep import sweep_cases
 
 _HOMES = {
     "Base": "case",
@@ -47,7 +51,9 @@ _HOMES = {
     "build_report": "report.build",
     "calibrate": "calibration.run",
     "case_schema": "case",
+    "diagnose": "diagnosis.diagnose",
     "examine": "doctor",
+    "fix_case": "diagnosis.fix",
     "import_job": "aitoolkit",
     "import_request": "request",
     "load_case": "case",
@@ -58,6 +64,8 @@ _HOMES = {
     "run_cases": "runs.execute",
     "run_demo": "demo",
     "save_case": "case",
+    "static_findings": "diagnosis.findings",
+    "sweep_cases": "variants.sweep",
 }
 
 __all__ = [
@@ -74,7 +82,9 @@ __all__ = [
     "build_report",
     "calibrate",
     "case_schema",
+    "diagnose",
     "examine",
+    "fix_case",
     "import_job",
     "import_request",
     "load_case",
@@ -85,6 +95,8 @@ __all__ = [
     "run_cases",
     "run_demo",
     "save_case",
+    "static_findings",
+    "sweep_cases",
 ]
 
 

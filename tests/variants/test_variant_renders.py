@@ -83,6 +83,14 @@ def test_a_quantized_transformer_takes_its_lora_as_a_branch(small_request: Make)
     assert small_request(quantize="qfloat8-te").effective_lora_mode == "fused"
 
 
+@pytest.mark.parametrize("mode", ["fused", "fp32"])
+def test_merging_into_quantized_weights_is_one_line(
+    renderer: ReferenceRenderer, small_request: Make, mode: str
+) -> None:
+    with pytest.raises(HarnessError, match=rf"lora_mode: {mode}: a LoRA cannot be merged .*; use adapter"):
+        renderer.render(small_request(quantize="qfloat8", lora_mode=mode))
+
+
 def test_prompts_are_encoded_once_and_shared_bit_for_bit(small_request: Make) -> None:
     fresh, shared = ReferenceRenderer(device="cpu"), ReferenceRenderer(device="cpu")
     shared.render(small_request(seed=1))
