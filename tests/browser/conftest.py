@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 from browser_runs import Open, make_run
 
 from harness.report.build import build_report
+from harness.report.history import build_history
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -40,6 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its report, which no test changes."""
     path = make_run(tmp_path_factory.mktemp("browser") / "nightly")
     build_report(path)
+    build_history(path.parent)
     return path
 
 

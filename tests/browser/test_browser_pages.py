@@ -11,7 +11,15 @@ from browser_runs import HOSTILE, VARIANT, Open
 
 from harness.report.words import slug
 
-PAGES = ["index.html", "cases/job--much.html", "cases/job--broken.html", "hostile", "single#job--much"]
+PAGES = [
+    "index.html",
+    "cases/job--much.html",
+    "cases/job--broken.html",
+    "cases/job--same~sweep.html",
+    "../history.html",
+    "hostile",
+    "single#job--much",
+]
 
 
 def open_named(opened: Open, folder: Path, single: Path, name: str, **options: Any) -> Any:
