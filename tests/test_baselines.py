@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from harness.baselines.accept import accept_row, accept_run
 from harness.baselines.judging import against_baseline, is_accepted
 from harness.baselines.model import BaselineError, Entry, entry_of, environment_key
 from harness.baselines.store import BaselineStore
 from harness.case import Base, Case, Preview, SampleSettings
+from harness.cli.app import app
 from harness.judge import DEFAULT_TOLERANCE, OTHER_ENVIRONMENT, SAME_ENVIRONMENT, judge
+from harness.runs.rescore import judge_again
 from harness.runs.row import Images, Rendered, Row, Verdict
 from harness.runs.store import MANIFEST, RESULTS
 from harness.scoring.scores import PixelStats, Scores, Tile
@@ -227,3 +230,25 @@ def test_orphans_are_looked_for_where_cases_are_known(tmp_path: Path) -> None:
 def test_a_regression_is_exactly_a_loss_beyond_the_margin(now: float, before: float) -> None:
     judged = against_baseline(row(scores(now), image="b"), accepted(row(scores(before))))
     assert (judged.verdict is Verdict.REGRESSION) == (round(before, 6) - now > SAME_ENVIRONMENT.ssim)
+
+
+def test_the_command_accepts_and_says_what_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / MANIFEST).write_text('{"identity": {}}')
+    (run / RESULTS).write_text(row().model_dump_json() + "\n")
+    arguments = ["accept", "run", "job/0", "--reason", "looked at it", "--by", "a person"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "accepted baselines/job/0.json\n1 accepted, 0 passed over" in done.output
+    again = CliRunner().invoke(app, [*arguments, "--new-only"])
+    assert "passed over job/0: has a baseline already" in again.output
+    refused = CliRunner().invoke(app, ["accept", "run"])
+    assert isinstance(refused.exception, BaselineError)
+    assert refused.exception.field == "--reason"
+
+
+def test_a_rescored_row_keeps_to_its_baseline() -> None:
+    worse = against_baseline(row(scores(0.988), image="b"), accepted(row()))
+    assert judge_again(worse, DEFAULT_TOLERANCE).verdict is Verdict.REGRESSION

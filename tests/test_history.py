@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_baselines import row, scores
+from typer.testing import CliRunner
 
+from harness.cli.app import app
 from harness.errors import RunError
 from harness.history.changes import NIGHTS_TO_SETTLE, _cost, _cumulated, _spread, flickers, steps
 from harness.history.nights import frame, read_history
@@ -136,3 +138,18 @@ def test_job_summary_lists_the_worst_and_no_markup(tmp_path: Path) -> None:
     assert "[cases/job--h.html](https://example.org/artifact)" in text
     assert "<b>" not in text
     assert "\\|\\`x\\`\\| \\[a\\](b)" in text
+
+
+def test_the_commands_print_history_and_summary(tmp_path: Path) -> None:
+    write_nights(tmp_path, [row(scores(0.995))] * 5 + [row(scores(0.98))] * 4)
+    every = CliRunner().invoke(app, ["history", "--runs", str(tmp_path)]).output
+    assert "SSIM stepped from 0.9950 to 0.9800 at night-05" in every
+    assert every.endswith("1 series, 1 with a step or flicker\n")
+    one = CliRunner().invoke(app, ["history", "job/0", "--runs", str(tmp_path)]).output
+    assert "  2026-11-01T03:00  0.9950  match" in one
+    assert one.count("night-") == 9 + 1
+    assert (
+        CliRunner()
+        .invoke(app, ["summary", str(tmp_path / "night-08")])
+        .output.startswith("## night-08: 1 drift")
+    )

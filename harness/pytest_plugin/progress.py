@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Any
+
+import pytest
 
 from harness.pytest_plugin.workers import worker_count
 
@@ -15,11 +18,13 @@ class StepProgress:
     """Writes on pytest's own terminal, past its capturing; an xdist worker has none and writes nothing.
 
     Args:
-        reporter: pytest's terminal reporter, or None.
+        plugins: pytest's plugin manager, which knows the terminal reporter and the capturing.
         steps: denoising steps of the whole session; raised by cases that were not planned.
     """
 
-    def __init__(self, reporter: Any, steps: int) -> None:
+    def __init__(self, plugins: pytest.PytestPluginManager, steps: int) -> None:
+        reporter: Any = plugins.get_plugin("terminalreporter")
+        self._capture: Any = plugins.get_plugin("capturemanager")
         self._writer = reporter._tw if reporter is not None and worker_count() == 1 else None
         self._drawn = bool(self._writer and self._writer.hasmarkup)
         self._steps, self._done, self._spent = steps, 0, 0.0
@@ -36,18 +41,19 @@ class StepProgress:
             return
         self._said = time.monotonic()
         text = f"{self._case}  step {done}/{total}  {self._left(done, total)}"
-        if self._drawn:
-            self._writer.write(f"\r{text}\033[K\r", flush=True)
-        else:
-            self._writer.line()
-            self._writer.line(text)
+        self._write(f"\r{text}\033[K\r" if self._drawn else f"\n{text}\n")
 
     def case_ended(self, total: int) -> None:
         """The case is rendered."""
         self._spent += time.monotonic() - self._started
         self._done += total
-        if self._drawn and self._writer is not None:
-            self._writer.write("\r\033[K", flush=True)
+        if self._drawn:
+            self._write("\r\033[K")
+
+    def _write(self, text: str) -> None:
+        assert self._writer is not None
+        with self._capture.global_and_fixture_disabled() if self._capture else nullcontext():
+            self._writer.write(text, flush=True)
 
     def _left(self, done: int, total: int) -> str:
         spent = self._spent + time.monotonic() - self._started

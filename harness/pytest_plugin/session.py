@@ -153,7 +153,7 @@ class Session:
         options = self.settings.run
         device = choose_device(options.device)
         self._progress = StepProgress(
-            self._config.pluginmanager.get_plugin("terminalreporter"),
+            self._config.pluginmanager,
             sum(item.case.settings.sample_steps for item in self._planned),
         )
         facts = environment(device)

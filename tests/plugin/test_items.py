@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,19 @@ print("loaded:", [name for name in ("torch", "diffusers", "pandas", "pydantic") 
 
     assert loaded(CASES) == "loaded: ['pydantic']"
     assert loaded("test_plain.py") == "loaded: []"
+
+
+@pytest.mark.parametrize("colour", ["yes", "no"])
+def test_progress_names_case_step_and_time_left_and_is_not_captured(
+    project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, colour: str
+) -> None:
+    """Drawn in place on a terminal; a line now and then elsewhere. The item fails and shows what it took."""
+    monkeypatch.setattr(importlib.import_module("harness.pytest_plugin.progress"), "QUIET_SECONDS", 0.0)
+    result = pytester.runpytest_inprocess(
+        f"{CASES}/plain.case.yaml", "--no-harness-report", f"--color={colour}"
+    )
+    text = output(result)
+    assert text.count("tiny/plain  step 1/2  0:00:") == 1
+    assert text.count("tiny/plain  step 2/2  0:00:00 left") == 1
+    assert ("\033[K" in text) == (colour == "yes")
+    assert "Captured stdout" not in text
