@@ -17,6 +17,7 @@ from typing import Any
 from harness.errors import RunError
 from harness.report.cases import CASES, build_cases
 from harness.report.comparison import flat
+from harness.report.diagnosis import read_diagnoses
 from harness.report.media import data_address, make_media
 from harness.report.overview import columns, overview, run_environment, worst_first
 from harness.report.page import ASSETS, Link, overview_page, render, single_page, sweep_page
@@ -86,11 +87,13 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
 def _write_single(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> Path:
     report = overview(folder, manifest, rows)
     environment = flat(run_environment(manifest, rows))
+    diagnoses = read_diagnoses(folder)
     thumbs, views = {}, []
     for row in rows:
         media = make_media(folder, row)
         link = partial(_inline, folder, {row.images.rerun: media.rerun, row.images.preview: media.preview})
-        views.append(case_view(folder, row, environment, link, media.rerun_sha256))
+        diagnosis = diagnoses.get(row.case)
+        views.append(case_view(folder, row, environment, link, media.rerun_sha256, diagnosis))
         thumbs[views[-1].slug] = data_address("image/webp", media.thumb) if media.thumb else None
     page = single_page(thumbs, _rows_script(report.name, manifest, rows))
     return Output(folder).write(

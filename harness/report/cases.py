@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.errors import HarnessError, RunError
 from harness.report.comparison import flat
+from harness.report.diagnosis import DiagnosisView, read_diagnoses
 from harness.report.media import Media, make_media
 from harness.report.overview import run_environment, worst_first
 from harness.report.page import case_page, render
@@ -73,18 +74,20 @@ def build_cases(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs: i
 def _build_part(
     folder: Path, manifest: dict[str, Any], rows: list[Row], part: int, parts: int
 ) -> list[Built]:
-    environment = flat(run_environment(manifest, rows))
+    environment, diagnoses = flat(run_environment(manifest, rows)), read_diagnoses(folder)
     pairs = zip(rows, _affordable(folder, rows), strict=True)
     return [
-        _build_case(folder, environment, row, with_pixels)
+        _build_case(folder, environment, row, diagnoses.get(row.case), with_pixels)
         for place, (row, with_pixels) in enumerate(pairs)
         if place % parts == part
     ]
 
 
-def _build_case(folder: Path, environment: dict[str, str], row: Row, with_pixels: bool) -> Built:
+def _build_case(
+    folder: Path, environment: dict[str, str], row: Row, diagnosis: DiagnosisView | None, with_pixels: bool
+) -> Built:
     media = make_media(folder, row)
-    view = case_view(folder, row, environment, beside, media.rerun_sha256)
+    view = case_view(folder, row, environment, beside, media.rerun_sha256, diagnosis)
     pixels = _pixel_script(view.slug, media) if with_pixels else None
     page = case_page(view.slug, has_pixels=pixels is not None)
     name = f"{CASES}/{view.slug}"

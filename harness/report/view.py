@@ -15,6 +15,7 @@ from harness.report.comparison import (
     static_facts,
 )
 from harness.report.curve import Curve, curve
+from harness.report.diagnosis import DiagnosisView
 from harness.report.measures import Measure, codec_sentence, measures
 from harness.report.overview import headline, shown_variant
 from harness.report.pictures import Link, Picture, pictures
@@ -58,11 +59,17 @@ class CaseView:
     changes: tuple[str, ...]
     curve: Curve | None
     seconds: tuple[Fact, ...]
+    diagnosis: DiagnosisView | None
     recipe: str
 
 
 def case_view(
-    folder: Path, row: Row, environment: dict[str, str], link: Link, rerun_sha256: str | None
+    folder: Path,
+    row: Row,
+    environment: dict[str, str],
+    link: Link,
+    rerun_sha256: str | None,
+    diagnosis: DiagnosisView | None = None,
 ) -> CaseView:
     """Return everything that a row's page shows.
 
@@ -71,6 +78,7 @@ def case_view(
         environment: the run's, flat; the page repeats only where the row's own differs.
         link: turns the path of an image in the run folder into an address.
         rerun_sha256: hash of the re-run's file, which a review records.
+        diagnosis: what a diagnosis of the case found.
     """
     compared = settings(row)
     prompt = str(row.settings.get("prompt", ""))
@@ -106,5 +114,6 @@ def case_view(
         changes=tuple(row.baseline.changes) if row.baseline else (),
         curve=curve(row.rendered.sigmas, row.rendered.steps) if row.rendered else None,
         seconds=tuple(Fact(part, seconds(spent)) for part, spent in row.seconds.items()),
+        diagnosis=diagnosis,
         recipe=recipe(row),
     )

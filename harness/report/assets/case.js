@@ -84,19 +84,22 @@
     return toggle;
   }
 
+  /** Buttons that copy the text before them. */
   function startCopy(article) {
-    const button = article.querySelector(".copy");
-    const text = article.querySelector(".recipe pre");
-    button.hidden = false;
-    button.addEventListener("click", async () => {
-      try {
-        await navigator.clipboard.writeText(text.textContent);
-        button.textContent = "Copied";
-      } catch {
-        getSelection().selectAllChildren(text); // not allowed: left selected, to be copied by hand
-        button.textContent = "Selected";
-      }
-    });
+    for (const button of article.querySelectorAll(".copy")) {
+      button.hidden = false;
+      button.addEventListener("click", () => copy(button, button.previousElementSibling));
+    }
+  }
+
+  async function copy(button, text) {
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(text); // not allowed: left selected, to be copied by hand
+      button.textContent = "Selected";
+    }
   }
 
   if (!single) harness.startCase(document.querySelector("article.case"));

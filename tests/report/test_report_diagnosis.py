@@ -1,0 +1,56 @@
+"""A diagnosis that lies in the run folder is shown with its case."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from report_page import read_page
+from report_runs import Run, case_of, sample
+
+from harness.errors import RunError
+from harness.report.build import build_report
+
+DIAGNOSIS = {
+    "case": "job/a",
+    "composition": "same",
+    "findings": [
+        {"id": "x", "severity": "warning", "message": "<b>quantized</b>", "where": "y", "fix": "do"}
+    ],
+    "causes": [
+        {
+            "axis": "shift",
+            "value": 3.0,
+            "reference_value": "off",
+            "gap_closed": 0.93,
+            "ssim": 0.99,
+            "lpips": 0.001,
+        }
+    ],
+    "explained": True,
+    "renders": 12,
+    "recipe": "print('</pre><script>')",
+}
+
+
+@pytest.mark.parametrize("single_file", [False, True])
+def test_causes_findings_and_recipe(run: Run, single_file: bool) -> None:
+    run.compared(case_of(sample(30, 0), "job/a"), sample(30, 0), sample(0, 0))
+    (run.path / "diagnosis").mkdir()
+    (run.path / "diagnosis" / "a.json").write_text(json.dumps(DIAGNOSIS))
+    page = read_page(build_report(run.path, single_file=single_file))
+    article = (page if single_file else read_page(run.path / "cases" / "job--a.html")).one("article")
+    row = article.one("table", class_="causes").one("tbody").one("tr")
+    cells = [cell.words for cell in row.all("th") + row.all("td")]
+    assert cells == ["shift", "3", "off", "93 %", "0.9900", "0.0010"]
+    assert "These settings explain the drift. The re-run shows the same picture" in article.words
+    assert "warning: <b>quantized</b>; do" in article.words
+    assert "print('</pre><script>')" in article.text
+
+
+def test_a_file_that_is_no_diagnosis_is_named(run: Run) -> None:
+    run.compared(case_of(sample(30, 0), "job/a"), sample(30, 0), sample(0, 0))
+    (run.path / "diagnosis").mkdir()
+    (run.path / "diagnosis" / "a.json").write_text("{}")
+    with pytest.raises(RunError, match=r"a\.json: case: Field required"):
+        build_report(run.path)
