@@ -1,7 +1,7 @@
 """Is the re-run another picture, or the same picture drawn differently?
 
 The statistic is the correlation of two images after averaging over a coarse grid: it hears composition and is
-deaf to detail, codec and rounding. Grid and limit were chosen on the genuine jobs: see docs/diagnosis.md.
+deaf to detail, codec and rounding. docs/diagnosis.md says what it measured.
 """
 
 from __future__ import annotations

@@ -18,7 +18,9 @@ def recipe(case: Case, request: RenderRequest, dtype: str) -> str:
     Args:
         dtype: ``bf16``, ``fp16`` or ``fp32``, as rendered.
     """
-    return "\n".join([*_load(request, dtype), *_lora(request), *_scheduler(request), *_call(case, request)])
+    return "\n".join(
+        [*_load(request, dtype), *_lora(request), *_scheduler(request), *_call(case, request, dtype)]
+    )
 
 
 def _load(request: RenderRequest, dtype: str) -> list[str]:
@@ -89,14 +91,14 @@ def _scheduler(request: RenderRequest) -> list[str]:
     ]
 
 
-def _call(case: Case, request: RenderRequest) -> list[str]:
+def _call(case: Case, request: RenderRequest, dtype: str) -> list[str]:
     width, height = request.size(FLEX2)
     lines = [""]
     extra = ""
     if request.noise != "auto":
         lines += [
             "from harness.reference.noise import draw",
-            f"noise = draw((1, 16, {height} // 8, {width} // 8), {request.seed}, pipe.dtype, "
+            f"noise = draw((1, 16, {height} // 8, {width} // 8), {request.seed}, {_DTYPES[dtype]}, "
             f"{request.noise!r}).to(pipe.device)",
             "latents = pipe._pack_latents(noise, *noise.shape)",
         ]
