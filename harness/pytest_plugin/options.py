@@ -27,6 +27,11 @@ def add_options(parser: pytest.Parser) -> None:
         "--no-harness-report", action="store_false", dest="harness_report", help="Build no HTML report."
     )
     group.addoption(
+        "--harness-sweep",
+        metavar="PRESET",
+        help="Render each case's variants too (shift, scheduler, numerics, all); they decide nothing.",
+    )
+    group.addoption(
         "--harness-tolerance",
         metavar="LIMITS",
         help="Limits for every case: 'ssim=0.98,lpips=0.03,psnr=38', or a file written by harness calibrate.",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +15,14 @@ from harness.baselines.judging import against_baseline
 from harness.baselines.model import environment_key
 from harness.baselines.store import BaselineStore
 from harness.case import Case
-from harness.errors import HarnessError
+from harness.errors import HarnessError, RenderError
 from harness.pytest_plugin.arrange import arrange, plan_items, planned_of
 from harness.pytest_plugin.merge import merge_workers, worker_folder
 from harness.pytest_plugin.progress import StepProgress
 from harness.pytest_plugin.settings import read_settings
-from harness.runs.plan import Planned, plan
-from harness.runs.row import Row
+from harness.pytest_plugin.summary import Tally, summary
+from harness.runs.plan import REFERENCE, Planned, plan
+from harness.runs.row import Row, Verdict
 from harness.runs.runner import CaseRunner
 from harness.runs.store import MANIFEST, RunFolder
 
@@ -37,21 +37,6 @@ class Checked:
     row: Row
     baseline_file: Path
     page: str
-
-
-@dataclass
-class Tally:
-    """What one process found."""
-
-    verdicts: Counter[str] = field(default_factory=Counter)
-    written: list[str] = field(default_factory=list)
-    orphans: list[str] = field(default_factory=list)
-    cases: int = 0
-    deselected: int = 0
-
-    def plain(self) -> dict[str, Any]:
-        """Return the tally in types that xdist can send."""
-        return dataclasses.asdict(self) | {"verdicts": dict(self.verdicts)}
 
 
 class Session:
@@ -69,6 +54,7 @@ class Session:
         self.store = BaselineStore(self.settings.baselines)
         self.tally = Tally()
         self._planned: list[Planned] = []
+        self._variants: dict[str, list[Planned]] = {}
         self._folder: RunFolder | None = None
         self._renderer: Renderer | None = None
         self._runner: CaseRunner | None = None
@@ -114,7 +100,21 @@ class Session:
         assert self._folder is not None
         self._folder.append(row)
         self.tally.verdicts[row.verdict.value] += 1
+        self._sweep(runner, item.case)
         return Checked(row, self._relative(self.store.path(row.case)), self._page(row))
+
+    def _sweep(self, runner: CaseRunner, case: Case) -> None:
+        """Store a row for every variant of a case; they are other settings on purpose, so none is a failure.
+
+        Raises:
+            RenderError: a variant failed to render.
+        """
+        for item in self._variants.get(case.id, []):
+            row = runner.run(item)
+            runner.folder.append(row)
+            self.tally.variants += 1
+            if row.verdict is Verdict.ERROR:
+                raise RenderError(f"{item.variant}: {row.reason}", field=case.id)
 
     def _render(self, runner: CaseRunner, item: Planned) -> Row:
         from harness.runs.preflight import preflight
@@ -157,12 +157,25 @@ class Session:
             sum(item.case.settings.sample_steps for item in self._planned),
         )
         facts = environment(device)
+        self._variants = self._plan_variants()
         self._folder = self._run_folder(facts)
         self._renderer = ReferenceRenderer(device=device, trust_remote_code=options.trust_remote_code)
         self._runner = CaseRunner(
             self._folder, self._renderer, Scorer(), options, facts, self._progress.step_done
         )
         return self._runner
+
+    def _plan_variants(self) -> dict[str, list[Planned]]:
+        if not self.settings.sweep:
+            return {}
+        from harness.variants.sweep import plan_sweep
+
+        cases, options = [item.case for item in self._planned], self.settings.run
+        by_case: dict[str, list[Planned]] = {}
+        for item in plan_sweep(cases, self.settings.sweep, options, options.device):
+            if item.variant != REFERENCE:
+                by_case.setdefault(item.case.id, []).append(item)
+        return by_case
 
     def _run_folder(self, facts: dict[str, Any]) -> RunFolder:
         if (self.results / MANIFEST).exists():
@@ -178,13 +191,8 @@ class Session:
 
     def worker_ended(self, output: dict[str, Any]) -> None:
         """Take over the tally of an xdist worker."""
-        tally = output.get("harness")
-        if tally is None:
-            return
-        self.tally.verdicts.update(tally["verdicts"])
-        self.tally.written += tally["written"]
-        self.tally.orphans = tally["orphans"]
-        self.tally.cases, self.tally.deselected = tally["cases"], tally["deselected"]
+        if (found := output.get("harness")) is not None:
+            self.tally.add(found)
 
     def finish(self, session: pytest.Session) -> None:
         """Close the run; in the process that reports, merge the workers' parts and build the report."""
@@ -204,8 +212,6 @@ class Session:
 
     def summarise(self, reporter: Any) -> None:
         """Print the end of the run."""
-        from harness.pytest_plugin.summary import summary
-
         if lines := summary(self.tally, self.settings, self._relative(self.results)):
             reporter.section("harness")
             for line in lines:

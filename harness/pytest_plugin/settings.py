@@ -17,6 +17,7 @@ from harness.pytest_plugin.tolerances import Limits, Tolerances, limits_from
 from harness.renderer import Dtype, PipelineCode
 from harness.runs.plan import RunOptions
 from harness.validation import first_problem
+from harness.variants.grid import Variant, preset
 
 PYPROJECT = "pyproject.toml"
 
@@ -48,6 +49,7 @@ class Settings:
     reason: str
     report: bool
     unused: Literal["warn", "fail"]
+    sweep: list[Variant]
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -80,6 +82,7 @@ def read_settings(config: pytest.Config) -> Settings:
             reason=option.harness_reason or _default_reason(option),
             report=option.harness_report,
             unused=option.harness_unused_baselines,
+            sweep=preset(option.harness_sweep) if option.harness_sweep else [],
         )
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error

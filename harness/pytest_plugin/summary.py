@@ -1,17 +1,43 @@
-"""The last lines of a run."""
+"""What a run found, and its last lines."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.runs.row import Verdict
 
 if TYPE_CHECKING:
-    from harness.pytest_plugin.session import Tally
     from harness.pytest_plugin.settings import Settings
 
 MOST_NAMES = 10
+
+
+@dataclass
+class Tally:
+    """What one process found."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    written: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    cases: int = 0
+    deselected: int = 0
+    variants: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """Return the tally in types that xdist can send."""
+        return dataclasses.asdict(self) | {"verdicts": dict(self.verdicts)}
+
+    def add(self, worker: dict[str, Any]) -> None:
+        """Add a worker's ``plain`` tally; all workers collect the same cases, and each runs some of them."""
+        self.verdicts.update(worker["verdicts"])
+        self.written += worker["written"]
+        self.variants += worker["variants"]
+        self.orphans = worker["orphans"]
+        self.cases, self.deselected = worker["cases"], worker["deselected"]
 
 
 def summary(tally: Tally, settings: Settings, results: Path) -> list[str]:
@@ -21,6 +47,8 @@ def summary(tally: Tally, settings: Settings, results: Path) -> list[str]:
         f"{tally.verdicts[v.value]} {v.value}" for v in Verdict if tally.verdicts[v.value]
     ):
         lines.append(f"verdicts: {counts}")
+    if tally.variants:
+        lines.append(f"sweep: {tally.variants} variants, in the report")
     if tally.written:
         lines.append(f"baselines written: {_names(tally.written)}")
     if tally.orphans:

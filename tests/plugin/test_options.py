@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from tiny_project import CASES, only_run, output, rows
 
+from harness.runs.results import load_run
 from harness.runs.row import Verdict
+from harness.variants.grid import preset
 
 PLAIN = f"{CASES}/plain.case.yaml"
 DRIFTED = f"{CASES}/drifted.case.yaml"
@@ -207,3 +209,16 @@ def test_fixture_checks_a_case_as_its_item_would(accepted: Path, pytester: pytes
     result.assert_outcomes(passed=1, failed=1, xfailed=1)
     result.stdout.fnmatch_lines(["tiny/lora_0: incomparable", "verdicts: 1 match, 1 drift, 1 incomparable"])
     assert 'name="ssim"' in (accepted / "junit.xml").read_text()
+
+
+def test_sweep_adds_rows_and_decides_nothing(accepted: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--harness-sweep=shift")
+    result.assert_outcomes(passed=1)
+    variants = {row.variant for row in load_run(only_run(accepted)).rows}
+    assert len(variants) == len(preset("shift")) + 1
+    result.stdout.fnmatch_lines(
+        ["verdicts: 1 match", f"sweep: {len(preset('shift'))} variants, in the report"]
+    )
+    wrong = pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--harness-sweep=shfit")
+    assert wrong.ret == pytest.ExitCode.USAGE_ERROR
+    assert "did you mean 'shift'?" in output(wrong)
