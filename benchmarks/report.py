@@ -1,9 +1,9 @@
 """Build a report of 5,000 results with images, and open it in headless Chromium.
 
-python benchmarks/report.py [COUNT]
+python benchmarks/report.py [COUNT] [RUN]
 
-The rows are those of a real re-run of the shipped job, multiplied; every row has images of its own on the
-disk. Chromium is /usr/bin/chromium unless CHROMIUM names another.
+The rows are those of a run, multiplied: of RUN, or of the demo, which is made first; every row has images
+of its own on the disk. Chromium is /usr/bin/chromium unless CHROMIUM names another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness.demo import run_demo
 from harness.report.build import build_report
-from harness.runs.results import load_run
+from harness.runs.results import RunResult, load_run
 from harness.runs.row import Row, Verdict
 from harness.runs.store import RESULTS
 
@@ -42,8 +42,11 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "nightly"
-        multiply(folder, count)
-        print(f"{count} results, {os.cpu_count()} cores")
+        if len(sys.argv) > 2:
+            multiply(load_run(Path(sys.argv[2])), folder, count)
+        else:
+            multiply(run_demo(out=Path(root) / "demo", cases=Path(root) / "cases"), folder, count)
+        print(f"{count} results, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the start")
         for attempt in ("first build", "again, nothing changed"):
             started = time.perf_counter()
             index = build_report(folder)
@@ -56,18 +59,15 @@ def main() -> None:
         measure(index, next((folder / "cases").glob("*.html")))
 
 
-def multiply(folder: Path, count: int) -> None:
+def multiply(result: RunResult, folder: Path, count: int) -> None:
     """Write a run of ``count`` rows, each with copies of a real row's images."""
-    with tempfile.TemporaryDirectory() as made:
-        result = run_demo(out=Path(made) / "demo", cases=Path(made) / "cases")
-        rows = load_run(result.folder).rows
-        folder.mkdir()
-        shutil.copyfile(result.folder / "run.json", folder / "run.json")
-        chance = random.Random(0)
-        with (folder / RESULTS).open("w", encoding="utf-8") as stream:
-            for index in range(count):
-                row = _copy(result.folder, folder, rows[index % len(rows)], index, chance)
-                stream.write(row.model_dump_json() + "\n")
+    folder.mkdir()
+    shutil.copyfile(result.folder / "run.json", folder / "run.json")
+    chance = random.Random(0)
+    with (folder / RESULTS).open("w", encoding="utf-8") as stream:
+        for index in range(count):
+            row = _copy(result.folder, folder, result.rows[index % len(result.rows)], index, chance)
+            stream.write(row.model_dump_json() + "\n")
 
 
 def _copy(source: Path, folder: Path, row: Row, index: int, chance: random.Random) -> Row:

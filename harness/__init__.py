@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.aitoolkit import import_job
     from harness.baselines.accept import accept_run
+    from harness.bundle import import_bundle, write_bundle
     from harness.calibration.run import calibrate
     from harness.case import Base, Case, Tolerance, case_schema, load_case, load_cases, save_case
     from harness.demo import run_demo
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from harness.history.nights import read_history
     from harness.importing import ImportResult
     from harness.report.build import build_report
+    from harness.report.history import build_history
+    from harness.report.review import apply_review
     from harness.request import import_request
     from harness.runs.execute import run_cases
     from harness.runs.plan import RunOptions
@@ -48,12 +51,15 @@ _HOMES = {
     "Tolerance": "case",
     "Verdict": "runs.row",
     "accept_run": "baselines.accept",
+    "apply_review": "report.review",
+    "build_history": "report.history",
     "build_report": "report.build",
     "calibrate": "calibration.run",
     "case_schema": "case",
     "diagnose": "diagnosis.diagnose",
     "examine": "doctor",
     "fix_case": "diagnosis.fix",
+    "import_bundle": "bundle",
     "import_job": "aitoolkit",
     "import_request": "request",
     "load_case": "case",
@@ -66,6 +72,7 @@ _HOMES = {
     "save_case": "case",
     "static_findings": "diagnosis.findings",
     "sweep_cases": "variants.sweep",
+    "write_bundle": "bundle",
 }
 
 __all__ = [
@@ -79,12 +86,15 @@ __all__ = [
     "Tolerance",
     "Verdict",
     "accept_run",
+    "apply_review",
+    "build_history",
     "build_report",
     "calibrate",
     "case_schema",
     "diagnose",
     "examine",
     "fix_case",
+    "import_bundle",
     "import_job",
     "import_request",
     "load_case",
@@ -97,6 +107,7 @@ __all__ = [
     "save_case",
     "static_findings",
     "sweep_cases",
+    "write_bundle",
 ]
 
 
