@@ -16,9 +16,9 @@ cases tiny harness/data/checkpoints/tiny-flex2 128
 python benchmarks/make_full_size.py "$work/full" 2> /dev/null
 cases full "$work/full" 1024
 check=(python -m pytest -p harness.pytest_plugin -p no:cacheprovider -q -c /dev/null --rootdir "$work"
-  "$work/cases" --gpu --harness-baselines "$work/baselines")
-run "${check[@]}" --harness-results "$work/first" --update-baselines --harness-reason first
-run "${check[@]}" --harness-results "$work/second"
+  "$work/cases" --gpu "--harness-baselines=$work/baselines")
+run "${check[@]}" "--harness-results=$work/first" --update-baselines --harness-reason=first
+run "${check[@]}" "--harness-results=$work/second"
 for mode in none model sequential; do
   run harness run "$work/cases/full" --device cuda --offload "$mode" --only '*_0' --out "$work/offload-$mode"
 done

@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from harness.case import SUFFIX, Case, Sha256, Strict, save_case
-from harness.errors import CaseError, HarnessError, LoraError, RunError
+from harness.errors import BundleError, CaseError, LoraError, RunError
 from harness.files import sha256_file, write_bytes
 from harness.runs.plan import REFERENCE
 from harness.runs.row import Row
@@ -36,10 +36,6 @@ LARGEST_TEXT = 8 * 1024 * 1024
 LARGEST_IMAGE = 256 * 1024 * 1024
 LARGEST_LORA = 8 * 1024 * 1024 * 1024
 """Bytes; more than this is not read from a bundle, whatever the zip says about itself."""
-
-
-class BundleError(HarnessError):
-    """A bundle that cannot be made or read."""
 
 
 class Contents(Strict):

@@ -10,6 +10,9 @@ HarnessError             exit code 2
 ├── RunError             a run folder
 ├── DeviceError          the device that was asked for
 ├── WeightsError         the LPIPS weights
+├── BaselineError        a baseline file
+├── CalibrationError     a tolerance file
+├── BundleError          a mismatch bundle
 └── RenderError          exit code 3: the pipeline itself failed
 """
 
@@ -79,6 +82,18 @@ class DeviceError(HarnessError):
 
 class WeightsError(HarnessError):
     """LPIPS weights that are missing or are not the expected file."""
+
+
+class BaselineError(HarnessError):
+    """A baseline file that cannot be read or written, or a run that cannot be accepted."""
+
+
+class CalibrationError(HarnessError):
+    """A tolerance file that cannot be read, or cases that cannot be calibrated."""
+
+
+class BundleError(HarnessError):
+    """A bundle that cannot be made or read."""
 
 
 class RenderError(HarnessError):

@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 from harness.baselines.accept import accept_row, accept_run
 from harness.baselines.judging import against_baseline, is_accepted
-from harness.baselines.model import BaselineError, Entry, entry_of, environment_key
+from harness.baselines.model import Entry, entry_of, environment_key
 from harness.baselines.store import BaselineStore
 from harness.case import Base, Case, Preview, SampleSettings
 from harness.cli.app import app
+from harness.errors import BaselineError
 from harness.judge import DEFAULT_TOLERANCE, OTHER_ENVIRONMENT, SAME_ENVIRONMENT, judge
 from harness.runs.rescore import judge_again
 from harness.runs.row import Images, Rendered, Row, Verdict

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from harness.baselines.model import BaselineError, entry_of, environment_key
+from harness.baselines.model import entry_of, environment_key
 from harness.baselines.store import BaselineStore
+from harness.errors import BaselineError
 from harness.runs.plan import REFERENCE
 from harness.runs.row import Row, Verdict
 from harness.runs.store import read_manifest, read_rows

@@ -12,15 +12,10 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.errors import HarnessError
 from harness.runs.row import Frozen, Row, Verdict
 from harness.scoring.scores import Scores
 
 SCORE_DIGITS = 6
-
-
-class BaselineError(HarnessError):
-    """A baseline file that cannot be read or written, or a run that cannot be accepted."""
 
 
 class Entry(Frozen):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.baselines.model import BaselineError, BaselineFile, Entry
+from harness.baselines.model import BaselineFile, Entry
+from harness.errors import BaselineError
 from harness.files import write_text
 from harness.validation import first_problem
 

@@ -8,14 +8,10 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from harness.case import Tolerance
-from harness.errors import HarnessError
+from harness.errors import CalibrationError
 from harness.files import write_text
 from harness.runs.row import Frozen
 from harness.validation import first_problem
-
-
-class CalibrationError(HarnessError):
-    """A tolerance file that cannot be read, or cases that cannot be calibrated."""
 
 
 class Measured(Frozen):

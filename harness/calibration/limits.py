@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.calibration.file import CalibrationError, Measured, Proposal
+from harness.calibration.file import Measured, Proposal
+from harness.errors import CalibrationError
 
 BEST_PSNR = 60.0
 """dB; a PSNR above it, infinite included, counts as this: nobody sees the difference."""

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from harness.baselines.model import environment_key
 from harness.calibration.controls import CODEC, Control, controls
-from harness.calibration.file import CalibrationError, Environment, Measured, ToleranceFile
+from harness.calibration.file import Environment, Measured, ToleranceFile
 from harness.calibration.limits import propose
 from harness.case import Case
+from harness.errors import CalibrationError
 from harness.renderer import Lora, Renderer
 from harness.runs.execute import Progress
 from harness.runs.plan import Planned, RunOptions, in_order, plan

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from tiny_project import CASES, only_run, rows
 
 from harness.baselines.model import environment_key
-from harness.calibration.file import CalibrationError, Measured, ToleranceFile
+from harness.calibration.file import Measured, ToleranceFile
 from harness.calibration.limits import propose
 from harness.calibration.run import calibrate
 from harness.case import load_case
 from harness.environment import environment
+from harness.errors import CalibrationError
 from harness.runs.plan import RunOptions
 
 

@@ -13,10 +13,10 @@ from report_runs import SAMPLES, Run, case_of, sample
 from typer.testing import CliRunner
 
 import harness.bundle
-from harness.bundle import BundleError, find_run, import_bundle, write_bundle
+from harness.bundle import find_run, import_bundle, write_bundle
 from harness.case import LoraRef, load_case
 from harness.cli.app import app
-from harness.errors import CaseError, HarnessError, LoraError, RunError
+from harness.errors import BundleError, CaseError, HarnessError, LoraError, RunError
 from harness.files import sha256_file
 
 LORA = SAMPLES.parent / "tiny_flex2_simple_v1.safetensors"
