@@ -2,7 +2,7 @@
 
 Cheap ranking: a variant's render is stopped after two steps, and what it changes there is added to the case's
 own finished render. The sum estimates the variant's finished image without the error that every early stop
-makes. docs/diagnosis.md shows by experiment that the ranking keeps the winner.
+makes. docs/diagnosis.md says what was measured.
 """
 
 from __future__ import annotations
