@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # On a GPU: pytest twice over the tiny and a full-size random-weight checkpoint (the second run must equal its
-# baselines bit for bit), then the same cases with every offload mode.   bash benchmarks/gpu_checks.sh WORK_FOLDER
+# baselines bit for bit), then the same cases without and with model offload.   bash benchmarks/gpu_checks.sh WORK_FOLDER
 set -uo pipefail
 cd "$(dirname "$0")/.."
 work=$1
@@ -19,6 +19,6 @@ check=(python -m pytest -p harness.pytest_plugin -p no:cacheprovider -q -c /dev/
   "$work/cases" --gpu "--harness-baselines=$work/baselines")
 run "${check[@]}" "--harness-results=$work/first" --update-baselines --harness-reason=first
 run "${check[@]}" "--harness-results=$work/second"
-for mode in none model sequential; do
+for mode in none model; do
   run harness run "$work/cases/full" --device cuda --offload "$mode" --only '*_0' --out "$work/offload-$mode"
 done
