@@ -1,6 +1,6 @@
 """Print wall time and peak memory of ``harness demo`` in a fresh process, and the time of ``harness --help``.
 
-    python benchmarks/demo.py
+python benchmarks/demo.py
 """
 
 from __future__ import annotations
