@@ -282,7 +282,7 @@ def test_a_folder_that_is_no_run(harness: Harness, command: str) -> None:
         (["run", ".", "--lpips-max", "-1"], "--lpips-max"),
         (["run", ".", "--colour"], "--colour"),
         (["rescore"], "Missing argument"),
-        (["report"], "Missing argument"),
+        (["report"], "no run folder is named"),
         (["paint"], "No such command"),
     ],
 )
