@@ -282,7 +282,6 @@ def test_a_folder_that_is_no_run(harness: Harness, command: str) -> None:
         (["run", ".", "--lpips-max", "-1"], "--lpips-max"),
         (["run", ".", "--colour"], "--colour"),
         (["rescore"], "Missing argument"),
-        (["report"], "no run folder is named"),
         (["paint"], "No such command"),
     ],
 )
@@ -292,6 +291,12 @@ def test_usage(harness: Harness, arguments: list[str], said: str) -> None:
     assert said in ended.err
     assert ended.err.lstrip().startswith("Usage: harness ")
     assert "Traceback" not in ended.err
+
+
+def test_a_report_of_nothing(harness: Harness) -> None:
+    ended = harness("report")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "harness: RUN: no run folder is named; name one, or ask for --history\n"
 
 
 SCRIPT = Path(sys.executable).with_name("harness")
