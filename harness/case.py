@@ -7,9 +7,8 @@ Unknown keys are refused; a file that was loaded and saved again says the same t
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import (
@@ -25,45 +24,11 @@ from pydantic import (
 from harness.errors import CaseError
 from harness.files import sha256_file, write_text
 from harness.reference.spec import FLEX2, Limits
+from harness.strict_yaml import read_yaml, write_yaml
 from harness.validation import first_problem
 
 SUFFIX = ".case.yaml"
 SCHEMA_FILE = "case.schema.json"
-
-
-def _unique_keys(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    mapping: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in mapping:
-            raise yaml.MarkedYAMLError(problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark)
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
-
-
-def _strict(base: Any) -> Any:
-    loader: Any = type("CaseLoader", (base,), {})
-    loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_keys)
-    return loader
-
-
-# libyaml is quick, and overflows the stack on nesting that takes more bytes than a case file has; the slower
-# loader raises there.
-_QUICK_BYTES = 1 << 14
-_QUICK_LOADER = _strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-_DEEP_LOADER = _strict(yaml.SafeLoader)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML folds into a space or a line break, so that every string comes back as it was."""
-
-
-def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = '"' if re.search("[\r\x85\u2028\u2029\ufeff]", text) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _quoted)
 
 
 def _safe_id(value: str) -> str:
@@ -299,7 +264,7 @@ def load_case(path: Path) -> Case:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        data = yaml.load(text, Loader=_QUICK_LOADER if len(text) <= _QUICK_BYTES else _DEEP_LOADER)
+        data = read_yaml(text)
     except (OSError, UnicodeDecodeError) as error:
         raise CaseError(f"cannot be read ({error})", file=path) from error
     except (yaml.YAMLError, RecursionError, TypeError) as error:
@@ -355,13 +320,7 @@ def save_case(case: Case, path: Path, *, schema: str | None = None) -> Case:
     Args:
         schema: relative path of the JSON Schema to name in the first line, for editors.
     """
-    body = yaml.dump(
-        case.model_dump(mode="json", exclude_none=True),
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        width=110,
-    )
+    body = write_yaml(case.model_dump(mode="json", exclude_none=True))
     head = f"# yaml-language-server: $schema={schema}\n" if schema else ""
     write_text(path, head + body)
     bound = case.model_copy()
