@@ -24,7 +24,7 @@ from pydantic import (
 from harness.errors import CaseError
 from harness.files import sha256_file, write_text
 from harness.reference.spec import FLEX2, Limits
-from harness.strict_yaml import read_yaml, write_yaml
+from harness.strict_yaml import read_yaml_file, write_yaml
 from harness.validation import first_problem
 
 SUFFIX = ".case.yaml"
@@ -234,14 +234,20 @@ class Case(Strict):
         return self.folder / self.lora.file if self.lora is not None else None
 
     def verify(self) -> None:
-        """Check that preview and LoRA exist and hash to what the case says.
+        """Check that preview and LoRA exist, lie inside the case's folder, and hash to what the case says.
 
         Raises:
-            CaseError: a file is missing or its SHA-256 differs.
+            CaseError: a file is missing, leads out of the folder by a link, or its SHA-256 differs.
         """
-        _verify(self._file, "preview", self.preview_path, self.preview.sha256)
+        self._verify("preview", self.preview_path, self.preview.sha256)
         if self.lora is not None and self.lora_path is not None:
-            _verify(self._file, "lora", self.lora_path, self.lora.sha256)
+            self._verify("lora", self.lora_path, self.lora.sha256)
+
+    def _verify(self, field: str, path: Path, sha256: str) -> None:
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            found, fix = f"{path} leads out of the case's folder by a link", "put the file itself there"
+            raise CaseError(found, file=self._file, field=f"{field}.file", fix=fix)
+        _verify(self._file, field, path, sha256)
 
 
 def _verify(case_file: Path | None, field: str, path: Path, expected: str) -> None:
@@ -263,11 +269,10 @@ def load_case(path: Path) -> Case:
         CaseError: not readable, not YAML, or not a valid case; names the field.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        data = read_yaml(text)
-    except (OSError, UnicodeDecodeError) as error:
+        data = read_yaml_file(path)
+    except OSError as error:
         raise CaseError(f"cannot be read ({error})", file=path) from error
-    except (yaml.YAMLError, RecursionError, TypeError) as error:
+    except yaml.YAMLError as error:
         raise CaseError(f"is not valid YAML ({error})", file=path) from error
     if not isinstance(data, dict):
         raise CaseError(

@@ -1,11 +1,27 @@
-"""YAML that says one thing: duplicate keys are refused, and every string comes back as it was."""
+"""YAML from strangers: plain data only, within limits, and every string comes back as it was.
+
+Limits hold before anything is built: nesting, and the number of values that aliases multiply to ("billion
+laughs": ten lines that stand for gigabytes).
+"""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+MOST_BYTES = 4 << 20
+"""Largest YAML file that is read."""
+
+DEEPEST = 50
+"""How deep mappings and lists may be nested."""
+
+MOST_VALUES = 200_000
+"""Most values of one file, where an alias counts as all that it stands for."""
+
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _unique_keys(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -18,17 +34,11 @@ def _unique_keys(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dic
     return mapping
 
 
-def _strict(base: Any) -> Any:
-    loader: Any = type("CaseLoader", (base,), {})
-    loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_keys)
-    return loader
+class _CaseLoader(_Safe):  # type: ignore[misc]
+    """Refuses a key that stands twice."""
 
 
-# libyaml is quick, and overflows the stack on nesting that takes more bytes than a case file has; the slower
-# loader raises there.
-_QUICK_BYTES = 1 << 14
-_QUICK_LOADER = _strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-_DEEP_LOADER = _strict(yaml.SafeLoader)
+_CaseLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_keys)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -43,13 +53,71 @@ def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _quoted)
 
 
-def read_yaml(text: str) -> Any:
-    """Return what ``text`` holds.
+def read_yaml_file(path: Path, loader: Any = _CaseLoader) -> Any:
+    """Return what a YAML file holds; see ``read_yaml``.
 
     Raises:
-        yaml.YAMLError, RecursionError, TypeError: not YAML, a key that stands twice, or nested too deeply.
+        OSError: it cannot be read, or is not a regular file.
+        yaml.YAMLError: as ``read_yaml``; also where it is too large or not UTF-8.
     """
-    return yaml.load(text, Loader=_QUICK_LOADER if len(text) <= _QUICK_BYTES else _DEEP_LOADER)
+    if path.exists() and not path.is_file():
+        raise OSError("not a regular file")
+    with path.open("rb") as stream:
+        data = stream.read(MOST_BYTES + 1)
+    try:
+        return read_yaml(data.decode("utf-8"), loader)
+    except UnicodeDecodeError as error:
+        raise yaml.YAMLError(f"not UTF-8 text: {error}") from error
+
+
+def read_yaml(text: str, loader: Any = _CaseLoader) -> Any:
+    """Return what ``text`` holds.
+
+    Args:
+        loader: a safe loader; the default refuses a key that stands twice.
+
+    Raises:
+        yaml.YAMLError: not YAML, not plain data, a key that stands twice, or beyond a limit.
+    """
+    if len(text) > MOST_BYTES:
+        raise yaml.YAMLError(f"larger than {MOST_BYTES >> 20} MiB")
+    try:
+        if len(text) > _SMALL or "&" in text or loader is not _CaseLoader:
+            _check_limits(text)
+        return yaml.load(text, Loader=loader)
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # PyYAML raises these on values that do not fit their tag: a date 2026-99-99, a list as a key
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from error
+
+
+_SMALL = 1 << 12
+"""A case file no longer than this, without anchors, holds little and nests what the parser can take."""
+
+
+def _check_limits(text: str) -> None:
+    open_since: list[tuple[str | None, int]] = []
+    sizes: dict[str, int] = {}
+    values = 0
+    for event in yaml.parse(text, Loader=_Safe):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise yaml.YAMLError(f"alias *{event.anchor} stands inside what it names, or names nothing")
+            values += sizes[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            values += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_since.append((event.anchor, values))
+            values += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_since.pop()
+            if anchor:
+                sizes[anchor] = values - before
+        if len(open_since) > DEEPEST:
+            raise yaml.YAMLError(f"nested more than {DEEPEST} deep")
+        if values > MOST_VALUES:
+            raise yaml.YAMLError(f"holds more than {MOST_VALUES} values")
 
 
 def write_yaml(data: Any) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+
+_REPR = reprlib.Repr()  # a stranger's value may be deep, or stand for gigabytes
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str | None, str, str | None]:
@@ -28,7 +32,7 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str |
 
 
 def _short(value: Any, limit: int = 60) -> str:
-    text = repr(value)
+    text = _REPR.repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -176,7 +176,7 @@ def test_text_that_is_no_case(tmp_path: Path, text: str, said: str) -> None:
 
 def test_bytes_that_are_no_text_and_a_file_that_is_absent(tmp_path: Path) -> None:
     (tmp_path / "a.case.yaml").write_bytes(b"\xff\xfe\x00\xd8")
-    assert "cannot be read" in refused(tmp_path / "a.case.yaml")
+    assert "not UTF-8 text" in refused(tmp_path / "a.case.yaml")
     assert "cannot be read" in refused(tmp_path / "none.case.yaml")
 
 

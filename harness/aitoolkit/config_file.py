@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from harness.aitoolkit.config import ConfigFile, JobConfig
 from harness.errors import JobError
+from harness.strict_yaml import read_yaml_file
 from harness.validation import first_problem
 
 CONFIG_FILE = "config.yaml"
@@ -63,11 +64,11 @@ def _read(path: Path) -> Any:
     if not path.parent.is_dir():
         raise JobError("is not a folder", file=path.parent, fix="give the job folder that AI Toolkit wrote")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_JobLoader)
+        return read_yaml_file(path, _JobLoader)
     except FileNotFoundError as error:
         fix = "give the job folder: training_folder/<job name>"
         raise JobError(f"holds no {CONFIG_FILE}", file=path.parent, fix=fix) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise JobError(f"cannot be read ({error})", file=path) from error
     except yaml.constructor.ConstructorError as error:
         raise JobError(
@@ -77,7 +78,7 @@ def _read(path: Path) -> Any:
         ) from error
     except yaml.MarkedYAMLError as error:
         raise JobError(f"is not valid YAML ({error.problem}{_line(error)})", file=path) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise JobError(f"is not valid YAML ({error})", file=path) from error
 
 

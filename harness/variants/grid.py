@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from harness.errors import HarnessError
+from harness.strict_yaml import read_yaml_file
 from harness.variants.axes import AXES, find_axis
 from harness.variants.axis import Family
 from harness.variants.schedulers import SCHEDULERS
@@ -156,8 +157,8 @@ def _texts(name: Any, values: Any) -> list[str]:
 
 def _load(path: Path) -> dict[Any, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        data = read_yaml_file(path)
+    except OSError as error:
         raise HarnessError(f"cannot be read ({error})", file=path) from error
     except yaml.YAMLError as error:
         raise HarnessError(f"is not valid YAML ({error})", file=path) from error
