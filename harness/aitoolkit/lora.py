@@ -1,7 +1,8 @@
-"""LoRA files of AI Toolkit, read from the safetensors header alone: no weights, no torch, nothing executed.
+"""LoRA files of AI Toolkit, checked without torch and without executing anything.
 
-Key form and missing alpha: ``ostris/ai-toolkit``, ``toolkit/network_mixins.py``. Header layout: ``README.md``
-of the safetensors project (8 bytes of little-endian length, then that much JSON).
+What the keys and shapes say comes from the safetensors header; the weights are only looked through for values
+that are no numbers. Key form and missing alpha: ``ostris/ai-toolkit``, ``toolkit/network_mixins.py``. Header
+layout: ``README.md`` of the safetensors project (8 bytes of little-endian length, then that much JSON).
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ from typing import Any
 from harness.errors import LoraError
 from harness.files import sha256_file
 
-MAX_HEADER = 100_000_000
-"""Largest header in bytes that the safetensors format allows."""
+MAX_HEADER = 16 << 20
+"""Largest header in bytes that is read; the format allows 100 MB, and a LoRA of every layer needs 0.1 MB."""
 
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
+MAX_TENSORS = 10_000
+"""Most tensors of one file; a LoRA of every layer of Flex.2 has under a thousand."""
+
+_EXPONENTS = {"F32": ("<u4", 0x7F80_0000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80)}
+"""How a number lies in the file and the bits of its exponent, which are all set in NaN and infinity."""
+
+_CHUNK = 1 << 24
 _KEY = re.compile(r"transformer\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
@@ -71,43 +78,62 @@ class LoraFile:
 
 
 def inspect_lora(path: Path) -> LoraFile:
-    """Read the header of a LoRA file and check that every key in it is one that takes effect.
+    """Read a LoRA file and check that every key in it is one that takes effect, and every weight a number.
 
     Raises:
         LoraError: missing, a pickle (left unread), truncated, not safetensors, LoKr, with alpha keys, with
-            keys of an unknown form, or with halves that do not fit.
+            keys of an unknown form, with halves that do not fit, of another dtype than F32, F16 and BF16,
+            or with weights that are NaN or infinite.
     """
     try:
         header, data_bytes = _read_header(path)
-        digest = sha256_file(path)
+        metadata = _metadata(path, header.pop("__metadata__", None) or {})
+        tensors = _tensors(path, header, data_bytes)
+        _refuse_other_kinds(path, tensors)
+        modules = _modules(path, tensors)
+        _refuse_no_numbers(path, tensors, path.stat().st_size - data_bytes)
+        return LoraFile(path, sha256_file(path), tensors, metadata, modules)
     except OSError as error:
         raise LoraError(f"cannot be read ({error.strerror})", file=path) from error
-    metadata = _metadata(path, header.pop("__metadata__", None) or {})
-    tensors = _tensors(path, header, data_bytes)
-    _refuse_other_kinds(path, tensors)
-    return LoraFile(path, digest, tensors, metadata, _modules(path, tensors))
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     size = path.stat().st_size
+    if not path.is_file():
+        raise LoraError("is not a regular file", file=path)
     with path.open("rb") as stream:
         start = stream.read(9)
         length = int.from_bytes(start[:8], "little")
         if start[8:] != b"{":
             raise _not_safetensors(path, start)
         if length > MAX_HEADER:
-            raise LoraError(f"claims a header of {length} bytes; the format allows {MAX_HEADER}", file=path)
+            raise LoraError(f"claims a header of {length} bytes; at most {MAX_HEADER} are read", file=path)
         if length > size - 8:
             raise _truncated(path, 8 + length, size)
         stream.seek(8)
         text = stream.read(length)
     try:
-        header = json.loads(text)
+        header = json.loads(text, object_pairs_hook=_unique)
+    except _TwiceError as error:
+        raise LoraError("stands twice in the header", file=path, field=str(error)) from error
     except (ValueError, RecursionError) as error:
         raise LoraError("has a safetensors header that is not valid JSON", file=path) from error
     if not isinstance(header, dict):
         raise LoraError("has a safetensors header that is not a mapping", file=path)
     return header, size - 8 - length
+
+
+class _TwiceError(ValueError):
+    """A key that stands twice: two readers would see two files."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _TwiceError(name)
+        found[name] = value
+    return found
 
 
 def _metadata(path: Path, metadata: Any) -> dict[str, str]:
@@ -140,21 +166,55 @@ def _truncated(path: Path, expected: int, found: int) -> LoraError:
 
 
 def _tensors(path: Path, header: dict[str, Any], data_bytes: int) -> dict[str, Tensor]:
-    tensors, end_of_data = {}, 0
-    for key, entry in header.items():
-        try:
-            shape = tuple(entry["shape"])
-            begin, end = entry["data_offsets"]
-            tensors[key] = Tensor(entry["dtype"], shape)
-            fits = end - begin == math.prod(shape) * _BYTES[entry["dtype"]]
-        except (TypeError, ValueError, KeyError) as error:
-            raise LoraError("has an unreadable header entry", file=path, field=key) from error
-        if not fits:
-            raise LoraError("has a shape that does not fit its bytes", file=path, field=key)
-        end_of_data = max(end_of_data, end)
-    if end_of_data > data_bytes:
-        raise _truncated(path, end_of_data, data_bytes)
-    return tensors
+    """Return the tensors in the order of their bytes, which must follow each other without gaps."""
+    if len(header) > MAX_TENSORS:
+        raise LoraError(f"lists {len(header)} tensors; at most {MAX_TENSORS} are read", file=path)
+    spans = sorted((_span(path, key, entry) for key, entry in header.items()), key=lambda span: span[:2])
+    place = 0
+    for begin, end, key, _ in spans:
+        if begin != place:
+            raise LoraError("overlaps another tensor, or leaves a gap before it", file=path, field=key)
+        place = end
+    if place > data_bytes:
+        raise _truncated(path, place, data_bytes)
+    if place < data_bytes:
+        raise LoraError(f"holds {data_bytes - place} bytes after its last tensor", file=path)
+    return {key: tensor for _, _, key, tensor in spans}
+
+
+def _span(path: Path, key: str, entry: Any) -> tuple[int, int, str, Tensor]:
+    try:
+        dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+    except (TypeError, ValueError, KeyError) as error:
+        raise LoraError("has an unreadable header entry", file=path, field=key) from error
+    if not isinstance(dtype, str) or not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
+        raise LoraError("has an unreadable header entry", file=path, field=key)
+    if dtype not in _EXPONENTS:
+        fix = "AI Toolkit saves LoRAs in " + ", ".join(_EXPONENTS)
+        raise LoraError(f"is of dtype {dtype[:20]}", file=path, field=key, fix=fix)
+    if end - begin != math.prod(shape) * int(_EXPONENTS[dtype][0][-1]):
+        raise LoraError("has a shape that does not fit its bytes", file=path, field=key)
+    return begin, end, key, Tensor(dtype, shape)
+
+
+def _refuse_no_numbers(path: Path, tensors: Mapping[str, Tensor], start: int) -> None:
+    """Look through the weights, which begin at byte ``start``, for NaN and infinity."""
+    import numpy as np
+
+    with path.open("rb") as stream:
+        stream.seek(start)
+        for key, tensor in tensors.items():
+            layout, exponent = _EXPONENTS[tensor.dtype]
+            left = math.prod(tensor.shape) * np.dtype(layout).itemsize
+            while left:
+                data = stream.read(min(left, _CHUNK))
+                if not data:
+                    raise LoraError("became shorter while it was read", file=path, fix="copy it again")
+                left -= len(data)
+                bits = np.frombuffer(data, layout)
+                if ((bits & exponent) == exponent).any():
+                    fix = "the training diverged: leave these steps out, or use an earlier checkpoint"
+                    raise LoraError("holds weights that are NaN or infinite", file=path, field=key, fix=fix)
 
 
 def _refuse_other_kinds(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -190,7 +250,7 @@ def _modules(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, 
     modules = {}
     for module, sides in halves.items():
         a, b = sides["A"], sides["B"]
-        if len(a) != 2 or len(b) != 2 or a[0] != b[1]:
+        if len(a) != 2 or len(b) != 2 or a[0] != b[1] or 0 in (*a, *b):
             raise LoraError(
                 f"has lora_A {list(a)} and lora_B {list(b)}, which are not [rank, in] and [out, rank]",
                 file=path,

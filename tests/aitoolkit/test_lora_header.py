@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.aitoolkit.lora import MAX_HEADER, inspect_lora
+from harness.aitoolkit.lora import MAX_HEADER, MAX_TENSORS, inspect_lora
 from harness.errors import LoraError
 from harness.files import sha256_file
 
@@ -140,7 +141,7 @@ def test_truncated(tmp_path: Path, cut: int) -> None:
 def test_header_too_large(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes((MAX_HEADER + 1).to_bytes(8, "little") + b"{" + bytes(50))
-    assert "claims a header of 100000001 bytes" in refused(path)
+    assert f"claims a header of {MAX_HEADER + 1} bytes" in refused(path)
 
 
 def test_header_that_is_no_json(tmp_path: Path) -> None:
@@ -181,6 +182,69 @@ def test_shape_that_does_not_fit_its_bytes(tmp_path: Path) -> None:
     assert "shape that does not fit its bytes" in refused(path)
 
 
-def test_reading_a_header_needs_neither_torch_nor_numpy() -> None:
+def tensor(key: str, dtype: str, shape: list[object], begin: object, end: object) -> dict[str, object]:
+    return {key: {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}}
+
+
+def raw(path: Path, header: str, data: bytes) -> Path:
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "size", "said"),
+    [
+        (tensor(A, "I32", [2, 6], 0, 48), 48, f"{A}: is of dtype I32; AI Toolkit saves LoRAs in F32, F16"),
+        (tensor(A, "F8_E4M3", [2, 6], 0, 12), 12, "is of dtype F8_E4M3"),
+        (tensor(A, "F16", [2, 6], 0, 24) | tensor(B, "F16", [4, 2], 8, 24), 24, "overlaps another tensor"),
+        (tensor(A, "F16", [2, 6], 0, 24) | tensor(B, "F16", [4, 2], 26, 42), 42, "leaves a gap"),
+        (tensor(A, "F16", [2, 6], 0, 24) | tensor(B, "F16", [4, 2], 24, 40), 41, "holds 1 bytes after"),
+        (tensor(A, "F16", [0, 6], 0, 0) | tensor(B, "F16", [4, 0], 0, 0), 0, "lora_A [0, 6]"),
+        (tensor(A, "F16", [-2, -6], 0, 24), 24, "unreadable header entry"),
+        (tensor(A, "F16", [2.0, 6], 0, 24), 24, "unreadable header entry"),
+        (tensor(A, "F16", [2, 6], -24, 0), 24, "unreadable header entry"),
+        (tensor(A, "F16", ["2", 6], 0, 24), 24, "unreadable header entry"),
+        ({A: []}, 0, "unreadable header entry"),
+        ({A: {"dtype": ["F16"], "shape": [1], "data_offsets": [0, 2]}}, 2, "unreadable header entry"),
+    ],
+)
+def test_entries_that_say_something_impossible(
+    tmp_path: Path, header: dict[str, object], size: int, said: str
+) -> None:
+    assert said in refused(raw(tmp_path / "a.safetensors", json.dumps(header), bytes(size)))
+
+
+def test_a_key_that_stands_twice(tmp_path: Path) -> None:
+    entry = f'"{A}": {{"dtype": "F16", "shape": [1, 1], "data_offsets": [0, 2]}}'
+    assert f"{A}: stands twice" in refused(raw(tmp_path / "a.safetensors", f"{{{entry}, {entry}}}", bytes(2)))
+
+
+def test_a_bomb_of_keys(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", {f"k{n}": [1] for n in range(MAX_TENSORS + 1)})
+    assert f"lists {MAX_TENSORS + 1} tensors" in refused(path)
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers(tmp_path: Path, dtype: str, value: float) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    kind = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[dtype]
+    largest = torch.finfo(kind).max
+    tensors = {A: torch.full((2, 6), largest, dtype=kind), B: torch.full((4, 2), -largest, dtype=kind)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    assert inspect_lora(tmp_path / "a.safetensors").tensors[A].dtype == dtype
+    tensors[B][3, 1] = value
+    save_file(tensors, tmp_path / "a.safetensors")
+    assert f"{B}: holds weights that are NaN or infinite" in refused(tmp_path / "a.safetensors")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.safetensors")
+    assert "is not a regular file" in refused(tmp_path / "a.safetensors")
+
+
+def test_loading_the_module_needs_neither_torch_nor_numpy() -> None:
     code = "import sys, harness.aitoolkit.lora; sys.exit(any(m in sys.modules for m in ('torch', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
