@@ -21,7 +21,7 @@ from harness.errors import HarnessError
 from harness.report.pictures import is_inside
 from harness.runs.row import Row
 from harness.scoring.codec import Codec
-from harness.scoring.images import encode, load_rgb
+from harness.scoring.images import FORMATS, MAX_PIXELS, encode, load_rgb
 
 THUMB_EDGE = 64
 """Height and width of each half of a thumbnail, pixels."""
@@ -93,7 +93,9 @@ def _thumbnail(halves: list[Image.Image]) -> bytes | None:
 def _square(path: Path) -> Image.Image | None:
     """Return the middle square of an image file at ``THUMB_EDGE``; None where it cannot be read."""
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
+        with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
             image.draft("RGB", (2 * THUMB_EDGE, 2 * THUMB_EDGE))
             return _shrunk(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

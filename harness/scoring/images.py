@@ -17,15 +17,24 @@ from harness.files import write_bytes
 MAX_PIXELS = 64_000_000
 """Largest image that is decoded; more is refused from the header alone."""
 
+MAX_BYTES = 256 << 20
+"""Largest image file that is opened."""
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""The formats that are opened at all: Pillow knows dozens, and hands one of them to Ghostscript."""
+
+_ORIENTATION = 0x0112
+
 
 def load_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read an RGB image as AI Toolkit writes it: jpg, png or webp, one frame, 8 bits a channel.
+    """Read an RGB image as AI Toolkit writes it: jpg, png or webp, one frame, 8 bits a channel, not turned.
 
     Returns:
         H×W×3, 0 to 255.
 
     Raises:
-        ImageError: missing, unreadable, truncated, animated, above 64 megapixels, or of another mode.
+        ImageError: missing, unreadable, truncated, animated, above 64 megapixels or 256 MiB, of another mode,
+            with 16 bits a channel, with a transparent colour, or turned by EXIF.
     """
     image = read_image(path)
     return np.array(image, dtype=np.uint8)
@@ -38,9 +47,12 @@ def read_image(path: Path) -> Image.Image:
         ImageError: as ``load_rgb``.
     """
     try:
+        _check_file(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            warnings.simplefilter(
+                "ignore"
+            )  # bombs are refused here by their size, the rest is no one's to mend
+            with Image.open(path, formats=FORMATS) as image:
                 _check_header(path, image)
                 image.load()
                 return image
@@ -50,7 +62,8 @@ def read_image(path: Path) -> Image.Image:
         raise _too_large(path, "more pixels than Pillow opens") from error
     except UnidentifiedImageError as error:
         raise ImageError("is not an image", file=path, fix="give a jpg, png or webp file") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, EOFError) as error:
+        # Pillow raises all of these on broken files
         fix = "copy it again from the job folder"
         raise ImageError(f"is truncated or cannot be read ({error})", file=path, fix=fix) from error
 
@@ -82,6 +95,13 @@ def check_pair(a: NDArray[Any], b: NDArray[Any]) -> None:
         raise ValueError(f"images must both be H×W×3 and of one size, found shapes {a.shape} and {b.shape}")
 
 
+def _check_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise OSError("not a regular file")
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise ImageError(f"has {size} bytes; the limit is {MAX_BYTES >> 20} MiB", file=path)
+
+
 def _check_header(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -94,6 +114,20 @@ def _check_header(path: Path, image: Image.Image) -> None:
         raise ImageError(
             f"has mode {image.mode}, not RGB", file=path, fix="give the preview as AI Toolkit wrote it"
         )
+    if odd := _odd(image):
+        raise ImageError(odd, file=path, fix="give the preview as AI Toolkit wrote it")
+
+
+def _odd(image: Image.Image) -> str | None:
+    """Return what an image holds that Pillow would drop or leave to the viewer without a word."""
+    tiles = getattr(image, "tile", None)
+    if tiles and "16" in str(tiles[0][3]):
+        return "has 16 bits a channel, not 8"
+    if "transparency" in image.info:
+        return "has a transparent colour"
+    if (orientation := image.getexif().get(_ORIENTATION, 1)) != 1:
+        return f"is turned by EXIF (orientation {orientation})"
+    return None
 
 
 def _too_large(path: Path, found: str) -> ImageError:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from harness.errors import ImageError
-from harness.scoring.images import check_pair, load_rgb, same_size, save_png
+from harness.scoring.images import MAX_BYTES, check_pair, load_rgb, same_size, save_png
 
 
 def test_png_round_trip_is_lossless_and_leaves_no_other_file(tmp_path, picture):
@@ -63,7 +64,74 @@ def test_another_mode_is_named(tmp_path, mode):
         load_rgb(path)
 
 
-@pytest.mark.parametrize("suffix", ["png", "webp", "gif"])
+@pytest.mark.parametrize(("mode", "suffix"), [("LA", "png"), ("RGBA", "webp"), ("L", "jpg"), ("1", "png")])
+def test_grey_and_alpha_in_other_formats(tmp_path, mode, suffix):
+    Image.new(mode, (32, 32)).save(tmp_path / f"a.{suffix}")
+    with pytest.raises(ImageError, match=f"has mode {mode}"):
+        load_rgb(tmp_path / f"a.{suffix}")
+
+
+def test_16_bits_a_channel(tmp_path):
+    rows = b"".join(b"\0" + bytes(range(8 * 6)) for _ in range(8))
+    _png(tmp_path / "a.png", (8, 8), rows, depth=16)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "RGB", "Pillow rounds it to 8 bits"
+    with pytest.raises(ImageError, match="has 16 bits a channel"):
+        load_rgb(tmp_path / "a.png")
+
+
+def test_a_transparent_colour(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", transparency=(0, 0, 0))
+    with pytest.raises(ImageError, match="has a transparent colour"):
+        load_rgb(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_turned_by_exif(tmp_path, picture, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    Image.fromarray(picture()).save(tmp_path / f"a.{suffix}", exif=exif)
+    load_rgb(tmp_path / f"a.{suffix}")
+    exif[0x0112] = 6
+    Image.fromarray(picture()).save(tmp_path / f"a.{suffix}", exif=exif)
+    with pytest.raises(ImageError, match=r"is turned by EXIF \(orientation 6\)"):
+        load_rgb(tmp_path / f"a.{suffix}")
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "BMP", "TIFF", "PPM", "ICO", "TGA"])
+def test_another_format_is_not_opened(tmp_path, image_format):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.jpg", format=image_format)
+    with pytest.raises(ImageError, match="is not an image; give a jpg, png or webp file"):
+        load_rgb(tmp_path / "a.jpg")
+
+
+def test_postscript_does_not_reach_ghostscript(tmp_path):
+    (tmp_path / "a.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) show\n%%EOF\n")
+    with pytest.raises(ImageError, match="is not an image"):
+        load_rgb(tmp_path / "a.jpg")
+
+
+def test_a_large_file_is_not_opened(tmp_path):
+    with (tmp_path / "a.jpg").open("wb") as stream:
+        stream.truncate(MAX_BYTES + 1)
+    with pytest.raises(ImageError, match="the limit is 256 MiB"):
+        load_rgb(tmp_path / "a.jpg")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ImageError, match="not a regular file"):
+        load_rgb(tmp_path / "a.jpg")
+
+
+def test_a_text_that_unpacks_to_much(tmp_path):
+    text = b"zTXt" + b"Comment\0\0" + zlib.compress(bytes(100_000_000))
+    _png(tmp_path / "a.png", (8, 8), bytes(8 * 25), extra=[text])
+    with pytest.raises(ImageError, match="cannot be read"):
+        load_rgb(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
 def test_animated(tmp_path, picture, suffix):
     frames = [Image.fromarray(picture(seed=seed)) for seed in range(3)]
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
@@ -91,10 +159,15 @@ def test_sizes():
 
 def _png_header_only(path: Path, width: int, height: int) -> None:
     """A PNG that claims a size and holds no pixels: decoding it would fail with another message."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    empty = b"IDAT" + zlib.compress(b"")
+    _png(path, (width, height), b"")
+
+
+def _png(
+    path: Path, size: tuple[int, int], pixels: bytes, depth: int = 8, extra: list[bytes] | None = None
+) -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", *size, depth, 2, 0, 0, 0)
+    bodies = [header, *(extra or []), b"IDAT" + zlib.compress(pixels), b"IEND"]
     chunks = [
-        struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-        for body in (header, empty)
+        struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) for body in bodies
     ]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
