@@ -14,7 +14,9 @@ import hashlib
 import io
 import json
 import shlex
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from harness.errors import BundleError, CaseError, LoraError, RunError
 from harness.files import sha256_file, write_bytes
 from harness.runs.plan import REFERENCE
 from harness.runs.row import Row
-from harness.runs.store import MANIFEST, read_manifest, read_rows
+from harness.runs.store import MANIFEST, read_manifest, read_rows, refuse_links
 from harness.validation import first_problem
 
 FORMAT = "harness-bundle/1"
@@ -36,6 +38,21 @@ LARGEST_TEXT = 8 * 1024 * 1024
 LARGEST_IMAGE = 256 * 1024 * 1024
 LARGEST_LORA = 8 * 1024 * 1024 * 1024
 """Bytes; more than this is not read from a bundle, whatever the zip says about itself."""
+
+LARGEST_RATIO = 50
+"""Most bytes that one byte of the zip may become: images and weights hardly shrink, and text not so much."""
+
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What Python's zip reader raises on broken files; ``RuntimeError`` on encrypted ones."""
 
 
 class Contents(Strict):
@@ -88,6 +105,7 @@ def write_bundle(
         LoraError: ``lora`` is not the case's LoRA.
     """
     read_manifest(run)
+    refuse_links(run)
     row = next((row for row in read_rows(run) if (row.case, row.variant) == (case, variant)), None)
     if row is None:
         raise RunError(
@@ -128,11 +146,11 @@ def import_bundle(path: Path, *, out: Path | None = None) -> Unpacked:
             if case.lora is not None and _name(case.lora.file) in contents.files:
                 files[case.lora.file] = _member(archive, path, contents, case.lora, LARGEST_LORA)
             replay = _checked(archive, path, contents, README, LARGEST_TEXT).decode("utf-8", "replace")
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise BundleError(f"cannot be read ({error})", file=path, fix="get it again") from error
     except ValidationError as error:
         field, found, fix = first_problem(error, Case)
         raise BundleError(found, file=path, field=field, fix=fix or "make the bundle again") from error
+    except _BROKEN as error:
+        raise BundleError(f"cannot be read ({error})", file=path, fix="get it again") from error
     return _save(case, files, out or Path("cases") / (case.id.rpartition("/")[0] or case.id), replay)
 
 
@@ -209,10 +227,15 @@ def _checked(archive: zipfile.ZipFile, path: Path, contents: Contents, name: str
 def _read(archive: zipfile.ZipFile, path: Path, name: str, limit: int) -> bytes:
     """Read a file of the zip, never more than ``limit`` bytes: what the zip says of sizes may be a lie."""
     try:
-        with archive.open(name) as stream:
-            data = stream.read(limit + 1)
+        info = archive.getinfo(name)
     except KeyError as error:
         raise BundleError("is missing: not a bundle", file=path, field=name) from error
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BundleError("is packed in a way that bundles are not", file=path, field=name)
+    if info.file_size > max(LARGEST_RATIO * info.compress_size, 1 << 16):
+        raise BundleError("unpacks to far more than a bundle's files do", file=path, field=name)
+    with archive.open(info) as stream:
+        data = stream.read(limit + 1)
     if len(data) > limit:
         raise BundleError(f"is larger than {limit >> 20} MiB", file=path, field=name)
     return data
@@ -223,6 +246,8 @@ def _save(case: Case, files: dict[str, bytes], out: Path, replay: str) -> Unpack
     if target.exists():
         raise CaseError("exists already", file=target, fix="give another folder with --out")
     for name, data in files.items():
+        if not (out / name).resolve().is_relative_to(out.resolve()):
+            raise CaseError("leads out of its folder by a link", file=out / name, fix="give another --out")
         if (out / name).exists() and (out / name).read_bytes() != data:
             raise CaseError(
                 "exists and is another file", file=out / name, fix="give another folder with --out"

