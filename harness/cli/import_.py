@@ -166,9 +166,10 @@ def _next(cases: Sequence[Case], command: str) -> list[str]:
     repo = next((case.base for case in cases if case.base.repo and case.pipeline != "builtin"), None)
     if repo is None:
         return [f"next: {command}"]
+    pin = "" if repo.revision else f" --base {repo}@COMMIT"
     return [
         f"next: {command} --pipeline builtin",
-        f"  or: {command} --trust-remote-code   (runs the pipeline.py of {repo}: read it first)",
+        f"  or: {command} --trust-remote-code{pin}   (runs the pipeline.py of {repo}: read it first)",
     ]
 
 

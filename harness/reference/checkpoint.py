@@ -15,6 +15,7 @@ from harness.reference.spec import ModelSpec
 
 PIPELINE_FILE = "pipeline.py"
 COMPONENTS = ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "vae")
+LIBRARIES = (["diffusers"], ["transformers"], [None])
 EMBEDDED = Path(__file__).parent.parent / "data" / "checkpoints"
 
 _SAMPLE = 1 << 16
@@ -28,11 +29,13 @@ class Checkpoint:
         folder: holds ``model_index.json`` and one folder per component.
         name: how rows and reports call it.
         revision: the hub's commit, or a fingerprint of the folder's content.
+        pinned: it was asked for by that commit, or is a local folder; a branch may be another tomorrow.
     """
 
     folder: Path
     name: str
     revision: str
+    pinned: bool = True
 
     @property
     def pipeline_file(self) -> Path:
@@ -96,7 +99,7 @@ def _from_hub(repo: str, revision: str | None, download: bool) -> Checkpoint:
             field="base.repo",
             fix=f"go online and run: hf download {repo}, or give --base FOLDER",
         ) from error
-    return Checkpoint(folder, repo, folder.name)
+    return Checkpoint(folder, repo, folder.name, pinned=revision == folder.name)
 
 
 def fingerprint(folder: Path) -> str:
@@ -134,15 +137,28 @@ def _read_json(file: Path, fix: str) -> dict[str, Any]:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError("does not exist", file=file, fix=fix) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"cannot be read ({error})", file=file, fix=fix) from error
     if not isinstance(data, dict):
         raise CheckpointError(f"holds {type(data).__name__}, not an object", file=file, fix=fix)
     return data
 
 
+def _check_libraries(folder: Path, index: dict[str, Any]) -> None:
+    """Refuse a component of another library: diffusers would import whatever module an index names."""
+    for component, entry in index.items():
+        if not component.startswith("_") and isinstance(entry, list) and entry[:1] not in LIBRARIES:
+            raise CheckpointError(
+                f"found {entry!r}, not a class of diffusers or transformers",
+                file=folder / "model_index.json",
+                field=component,
+                fix="use a base whose components come from these libraries",
+            )
+
+
 def _check_shape(folder: Path, spec: ModelSpec) -> None:
     index = _read_index(folder)
+    _check_libraries(folder, index)
     for component in COMPONENTS:
         if component not in index:
             raise CheckpointError(

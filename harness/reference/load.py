@@ -154,11 +154,13 @@ def _load(checkpoint: Checkpoint, code: PipelineCode, dtype: Dtype) -> Any:
 def _load_builtin(checkpoint: Checkpoint, dtype: Dtype) -> Any:
     from harness.reference.pipeline import Flex2Pipeline
 
-    return Flex2Pipeline.from_pretrained(checkpoint.folder, dtype=_torch_dtype(dtype), local_files_only=True)
+    return Flex2Pipeline.from_pretrained(
+        checkpoint.folder, dtype=_torch_dtype(dtype), local_files_only=True, use_safetensors=True
+    )
 
 
 def check_trust(checkpoint: Checkpoint, code: PipelineCode, trust_remote_code: bool) -> None:
-    """Refuse hub code that is absent or that the user has not trusted.
+    """Refuse hub code that is absent, that the user has not trusted, or that may change after it was read.
 
     Raises:
         CheckpointError: says how to read the code and how to trust it.
@@ -172,12 +174,15 @@ def check_trust(checkpoint: Checkpoint, code: PipelineCode, trust_remote_code: b
             file=checkpoint.folder,
             fix="use --pipeline builtin",
         )
-    if not trust_remote_code:
-        raise CheckpointError(
-            f"is its author's code (sha256 {expected[:12]}…) and does not run without your trust",
-            file=checkpoint.pipeline_file,
-            fix="read it, then give --trust-remote-code; or use --pipeline builtin",
-        )
+    if trust_remote_code and checkpoint.pinned:
+        return
+    pin = "" if checkpoint.pinned else f" --base {checkpoint.name}@{checkpoint.revision}"
+    missing = "your trust" if checkpoint.pinned else "your trust in one commit"
+    raise CheckpointError(
+        f"is its author's code (sha256 {expected[:12]}…) and does not run without {missing}",
+        file=checkpoint.pipeline_file,
+        fix=f"read it, then give --trust-remote-code{pin}; or use --pipeline builtin",
+    )
 
 
 def _load_hub(checkpoint: Checkpoint, dtype: Dtype) -> Any:
@@ -188,6 +193,7 @@ def _load_hub(checkpoint: Checkpoint, dtype: Dtype) -> Any:
         "dtype": _torch_dtype(dtype),
         "trust_remote_code": True,
         "local_files_only": True,
+        "use_safetensors": True,
     }
     try:
         pipe = AutoPipelineForText2Image.from_pretrained(checkpoint.folder, **options)

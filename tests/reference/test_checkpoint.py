@@ -12,6 +12,7 @@ import pytest
 from harness.case import Base
 from harness.errors import CheckpointError
 from harness.reference.checkpoint import find_checkpoint, fingerprint
+from harness.reference.load import check_trust
 from harness.reference.spec import FLEX2
 
 
@@ -51,6 +52,14 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda base: _edit(base / "transformer" / "config.json", in_channels=64),
         "in_channels: found 64, flex2 has 196",
     ),
+    "a component of another library": (
+        lambda base: _edit(base / "model_index.json", vae=["subprocess", "Popen"]),
+        r"vae: found \['subprocess', 'Popen'\], not a class of diffusers or transformers",
+    ),
+    "one more component, of another library": (
+        lambda base: _edit(base / "model_index.json", helper=["antigravity", "x"]),
+        r"helper: found \['antigravity', 'x'\]",
+    ),
     "no guidance": (
         lambda base: _edit(base / "transformer" / "config.json", guidance_embeds=False),
         "guidance_embeds: found False",
@@ -72,6 +81,45 @@ def test_missing_folder_and_missing_repository(tmp_path: Path) -> None:
         find_checkpoint(Base(path=str(tmp_path / "absent")), FLEX2)
     with pytest.raises(CheckpointError, match="is not in the cache"):
         find_checkpoint(Base(repo="nobody/nothing-of-this-name"), FLEX2)
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def cached(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A repository in the hub's cache, with code of its own, as ``hf download`` leaves it."""
+    from huggingface_hub import constants
+
+    folder = tmp_path / "hub" / "models--me--mine"
+    shutil.copytree(tiny, folder / "snapshots" / COMMIT)
+    (folder / "snapshots" / COMMIT / "pipeline.py").write_text("raise SystemExit('this must not run')\n")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return "me/mine"
+
+
+@pytest.mark.parametrize(("revision", "pinned"), [(None, False), ("main", False), (COMMIT, True)])
+def test_a_branch_is_no_pin(cached: str, revision: str | None, pinned: bool) -> None:
+    checkpoint = find_checkpoint(Base(repo=cached, revision=revision), FLEX2, download=False)
+    assert (checkpoint.revision, checkpoint.pinned) == (COMMIT, pinned)
+
+
+def test_hub_code_runs_only_trusted_and_pinned(cached: str) -> None:
+    moving = find_checkpoint(Base(repo=cached), FLEX2, download=False)
+    pinned = find_checkpoint(Base(repo=cached, revision=COMMIT), FLEX2, download=False)
+    for checkpoint, trust in ((moving, False), (moving, True), (pinned, False)):
+        check_trust(checkpoint, "builtin", trust)
+        with pytest.raises(CheckpointError, match="does not run without your trust") as caught:
+            check_trust(checkpoint, "hub", trust)
+        said = (
+            "--trust-remote-code; or"
+            if checkpoint.pinned
+            else f"--trust-remote-code --base me/mine@{COMMIT};"
+        )
+        assert said in str(caught.value)
+    check_trust(pinned, "hub", True)
 
 
 def test_base_forms(tmp_path: Path) -> None:
