@@ -21,6 +21,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from harness.redact import printable, redact
+
 
 class HarnessError(Exception):
     """Bad input, said in one line: file, field, what was found, what to do.
@@ -45,7 +47,7 @@ class HarnessError(Exception):
         line = f"{where}: {self.found}" if where else self.found
         if self.fix:
             line = f"{line}; {self.fix}"
-        return " ".join(line.split())
+        return printable(redact(line))
 
 
 class CaseError(HarnessError):

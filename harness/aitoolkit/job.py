@@ -18,6 +18,7 @@ from harness.case import Base, SampleSettings, Trained
 from harness.case_folder import write_cases
 from harness.errors import JobError
 from harness.importing import Draft, ImportResult, safe_name
+from harness.redact import redact
 
 CHECKPOINTS = Path(harness.data.__file__).parent / "checkpoints"
 
@@ -142,7 +143,7 @@ class _Job:
             qtype=model.qtype if model.quantize else None,
             qtype_te=model.qtype_te if model.quantize_te else None,
             ema=train.ema,
-            base=model.name_or_path,
+            base=redact(model.name_or_path),
             trigger_word=self.process.trigger_word,
             prompt_template=sample.template,
             sampler=self.process.sample.sampler,

@@ -42,6 +42,7 @@ def calibrate(
     from harness.calibration.run import calibrate as measure
     from harness.case import Base, load_cases
     from harness.cli.show import LiveProgress
+    from harness.redact import redact
     from harness.runs.plan import RunOptions
 
     options = RunOptions(
@@ -53,7 +54,7 @@ def calibrate(
         trust_remote_code=trust_remote_code,
     )
     folder = run or Path("reports") / f"calibration-{datetime.date.today()}"
-    command = shlex.join(["harness", *sys.argv[1:]])
+    command = redact(shlex.join(["harness", *sys.argv[1:]]))
     with LiveProgress(Console()) as progress:
         made = measure(
             load_cases(cases), out=out, run=folder, options=options, command=command, progress=progress

@@ -1,0 +1,30 @@
+"""Keep secrets, and characters that steer a terminal, out of everything that is printed or stored."""
+
+from __future__ import annotations
+
+import os
+import re
+
+HIDDEN = "…"
+
+_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "GITHUB_TOKEN", "GH_TOKEN")
+_SECRETS = re.compile(
+    r"(\b(?:hf_|gh[pousr]_|github_pat_|sk-|Bearer\s+))[\w.~+/-]{20,}"
+    r"|(\b[a-z][a-z+.-]*://)[^\s/@]+(?=@)",
+    re.IGNORECASE,
+)
+
+
+def redact(text: str) -> str:
+    """Return ``text`` without tokens, passwords in addresses and values of the token variables."""
+    for name in _VARIABLES:
+        value = os.environ.get(name, "").strip()
+        if len(value) >= 8:
+            text = text.replace(value, HIDDEN)
+    return _SECRETS.sub(lambda match: (match[1] or match[2]) + HIDDEN, text)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` on one line, control characters shown as ``\\x1b``."""
+    line = " ".join(text.split())
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
