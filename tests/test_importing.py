@@ -12,8 +12,10 @@ import pytest
 import harness.data
 from harness.aitoolkit import import_job
 from harness.case import Base, Case, Tolerance, load_case, load_cases, save_case
-from harness.errors import HarnessError, JobError
+from harness.case_folder import write_cases
+from harness.errors import JobError
 from harness.files import sha256_file
+from harness.importing import Draft
 
 NAME = "tiny_flex2_simple_v1"
 
@@ -217,15 +219,14 @@ def test_output_that_is_a_link_stays_one(job: Path, tmp_path: Path) -> None:
 
 
 def test_case_that_cannot_be_read_back_changes_nothing(job: Path, tmp_path: Path) -> None:
-    out, config = tmp_path / "cases", job / "config.yaml"
-    import_job(job, out=out)
+    out = tmp_path / "cases"
+    case = import_job(job, out=out).cases[0]
     before = tree(out)
-    config.write_text(config.read_text().replace("moon over the sea", "moon \\ud800"))
-    config.write_text(
-        config.read_text().replace("- moon \\ud800, [trigger] style -- film grain", '- "\\ud800"')
-    )
-    with pytest.raises(HarnessError, match="can be read back") as error:
-        import_job(job, out=out)
+    preview = job / "samples" / case.preview_path.name
+    unwritable = case.settings.model_copy(update={"prompt": "\ud800"})
+    draft = Draft("000000000_0", preview, (128, 128), 0, 0, None, 1.0, unwritable, case.trained)
+    with pytest.raises(JobError, match="can be read back") as error:
+        write_cases([draft], job=NAME, base=case.base, out=out, previews={preview.name: preview})
     assert "\n" not in str(error.value)
     assert tree(out) == before
 
