@@ -128,14 +128,14 @@ class TrainConfig(_View):
 
 
 class ModelConfig(_View):
-    """``model``; ``quantize_te`` follows ``quantize`` where it is absent."""
+    """``model``; ``quantize_te`` follows ``quantize`` where it is absent, and ``qtype`` is that of both."""
 
     name_or_path: str
     arch: str | None = None
     quantize: Flag = False
     quantize_te: Flag = False
     qtype: str | None = "qfloat8"
-    qtype_te: str | None = "qfloat8"
+    qtype_te: str | None = None
     lora_path: str | None = None
     vae_path: str | None = None
     te_name_or_path: str | None = None
@@ -151,8 +151,8 @@ class ModelConfig(_View):
         """Say which fields are set that AI Toolkit's Flex.2 never reads."""
         return [
             f"model.{name} is set, but AI Toolkit does not read it for Flex.2: it had no effect"
-            for name in ("lora_path", "vae_path", "te_name_or_path")
-            if getattr(self, name)
+            for name in ("lora_path", "vae_path", "te_name_or_path", "qtype_te")
+            if getattr(self, name) not in (None, "", self.qtype)
         ]
 
 

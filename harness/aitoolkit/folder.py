@@ -34,10 +34,11 @@ class PreviewFile:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The saved LoRAs of a job: ``numbered`` by step, and ``final`` without a number."""
+    """The saved LoRAs of a job: ``numbered`` by step, ``final`` without one; ``other`` has another name."""
 
     numbered: dict[int, Path]
     final: Path | None
+    other: tuple[Path, ...] = ()
 
 
 def find_previews(job_dir: Path) -> list[PreviewFile]:
@@ -109,15 +110,16 @@ def select_steps(files: list[PreviewFile], steps: str) -> list[PreviewFile]:
 def find_checkpoints(job_dir: Path, name: str) -> Checkpoints:
     """Return the LoRA files of the job ``name``; some versions put ``_LoRA`` behind the name."""
     pattern = re.compile(re.escape(name) + r"(?:_LoRA)?(?:_(?P<step>\d{9,}))?\.safetensors")
-    numbered, final = {}, None
-    for path in sorted(job_dir.iterdir()):
-        if not path.is_file() or not (match := pattern.fullmatch(path.name)):
-            continue
-        if match["step"] is None:
+    numbered, final, other = {}, None, []
+    for path in sorted(path for path in job_dir.glob("*.safetensors") if path.is_file()):
+        match = pattern.fullmatch(path.name)
+        if match is None:
+            other.append(path)
+        elif match["step"] is None:
             final = path
         else:
             numbered[int(match["step"])] = path
-    return Checkpoints(numbered, final)
+    return Checkpoints(numbered, final, tuple(other))
 
 
 def preview_size(path: Path) -> tuple[int, int, bool]:

@@ -141,7 +141,7 @@ class _Job:
             quantize=model.quantize,
             quantize_te=model.quantize_te,
             qtype=model.qtype if model.quantize else None,
-            qtype_te=model.qtype_te if model.quantize_te else None,
+            qtype_te=model.qtype if model.quantize_te else None,
             ema=train.ema,
             base=redact(model.name_or_path),
             trigger_word=self.process.trigger_word,
@@ -154,7 +154,7 @@ class _Job:
         if preview.step == 0 and weights.problem is None:
             multiplier = sample.network_multiplier
             notes.append(
-                "step 0: the LoRA adds nothing before training, so the base alone is rendered "
+                "step 0: nothing is trained yet, so the base alone is rendered "
                 f"(network_multiplier {multiplier:g} has no effect)"
             )
         if self._is_first_sample(preview):

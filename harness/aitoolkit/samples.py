@@ -76,7 +76,6 @@ def resolve_samples(config: SampleConfig, trigger_word: str | None) -> list[Samp
     """
     entries = config.entries
     prompts = [entry.prompt for entry in entries if entry.prompt is not None]
-    first_gap = next((i for i, entry in enumerate(entries) if entry.prompt is None), len(entries))
     seeds = sample_seeds(config.seed, config.walk_seed, [entry.seed for entry in entries[: len(prompts)]])
     samples = []
     for index, prompt in enumerate(prompts):
@@ -84,10 +83,9 @@ def resolve_samples(config: SampleConfig, trigger_word: str | None) -> list[Samp
             parsed = parse_prompt(inject_trigger(prompt, trigger_word))
         except ValueError as error:
             raise ValueError(f"prompt {index}: {error}") from None
-        gap = first_gap if index >= first_gap else None
-        notes = _notes(prompt, parsed, trigger_word, entries[index], _leaked_from(index, config, entries))
         values = _inherited(config, entries[index]) | {"seed": seeds[index], **parsed.fields}
-        problem = _problem(values, entries[index], gap)
+        notes = _position_notes(index, config, parsed) + _notes(prompt, parsed, trigger_word, entries[index])
+        problem = _problem(values, entries[index])
         samples.append(_sample(values, parsed.prompt, prompt, problem, notes))
     return samples
 
@@ -100,7 +98,7 @@ def _inherited(config: SampleConfig, entry: SampleEntry) -> dict[str, Any]:
 
 
 def _sample(
-    values: dict[str, Any], prompt: str, template: str, problem: str | None, notes: tuple[str, ...]
+    values: dict[str, Any], prompt: str, template: str, problem: str | None, notes: list[str]
 ) -> Sample:
     settings = SampleSettings(
         prompt=prompt,
@@ -112,7 +110,9 @@ def _sample(
         guidance_scale=_finite(values["guidance_scale"], FLEX2.defaults.guidance_scale),
     )
     multiplier = _finite(values["network_multiplier"], FLEX2.defaults.network_multiplier)
-    return Sample(settings, multiplier, template, problem or outside_limits(settings, multiplier), notes)
+    return Sample(
+        settings, multiplier, template, problem or outside_limits(settings, multiplier), tuple(notes)
+    )
 
 
 def _finite(value: float, instead: float) -> float:
@@ -130,7 +130,7 @@ def _seed_problem(seed: int) -> str | None:
     return None
 
 
-def _problem(values: dict[str, Any], entry: SampleEntry, gap: int | None) -> str | None:
+def _problem(values: dict[str, Any], entry: SampleEntry) -> str | None:
     if problem := _seed_problem(values["seed"]):
         return problem
     for name in ("guidance_scale", "network_multiplier"):
@@ -140,11 +140,6 @@ def _problem(values: dict[str, Any], entry: SampleEntry, gap: int | None) -> str
         return f"it is a video of {values['num_frames']} frames"
     if image := values.get("ctrl_img") or entry.ctrl_img:
         return f"it was rendered with a control image ({image}); the reference has none"
-    if gap is not None:
-        return (
-            f"entry {gap} of sample.samples has no prompt, so from there on the trainer gave each prompt "
-            "the settings of another entry"
-        )
     return None
 
 
@@ -165,19 +160,30 @@ def _leaked_from(index: int, config: SampleConfig, entries: Sequence[SampleEntry
     return next((i for i in range(index - 1, -1, -1) if entries[i].seed is not None), None)
 
 
-def _notes(
-    prompt: str, parsed: ParsedPrompt, trigger_word: str | None, entry: SampleEntry, leaked: int | None
-) -> tuple[str, ...]:
+def _position_notes(index: int, config: SampleConfig, parsed: ParsedPrompt) -> list[str]:
+    """Say what a sample has from other entries: the trainer counts prompts and entries apart."""
+    notes = []
+    leaked = _leaked_from(index, config, config.entries)
+    if leaked is not None and "seed" not in parsed.fields:
+        notes.append(f"the seed is that of sample {leaked}: without walk_seed it stays for the next ones")
+    gap = next((i for i, entry in enumerate(config.entries) if entry.prompt is None), None)
+    if gap is not None and index >= gap:
+        notes.append(
+            f"entry {gap} of samples has no prompt: from there on the trainer gave each prompt the settings "
+            "of an earlier entry, and so does the re-run"
+        )
+    return notes
+
+
+def _notes(prompt: str, parsed: ParsedPrompt, trigger_word: str | None, entry: SampleEntry) -> list[str]:
     notes = [
         f"{name} is set, but AI Toolkit reads only ctrl_img for Flex.2: it had no effect"
         for name in ("ctrl_img_1", "ctrl_img_2", "ctrl_img_3")
         if getattr(entry, name)
     ]
-    if leaked is not None and "seed" not in parsed.fields:
-        notes.append(f"the seed is that of sample {leaked}: without walk_seed it stays for the next ones")
     if parsed.dropped:
         dropped = ", ".join(repr(f"--{text}") for text in parsed.dropped)
         notes.append(f"the trainer dropped {dropped}: behind the first '--' only known flags count")
     if trigger_word is None and ("[trigger]" in prompt or "[name]" in prompt):
         notes.append("the job has no trigger_word: the placeholder stays in the prompt as it is")
-    return tuple(notes)
+    return notes

@@ -44,6 +44,12 @@ class WeightsFinder:
         """
         if preview.step == 0:
             return self._untrained()
+        if self._process.network is None:
+            return Weights(
+                None,
+                problem="the job has no network: it trained the transformer itself, and the reference adds "
+                "only a LoRA to its base",
+            )
         if preview.runs_later and not self._process.train.force_first_sample:
             return Weights(
                 None,
@@ -85,12 +91,15 @@ class WeightsFinder:
         return Weights(lora)
 
     def _missing(self, step: int) -> str:
+        checkpoints = self._checkpoints
+        if checkpoints.other and not checkpoints.numbered and checkpoints.final is None:
+            return f"no LoRA here bears the job's name, config.name; {checkpoints.other[0].name} is another's"
         every = self._process.save.save_every
         if every and step % every == 0:
             reason = f"the checkpoint of step {step} is missing: pruned by max_step_saves_to_keep, or deleted"
         else:
             reason = f"no checkpoint was saved at step {step} (save_every is {every})"
-        if self._checkpoints.final is not None and step < self.final_step:
+        if checkpoints.final is not None and step < self.final_step:
             reason += ", or it was the final file before the job was resumed"
         return reason
 

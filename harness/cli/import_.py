@@ -98,10 +98,10 @@ def _show(result: ImportResult) -> None:
         *_sample_assumptions(result.cases),
     ):
         console.print(Text(line))
-    ready = sum(case.incomparable is None for case in result.cases)
+    ready = [case for case in result.cases if case.incomparable is None]
     folder = _from_here(result.folder)
-    console.print(Text(f"{len(result.cases)} cases ({ready} can be re-run) → {folder}"))
-    for line in _next(result.cases, f"harness run {shlex.quote(str(folder))}"):
+    console.print(Text(f"{len(result.cases)} cases ({len(ready)} can be re-run) → {folder}"))
+    for line in _next(ready, f"harness run {shlex.quote(str(folder))}"):
         console.print(Text(line), soft_wrap=True)
 
 
@@ -163,6 +163,8 @@ def _grouped(what: str, lines: Sequence[tuple[str, str | None]], limit: int = 4)
 
 def _next(cases: Sequence[Case], command: str) -> list[str]:
     """Return what to type next; a repository's own pipeline code is run only by one who trusts it."""
+    if not cases:
+        return []
     repo = next((case.base for case in cases if case.base.repo and case.pipeline != "builtin"), None)
     if repo is None:
         return [f"next: {command}"]

@@ -200,6 +200,28 @@ def test_parts_that_the_reference_lacks(
     assert all(said in str(case.incomparable) for case in cases)
 
 
+def test_a_job_without_a_network_trained_no_lora(job: Path, edit: Edit, tmp_path: Path) -> None:
+    edit(lambda process: process.pop("network"))
+    cases = by_stem(import_job(job, out=tmp_path / "cases"))
+    assert cases["000000000_0"].incomparable is None
+    assert "it trained the transformer itself" in str(cases["000000010_0"].incomparable)
+
+
+def test_loras_of_another_name_are_pointed_at(job: Path, tmp_path: Path) -> None:
+    for path in job.glob("*.safetensors"):
+        path.rename(job / path.name.replace("tiny_flex2", "renamed"))
+    case = by_stem(import_job(job, out=tmp_path / "cases", steps="10"))["000000010_0"]
+    assert "renamed_simple_v1.safetensors is another's" in str(case.incomparable)
+
+
+def test_the_text_encoder_is_quantized_as_the_transformer(job: Path, edit: Edit, tmp_path: Path) -> None:
+    types = {"quantize": True, "quantize_te": True, "qtype": "uint4", "qtype_te": "qfloat8"}
+    edit(lambda process: process["model"].update(types))
+    result = import_job(job, out=tmp_path / "cases", steps="10")
+    assert (result.cases[0].trained.qtype, result.cases[0].trained.qtype_te) == ("uint4", "uint4")
+    assert any(line.startswith("model.qtype_te is set") for line in result.assumptions)
+
+
 @pytest.mark.parametrize("field", ["vae_path", "te_name_or_path", "lora_path"])
 def test_model_fields_that_the_trainer_ignores(job: Path, edit: Edit, tmp_path: Path, field: str) -> None:
     edit(lambda process: process["model"].update({field: "other"}))

@@ -135,11 +135,13 @@ def test_random_seed_with_walk_seed_spoils_only_the_first() -> None:
 
 
 def test_an_entry_without_a_prompt_shifts_the_prompts_after_it() -> None:
-    entries = [{"prompt": "a", "seed": 1}, {"seed": 2}, {"prompt": "c", "seed": 3}]
+    entries = [{"prompt": "a", "seed": 1}, {"seed": 2, "width": 96}, {"prompt": "c", "seed": 3, "width": 64}]
     first, second = resolve(samples=entries)
-    assert (first.settings.prompt, first.settings.seed, first.problem) == ("a", 1, None)
-    assert (second.settings.prompt, second.settings.seed) == ("c", 2)
-    assert "entry 1 of sample.samples has no prompt" in str(second.problem)
+    assert (first.settings.prompt, first.settings.seed, first.settings.width) == ("a", 1, 512)
+    assert (second.settings.prompt, second.settings.seed, second.settings.width) == ("c", 2, 96)
+    assert (first.problem, second.problem) == (None, None)
+    assert first.assumptions == ()
+    assert [line[:35] for line in second.assumptions] == ["entry 1 of samples has no prompt: f"]
 
 
 def test_numbered_control_images_have_no_effect_and_are_named() -> None:

@@ -44,7 +44,7 @@ def test_table_fits_80_columns_and_cuts_only_names_and_prompts(
 def test_every_assumption_is_printed_once_with_its_samples(narrow: Harness, jobs: dict[str, Path]) -> None:
     text = " ".join(narrow("import", jobs["simple"], "--out", "cases").out.split())
     assert text.count("assumed for sample 3: the trainer dropped '--film grain'") == 1
-    assert text.count("assumed for samples 0, 1, 2, 3: step 0: the LoRA adds nothing") == 1
+    assert text.count("assumed for samples 0, 1, 2, 3: step 0: nothing is trained yet") == 1
     assert "assumed: network.linear_alpha is 4 at rank 8" in text
 
 
