@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 def calibrate(
     cases: Annotated[list[Path], typer.Argument(help="Case files, or folders that hold some.")],
     out: Annotated[Path, typer.Option(help="Tolerance file to write.")] = Path("tolerance.json"),
-    run: Annotated[Path | None, typer.Option(help="Run folder. Default: reports/calibration-<date>.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder. Default: reports/calibration-<date>_<time>.")
+    ] = None,
     device: DeviceOption = Device.AUTO,
     pipeline: PipelineOption = None,
     base: BaseOption = None,
@@ -36,13 +38,17 @@ def calibrate(
     dtype: DtypeOption = None,
     offload: OffloadOption = OffloadMode.AUTO,
 ) -> None:
-    """Find limits between what equally valid executions change and what wrong settings change."""
+    """Find limits between what equally valid executions change and what wrong settings change.
+
+    Repeating a killed command with its --run goes on where it stopped.
+    """
     from rich.console import Console
 
     from harness.calibration.run import calibrate as measure
     from harness.case import Base, load_cases
     from harness.cli.show import LiveProgress
     from harness.redact import redact
+    from harness.runs.fresh import fresh_folder
     from harness.runs.plan import RunOptions
 
     options = RunOptions(
@@ -53,9 +59,9 @@ def calibrate(
         offload=offload.value,
         trust_remote_code=trust_remote_code,
     )
-    folder = run or Path("reports") / f"calibration-{datetime.date.today()}"
+    place = nullcontext(run) if run else fresh_folder(Path("reports"), "calibration-")
     command = redact(shlex.join(["harness", *sys.argv[1:]]))
-    with LiveProgress(Console()) as progress:
+    with place as folder, LiveProgress(Console()) as progress:
         made = measure(
             load_cases(cases), out=out, run=folder, options=options, command=command, progress=progress
         )

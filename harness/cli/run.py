@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +51,7 @@ def run(
     from harness.case import Base, load_cases
     from harness.cli.show import LiveProgress, finish
     from harness.runs.execute import run_cases
+    from harness.runs.fresh import fresh_folder
     from harness.runs.plan import RunOptions, select
 
     options = RunOptions(
@@ -64,7 +65,7 @@ def run(
         lpips_weights=lpips_weights,
     )
     chosen = select(load_cases(cases), only, limit)
-    folder = out or Path("reports") / datetime.datetime.now().strftime("%Y-%m-%d_%H%M%S")
-    with LiveProgress(Console()) as progress:
+    place = nullcontext(out) if out else fresh_folder(Path("reports"))
+    with place as folder, LiveProgress(Console()) as progress:
         result = run_cases(chosen, out=folder, options=options, progress=progress)
     finish(result)

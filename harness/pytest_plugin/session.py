@@ -21,6 +21,7 @@ from harness.pytest_plugin.merge import merge_workers, worker_folder
 from harness.pytest_plugin.progress import StepProgress
 from harness.pytest_plugin.settings import read_settings
 from harness.pytest_plugin.summary import Tally, summary
+from harness.runs.fresh import claim, give_back
 from harness.runs.plan import REFERENCE, Planned, plan
 from harness.runs.row import Row, Verdict
 from harness.runs.runner import CaseRunner
@@ -50,7 +51,8 @@ class Session:
         self._config = config
         self._worker: str | None = getattr(config, "workerinput", {}).get("workerid")
         self.settings = read_settings(config)
-        self.results = Path(getattr(config, "workerinput", {}).get("harness_results", self.settings.results))
+        handed = getattr(config, "workerinput", {}).get("harness_results")
+        self._results = Path(handed) if handed else self.settings.results
         self.store = BaselineStore(self.settings.baselines)
         self.tally = Tally()
         self._planned: list[Planned] = []
@@ -59,6 +61,13 @@ class Session:
         self._renderer: Renderer | None = None
         self._runner: CaseRunner | None = None
         self._progress: StepProgress | None = None
+
+    @property
+    def results(self) -> Path:
+        """The run folder; where none was named, a new one is claimed on first use."""
+        if self._results is None:
+            self._results = claim(self.settings.runs, "pytest-")
+        return self._results
 
     def plan(self, cases: list[Case]) -> list[Planned]:
         """Plan cases for this session's device; imports no torch."""
@@ -202,17 +211,23 @@ class Session:
         if self._worker:
             self._config.workeroutput["harness"] = self.tally.plain()  # type: ignore[attr-defined]
             return
-        merge_workers(self.results)
-        if self.settings.report and (self.results / MANIFEST).is_file():
-            from harness.report.build import build_report
-
-            build_report(self.results)
+        if self._results is not None:
+            self._close(self._results)
         if self.tally.orphans and self.settings.unused == "fail" and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def _close(self, results: Path) -> None:
+        merge_workers(results)
+        if self.settings.report and (results / MANIFEST).is_file():
+            from harness.report.build import build_report
+
+            build_report(results)
+        if self.settings.results is None:
+            give_back(results)
+
     def summarise(self, reporter: Any) -> None:
         """Print the end of the run."""
-        if lines := summary(self.tally, self.settings, self._relative(self.results)):
+        if lines := summary(self.tally, self.settings, self._results and self._relative(self._results)):
             reporter.section("harness")
             for line in lines:
                 reporter.line(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +36,14 @@ class Project(Strict):
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the session needs to know, resolved."""
+    """Everything the session needs to know, resolved.
 
-    results: Path
+    Attributes:
+        results: the run folder that was asked for; None asks for a new one under ``runs``.
+    """
+
+    results: Path | None
+    runs: Path
     baselines: Path
     cases: Path
     tolerances: Tolerances
@@ -63,7 +67,8 @@ def read_settings(config: pytest.Config) -> Settings:
         project = _project(root / PYPROJECT)
         base, pipeline, dtype = _render_choices(option, project)
         return Settings(
-            results=_results(config, project),
+            results=_here(option.harness_results),
+            runs=root / project.results,
             baselines=_here(option.harness_baselines) or root / project.baselines,
             cases=root / project.cases,
             tolerances=Tolerances(
@@ -108,12 +113,6 @@ def _render_choices(
     pipeline = getattr(option, "harness_pipeline", None) or project.pipeline
     dtype = getattr(option, "harness_dtype", None) or project.dtype
     return Base.parse(base) if base else None, pipeline, dtype
-
-
-def _results(config: pytest.Config, project: Project) -> Path:
-    """Return the run folder: the one asked for, or a new one named by the time."""
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H%M%S")
-    return _here(config.option.harness_results) or config.rootpath / project.results / f"pytest-{stamp}"
 
 
 def _here(path: str | None) -> Path | None:

@@ -40,7 +40,7 @@ class Tally:
         self.cases, self.deselected = worker["cases"], worker["deselected"]
 
 
-def summary(tally: Tally, settings: Settings, results: Path) -> list[str]:
+def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]:
     """Return verdict counts, baselines that were written or have no case, and where the report lies."""
     lines = []
     if counts := ", ".join(
