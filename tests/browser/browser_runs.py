@@ -24,6 +24,13 @@ VARIANT = HOSTILE[:120].replace("/", "")
 Open = Callable[..., Any]
 """Opens a page: path, query, options of the browser context."""
 
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+def settle(page: Any) -> None:
+    """Wait until a change of size has gone all the way: observers of it run once in a frame."""
+    page.evaluate(TWO_FRAMES)
+
 
 def make_run(path: Path) -> Path:
     run = Run(path)

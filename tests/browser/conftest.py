@@ -18,6 +18,9 @@ from browser_runs import Open, make_run
 from harness.report.build import build_report
 from harness.report.history import build_history
 
+PATIENCE = 30_000
+"""Milliseconds; a test never waits this long unless it fails."""
+
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -28,8 +31,9 @@ def browser() -> Iterator[Any]:
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -64,14 +68,18 @@ def opened(browser: Any) -> Iterator[Open]:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on("request", lambda request: wrong.append(request.url) if _leaves(request.url) else None)
-        page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url[:200]}"))
+        page.on("requestfailed", failed)
+
+    def failed(request: Any) -> None:
+        if request.failure != LEFT:
+            wrong.append(f"{request.failure}: {request.url[:200]}")
 
     def open_page(path: Path, query: str = "", **options: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
         contexts.append(context)
         context.on("page", watch)
         page = context.new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(PATIENCE)
         page.goto(path.as_uri() + query)
         return page
 
@@ -79,6 +87,10 @@ def opened(browser: Any) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert wrong == []
+
+
+LEFT = "net::ERR_ABORTED"
+"""What a request says whose page was left before it ended."""
 
 
 def _leaves(url: str) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser_runs import HOSTILE, VARIANT, Open
+from browser_runs import HOSTILE, VARIANT, Open, settle
+from playwright.sync_api import expect
 
 from harness.report.words import slug
 
@@ -46,6 +47,7 @@ def test_nothing_scrolls_sideways(opened: Open, folder: Path, single: Path, name
         page.set_viewport_size({"width": width, "height": 844})
         for key in "12345":
             page.keyboard.press(key)
+            settle(page)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -55,7 +57,7 @@ def test_hostile_text_is_shown_and_never_runs(opened: Open, folder: Path, single
     if name == "single":
         page.evaluate("location.hash = harness.rows.slug[harness.rows.case.indexOf('other/hostile')]")
     if name != "index.html":
-        page.wait_for_selector(".prompt p")
+        expect(page.locator("h1:visible")).to_contain_text("other/hostile")
         assert page.locator(".prompt p").text_content() == HOSTILE
     assert page.evaluate("window.hacked") is None
     assert page.locator("script:not([src])").count() == (
@@ -67,17 +69,17 @@ def test_hostile_text_is_shown_and_never_runs(opened: Open, folder: Path, single
 def test_the_single_file_does_what_the_folder_does(opened: Open, single: Path) -> None:
     page = opened(single, "?verdict=drift")
     page.click("text=job/much")
-    assert page.locator("h1:visible").inner_text() == "job/much"
-    assert not page.locator("#overview").is_visible()
+    expect(page.locator("#opened h1")).to_have_text("job/much")
+    expect(page.locator("#overview")).to_be_hidden()
     page.keyboard.press("3")
-    assert page.locator(".stage").get_attribute("data-mode") == "onion"
+    expect(page.locator(".stage")).to_have_attribute("data-mode", "onion")
     page.locator('.pane[data-image="preview"] img').hover(force=True)
-    page.wait_for_function("document.querySelector('.readout').textContent.includes('largest difference')")
+    expect(page.locator(".readout")).to_contain_text("largest difference")
     page.keyboard.press("a")
     page.keyboard.press("j")
-    page.wait_for_function("document.querySelector('#opened h1').textContent === 'other/early'")
-    assert page.locator(".place").inner_text() == "2 of 3"
+    expect(page.locator("#opened h1")).to_have_text("other/early")
+    expect(page.locator(".place")).to_have_text("2 of 3")
     page.keyboard.press("u")
-    page.wait_for_selector("#overview:visible")
-    assert page.locator("ol.lines li:not([hidden])").count() == 3
-    assert page.locator("#reviewed").inner_text() == "Reviewed: 1 accepted, 0 rejected"
+    expect(page.locator("#overview")).to_be_visible()
+    expect(page.locator("ol.lines li:not([hidden])")).to_have_count(3)
+    expect(page.locator("#reviewed")).to_have_text("Reviewed: 1 accepted, 0 rejected")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from browser_runs import Open
+from playwright.sync_api import expect
 
 from harness.baselines.store import BaselineStore
 from harness.report.review import apply_review
@@ -14,15 +16,15 @@ from harness.report.review import apply_review
 def test_a_review_goes_from_the_page_to_the_baseline(opened: Open, folder: Path, tmp_path: Path) -> None:
     page = opened(folder / "cases/job--some.html", accept_downloads=True)
     page.keyboard.press("a")
-    assert page.locator('[data-decision="accept"]').get_attribute("aria-pressed") == "true"
+    expect(page.locator('[data-decision="accept"]')).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("n")
     page.keyboard.type("as it should be, j and x included")
     page.goto((folder / "cases/job--much.html").as_uri())
     page.keyboard.press("x")
     page.keyboard.press("u")
-    page.wait_for_url("**/index.html*")
-    assert page.locator("#reviewed").inner_text() == "Reviewed: 1 accepted, 1 rejected"
-    assert page.locator("li:has-text('job/some') .decided").inner_text() == "accepted"
+    expect(page).to_have_url(re.compile(r"/index\.html"))
+    expect(page.locator("#reviewed")).to_have_text("Reviewed: 1 accepted, 1 rejected")
+    expect(page.locator("li:has-text('job/some') .decided")).to_have_text("accepted")
 
     page.fill("#reviewer", "Ada")
     with page.expect_download() as download:
@@ -46,8 +48,9 @@ def test_a_decision_can_be_taken_back(opened: Open, folder: Path) -> None:
     page = opened(folder / "cases/job--some.html")
     page.keyboard.press("a")
     page.reload()
-    assert page.locator('[data-decision="accept"]').get_attribute("aria-pressed") == "true"
+    expect(page.locator('[data-decision="accept"]')).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("a")
     page.keyboard.press("u")
-    page.wait_for_url("**/index.html*")
-    assert not page.locator(".review-bar").is_visible()
+    expect(page).to_have_url(re.compile(r"/index\.html"))
+    expect(page.locator(".finders")).to_be_visible()
+    expect(page.locator(".review-bar")).to_be_hidden()
