@@ -47,7 +47,7 @@ def environment_key(environment: dict[str, Any]) -> str:
     """Return the key of an environment's hardware, such as ``cuda-nvidia-h100-80gb-hbm3``."""
     gpu = environment.get("gpu")
     if isinstance(gpu, dict):
-        name = f"cuda {gpu['name']}"
+        name = f"cuda {gpu.get('name', '')}"
     else:
         facts = (environment.get(name, "") for name in ("platform", "cpu", "cpu_bf16"))
         name = f"cpu {' '.join(map(str, facts))}"

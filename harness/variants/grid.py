@@ -86,7 +86,7 @@ def read_grid(path: Path) -> list[Variant]:
         if key not in {"axes", "combine"}:
             raise _in(path, unknown(str(key), "unknown key", str(key), ("axes", "combine")))
     combine = data.get("combine", "product")
-    if combine not in {"product", "single"}:
+    if combine not in ("product", "single"):  # a list or mapping has no hash
         raise _in(path, unknown("combine", f"unknown value {combine!r}", str(combine), ("product", "single")))
     axes = data.get("axes")
     if not isinstance(axes, dict) or not axes:
