@@ -2,9 +2,9 @@
 
     python benchmarks/fuzz.py [--seconds 1800] [--target NAME] [--findings FOLDER]
 
-Needs ``pip install atheris`` (coverage-guided; its own environment will do); without it, bytes of genuine files
-are changed at random. Time is divided evenly over the targets, each in a process of its own. Any exception but a
-``HarnessError`` is a finding, and so is an input that takes more than 20 s or 3 GB.
+Needs ``pip install atheris`` (coverage-guided; its own environment will do); without it, bytes of genuine
+files are changed at random. Time is divided evenly over the targets, each in a process of its own. Any
+exception but a ``HarnessError`` is a finding, and so is an input that takes more than 20 s or 3 GB.
 """
 
 from __future__ import annotations
@@ -162,10 +162,8 @@ def main() -> None:
         counts = json.loads((findings / f"{name}.json").read_text())
         total += counts["inputs"]
         crashed = "yes" if done.returncode else "no"
-        print(
-            f"{name:<22} {counts['inputs']:>9} {counts['refused']:>9} {crashed:>8}  {', '.join(counts['places']) or '-'}",
-            flush=True,
-        )
+        found = ", ".join(counts["places"]) or "-"
+        print(f"{name:<22} {counts['inputs']:>9} {counts['refused']:>9} {crashed:>8}  {found}", flush=True)
         if done.returncode:
             print("\n".join(done.stderr.splitlines()[-15:]))
     print(f"{total} inputs")

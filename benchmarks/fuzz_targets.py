@@ -96,7 +96,8 @@ def _grid(work: Path) -> Target:
 
 def _request(work: Path) -> Target:
     body = {
-        "model": "flex2", "trigger_word": "sks", "loras": [{"path": "a.safetensors", "network_multiplier": 1.0}],
+        "model": "flex2", "trigger_word": "sks",
+        "loras": [{"path": "a.safetensors", "network_multiplier": 1.0}],
         "prompts": [{"prompt": "[trigger] cat", "width": 64, "seed": 1, "guidance_scale": 4}],
     }  # fmt: skip
     return Target(
@@ -220,8 +221,8 @@ def _baseline(work: Path) -> Target:
 def _tolerance(work: Path) -> Target:
     read = _in_file(work / "t.json", lambda: ToleranceFile.load(work / "t.json"))
     limits = {
-        "ssim_min": 0.9, "lpips_max": 0.1, "psnr_min": None, "separated": [], "overlap": ["ssim"], "margin": {"ssim": 1},
-        "undetected": [],
+        "ssim_min": 0.9, "lpips_max": 0.1, "psnr_min": None, "separated": [], "overlap": ["ssim"],
+        "margin": {"ssim": 1}, "undetected": [],
     }  # fmt: skip
     measured = {"control": "again", "kind": "noise", "ssim": 1.0, "lpips": 0.0, "psnr": None}
     found = {

@@ -7,6 +7,9 @@ import os
 import tempfile
 from pathlib import Path
 
+PART = ".part"
+"""How hidden files end that are being written. A killed process leaves one behind; nothing reads it."""
+
 
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file as 64 lowercase hexadecimal digits."""
@@ -17,7 +20,7 @@ def sha256_file(path: Path) -> str:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` atomically: readers see the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)

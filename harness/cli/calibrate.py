@@ -61,7 +61,7 @@ def calibrate(
     )
     place = nullcontext(run) if run else fresh_folder(Path("reports"), "calibration-")
     command = redact(shlex.join(["harness", *sys.argv[1:]]))
-    with place as folder, LiveProgress(Console()) as progress:
+    with place as folder, LiveProgress(Console(), "--run") as progress:
         made = measure(
             load_cases(cases), out=out, run=folder, options=options, command=command, progress=progress
         )

@@ -25,10 +25,17 @@ STYLES = {
 
 
 class LiveProgress:
-    """A bar over all denoising steps, with the current case and the time left."""
+    """A bar over all denoising steps, with the current case and the time left.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Ctrl-C ends the command with exit code 130 and says how to go on.
+
+    Args:
+        option: the option that names the run folder.
+    """
+
+    def __init__(self, console: Console, option: str = "--out") -> None:
+        self._console, self._option = console, option
+        self._folder: Path | None = None
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -49,12 +56,15 @@ class LiveProgress:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.stop()
         if kind is KeyboardInterrupt:
-            self._console.print(
-                "interrupted: what was finished is saved; repeat the command with its --out to go on"
-            )
+            line = "interrupted"
+            if self._folder is not None:
+                line += f": what was finished is saved; repeat the command with {self._option} {self._folder}"
+            self._console.print(Text(line), soft_wrap=True)
+            raise typer.Exit(130)
 
     def started(self, folder: Path, todo: list[Planned], done: int) -> None:
         """Say where the run goes, and how much of it was done before."""
+        self._folder = folder
         resumed = f", {done} of them done before" if done else ""
         self._console.print(Text(f"{len(todo) + done} cases → {folder}{resumed}"))
         steps = sum(item.request.sample_steps for item in todo if item.request is not None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.files import PART
+
 
 class Output:
     """The files of one report.
@@ -27,7 +29,7 @@ class Output:
         if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.part")
+        partial = path.with_name(f".{path.name}{PART}")
         try:
             partial.write_bytes(data)
             partial.replace(path)

@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.errors import RunError
-from harness.files import sha256_file, write_text
+from harness.files import PART, sha256_file, write_text
 from harness.runs.row import Row
 from harness.validation import first_problem
 
@@ -49,6 +49,7 @@ class RunFolder:
         self._lock = _lock(path)
         try:
             refuse_links(path)
+            _remove_parts(path)
             self._claim(identity, about)
             _drop_partial_line(path / RESULTS)
             self.done = {(row.case, row.variant): row for row in read_rows(path)}
@@ -63,14 +64,21 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.release()
+        if isinstance(error, OSError):
+            raise disk_error(self.path, error) from error
 
     def append(self, row: Row) -> None:
         """Add one row, as one whole line that is on the disk when this returns."""
-        line = (row.model_dump_json() + "\n").encode()
-        with (self.path / RESULTS).open("ab") as stream:
-            stream.write(line)
-            stream.flush()
-            os.fsync(stream.fileno())
+        line = memoryview((row.model_dump_json() + "\n").encode())
+        with (self.path / RESULTS).open("ab", buffering=0) as stream:
+            start = stream.tell()
+            try:
+                while line:
+                    line = line[stream.write(line) :]
+                os.fsync(stream.fileno())
+            except BaseException:  # a full disk or Ctrl-C: the next row must not continue half a line
+                stream.truncate(start)
+                raise
         self.done[row.case, row.variant] = row
 
     def image_folder(self, case_id: str, variant: str) -> Path:
@@ -84,7 +92,7 @@ class RunFolder:
         target = self.path / "images" / case_id / f"preview{preview.suffix.lower()}"
         if not target.exists() or sha256_file(target) != sha256_file(preview):
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}")
+            partial = target.with_name(f".{target.name}{PART}")
             shutil.copyfile(preview, partial)
             partial.replace(target)
         return target.relative_to(self.path).as_posix()
@@ -149,6 +157,21 @@ def refuse_links(folder: Path) -> None:
             if path.is_symlink():
                 fix = "put the file itself there"
                 raise RunError("is a link; a run folder holds its own files", file=path, fix=fix)
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove what a killed process had begun to write."""
+    for place, _, files in os.walk(folder):
+        for name in files:
+            if name.startswith(".") and name.endswith(PART):
+                Path(place, name).unlink()
+
+
+def disk_error(folder: Path, error: OSError) -> RunError:
+    """Return a full disk, a read-only folder or a file that vanished during a run as one line."""
+    fix = "what was finished is saved: mend that, then repeat the command with this folder to go on"
+    found = f"cannot go on: {error.strerror or error}"
+    return RunError(found, file=folder, field=str(error.filename) if error.filename else None, fix=fix)
 
 
 def _drop_partial_line(results: Path) -> None:

@@ -42,6 +42,7 @@ def test_a_grid_file(tmp_path: Path) -> None:
         ("axes: {shift: [[1]]}", r"grid\.yaml: shift: \[1\] is no value"),
         ("axes: {steps: [many]}", r"grid\.yaml: steps: 'many' is no whole number"),
         ("axes: {shift: [1]}\ncombine: prodct", r"combine: unknown value 'prodct'; did you mean 'product'\?"),
+        ("axes: {shift: [1]}\ncombine: {a: b}", r"combine: unknown value \{'a': 'b'\}"),
         ("- 1", r"grid\.yaml: holds list, not a mapping"),
         ("axes: [", r"grid\.yaml: is not valid YAML"),
     ],
