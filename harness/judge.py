@@ -57,19 +57,20 @@ def judge_baseline(
 
     Returns:
         ``regression`` where the re-run is worse than the baseline by more than the margin; else ``verdict``,
-        with a reason that says whether the image is bit-equal, or changed and what changed with it.
+        with a reason that says whether the image is bit-equal, or changed, where, and what changed with it.
     """
     if verdict is Verdict.ERROR:
         return verdict, reason
     if baseline.identical:
-        return verdict, f"bit-equal to its baseline; {reason}"
+        but = " (its latents are not)" if baseline.latents_identical is False else ""
+        return verdict, f"bit-equal to its baseline{but}; {reason}"
     if worse := _worse(scores, baseline):
-        return Verdict.REGRESSION, f"{worse}{_changes(baseline)}; {reason}"
+        return Verdict.REGRESSION, f"{worse}; {_place(baseline)}{_changes(baseline)}; {reason}"
     if not baseline.same_environment:
         return verdict, f"{verdict} (baseline of {baseline.environment}){_changes(baseline)}; {reason}"
     if verdict is baseline.verdict is Verdict.INCOMPARABLE and baseline.scores is None:
         return verdict, reason
-    return verdict, f"{verdict} (changed): the image is not the accepted one{_changes(baseline)}; {reason}"
+    return verdict, f"{verdict} (changed): {_place(baseline)}{_changes(baseline)}; {reason}"
 
 
 def _worse(scores: Scores | None, baseline: Baseline) -> str | None:
@@ -93,6 +94,15 @@ def _worse(scores: Scores | None, baseline: Baseline) -> str | None:
     ]
     where = "" if baseline.same_environment else f" of {baseline.environment}"
     return f"worse than its baseline{where}: {', '.join(worse)}" if worse else None
+
+
+def _place(baseline: Baseline) -> str:
+    """Say in words whether the change came in while denoising or while decoding."""
+    if baseline.latents_identical is None:
+        return "the image is not the accepted one"
+    if baseline.latents_identical:
+        return "the latents are the accepted ones, the decoded image is not"
+    return "the latents are not the accepted ones: it changed before decoding"
 
 
 def _changes(baseline: Baseline) -> str:

@@ -57,6 +57,7 @@ class RenderRequest:
         max_sequence_length: T5 tokens; None is the model's own.
         divisor: width and height are floored to a multiple of it, pixels; None is the reference's.
         stop_after: end after so many steps and return the image predicted there; None runs to the end.
+        batch: images drawn in one call, the others from neighbouring seeds; the first is the re-run.
     """
 
     base: Base
@@ -80,6 +81,7 @@ class RenderRequest:
     divisor: int | None = None
     quantize: Quantize = "none"
     stop_after: int | None = None
+    batch: int = 1
 
     def size(self, spec: ModelSpec) -> tuple[int, int]:
         """Return the rendered size in pixels: floored to the divisor, then to whole packed latents."""
@@ -119,11 +121,16 @@ class RenderRequest:
 
 @dataclass(frozen=True)
 class Render:
-    """A finished render: the image (uint8, H×W×3), what was rendered, and where the time went in seconds."""
+    """A finished render: the image (uint8, H×W×3), what was rendered, and where the time went in seconds.
+
+    Attributes:
+        latents_sha256: hash of the latents before they were decoded; None for a system that shows none.
+    """
 
     image: NDArray[np.uint8]
     rendered: Rendered
     seconds: dict[str, float]
+    latents_sha256: str | None = None
 
 
 class Renderer(Protocol):

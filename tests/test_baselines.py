@@ -113,6 +113,33 @@ def test_worse_by_more_than_the_margin_is_a_regression(now: Scores, said: str) -
     assert said in judged.reason
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ("c", "c", "the latents are the accepted ones, the decoded image is not"),
+        ("c", "d", "the latents are not the accepted ones: it changed before decoding"),
+        (None, "d", "the image is not the accepted one"),
+        ("c", None, "the image is not the accepted one"),
+    ],
+)
+def test_the_latents_tell_denoising_from_decoding(before: str | None, now: str | None, said: str) -> None:
+    entries = accepted(row().model_copy(update={"latents_sha256": before}))
+    changed = row(scores(0.994), image="b").model_copy(update={"latents_sha256": now})
+    judged = against_baseline(changed, entries)
+    assert judged.verdict is Verdict.MATCH
+    assert said in judged.reason
+    worse = row(scores(0.98), image="b").model_copy(update={"latents_sha256": now})
+    regressed = against_baseline(worse, entries)
+    assert regressed.verdict is Verdict.REGRESSION
+    assert said in regressed.reason
+
+
+def test_an_equal_image_from_other_latents_is_said() -> None:
+    entries = accepted(row().model_copy(update={"latents_sha256": "c"}))
+    judged = against_baseline(row().model_copy(update={"latents_sha256": "d"}), entries)
+    assert judged.reason.startswith("bit-equal to its baseline (its latents are not)")
+
+
 def test_an_accepted_drift_stays_a_drift_and_is_known() -> None:
     drifted = row(scores(0.9, psnr=30.0))
     judged = against_baseline(drifted, accepted(drifted))

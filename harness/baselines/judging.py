@@ -51,7 +51,8 @@ def _judged(row: Row, key: str, entry: Entry, *, same_environment: bool) -> Row:
     baseline = Baseline(
         environment=key,
         same_environment=same_environment,
-        identical=entry.image_sha256 is not None and entry.image_sha256 == row.image_sha256,
+        identical=_equal(entry.image_sha256, row.image_sha256) or False,
+        latents_identical=_equal(entry.latents_sha256, row.latents_sha256),
         verdict=entry.verdict,
         scores=entry.scores,
         changes=_changes(row, entry),
@@ -64,6 +65,11 @@ def _judged(row: Row, key: str, entry: Entry, *, same_environment: bool) -> Row:
         return row.model_copy(update={"verdict": _at_least(row.verdict), "reason": reason, "baseline": None})
     verdict, reason = judge_baseline(row.verdict, row.reason, row.scores, baseline)
     return row.model_copy(update={"verdict": verdict, "reason": reason, "baseline": baseline})
+
+
+def _equal(accepted: str | None, now: str | None) -> bool | None:
+    """Compare two hashes; None where one is missing."""
+    return None if accepted is None or now is None else accepted == now
 
 
 def _without(row: Row, why: str) -> Row:

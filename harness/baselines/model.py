@@ -19,12 +19,13 @@ SCORE_DIGITS = 6
 
 
 class Entry(Frozen):
-    """What was accepted on one kind of machine. There is no latent hash: renders return pixels only."""
+    """What was accepted on one kind of machine."""
 
     verdict: Verdict
     image_sha256: str | None = Field(
         description="Hash of the re-run's size and pixels; None if not rendered."
     )
+    latents_sha256: str | None = Field(None, description="Hash of the latents before they were decoded.")
     scores: Scores | None = Field(description="Codec-matched scores against the preview.")
     settings: dict[str, Any] = Field(description="The case's settings when it was accepted.")
     preview_sha256: str
@@ -59,6 +60,7 @@ def entry_of(row: Row, *, accepted: str, accepted_by: str, reason: str) -> Entry
     return Entry(
         verdict=row.verdict,
         image_sha256=row.image_sha256,
+        latents_sha256=row.latents_sha256,
         scores=_rounded(row.scores),
         settings=row.settings,
         preview_sha256=row.description.preview.sha256,

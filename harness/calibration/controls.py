@@ -16,7 +16,7 @@ OTHER_ATTENTION = "_native_math"
 
 WRONG_SHIFT = 1.5
 WRONG_GUIDANCE = 1.0
-WRONG_SEED = 1
+BATCH = 2
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Control:
 def controls(request: RenderRequest, other_lora: Lora | None) -> list[Control]:
     """Return the controls of one request; those that need a LoRA only where there is one.
 
-    Noise: the same again, another attention kernel, and the LoRA as a live adapter and merged in fp32
-    instead of fused. Signal: seed + 1, guidance − 1, a weaker static shift, no LoRA, another checkpoint.
+    Noise: the same again, another attention kernel, the first of a batch of two, and the LoRA as a live
+    adapter and merged in fp32 instead of fused. Signal: a neighbouring seed, guidance − 1, a weaker static
+    shift, no LoRA, another checkpoint.
 
     Args:
         other_lora: another checkpoint of the same job, if the cases hold one.
@@ -40,7 +41,8 @@ def controls(request: RenderRequest, other_lora: Lora | None) -> list[Control]:
     made = [
         Control(REPEAT, "noise", request),
         Control("other attention kernel", "noise", replace(request, attention=OTHER_ATTENTION)),
-        Control("wrong seed", "signal", replace(request, seed=request.seed + WRONG_SEED)),
+        Control("batch of two", "noise", replace(request, batch=BATCH)),
+        Control("wrong seed", "signal", replace(request, seed=request.seed ^ 1)),
         Control("other guidance", "signal", replace(request, guidance_scale=_other_guidance(request))),
         Control(
             "other shift", "signal", replace(request, shift=Shift(shift=WRONG_SHIFT, dynamic_shifting=False))

@@ -33,8 +33,7 @@ def calibrate(
 ) -> ToleranceFile:
     """Measure noise and signal on this machine and write the limits between them, with the evidence.
 
-    Limits of other environments that ``out`` holds already are kept. A batch of two is not among the
-    controls: a renderer draws one image at a time.
+    Limits of other environments that ``out`` holds already are kept.
 
     Args:
         out: the tolerance file.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,10 +24,17 @@ class _StopEarly(Exception):  # noqa: N818
         self.predicted = predicted
 
 
+class Called(NamedTuple):
+    """What one call gave: the image (uint8, H×W×3) and the hash of the latents that it was decoded from."""
+
+    image: np.ndarray[Any, Any]
+    latents_sha256: str
+
+
 def call(
     loaded: LoadedPipeline, request: RenderRequest, width: int, height: int, on_step: OnStep | None
-) -> np.ndarray[Any, Any]:
-    """Return the image of ``request``, uint8, H×W×3, at ``width`` × ``height`` pixels.
+) -> Called:
+    """Return the image of ``request`` at ``width`` × ``height`` pixels; of a batch, the first.
 
     The pipeline holds the request's weights and scheduler already.
     """
@@ -38,49 +46,69 @@ def call(
         more["latents"] = _first_latents(loaded, request, width, height)
     if request.max_sequence_length is not None:
         more["max_sequence_length"] = request.max_sequence_length
+    generators = [torch.Generator(request.generator).manual_seed(seed) for seed in _seeds(request)]
+    steps = _Steps(request, scheduler.evaluations(request.sample_steps), on_step)
     with torch.inference_mode():
         try:
             output = loaded.pipe(
-                prompt=request.prompt,
+                prompt=[request.prompt] * request.batch if request.batch > 1 else request.prompt,
                 negative_prompt=request.neg,
                 width=width,
                 height=height,
                 num_inference_steps=request.sample_steps,
                 guidance_scale=request.guidance_scale,
-                generator=torch.Generator(request.generator).manual_seed(request.seed),
-                callback_on_step_end=_callback(request, scheduler.evaluations(request.sample_steps), on_step),
+                generator=generators if request.batch > 1 else generators[0],
+                callback_on_step_end=steps,
                 **more,
             )
             image = output.images[0]
         except _StopEarly as stop:
+            steps.latents = stop.predicted
             image = _decode(loaded.pipe, stop.predicted, height, width)
-    return np.asarray(image.convert("RGB"))
+    assert steps.latents is not None
+    return Called(np.asarray(image.convert("RGB")), _sha256(steps.latents[:1]))
+
+
+def _seeds(request: RenderRequest) -> list[int]:
+    """Return the seed of every image of the batch: the request's own, then its neighbours, all in range."""
+    return [request.seed ^ index for index in range(request.batch)]
 
 
 def _first_latents(loaded: LoadedPipeline, request: RenderRequest, width: int, height: int) -> torch.Tensor:
-    """Return packed noise of the request's era, 1 × (H/16 · W/16) × 64, drawn unpacked."""
+    """Return packed noise of the request's era, batch × (H/16 · W/16) × 64, drawn unpacked."""
     shape = (1, FLEX2.latent_channels, height // VAE_FACTOR, width // VAE_FACTOR)
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[loaded.dtype]
     assert request.noise != "auto"
-    noise = draw(shape, request.seed, dtype, request.noise).to(loaded.device)
-    packed: torch.Tensor = loaded.pipe._pack_latents(noise, *shape)
+    noise = torch.cat([draw(shape, seed, dtype, request.noise) for seed in _seeds(request)])
+    packed: torch.Tensor = loaded.pipe._pack_latents(noise.to(loaded.device), request.batch, *shape[1:])
     return packed
 
 
-def _callback(request: RenderRequest, total: int, on_step: OnStep | None) -> Any:
-    before: list[torch.Tensor] = []
+class _Steps:
+    """diffusers' ``callback_on_step_end``: reports steps, keeps the newest latents, stops where asked."""
 
-    def step_done(pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        if on_step is not None:
-            on_step(index + 1, total)
-        if request.stop_after is not None and index + 1 < total:
-            if before and index + 1 >= request.stop_after:
-                sigmas = pipe.scheduler.sigmas
-                raise _StopEarly(_predict(before[-1], tensors["latents"], sigmas[index], sigmas[index + 1]))
-            before[:] = [tensors["latents"]]
+    def __init__(self, request: RenderRequest, total: int, on_step: OnStep | None) -> None:
+        self._stop_after = request.stop_after
+        self._total = total
+        self._on_step = on_step
+        self.latents: torch.Tensor | None = None
+
+    def __call__(self, pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        done, before, now = index + 1, self.latents, tensors["latents"]
+        if self._on_step is not None:
+            self._on_step(done, self._total)
+        if self._stop_after is not None and before is not None and self._stop_after <= done < self._total:
+            sigmas = pipe.scheduler.sigmas
+            raise _StopEarly(_predict(before, now, sigmas[index], sigmas[index + 1]))
+        self.latents = now
         return tensors
 
-    return step_done
+
+def _sha256(latents: torch.Tensor) -> str:
+    """Hash dtype, shape and every byte of packed latents, 1 × (H/16 · W/16) × 64."""
+    head = f"{str(latents.dtype).removeprefix('torch.')} {'x'.join(map(str, latents.shape))} "
+    data = latents.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(head.encode() + data).hexdigest()
 
 
 def _predict(x: torch.Tensor, x_next: torch.Tensor, sigma: Any, sigma_next: Any) -> torch.Tensor:

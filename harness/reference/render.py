@@ -81,7 +81,7 @@ class ReferenceRenderer:
         width, height = request.size(self._spec)
         try:
             with _attention(request.attention):
-                image = call(loaded, request, width, height, on_step)
+                called = call(loaded, request, width, height, on_step)
                 rendered = self._rendered(request, loaded, width, height)
         except HarnessError:
             raise
@@ -89,8 +89,9 @@ class ReferenceRenderer:
             raise RenderError(f"the pipeline failed: {type(error).__name__}: {error}") from error
         done = time.perf_counter()
         return Render(
-            image=image,
+            image=called.image,
             rendered=rendered,
+            latents_sha256=called.latents_sha256,
             seconds={"load": round(ready - started, 4), "render": round(done - ready, 4)},
         )
 
@@ -147,6 +148,7 @@ class ReferenceRenderer:
             height=height,
             steps=request.sample_steps,
             seed=request.seed,
+            batch=request.batch,
             guidance_scale=request.guidance_scale,
             sigmas=[round(float(sigma), 6) for sigma in sigmas],
             sigmas_sha256=hashlib.sha256(sigmas.tobytes()).hexdigest(),

@@ -34,6 +34,7 @@ class Rendered(Frozen):
     height: int
     steps: int
     seed: int
+    batch: int = Field(1, description="Images drawn in one call; the re-run is the first.")
     guidance_scale: float
     sigmas: list[float]
     sigmas_sha256: str
@@ -69,6 +70,9 @@ class Baseline(Frozen):
     environment: str = Field(description="Key of the environment it was accepted in.")
     same_environment: bool = Field(description="The row was made in that environment too.")
     identical: bool = Field(description="Every pixel of the re-run is as accepted.")
+    latents_identical: bool | None = Field(
+        None, description="So are the latents before decoding; None where one of the two is not known."
+    )
     verdict: Verdict = Field(description="The verdict that was accepted.")
     scores: Scores | None = Field(description="The codec-matched scores that were accepted.")
     changes: list[str] = Field(description="What differs in the rendering or the environment, in words.")
@@ -102,6 +106,7 @@ class Row(Frozen):
     tolerance: Tolerance
     images: Images
     image_sha256: str | None = Field(None, description="Hash of the re-run's size and pixels.")
+    latents_sha256: str | None = Field(None, description="Hash of the latents before they were decoded.")
     baseline: Baseline | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
     description: Case = Field(description="The case as it was when it ran.")

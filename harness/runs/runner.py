@@ -68,6 +68,7 @@ class CaseRunner:
         common: dict[str, Any] = {
             "rendered": render.rendered,
             "image_sha256": _pixels_sha256(render.image),
+            "latents_sha256": render.latents_sha256,
             "seconds": dict(render.seconds),
         }
         if reason := judge_sizes(case, (render.rendered.width, render.rendered.height)):

@@ -76,8 +76,8 @@ def test_a_real_calibration_separates_and_is_used(
     assert ToleranceFile.load(out) == made
     controls = {entry.control: entry for entry in made.environments[key].evidence[case.id]}
     assert set(controls) == {
-        "repeat", "other attention kernel", "live adapter", "merged in fp32", "codec round trip",
-        "wrong seed", "other guidance", "other shift", "LoRA off",
+        "repeat", "other attention kernel", "batch of two", "live adapter", "merged in fp32",
+        "codec round trip", "wrong seed", "other guidance", "other shift", "LoRA off",
     }  # fmt: skip
     assert controls["repeat"].psnr is None
     assert made.environments[key].cases[case.id].separated

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
 
 from harness.case import Base
 from harness.errors import CheckpointError, DeviceError, RenderError
@@ -18,7 +18,7 @@ from harness.files import sha256_file
 from harness.reference import pipeline as builtin
 from harness.reference.render import ReferenceRenderer
 from harness.reference.spec import FLEX2
-from harness.renderer import RenderRequest
+from harness.renderer import Render, RenderRequest
 
 Make = Callable[..., RenderRequest]
 
@@ -31,6 +31,7 @@ def test_hub_code_and_builtin_give_the_same_bits(
         hub = renderer.render(request_for(**changes, base=base, pipeline="hub"))
         ours = renderer.render(request_for(**changes, base=base, pipeline="builtin"))
         assert np.array_equal(hub.image, ours.image)
+        assert hub.latents_sha256 == ours.latents_sha256
         assert hub.rendered.pipeline_sha256 == sha256_file(hub_folder / "pipeline.py")
         assert ours.rendered.pipeline_sha256 == sha256_file(Path(builtin.__file__))
 
@@ -44,6 +45,35 @@ def test_any_class_name_in_the_index_loads(
     reference = renderer.render(request_for(base=Base(path=str(hub_folder)), pipeline="hub"))
     renamed = renderer.render(request_for(base=Base(path=str(folder)), pipeline="hub"))
     assert np.array_equal(reference.image, renamed.image)
+
+
+@pytest.mark.parametrize("noise", ["current", "legacy"])
+def test_the_first_of_a_batch_is_the_same_picture(
+    renderer: ReferenceRenderer, request_for: Make, noise: str
+) -> None:
+    """Its seed draws the same noise in a batch; another seed is another picture."""
+    alone = renderer.render(request_for(noise=noise))
+    first = renderer.render(request_for(noise=noise, batch=2))
+    other = renderer.render(request_for(noise=noise, seed=6))
+    assert (alone.rendered.batch, first.rendered.batch) == (1, 2)
+    assert _rms(alone, first) < 0.1 * _rms(alone, other)
+
+
+def test_the_latents_hash_is_of_what_is_decoded(
+    renderer: ReferenceRenderer, request_for: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = renderer.render(request_for())
+    assert renderer.render(request_for()).latents_sha256 == plain.latents_sha256
+    assert renderer.render(request_for(guidance_scale=5.0)).latents_sha256 != plain.latents_sha256
+    decode = AutoencoderKL.decode
+    monkeypatch.setattr(AutoencoderKL, "decode", lambda *args, **more: (decode(*args, **more)[0] * 0.5,))
+    darker = renderer.render(request_for())
+    assert darker.latents_sha256 == plain.latents_sha256
+    assert not np.array_equal(darker.image, plain.image)
+
+
+def _rms(one: Render, other: Render) -> float:
+    return float(np.sqrt(np.mean((one.image.astype(float) - other.image) ** 2)))
 
 
 def test_the_row_says_what_was_rendered(renderer: ReferenceRenderer, request_for: Make) -> None:
