@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.options import Baselines, RunPath
+
 
 def accept(
-    run: Annotated[Path, typer.Argument(help="Run folder, e.g. reports/NAME.")],
+    run: RunPath,
     cases: Annotated[
-        list[str] | None, typer.Argument(metavar="[CASE]…", help="Ids or globs of ids. Default: all.")
+        list[str] | None, typer.Argument(metavar="CASE", help="Ids or globs of ids. Default: all.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why this is as it should be; kept in the file.")] = "",
-    baselines: Annotated[Path, typer.Option(envvar="HARNESS_BASELINES", help="Folder of baselines.")] = Path(
-        "baselines"
-    ),
+    baselines: Baselines = Path("baselines"),
     by: Annotated[str | None, typer.Option(help="Who accepts. Default: the account's name.")] = None,
     new_only: Annotated[bool, typer.Option("--new-only", help="Leave baselines that exist.")] = False,
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from harness.cli import (
@@ -25,25 +27,40 @@ from harness.cli import (
 
 app = typer.Typer(
     name="harness",
-    help="Re-render AI Toolkit's Flex.2 previews through the reference pipeline and measure the drift.",
+    help="Re-render AI Toolkit's Flex.2 previews through the reference pipeline and measure the drift.\n\n"
+    "Begin with harness demo; then harness import JOB_DIR and harness run CASES.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
-app.command("import")(import_.import_)
-app.command("run")(run.run)
-app.command("sweep")(sweep.sweep)
-app.command("diagnose")(diagnose.diagnose)
-app.command("fix")(fix.fix)
-app.command("rescore")(rescore.rescore)
-app.command("report")(report.report)
-app.command("accept")(accept.accept)
-app.command("calibrate")(calibrate.calibrate)
-app.command("history")(history.history)
-app.command("summary")(summary.summary)
-app.command("apply-review")(apply_review.apply_review)
-app.command("bundle")(bundle.bundle)
-app.command("schema")(schema.schema)
+_PANELS: dict[str, dict[str, Callable[..., None]]] = {
+    "Start": {
+        "demo": demo.demo,
+        "doctor": doctor.doctor,
+        "import": import_.import_,
+        "run": run.run,
+        "schema": schema.schema,
+    },
+    "Explain a drift": {
+        "diagnose": diagnose.diagnose,
+        "fix": fix.fix,
+        "sweep": sweep.sweep,
+    },
+    "Saved runs": {
+        "report": report.report,
+        "rescore": rescore.rescore,
+        "summary": summary.summary,
+        "bundle": bundle.bundle,
+    },
+    "Keep watch": {
+        "accept": accept.accept,
+        "apply-review": apply_review.apply_review,
+        "calibrate": calibrate.calibrate,
+        "history": history.history,
+    },
+}
+
+for _panel, _commands in _PANELS.items():
+    for _name, _command in _commands.items():
+        app.command(_name, rich_help_panel=_panel)(_command)

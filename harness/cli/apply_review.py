@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.options import Baselines
+
 
 def apply_review(
-    file: Annotated[Path, typer.Argument(help="A review that was exported from a report.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A review that was exported from a report.")],
     run: Annotated[
         Path | None, typer.Option(help="The run that was reviewed. Default: reports/<its name>.")
     ] = None,
-    baselines: Annotated[Path, typer.Option(envvar="HARNESS_BASELINES", help="Folder of baselines.")] = Path(
-        "baselines"
-    ),
+    baselines: Baselines = Path("baselines"),
     by: Annotated[str | None, typer.Option(help="Who reviewed. Default: as the file says.")] = None,
 ) -> None:
     """Write what a review accepts as baselines; nothing where any row or image moved since the review."""

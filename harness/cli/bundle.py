@@ -9,7 +9,7 @@ import typer
 
 
 def bundle(
-    case: Annotated[str, typer.Argument(help="Id of the case.")],
+    case: Annotated[str, typer.Argument(metavar="CASE", help="Id of the case.")],
     run: Annotated[
         Path | None, typer.Option(help="Run folder. Default: the newest under reports/ that has the case.")
     ] = None,

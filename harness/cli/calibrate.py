@@ -12,6 +12,7 @@ import typer
 
 from harness.cli.options import (
     BaseOption,
+    CasePaths,
     Device,
     DeviceOption,
     DtypeOption,
@@ -19,6 +20,7 @@ from harness.cli.options import (
     OffloadOption,
     PipelineOption,
     TrustOption,
+    run_options,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    cases: Annotated[list[Path], typer.Argument(help="Case files, or folders that hold some.")],
+    cases: CasePaths,
     out: Annotated[Path, typer.Option(help="Tolerance file to write.")] = Path("tolerance.json"),
     run: Annotated[
         Path | None, typer.Option(help="Run folder. Default: reports/calibration-<date>_<time>.")
@@ -45,20 +47,12 @@ def calibrate(
     from rich.console import Console
 
     from harness.calibration.run import calibrate as measure
-    from harness.case import Base, load_cases
+    from harness.case import load_cases
     from harness.cli.show import LiveProgress
     from harness.redact import redact
     from harness.runs.fresh import fresh_folder
-    from harness.runs.plan import RunOptions
 
-    options = RunOptions(
-        device=device.value,
-        pipeline=pipeline.value if pipeline else None,
-        base=Base.parse(base) if base else None,
-        dtype=dtype.value if dtype else None,
-        offload=offload.value,
-        trust_remote_code=trust_remote_code,
-    )
+    options = run_options(device, pipeline, base, trust_remote_code, dtype=dtype, offload=offload)
     place = nullcontext(run) if run else fresh_folder(Path("reports"), "calibration-")
     command = redact(shlex.join(["harness", *sys.argv[1:]]))
     with place as folder, LiveProgress(Console(), "--run") as progress:

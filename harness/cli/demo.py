@@ -24,3 +24,6 @@ def demo(
     with LiveProgress(Console()) as progress:
         result = run_demo(out=out, cases=cases, progress=progress)
     summarise(result)
+    typer.echo(
+        "the drift is deliberate; next: harness doctor, then harness import JOB_DIR with a job of yours"
+    )

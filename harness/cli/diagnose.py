@@ -15,6 +15,7 @@ from harness.cli.options import (
     LpipsWeights,
     PipelineOption,
     TrustOption,
+    run_options,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ BudgetOption = Annotated[float, typer.Option(min=2, help="Renders of the case's 
 
 
 def diagnose(
-    case: Annotated[Path, typer.Argument(help="One case file.")],
+    case: Annotated[Path, typer.Argument(metavar="CASE", help="One case file.")],
     static: Annotated[bool, typer.Option("--static", help="Only what needs no model.")] = False,
     budget: BudgetOption = 120,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here as JSON.")] = None,
@@ -44,10 +45,9 @@ def diagnose(
     """
     import json
 
-    from harness.case import Base, load_case
+    from harness.case import load_case
     from harness.diagnosis.findings import static_findings
     from harness.files import write_text
-    from harness.runs.plan import RunOptions
 
     loaded = load_case(case)
     if static:
@@ -59,13 +59,7 @@ def diagnose(
         return
     from harness.diagnosis.diagnose import diagnose as find
 
-    options = RunOptions(
-        device=device.value,
-        pipeline=pipeline.value if pipeline else None,
-        base=Base.parse(base) if base else None,
-        dtype=dtype.value if dtype else None,
-        trust_remote_code=trust_remote_code,
-    )
+    options = run_options(device, pipeline, base, trust_remote_code, dtype=dtype)
     found = find(loaded, options=options, budget=budget, lpips_weights=lpips_weights, tell=typer.echo)
     if json_file is not None:
         write_text(json_file, json.dumps(found.to_json(), indent=2) + "\n")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli.diagnose import BudgetOption
-from harness.cli.options import BaseOption, Device, DeviceOption, PipelineOption, TrustOption
+from harness.cli.options import (
+    BaseOption,
+    CasePaths,
+    Device,
+    DeviceOption,
+    PipelineOption,
+    TrustOption,
+    run_options,
+)
 
 
 def fix(
-    cases: Annotated[list[Path], typer.Argument(help="Case files, or folders that hold some.")],
+    cases: CasePaths,
     budget: BudgetOption = 120,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
     device: DeviceOption = Device.AUTO,
@@ -24,16 +31,10 @@ def fix(
 
     Exit code: 0 every case is explained, 1 some are not, 2 bad input, 3 a render failed.
     """
-    from harness.case import Base, load_cases
+    from harness.case import load_cases
     from harness.diagnosis.fix import fix_case
-    from harness.runs.plan import RunOptions
 
-    options = RunOptions(
-        device=device.value,
-        pipeline=pipeline.value if pipeline else None,
-        base=Base.parse(base) if base else None,
-        trust_remote_code=trust_remote_code,
-    )
+    options = run_options(device, pipeline, base, trust_remote_code)
     unexplained = 0
     for case in load_cases(cases):
         if case.incomparable is not None:

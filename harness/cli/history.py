@@ -10,7 +10,7 @@ import typer
 
 def history(
     case: Annotated[
-        str | None, typer.Argument(help="One case's id; its scores are printed run by run.")
+        str | None, typer.Argument(metavar="CASE", help="One case's id; its scores are printed run by run.")
     ] = None,
     runs: Annotated[
         Path, typer.Option(envvar="HARNESS_REPORTS", help="Folder that holds the run folders.")

@@ -25,12 +25,17 @@ LORA_WIDTH, MIN_PROMPT = 15, 10
 
 def import_(
     job_dir: Annotated[
-        Path | None, typer.Argument(help="Job folder of AI Toolkit, or a bundle: a zip of harness bundle.")
+        Path | None,
+        typer.Argument(
+            metavar="JOB_DIR", help="Job folder of AI Toolkit, or a bundle: a zip of harness bundle."
+        ),
     ] = None,
     base: BaseOption = None,
     steps: Annotated[
         str | None,
-        typer.Option(help="Which samples: all, last, or steps like 250,500.", show_default="all"),
+        typer.Option(
+            metavar="STEPS", help="Which samples: all, last, or steps like 250,500.", show_default="all"
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the case files. Default: cases/<job name>.")
@@ -44,7 +49,13 @@ def import_(
         typer.Option(help="With --request: one image per prompt, in order; repeat the option."),
     ] = None,
 ) -> None:
-    """Make case files from an AI Toolkit job folder, or from a request JSON and its images."""
+    """Make case files from an AI Toolkit job folder, or from a request JSON and its images.
+
+    Prints what each preview was paired with, and what had to be assumed.
+    Importing again brings the cases up to date and keeps what was set in them by hand.
+
+    Example: harness import output/my_lora --steps last
+    """
     from harness.case import Base
     from harness.errors import HarnessError
 
@@ -122,10 +133,12 @@ def _table(result: ImportResult, width: int) -> Table:
 
 
 def _row(case: Case) -> tuple[str, ...]:
+    from harness.cli.show import tail
+
     settings, lora = case.settings, case.lora
     return (
         _stem(case),
-        _tail(Path(lora.file).stem, LORA_WIDTH) if lora else "none",
+        tail(Path(lora.file).stem, LORA_WIDTH) if lora else "none",
         f"{lora.network_multiplier:g}" if lora else "",
         str(settings.seed),
         f"{case.preview.width}×{case.preview.height}",
@@ -177,10 +190,6 @@ def _next(cases: Sequence[Case], command: str) -> list[str]:
 
 def _stem(case: Case) -> str:
     return case.id.rpartition("/")[2]
-
-
-def _tail(text: str, width: int) -> str:
-    return text if len(text) <= width else f"…{text[1 - width :]}"
 
 
 def _from_here(folder: Path) -> Path:

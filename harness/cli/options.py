@@ -10,6 +10,10 @@ import typer
 
 if TYPE_CHECKING:
     from harness.case import Tolerance
+    from harness.runs.plan import RunOptions
+
+RENDERING, LIMITS = "What to render with", "Limits of a match (default: the case's own, else the harness's)"
+"""Headings of the shared options on help pages."""
 
 
 class Device(StrEnum):
@@ -50,16 +54,22 @@ BaseOption = Annotated[
         "--base",
         envvar="HARNESS_BASE",
         metavar="REPO_OR_DIR",
-        help="Base checkpoint: OWNER/NAME[@REVISION], a folder in the hub's layout, or embedded:NAME.",
+        help="Base checkpoint: OWNER/NAME, OWNER/NAME@COMMIT, a folder in the hub's layout, or "
+        "embedded:NAME. Default: the job's or the case's own.",
+        rich_help_panel=RENDERING,
     ),
 ]
-DeviceOption = Annotated[Device, typer.Option(envvar="HARNESS_DEVICE", help="Where to render.")]
+DeviceOption = Annotated[
+    Device,
+    typer.Option(envvar="HARNESS_DEVICE", help="auto: CUDA where there is one.", rich_help_panel=RENDERING),
+]
 PipelineOption = Annotated[
     Pipeline | None,
     typer.Option(
         envvar="HARNESS_PIPELINE",
         help="Pipeline code: the checkpoint's own (hub) or ours (builtin). "
         "Default: the case's; else hub for a repository, builtin for a folder.",
+        rich_help_panel=RENDERING,
     ),
 ]
 DtypeOption = Annotated[
@@ -67,12 +77,15 @@ DtypeOption = Annotated[
     typer.Option(
         envvar="HARNESS_DTYPE",
         help="Default: on CUDA the reference's rule (bf16), on the CPU the case's training dtype.",
+        rich_help_panel=RENDERING,
     ),
 ]
 OffloadOption = Annotated[
     OffloadMode,
     typer.Option(
-        envvar="HARNESS_OFFLOAD", help="Offload to main memory; auto: only where the GPU is too small."
+        envvar="HARNESS_OFFLOAD",
+        help="Offload to main memory; auto: only where the GPU is too small.",
+        rich_help_panel=RENDERING,
     ),
 ]
 TrustOption = Annotated[
@@ -81,6 +94,7 @@ TrustOption = Annotated[
         "--trust-remote-code",
         envvar="HARNESS_TRUST_REMOTE_CODE",
         help="Let the checkpoint's own pipeline.py run. Read it first.",
+        rich_help_panel=RENDERING,
     ),
 ]
 LpipsWeights = Annotated[
@@ -90,12 +104,57 @@ LpipsWeights = Annotated[
     ),
 ]
 SsimMin = Annotated[
-    float | None, typer.Option(envvar="HARNESS_SSIM_MIN", min=-1, max=1, help="Least SSIM of a match.")
+    float | None,
+    typer.Option(
+        envvar="HARNESS_SSIM_MIN", min=-1, max=1, help="Least SSIM, -1 to 1.", rich_help_panel=LIMITS
+    ),
 ]
 LpipsMax = Annotated[
-    float | None, typer.Option(envvar="HARNESS_LPIPS_MAX", min=0, help="Largest LPIPS of a match.")
+    float | None,
+    typer.Option(envvar="HARNESS_LPIPS_MAX", min=0, help="Largest LPIPS, 0 and up.", rich_help_panel=LIMITS),
 ]
-PsnrMin = Annotated[float | None, typer.Option(envvar="HARNESS_PSNR_MIN", help="Least PSNR of a match, dB.")]
+PsnrMin = Annotated[
+    float | None,
+    typer.Option(envvar="HARNESS_PSNR_MIN", help="Least PSNR, dB.", rich_help_panel=LIMITS),
+]
+CasePaths = Annotated[
+    list[Path], typer.Argument(metavar="CASES", help="Case files, or folders that hold some.")
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, e.g. reports/NAME.")]
+Only = Annotated[str | None, typer.Option(metavar="GLOB", help="Only cases whose id matches.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many cases.")]
+Baselines = Annotated[Path, typer.Option(envvar="HARNESS_BASELINES", help="Folder of baselines.")]
+
+
+def run_options(
+    device: Device,
+    pipeline: Pipeline | None,
+    base: str | None,
+    trust_remote_code: bool,
+    *,
+    dtype: Precision | None = None,
+    offload: OffloadMode = OffloadMode.AUTO,
+    tolerance: Tolerance | None = None,
+    lpips_weights: Path | None = None,
+) -> RunOptions:
+    """Return what the command line says as the options of a run.
+
+    Raises:
+        CaseError: ``base`` is neither a folder nor a repository.
+    """
+    from harness.case import Base
+    from harness.runs.plan import RunOptions
+
+    return RunOptions(
+        device=device.value,
+        pipeline=pipeline.value if pipeline else None,
+        base=Base.parse(base) if base else None,
+        dtype=dtype.value if dtype else None,
+        offload=offload.value,
+        trust_remote_code=trust_remote_code,
+        tolerance=tolerance,
+        lpips_weights=lpips_weights,
+    )
 
 
 def tolerance_from(

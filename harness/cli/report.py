@@ -9,7 +9,9 @@ import typer
 
 
 def report(
-    run: Annotated[list[Path] | None, typer.Argument(help="Run folders, e.g. reports/NAME.")] = None,
+    run: Annotated[
+        list[Path] | None, typer.Argument(metavar="RUN", help="Run folders, e.g. reports/NAME.")
+    ] = None,
     single_file: Annotated[
         bool, typer.Option("--single-file", help="One file that holds everything, to be mailed.")
     ] = False,

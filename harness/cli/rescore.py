@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from harness.cli.options import LpipsMax, LpipsWeights, PsnrMin, SsimMin, tolerance_from
+from harness.cli.options import LpipsMax, LpipsWeights, PsnrMin, RunPath, SsimMin, tolerance_from
 
 
 def rescore(
-    run: Annotated[Path, typer.Argument(help="Run folder, e.g. reports/NAME.")],
+    run: RunPath,
     ssim_min: SsimMin = None,
     lpips_max: LpipsMax = None,
     psnr_min: PsnrMin = None,

@@ -24,6 +24,15 @@ STYLES = {
 }
 
 
+ID_WIDTH = 34
+"""Columns of the case's name beside the bar, so that all of it fits 80."""
+
+
+def tail(text: str, width: int) -> str:
+    """Return the end of ``text`` in at most ``width`` columns: names of one job differ at their end."""
+    return text if len(text) <= width else f"…{text[1 - width :]}"
+
+
 class LiveProgress:
     """A bar over all denoising steps, with the current case and the time left.
 
@@ -68,24 +77,28 @@ class LiveProgress:
         resumed = f", {done} of them done before" if done else ""
         self._console.print(Text(f"{len(todo) + done} cases → {folder}{resumed}"))
         steps = sum(item.request.sample_steps for item in todo if item.request is not None)
-        self._bar.update(self._task, total=steps, description="loading the base")
-        self._bar.start()
+        if steps:
+            self._bar.update(self._task, total=steps, description="loading the base")
+            self._bar.start()
 
     def case_started(self, planned: Planned) -> None:
         """Name the case."""
         self._current = planned
-        self._bar.update(self._task, description=planned.case.id)
+        self._bar.update(self._task, description=tail(planned.case.id, ID_WIDTH))
 
     def step_done(self, done: int, total: int) -> None:
         """Move the bar."""
         self._bar.update(self._task, completed=self._steps_before + done)
 
     def case_done(self, row: Row) -> None:
-        """Print the case's verdict above the bar."""
+        """Print the case's verdict above the bar; only a terminal gets it cut to one line."""
         if self._current is not None and self._current.request is not None:
             self._steps_before += self._current.request.sample_steps
         self._bar.update(self._task, completed=self._steps_before)
-        self._console.print(_line(row), no_wrap=True, overflow="ellipsis")
+        if self._console.is_terminal:
+            self._console.print(_line(row), no_wrap=True, overflow="ellipsis")
+        else:
+            self._console.print(_line(row), soft_wrap=True)
 
 
 def _line(row: Row) -> Text:

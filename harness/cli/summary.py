@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from harness.cli.options import RunPath
+
 
 def summary(
-    run: Annotated[Path, typer.Argument(help="Run folder, e.g. reports/NAME.")],
+    run: RunPath,
     worst: Annotated[int, typer.Option(min=0, help="So many cases that are no match are listed.")] = 10,
     link: Annotated[str | None, typer.Option(metavar="URL", help="Where the report was uploaded.")] = None,
 ) -> None:

@@ -9,19 +9,23 @@ import typer
 
 from harness.cli.options import (
     BaseOption,
+    CasePaths,
     Device,
     DeviceOption,
     DtypeOption,
+    Limit,
     LpipsWeights,
     OffloadMode,
     OffloadOption,
+    Only,
     PipelineOption,
     TrustOption,
+    run_options,
 )
 
 
 def sweep(
-    cases: Annotated[list[Path], typer.Argument(help="Case files, or folders that hold some.")],
+    cases: CasePaths,
     out: Annotated[Path, typer.Option(help="Run folder.")],
     axis: Annotated[
         list[str] | None,
@@ -29,6 +33,8 @@ def sweep(
     ] = None,
     grid: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="A grid file.")] = None,
     preset: Annotated[str | None, typer.Option(help="shift, scheduler, numerics or all.")] = None,
+    only: Only = None,
+    limit: Limit = None,
     list_axes: Annotated[bool, typer.Option("--list-axes", help="Print the axes, then stop.")] = False,
     device: DeviceOption = Device.AUTO,
     pipeline: PipelineOption = None,
@@ -36,14 +42,14 @@ def sweep(
     trust_remote_code: TrustOption = False,
     dtype: DtypeOption = None,
     offload: OffloadOption = OffloadMode.AUTO,
-    only: Annotated[str | None, typer.Option(metavar="GLOB", help="Only cases whose id matches.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many cases.")] = None,
     lpips_weights: LpipsWeights = None,
 ) -> None:
     """Render cases under variants of their settings, score each against the preview, build the report.
 
     Exit code: 0 the sweep is complete, 2 bad input, 3 a render failed.
     Repeating a killed command goes on where it stopped.
+
+    Example: harness sweep cases/my_lora/000000250_3.case.yaml --axis shift=1,3,7 --out reports/shift
     """
     from harness.variants.axes import AXES
 
@@ -53,9 +59,9 @@ def sweep(
         return
     from rich.console import Console
 
-    from harness.case import Base, load_cases
+    from harness.case import load_cases
     from harness.cli.show import LiveProgress, summarise
-    from harness.runs.plan import RunOptions, select
+    from harness.runs.plan import select
     from harness.variants.grid import parse_axis, product, read_grid
     from harness.variants.grid import preset as preset_variants
     from harness.variants.sweep import sweep_cases
@@ -65,14 +71,8 @@ def sweep(
         *(read_grid(grid) if grid else []),
         *(product([parse_axis(text) for text in axis]) if axis else []),
     ]
-    options = RunOptions(
-        device=device.value,
-        pipeline=pipeline.value if pipeline else None,
-        base=Base.parse(base) if base else None,
-        dtype=dtype.value if dtype else None,
-        offload=offload.value,
-        trust_remote_code=trust_remote_code,
-        lpips_weights=lpips_weights,
+    options = run_options(
+        device, pipeline, base, trust_remote_code, dtype=dtype, offload=offload, lpips_weights=lpips_weights
     )
     chosen = select(load_cases(cases), only, limit)
     with LiveProgress(Console()) as progress:

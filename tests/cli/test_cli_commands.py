@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.case import load_cases
+from harness.cli.app import app
 from harness.reference.noise import torch_era
 from harness.runs.results import load_run
 from harness.runs.row import Verdict
@@ -20,9 +21,21 @@ Harness = Callable[..., Any]
 def test_help_lists_every_command(harness: Harness) -> None:
     ended = harness("--help")
     assert (ended.code, ended.err) == (0, "")
-    for command in ("demo", "doctor", "import", "run", "rescore", "report", "schema"):
-        assert f" {command} " in ended.out
-        assert harness(command, "--help").code == 0
+    names = [str(command.name) for command in app.registered_commands]
+    assert len(names) == 16
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for name in names:
+        assert f" {name} " in ended.out
+        assert f"`{name}`" in readme or f"`harness {name}`" in readme
+        assert harness(name, "--help").code == 0
+
+
+def test_help_keeps_what_stands_in_brackets(harness: Harness) -> None:
+    """Rich takes brackets for markup."""
+    text = " ".join(harness("run", "--help").out.replace("│", " ").split())
+    assert "OWNER/NAME, OWNER/NAME@COMMIT, a folder" in text
+    assert "[env var: HARNESS_BASE]" in text
+    assert "[default: auto]" in text
 
 
 def test_schema(harness: Harness) -> None:
@@ -95,8 +108,10 @@ def test_options_come_from_the_environment_too(
 ) -> None:
     monkeypatch.setenv("HARNESS_DTYPE", "fp32")
     monkeypatch.setenv("HARNESS_DEVICE", "cpu")
-    harness("run", cases, "--out", "run", "--limit", 1)
+    monkeypatch.setenv("COLUMNS", "60")
+    ended = harness("run", cases, "--out", "run", "--limit", 1)
     (row,) = load_run(Path("run")).rows
+    assert row.reason in ended.out, "a log gets the whole reason, however narrow"
     assert row.rendered is not None
     assert row.rendered.dtype == "fp32"
 
