@@ -24,6 +24,8 @@ def jobs() -> dict[str, Path]:
         "simple": PACKAGE_DATA / "jobs" / "tiny_flex2_simple_v1",
         "q8": DATA / "jobs" / "tiny_flex2_q8",
         "legacy": DATA / "jobs" / "legacy_jpg_q8",
+        "identity_simple": DATA / "jobs" / "identity_simple",
+        "identity_q8": DATA / "jobs" / "identity_q8",
     }
 
 
