@@ -6,7 +6,7 @@ The whole public face; everything is loaded on first use, so that ``import harne
 
     imported = harness.import_job(Path("output/my_lora"), out=Path("cases/my_lora"))
     result = harness.run_cases(imported.cases, out=Path("reports/my_lora"))
-    print(result.frame())
+    print(result.frame()[["case", "verdict", "ssim", "lpips", "psnr"]])
     harness.build_report(result.folder)
 """
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from harness.diagnosis.fix import fix_case
     from harness.doctor import examine
     from harness.errors import HarnessError
-    from harness.history.nights import read_history
+    from harness.history.nights import history_frame, read_history
+    from harness.history.summary import job_summary
     from harness.importing import ImportResult
     from harness.report.build import build_report
     from harness.report.history import build_history
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from harness.runs.rescore import rescore
     from harness.runs.results import RunResult, load_run
     from harness.runs.row import Row, Verdict
+    from harness.variants.grid import Variant, parse_axis, preset, product, read_grid
     from harness.variants.sweep import sweep_cases
 
 _HOMES = {
@@ -49,6 +51,7 @@ _HOMES = {
     "RunOptions": "runs.plan",
     "RunResult": "runs.results",
     "Tolerance": "case",
+    "Variant": "variants.grid",
     "Verdict": "runs.row",
     "accept_run": "baselines.accept",
     "apply_review": "report.review",
@@ -59,12 +62,18 @@ _HOMES = {
     "diagnose": "diagnosis.diagnose",
     "examine": "doctor",
     "fix_case": "diagnosis.fix",
+    "history_frame": "history.nights",
     "import_bundle": "bundle",
     "import_job": "aitoolkit",
     "import_request": "request",
+    "job_summary": "history.summary",
     "load_case": "case",
     "load_cases": "case",
     "load_run": "runs.results",
+    "parse_axis": "variants.grid",
+    "preset": "variants.grid",
+    "product": "variants.grid",
+    "read_grid": "variants.grid",
     "read_history": "history.nights",
     "rescore": "runs.rescore",
     "run_cases": "runs.execute",
@@ -84,6 +93,7 @@ __all__ = [
     "RunOptions",
     "RunResult",
     "Tolerance",
+    "Variant",
     "Verdict",
     "accept_run",
     "apply_review",
@@ -94,12 +104,18 @@ __all__ = [
     "diagnose",
     "examine",
     "fix_case",
+    "history_frame",
     "import_bundle",
     "import_job",
     "import_request",
+    "job_summary",
     "load_case",
     "load_cases",
     "load_run",
+    "parse_axis",
+    "preset",
+    "product",
+    "read_grid",
     "read_history",
     "rescore",
     "run_cases",

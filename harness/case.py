@@ -306,7 +306,12 @@ def load_cases(paths: list[Path]) -> list[Case]:
     for file in files:
         case = load_case(file)
         if case.id in by_id:
-            raise CaseError(f"{case.id!r} is also the id of {by_id[case.id]._file}", file=file, field="id")
+            raise CaseError(
+                f"{case.id!r} is also the id of {by_id[case.id]._file}",
+                file=file,
+                field="id",
+                fix="name only one of the two, or give one another id",
+            )
         by_id[case.id] = case
     return [by_id[key] for key in sorted(by_id)]
 

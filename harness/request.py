@@ -115,7 +115,7 @@ def load_request(path: Path) -> InferenceRequest:
         RequestError: not readable, not JSON, or not a valid request for Flex.2; names the field.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RequestError(f"cannot be read ({error.strerror})", file=path) from error
     except (ValueError, RecursionError) as error:

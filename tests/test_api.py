@@ -10,12 +10,39 @@ import pytest
 
 import harness
 from harness.case import save_case
+from harness.cli.app import app
 
 
 def test_every_name_is_there_and_documented() -> None:
     assert sorted(harness.__all__) == harness.__dir__()
     for name in harness.__all__:
         assert getattr(harness, name).__doc__, name
+
+
+FUNCTIONS = {
+    "demo": {"run_demo"},
+    "doctor": {"examine"},
+    "import": {"import_job", "import_request", "import_bundle"},
+    "run": {"load_cases", "run_cases", "build_report"},
+    "schema": {"case_schema"},
+    "diagnose": {"diagnose", "static_findings"},
+    "fix": {"fix_case"},
+    "sweep": {"sweep_cases", "parse_axis", "product", "preset", "read_grid"},
+    "report": {"build_report", "build_history"},
+    "rescore": {"rescore"},
+    "summary": {"job_summary"},
+    "bundle": {"write_bundle"},
+    "accept": {"accept_run"},
+    "apply-review": {"apply_review"},
+    "calibrate": {"calibrate"},
+    "history": {"read_history", "history_frame"},
+}
+"""What each command does, as functions."""
+
+
+def test_every_command_is_a_function_too() -> None:
+    assert set(FUNCTIONS) == {command.name for command in app.registered_commands}
+    assert set.union(*FUNCTIONS.values()) <= set(harness.__all__)
 
 
 def test_the_type_checker_sees_the_same_names() -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from harness.cli.app import app
 from harness.errors import RunError
 from harness.history.changes import NIGHTS_TO_SETTLE, _cost, _cumulated, _spread, flickers, steps
-from harness.history.nights import frame, read_history
+from harness.history.nights import history_frame, read_history
 from harness.history.summary import job_summary
 from harness.runs.row import Row
 from harness.runs.store import MANIFEST, RESULTS
@@ -97,7 +97,7 @@ def test_history_of_a_step(tmp_path: Path) -> None:
     (series,) = read_history(tmp_path)
     assert series.steps == [5]
     assert series.findings() == ["SSIM stepped from 0.9950 to 0.9800 at night-05"]
-    assert list(frame([series])["ssim"]) == [0.995] * 5 + [0.98] * 4
+    assert list(history_frame([series])["ssim"]) == [0.995] * 5 + [0.98] * 4
 
 
 def test_history_of_flicker_is_no_step(tmp_path: Path) -> None:

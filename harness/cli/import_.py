@@ -24,13 +24,13 @@ LORA_WIDTH, MIN_PROMPT = 15, 10
 
 
 def import_(
-    job_dir: Annotated[
-        Path | None,
+    source: Annotated[
+        list[Path] | None,
         typer.Argument(
-            metavar="JOB_DIR", help="Job folder of AI Toolkit, or a bundle: a zip of harness bundle."
+            metavar="JOB_DIR",
+            help="Job folder of AI Toolkit, or a zip of harness bundle. With --request: more images.",
         ),
     ] = None,
-    base: BaseOption = None,
     steps: Annotated[
         str | None,
         typer.Option(
@@ -46,8 +46,9 @@ def import_(
     ] = None,
     preview: Annotated[
         list[Path] | None,
-        typer.Option(help="With --request: one image per prompt, in order; repeat the option."),
+        typer.Option(metavar="IMG…", help="With --request: its images, one per prompt, in order."),
     ] = None,
+    base: BaseOption = None,
 ) -> None:
     """Make case files from an AI Toolkit job folder, or from a request JSON and its images.
 
@@ -56,34 +57,61 @@ def import_(
 
     Example: harness import output/my_lora --steps last
     """
-    from harness.case import Base
     from harness.errors import HarnessError
 
-    if job_dir is not None and job_dir.suffix == ".zip" and job_dir.is_file():
-        if base or steps or request or preview:
-            raise HarnessError("a bundle takes only --out", file=job_dir, fix="leave the other options out")
-        return _import_bundle(job_dir, out)
-    parsed = Base.parse(base) if base else None
-    if request is not None and steps is not None:
+    sources, images = source or [], preview or []
+    if request is not None:
+        _show(_import_request(request, images, sources, steps, base, out))
+        return
+    if len(sources) != 1 or images:
+        raise HarnessError("give one JOB_DIR, or --request with --preview", fix="see harness import --help")
+    (path,) = sources
+    if path.suffix == ".zip" and path.is_file():
+        if base or steps:
+            fix = "leave the other options out, and unset HARNESS_BASE"
+            raise HarnessError("a bundle takes only --out", file=path, fix=fix)
+        return _import_bundle(path, out)
+    _show(_import_job(path, steps, base, out))
+
+
+def _import_job(job_dir: Path, steps: str | None, base: str | None, out: Path | None) -> ImportResult:
+    from harness.aitoolkit import import_job
+    from harness.case import Base
+
+    return import_job(
+        job_dir,
+        base=Base.parse(base) if base else None,
+        steps="all" if steps is None else steps,
+        out=out or Path("cases") / Path(os.path.realpath(job_dir)).name,
+    )
+
+
+def _import_request(
+    request: Path,
+    previews: list[Path],
+    more: list[Path],
+    steps: str | None,
+    base: str | None,
+    out: Path | None,
+) -> ImportResult:
+    """Import a request; ``--preview A B`` reads as the option A and the argument B."""
+    from harness.case import Base
+    from harness.errors import HarnessError
+    from harness.request import import_request
+
+    if steps is not None:
         raise HarnessError("--steps goes with JOB_DIR, not with --request", fix="leave it out")
-    if request is not None and job_dir is None:
-        from harness.request import import_request
-
-        result = import_request(request, preview or [], base=parsed, out=out or Path("cases") / request.stem)
-    elif job_dir is not None and request is None and not preview:
-        from harness.aitoolkit import import_job
-
-        result = import_job(
-            job_dir,
-            base=parsed,
-            steps="all" if steps is None else steps,
-            out=out or Path("cases") / Path(os.path.realpath(job_dir)).name,
-        )
-    else:
+    if more and len(previews) != 1:
         raise HarnessError(
-            "give either JOB_DIR, or --request with --preview", fix="see harness import --help"
+            f"{more[0]} stands beside --request without its --preview",
+            fix="give all images behind one --preview, or each behind its own",
         )
-    _show(result)
+    return import_request(
+        request,
+        [*previews, *more],
+        base=Base.parse(base) if base else None,
+        out=out or Path("cases") / request.stem,
+    )
 
 
 def _import_bundle(path: Path, out: Path | None) -> None:
@@ -111,7 +139,8 @@ def _show(result: ImportResult) -> None:
         console.print(Text(line))
     ready = [case for case in result.cases if case.incomparable is None]
     folder = _from_here(result.folder)
-    console.print(Text(f"{len(result.cases)} cases ({len(ready)} can be re-run) → {folder}"))
+    cases = "case" if len(result.cases) == 1 else "cases"
+    console.print(Text(f"{len(result.cases)} {cases} ({len(ready)} can be re-run) → {folder}"))
     for line in _next(ready, f"harness run {shlex.quote(str(folder))}"):
         console.print(Text(line), soft_wrap=True)
 

@@ -76,7 +76,7 @@ def read_history(root: Path, case: str | None = None) -> list[Series]:
     return [_series(*key, sorted(nights[key], key=_when)) for key in sorted(nights)]
 
 
-def frame(history: list[Series]) -> pd.DataFrame:
+def history_frame(history: list[Series]) -> pd.DataFrame:
     """Return one line per case and run: time, machine, verdict, scores; PSNR in dB."""
     import pandas as pd
 

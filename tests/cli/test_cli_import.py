@@ -79,6 +79,19 @@ def test_steps_do_not_go_with_a_request(harness: Harness, tmp_path: Path) -> Non
     assert harness(*arguments).code == 0
 
 
+@pytest.mark.parametrize(
+    "images", [("--preview", "a.png", "b.png"), ("--preview", "a.png", "--preview", "b.png")]
+)
+def test_images_of_a_request_in_either_spelling(harness: Harness, images: tuple[str, ...]) -> None:
+    body = {"model": "flex2", "prompts": [{"prompt": "a", "width": 64}, {"prompt": "b", "width": 96}]}
+    Path("r.json").write_text(json.dumps(body), encoding="utf-8-sig")
+    Image.new("RGB", (64, 1024)).save("a.png")
+    Image.new("RGB", (96, 1024)).save("b.png")
+    ended = harness("import", "--request", "r.json", *images)
+    assert (ended.code, ended.err) == (0, "")
+    assert "2 cases (2 can be re-run) → cases/r" in ended.out
+
+
 def test_links_that_go_in_circles(harness: Harness, jobs: dict[str, Path]) -> None:
     Path("loop").symlink_to("loop")
     for arguments in (("loop",), (jobs["simple"], "--out", "loop")):
