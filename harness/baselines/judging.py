@@ -56,6 +56,7 @@ def _judged(row: Row, key: str, entry: Entry, *, same_environment: bool) -> Row:
         verdict=entry.verdict,
         scores=entry.scores,
         changes=_changes(row, entry),
+        facts={**entry.environment, "rendered": entry.rendered},
         accepted=entry.accepted,
         accepted_by=entry.accepted_by,
         reason=entry.reason,

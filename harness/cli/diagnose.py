@@ -20,7 +20,7 @@ from harness.cli.options import (
 
 if TYPE_CHECKING:
     from harness.diagnosis.diagnose import Diagnosis
-    from harness.diagnosis.findings import Finding
+    from harness.runs.row import Finding
 
 BudgetOption = Annotated[float, typer.Option(min=2, help="Renders of the case's own length to spend.")]
 

@@ -9,12 +9,13 @@ from typing import Any
 from harness.case import Case
 from harness.diagnosis.bench import Bench, Trial
 from harness.diagnosis.composition import Composition, correlation
-from harness.diagnosis.findings import Finding, static_findings
+from harness.diagnosis.findings import static_findings
 from harness.diagnosis.recipe import recipe
 from harness.diagnosis.search import Search, Tell, search
 from harness.errors import CaseError
 from harness.renderer import Renderer
 from harness.runs.plan import RunOptions, request_of
+from harness.runs.row import Finding
 from harness.scoring.scores import Scores
 from harness.variants.axes import AXES
 from harness.variants.axis import Context

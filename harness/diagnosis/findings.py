@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 from harness.aitoolkit.lora import inspect_lora
 from harness.case import Case
 from harness.errors import HarnessError
 from harness.reference.noise import era_of_software
 from harness.reference.spec import FLEX2
+from harness.runs.row import Finding
 from harness.scoring.codec import Codec
 
-Severity = Literal["error", "warning", "info"]
 _ORDER = {"error": 0, "warning": 1, "info": 2}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that a case shows by itself.
-
-    Attributes:
-        id: stable name, e.g. ``noise-era``.
-        severity: ``error`` keeps a comparison from meaning anything, ``warning`` explains drift, ``info``
-            is worth knowing.
-        where: the field of the case file that it was read from.
-        fix: what to do about it; empty where there is nothing to do.
-    """
-
-    id: str
-    severity: Severity
-    message: str
-    where: str
-    fix: str = ""
 
 
 def static_findings(case: Case) -> list[Finding]:

@@ -82,7 +82,9 @@ def _known(baseline: Baseline) -> str:
     return f"accepted by {baseline.accepted_by} on {baseline.accepted[:10]}: {baseline.reason}"
 
 
-def _likely_causes(row: Row) -> tuple[str, ...]:
-    from harness.report.comparison import static_facts
-
-    return static_facts(row) if row.verdict in {Verdict.DRIFT, Verdict.REGRESSION} else ()
+def _likely_causes(row: Row) -> list[str]:
+    """Return what the case showed by itself and what its import had to assume."""
+    if row.verdict not in {Verdict.DRIFT, Verdict.REGRESSION}:
+        return []
+    found = [f.message for f in row.findings if f.severity != "info" or f.id == "noise-era"]
+    return [*found, *row.description.assumptions]

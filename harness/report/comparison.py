@@ -1,4 +1,4 @@
-"""What was recorded against what was rendered: settings, provenance, environment, static facts."""
+"""What was recorded against what was rendered: settings, provenance, environment, baseline."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from harness.baselines.model import rendered_facts
 from harness.case import Case
 from harness.report.words import moment, number, plain, short_hash, size
 from harness.runs.plan import training_dtype
-from harness.runs.row import Rendered, Row, Verdict
+from harness.runs.row import Rendered, Row
 
 State = Literal["same", "same name", "differs", "not recorded", "not rendered", "no effect"]
 NOT_RECORDED = "not recorded"
@@ -119,35 +120,30 @@ def flat(environment: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 def environment_changes(row: Row, run: dict[str, str]) -> tuple[Setting, ...]:
     """Return where a row's environment is not the run's: name, the run's value, the row's value."""
-    own = flat(row.environment)
-    names = sorted(name for name in {*own, *run} if own.get(name) != run.get(name))
-    return tuple(Setting(name, run.get(name, "absent"), own.get(name, "absent"), "differs") for name in names)
+    return tuple(line for line in _side_by_side(run, flat(row.environment)) if line.state == "differs")
 
 
-def static_facts(row: Row) -> tuple[str, ...]:
-    """Return what the recorded settings alone say about why a re-run may differ."""
-    case, trained = row.description, row.description.trained
-    facts = list(case.assumptions)
-    if trained.quantize or trained.quantize_te:
-        facts.append(
-            "The job was quantized: the preview was rendered with quantized weights and the LoRA as a "
-            "separate branch. The reference renders unquantized with a fused LoRA unless the case says "
-            "otherwise: expect some drift in detail."
-        )
-    if trained.ema:
-        facts.append("The job kept an EMA of its weights; preview and saved LoRA both show the average.")
-    if row.verdict is Verdict.DRIFT and row.rendered is not None:
-        facts.append(_noise_fact(row, row.rendered))
-    return tuple(facts)
+def baseline_environment(row: Row) -> tuple[Setting, ...]:
+    """Return the accepted rendering and environment beside this row's, what differs first."""
+    if row.baseline is None or not row.baseline.facts:
+        return ()
+    now = {**row.environment, "rendered": rendered_facts(row)}
+    lines = _side_by_side(flat(row.baseline.facts), flat(now))
+    return tuple(sorted(lines, key=lambda line: line.state != "differs"))
 
 
-def _noise_fact(row: Row, rendered: Rendered) -> str:
-    torch = flat(row.environment).get("packages.torch", "this version")
-    return (
-        f"The noise was drawn as torch {torch} draws it ({rendered.noise} era). From one seed, torch 2.11 "
-        "and earlier draw other bf16 and fp16 noise than 2.12 and later: another picture. The job does not "
-        "record its torch."
+def _side_by_side(before: dict[str, str], now: dict[str, str]) -> tuple[Setting, ...]:
+    pairs = {name: (before.get(name, "absent"), now.get(name, "absent")) for name in sorted({*before, *now})}
+    return tuple(
+        Setting(name, then, this, "same" if then == this else "differs")
+        for name, (then, this) in pairs.items()
     )
+
+
+def assumptions(row: Row) -> tuple[str, ...]:
+    """Return what the import had to assume, without what a finding already says."""
+    told = [finding.message for finding in row.findings]
+    return tuple(each for each in row.description.assumptions if not any(each in text for text in told))
 
 
 def _line(name: str, recorded: Any, rendered: Any) -> Setting:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import RunError
 from harness.report.words import number, percent, plain
+from harness.runs.row import Finding
 from harness.validation import first_problem
 
 FOLDER = "diagnosis"
@@ -21,13 +22,6 @@ LARGEST = 4 * 1024 * 1024
 
 class _Read(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Finding(_Read):
-    id: str
-    severity: str
-    message: str
-    fix: str = ""
 
 
 class _Cause(_Read):
@@ -42,7 +36,7 @@ class _Cause(_Read):
 class _Diagnosis(_Read):
     case: str
     composition: str = ""
-    findings: list[_Finding] = []
+    findings: list[Finding] = []
     causes: list[_Cause] = []
     explained: bool | None = None
     renders: int = 0
@@ -66,7 +60,7 @@ class DiagnosisView:
     """What a diagnosis says about one case."""
 
     summary: str
-    findings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     causes: tuple[CauseLine, ...]
     recipe: str
 
@@ -99,9 +93,7 @@ def _read(path: Path) -> _Diagnosis:
 def _view(read: _Diagnosis) -> DiagnosisView:
     return DiagnosisView(
         summary=_summary(read),
-        findings=tuple(
-            f"{each.severity}: {each.message}{f'; {each.fix}' if each.fix else ''}" for each in read.findings
-        ),
+        findings=tuple(read.findings),
         causes=tuple(
             CauseLine(
                 axis=each.axis,

@@ -8,11 +8,12 @@ from pathlib import Path
 from harness.report.comparison import (
     Fact,
     Setting,
+    assumptions,
+    baseline_environment,
     baseline_facts,
     environment_changes,
     provenance,
     settings,
-    static_facts,
 )
 from harness.report.curve import Curve, curve
 from harness.report.diagnosis import DiagnosisView
@@ -21,7 +22,7 @@ from harness.report.overview import headline, shown_variant
 from harness.report.pictures import Link, Picture, pictures
 from harness.report.recipe import recipe
 from harness.report.words import seconds, slug
-from harness.runs.row import Row, Verdict
+from harness.runs.row import Finding, Row, Verdict
 
 LONG_PROMPT = 600
 """Characters from which a prompt gets a scrolling box of its own."""
@@ -52,10 +53,12 @@ class CaseView:
     codec: str | None
     settings: tuple[Setting, ...]
     differing: int
-    facts: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    assumptions: tuple[str, ...]
     provenance: tuple[Fact, ...]
     environment: tuple[Setting, ...]
     baseline: tuple[Fact, ...]
+    accepted: tuple[Setting, ...]
     changes: tuple[str, ...]
     curve: Curve | None
     seconds: tuple[Fact, ...]
@@ -107,13 +110,20 @@ def case_view(
         codec=codec_sentence(row),
         settings=compared,
         differing=sum(line.state == "differs" for line in compared),
-        facts=static_facts(row),
+        findings=_findings(row, diagnosis),
+        assumptions=assumptions(row),
         provenance=provenance(row.rendered),
         environment=environment_changes(row, environment),
         baseline=baseline_facts(row),
+        accepted=baseline_environment(row),
         changes=tuple(row.baseline.changes) if row.baseline else (),
         curve=curve(row.rendered.sigmas, row.rendered.steps) if row.rendered else None,
         seconds=tuple(Fact(part, seconds(spent)) for part, spent in row.seconds.items()),
         diagnosis=diagnosis,
         recipe=recipe(row),
     )
+
+
+def _findings(row: Row, diagnosis: DiagnosisView | None) -> tuple[Finding, ...]:
+    """Return what the run found beforehand; a run from before that was kept has a diagnosis at most."""
+    return tuple(row.findings) or (diagnosis.findings if diagnosis else ())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -64,6 +65,28 @@ class Images(Frozen):
     maps: dict[str, InnerPath] = Field(default_factory=dict, description="'difference', 'ssim', 'lpips'.")
 
 
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a case shows by itself, before anything is rendered.
+
+    Attributes:
+        id: stable name, e.g. ``noise-era``.
+        severity: ``error`` keeps a comparison from meaning anything, ``warning`` explains drift, ``info``
+            is worth knowing.
+        where: the field of the case file that it was read from.
+        fix: what to do about it; empty where there is nothing to do.
+    """
+
+    id: str
+    severity: Severity
+    message: str
+    where: str
+    fix: str = ""
+
+
 class Baseline(Frozen):
     """The accepted baseline that a row was judged against, and what has changed since it was accepted."""
 
@@ -76,6 +99,9 @@ class Baseline(Frozen):
     verdict: Verdict = Field(description="The verdict that was accepted.")
     scores: Scores | None = Field(description="The codec-matched scores that were accepted.")
     changes: list[str] = Field(description="What differs in the rendering or the environment, in words.")
+    facts: dict[str, Any] = Field(
+        default_factory=dict, description="That environment, and under 'rendered' what was rendered."
+    )
     accepted: str = Field(description="When, ISO 8601.")
     accepted_by: str
     reason: str = Field(description="Why it was accepted.")
@@ -107,6 +133,9 @@ class Row(Frozen):
     images: Images
     image_sha256: str | None = Field(None, description="Hash of the re-run's size and pixels.")
     latents_sha256: str | None = Field(None, description="Hash of the latents before they were decoded.")
+    findings: list[Finding] = Field(
+        default_factory=list, description="What the case showed without a render, the most serious first."
+    )
     baseline: Baseline | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
     description: Case = Field(description="The case as it was when it ran.")

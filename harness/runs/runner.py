@@ -88,6 +88,8 @@ class CaseRunner:
         )
 
     def _row(self, item: Planned, verdict: Verdict, reason: str, **more: Any) -> Row:
+        from harness.diagnosis.findings import static_findings
+
         case = item.case
         more.setdefault("images", Images(preview=self.folder.keep_preview(case.id, case.preview_path)))
         return Row(
@@ -101,6 +103,7 @@ class CaseRunner:
             },
             environment=self.environment,
             tolerance=tolerance_of(case, self.options),
+            findings=static_findings(case),
             description=case,
             key=item.key,
             **more,

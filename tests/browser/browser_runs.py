@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from report_runs import Run, case_of, sample, scores_of
+from report_runs import Run, accept_of, case_of, rendered_of, sample, scores_of
 
 from harness.case import LoraRef, Preview, SampleSettings
 from harness.files import sha256_file
-from harness.runs.row import Verdict
+from harness.runs.row import Finding, Verdict
 
 HOSTILE = (
     "</p></article></template><script>window.hacked = 1; alert(1)</script>"
@@ -18,6 +18,12 @@ HOSTILE = (
     "\u202eright to left\u202c שלום مرحبا 🌸🧪 " + "flower " * 1500
 )
 """More than 10,000 characters."""
+
+FINDINGS = [
+    Finding("lora-keys", "error", "holds no tensors", "lora.file"),
+    Finding("quantized", "warning", "the job was quantized", "trained.quantize", "set quantize"),
+    Finding("codec", "info", HOSTILE[:300], "preview.file"),
+]
 
 VARIANT = HOSTILE[:120].replace("/", "")
 
@@ -40,7 +46,12 @@ def make_run(path: Path) -> Path:
         case_of(preview, "job/some"), preview, other, scores=scores_of(preview, other, ssim=0.97, lpips=0.01)
     )
     run.compared(
-        case_of(preview, "job/much"), preview, other, scores=scores_of(preview, other, ssim=0.3, lpips=0.4)
+        case_of(preview, "job/much"),
+        preview,
+        other,
+        scores=scores_of(preview, other, ssim=0.3, lpips=0.4),
+        findings=FINDINGS,
+        baseline=accept_of(scores_of(preview, near), {"python": "3.11.7"}, rendered_of(case_of(near, "x"))),
     )
     run.compared(
         case_of(

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from harness.aitoolkit import import_job
 from harness.case import Case
 from harness.cli.app import app
-from harness.diagnosis.findings import Finding, static_findings
+from harness.diagnosis.findings import static_findings
+from harness.runs.row import Finding
 
 
 @pytest.fixture(scope="module")

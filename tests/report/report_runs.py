@@ -8,7 +8,7 @@ from typing import Any
 from harness.case import Base, Case, LoraRef, Preview, SampleSettings, Trained
 from harness.files import sha256_file
 from harness.judge import DEFAULT_TOLERANCE, judge
-from harness.runs.row import Images, Rendered, Row, Verdict
+from harness.runs.row import Baseline, Images, Rendered, Row, Verdict
 from harness.runs.store import RunFolder
 from harness.scoring.images import load_rgb, save_png
 from harness.scoring.maps import SCALES, difference_map
@@ -70,6 +70,22 @@ def rendered_of(case: Case, **changes: Any) -> Rendered:
         "revision": "content:0123456789abcdef",
     }
     return Rendered(**(fields | changes))
+
+
+def accept_of(scores: Scores, environment: dict[str, Any], rendered: Rendered) -> Baseline:
+    """Return a baseline that somebody accepted in another environment."""
+    return Baseline(
+        environment="cpu-x86_64",
+        same_environment=True,
+        identical=False,
+        verdict=Verdict.MATCH,
+        scores=scores,
+        changes=["packages.torch 2.13.0 → 2.14.1"],
+        facts={**environment, "rendered": rendered.model_dump(exclude={"sigmas"})},
+        accepted="2026-11-20T09:00:00+00:00",
+        accepted_by="Ada",
+        reason="first night",
+    )
 
 
 class Run:

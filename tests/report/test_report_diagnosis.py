@@ -44,7 +44,7 @@ def test_causes_findings_and_recipe(run: Run, single_file: bool) -> None:
     cells = [cell.words for cell in row.all("th") + row.all("td")]
     assert cells == ["shift", "3", "off", "93 %", "0.9900", "0.0010"]
     assert "These settings explain the drift. The re-run shows the same picture" in article.words
-    assert "warning: <b>quantized</b>; do" in article.words
+    assert "warning <b>quantized</b> → do y" in article.words
     assert "print('</pre><script>')" in article.text
 
 

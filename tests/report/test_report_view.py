@@ -9,17 +9,17 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import ENVIRONMENT, Run, case_of, rendered_of, sample, scores_of
+from report_runs import ENVIRONMENT, Run, accept_of, case_of, rendered_of, sample, scores_of
 
 from harness.case import SampleSettings, Tolerance, Trained
-from harness.report.comparison import Setting, flat, settings, static_facts
+from harness.report.comparison import Setting, baseline_environment, flat, settings
 from harness.report.curve import curve
 from harness.report.measures import codec_sentence, measures, severity
 from harness.report.overview import WORST_FIRST
 from harness.report.pictures import beside
 from harness.report.view import case_view
 from harness.report.words import script_json, slug
-from harness.runs.row import Row, Verdict
+from harness.runs.row import Finding, Row, Verdict
 
 NAMES = st.text(st.sampled_from("abA-_./ +é@"), min_size=1, max_size=8)
 
@@ -116,7 +116,6 @@ def test_settings_say_what_differs(run: Run) -> None:
         "Noise era": "not recorded",
         "Base": "differs",
     }
-    assert any("quantized" in fact for fact in static_facts(row))
 
 
 def test_a_base_of_the_same_name_is_not_called_the_same(run: Run) -> None:
@@ -134,6 +133,30 @@ def test_only_a_changed_environment_is_repeated_per_row(run: Run) -> None:
         for row in (same, other)
     }
     assert changes == {"job/a": (), "job/b": (Setting("packages.torch", "2.14.1", "2.11.0", "differs"),)}
+
+
+def test_the_environment_stands_beside_the_baselines_what_differs_first(run: Run) -> None:
+    preview, other = sample(30, 0), sample(20, 0)
+    old = {**ENVIRONMENT, "packages": {"torch": "2.13.0", "diffusers": "0.42.1"}}
+    case = case_of(preview, "job/a")
+    rendered = rendered_of(case, attention="flash")
+    accepted = accept_of(scores_of(preview, other), old, rendered_of(case))
+    row = run.compared(case, preview, other, rendered=rendered, baseline=accepted)
+    lines = baseline_environment(row)
+    assert lines[:2] == (
+        Setting("packages.torch", "2.13.0", "2.14.1", "differs"),
+        Setting("rendered.attention", "native", "flash", "differs"),
+    )
+    assert {line.state for line in lines[2:]} == {"same"}
+    assert "python" in {line.name for line in lines}
+
+
+def test_what_a_finding_says_is_not_said_again_as_an_assumption(run: Run) -> None:
+    case = case_of(sample(30, 0), "job/a", assumptions=["the seed walks", "the base is the job's"])
+    found = Finding("seed-rule", "info", "the seed walks", "settings.seed")
+    row = run.bare(case, sample(30, 0), Verdict.ERROR, "x", findings=[found])
+    view = case_view(run.path, row, {}, beside, None)
+    assert (view.findings, view.assumptions) == ((found,), ("the base is the job's",))
 
 
 def test_the_curve_falls_from_left_to_right() -> None:

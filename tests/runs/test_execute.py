@@ -130,6 +130,7 @@ def test_a_row_holds_its_evidence(make_case: MakeCase, tmp_path: Path) -> None:
     assert (rendered["lora_mode"], rendered["lora_sha256"]) == ("fused", case.lora.sha256)
     assert rendered["network_multiplier"] == 0.7
     assert row["environment"]["packages"]["torch"]
+    assert [each["id"] for each in row["findings"]] == ["noise-era", "codec", "idle-settings"]
     assert row["tolerance"] == DEFAULT_TOLERANCE.model_dump()
     assert row["tolerance"]["source"] == "harness default"
     assert {"load", "render", "score"} <= set(row["seconds"])
