@@ -7,6 +7,7 @@ Unknown keys are refused; a file that was loaded and saved again says the same t
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -77,18 +78,22 @@ class Base(Strict):
 
     @classmethod
     def parse(cls, text: str) -> Base:
-        """Read the ``--base`` form: ``embedded:NAME``, an existing folder, or ``OWNER/NAME[@REVISION]``."""
-        if text.startswith("embedded:"):
-            return cls(embedded=text.removeprefix("embedded:"))
+        """Read the ``--base`` form: ``embedded:NAME``, an existing folder, or ``OWNER/NAME[@REVISION]``.
+
+        Raises:
+            CaseError: none of these.
+        """
+        if match := re.fullmatch(r"embedded:([\w.-]+)", text):
+            return cls(embedded=match[1])
         if Path(text).is_dir():
             return cls(path=str(Path(text).resolve()))
-        if text.count("/") != 1 or text.startswith(("/", ".")):
+        match = re.fullmatch(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", text)
+        if match is None:
             raise CaseError(
                 f"--base {text!r} is neither a folder nor a repository",
-                fix="give OWNER/NAME[@REVISION], the path of a folder that exists, or embedded:NAME",
+                fix="give OWNER/NAME or OWNER/NAME@COMMIT, a folder that exists, or embedded:NAME",
             )
-        repo, _, revision = text.partition("@")
-        return cls(repo=repo, revision=revision or None)
+        return cls(repo=match["repo"], revision=match["revision"])
 
     def __str__(self) -> str:
         if self.embedded is not None:
@@ -271,13 +276,12 @@ def load_case(path: Path) -> Case:
     try:
         data = read_yaml_file(path)
     except OSError as error:
-        raise CaseError(f"cannot be read ({error})", file=path) from error
+        raise CaseError(f"cannot be read ({error.strerror or error})", file=path) from error
     except yaml.YAMLError as error:
         raise CaseError(f"is not valid YAML ({error})", file=path) from error
     if not isinstance(data, dict):
-        raise CaseError(
-            f"holds {type(data).__name__}, not a mapping", file=path, fix="see cases/case.schema.json"
-        )
+        found = "is empty" if data is None else f"holds {type(data).__name__}, not a mapping"
+        raise CaseError(found, file=path, fix="see cases/case.schema.json, or import again")
     try:
         case = Case.model_validate(data)
     except ValidationError as error:
@@ -294,11 +298,13 @@ def load_cases(paths: list[Path]) -> list[Case]:
         The cases, sorted by id.
 
     Raises:
-        CaseError: a file is invalid, a folder holds none, or two files share an id.
+        CaseError: a file is invalid or has another suffix, a folder holds none, or two files share an id.
     """
     files: dict[Path, None] = {}
     for path in paths:
         found = _case_files(path) if path.is_dir() else [path]
+        if path.is_file() and not path.name.endswith(SUFFIX):
+            raise CaseError(f"is no *{SUFFIX}", file=path, fix="make some with: harness import JOB_DIR")
         if not found:
             raise CaseError(f"holds no *{SUFFIX}", file=path, fix="make some with: harness import JOB_DIR")
         files.update(dict.fromkeys(file.resolve() for file in found))

@@ -91,7 +91,7 @@ class Earlier:
 
 def elsewhere(folder: Path) -> str:
     """Return the advice to import into another folder."""
-    return f"give another folder with --out, e.g. {folder.parent / (folder.name + '-2')}"
+    return f"choose another folder, e.g. {folder.parent / (folder.name + '-2')}"
 
 
 def preview_key(case: Case) -> tuple[str, int | None, int | None]:

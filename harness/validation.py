@@ -15,9 +15,10 @@ _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
 def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str | None, str, str | None]:
     """Return (field, what was found, what to do) of the first problem in ``error``.
 
-    An unknown key is answered with the nearest key that ``model`` knows at that place.
+    An unknown key comes before all else, since what is missing is often misspelt; it is answered with the
+    nearest key that ``model`` knows at that place.
     """
-    problem = error.errors()[0]
+    problem = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     location = [str(part) for part in problem["loc"]]
     field = ".".join(location) or None
     if problem["type"] == "extra_forbidden":

@@ -12,6 +12,11 @@ os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="harness-test-modules-"
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Machines are slow at times: what an example takes says nothing about the code.
+settings.register_profile("harness", deadline=None)
+settings.load_profile("harness")
 
 DATA = Path(__file__).parent / "data"
 PACKAGE_DATA = Path(__file__).parent.parent / "harness" / "data"

@@ -160,7 +160,7 @@ def test_a_base_reads_what_it_prints(base: Base) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "holds NoneType, not a mapping"),
+        ("", "is empty; see cases/case.schema.json, or import again"),
         ("[]", "holds list, not a mapping"),
         ("a: [1", "is not valid YAML"),
         ("a: !!python/name:os.system", "is not valid YAML"),

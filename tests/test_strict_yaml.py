@@ -90,13 +90,13 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(PLAIN)
 def test_what_was_written_is_read_back(data: object) -> None:
     assert read_yaml(write_yaml(data)) == data
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(alphabet="ab0:-[]{}&*!?|>'\"%@`#,\n \t<~.eE+_", max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(yaml.YAMLError):

@@ -69,7 +69,7 @@ def _read(path: Path) -> Any:
         fix = "give the job folder: training_folder/<job name>"
         raise JobError(f"holds no {CONFIG_FILE}", file=path.parent, fix=fix) from error
     except OSError as error:
-        raise JobError(f"cannot be read ({error})", file=path) from error
+        raise JobError(f"cannot be read ({error.strerror or error})", file=path) from error
     except yaml.constructor.ConstructorError as error:
         raise JobError(
             f"holds YAML that is not plain data ({error.problem}{_line(error)})",

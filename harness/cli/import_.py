@@ -129,6 +129,8 @@ def _show(result: ImportResult) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from harness.cli.show import count
+
     console = Console()
     console.print(_table(result, console.width))
     for line in (
@@ -139,8 +141,7 @@ def _show(result: ImportResult) -> None:
         console.print(Text(line))
     ready = [case for case in result.cases if case.incomparable is None]
     folder = _from_here(result.folder)
-    cases = "case" if len(result.cases) == 1 else "cases"
-    console.print(Text(f"{len(result.cases)} {cases} ({len(ready)} can be re-run) → {folder}"))
+    console.print(Text(f"{count(len(result.cases))} ({len(ready)} can be re-run) → {folder}"))
     for line in _next(ready, f"harness run {shlex.quote(str(folder))}"):
         console.print(Text(line), soft_wrap=True)
 

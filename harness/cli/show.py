@@ -33,6 +33,11 @@ def tail(text: str, width: int) -> str:
     return text if len(text) <= width else f"…{text[1 - width :]}"
 
 
+def count(cases: int) -> str:
+    """Return a number of cases in words."""
+    return "1 case" if cases == 1 else f"{cases} cases"
+
+
 class LiveProgress:
     """A bar over all denoising steps, with the current case and the time left.
 
@@ -75,7 +80,7 @@ class LiveProgress:
         """Say where the run goes, and how much of it was done before."""
         self._folder = folder
         resumed = f", {done} of them done before" if done else ""
-        self._console.print(Text(f"{len(todo) + done} cases → {folder}{resumed}"))
+        self._console.print(Text(f"{count(len(todo) + done)} → {folder}{resumed}"))
         steps = sum(item.request.sample_steps for item in todo if item.request is not None)
         if steps:
             self._bar.update(self._task, total=steps, description="loading the base")
@@ -115,9 +120,9 @@ def summarise(result: RunResult) -> None:
     counts = ", ".join(
         f"{result.counts[verdict]} {verdict.value}" for verdict in Verdict if result.counts[verdict]
     )
-    typer.echo(f"{len(result.rows)} cases: {counts or 'none'}")
+    typer.echo(f"{count(len(result.rows))}: {counts or 'none'}")
     if result.missing:
-        typer.echo(f"{len(result.missing)} cases of the run have no result yet, e.g. {result.missing[0]}")
+        typer.echo(f"{count(len(result.missing))} of the run without a result yet, e.g. {result.missing[0]}")
     typer.echo(f"report: {index}")
 
 

@@ -98,8 +98,8 @@ def select(cases: list[Case], only: str | None, limit: int | None) -> list[Case]
     chosen = [case for case in cases if only is None or fnmatch(case.id, only)][:limit]
     if not chosen:
         raise CaseError(
-            f"no case matches {only!r}" if only else "no case is selected",
-            field="--only" if only else "--limit",
+            "no case is selected" if only is None else f"no case matches {only!r}",
+            field="--limit" if only is None else "--only",
             fix=f"ids look like {cases[0].id!r}" if cases else "import a job first",
         )
     return chosen

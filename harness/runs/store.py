@@ -102,15 +102,26 @@ class RunFolder:
         if manifest.exists():
             found = read_manifest(self.path)["identity"]
             if found != identity:
-                different = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
                 raise RunError(
-                    f"holds another run: {', '.join(different)} differ",
+                    f"holds another run: {', '.join(_different(found, identity))} differ",
                     file=self.path,
                     field="--out",
                     fix="choose another folder, or repeat that run's own command to resume it",
                 )
             return
         write_text(manifest, json.dumps({"identity": identity, **about}, indent=2, sort_keys=True) + "\n")
+
+
+def _different(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Name the fields that differ, dotted (``environment.threads``)."""
+    names = []
+    for key in sorted({*one, *other}):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            names += [f"{key}.{name}" for name in _different(a, b)]
+        elif a != b:
+            names.append(key)
+    return names
 
 
 def _refuse_foreign(path: Path) -> None:

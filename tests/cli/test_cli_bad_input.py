@@ -145,6 +145,11 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: change_case(folder, lambda case: case.update(lroa=1)),
         "lroa: unknown key; did you mean 'lora'?",
     ),
+    "misspelt section": (
+        lambda folder: change_case(folder, lambda case: case.update(setings=case.pop("settings"))),
+        "setings: unknown key; did you mean 'settings'?",
+    ),
+    "nothing in it": (lambda folder: (folder / "x.case.yaml").write_text(""), "x.case.yaml: is empty"),
     "size out of range": (
         lambda folder: change_case(folder, lambda case: case["settings"].update(width=32)),
         "settings.width: 32 is outside the reference's range 64 to 4096",
@@ -226,6 +231,10 @@ def test_run_hub_code_without_trust(harness: Harness, cases: Path, base: Path) -
     [
         (["--base", "./no/such/folder"], "--base './no/such/folder' is neither a folder nor a repository"),
         (["--base", "embedded:none"], "base checkpoint does not exist"),
+        (["--base", "embedded:"], "--base 'embedded:' is neither"),
+        (["--base", "a/b@c@d"], "--base 'a/b@c@d' is neither"),
+        (["--base", "https://huggingface.co/ostris/Flex.2-preview"], "give OWNER/NAME or OWNER/NAME@COMMIT"),
+        (["--only", ""], "--only: no case matches ''"),
         (["--only", "x*"], "--only: no case matches 'x*'; ids look like 'tiny_flex2_simple_v1/000000000_2'"),
         (["--lpips-weights", "none.safetensors"], "none.safetensors"),
     ],
@@ -235,8 +244,10 @@ def test_run_options(harness: Harness, cases: Path, options: list[str], said: st
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_run_where_no_cases_are(harness: Harness) -> None:
-    assert "none.case.yaml: cannot be read" in refused(harness("run", "none.case.yaml"))
+def test_run_where_no_cases_are(harness: Harness, job: Path) -> None:
+    missing = refused(harness("run", "none.case.yaml"))
+    assert "none.case.yaml: cannot be read (No such file or directory)" in missing
+    assert "config.yaml: is no *.case.yaml; make some with" in refused(harness("run", job / "config.yaml"))
 
 
 @pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="this machine has a GPU")

@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 from harness.scoring.ssim import ssim
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1), st.integers(11, 40), st.integers(11, 40))
 def test_equals_scikit_image_channel_by_channel(seed, height, width):
     a, b = np.random.default_rng(seed).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
