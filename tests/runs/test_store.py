@@ -15,7 +15,7 @@ from harness.runs.row import Row
 from harness.runs.store import MANIFEST, RESULTS, RunFolder, locked, read_manifest, read_rows, write_rows
 
 MakeRow = Callable[..., Row]
-IDENTITY = {"device": "cpu", "cases": ["a"], "environment": {"packages": {"torch": "2.11", "peft": "1"}}}
+IDENTITY = {"device": "cpu", "cases": ["a"]}
 
 
 def opened(path: Path, **identity: object) -> RunFolder:
@@ -95,12 +95,15 @@ def test_another_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     before = (tmp_path / "run" / MANIFEST).read_bytes()
     line = refused(tmp_path / "run", device="cuda", cases=["b"])
     assert "holds another run: cases, device differ" in line
-    environment = {"packages": {"torch": "2.12", "peft": "1"}, "threads": 2}
-    line = refused(tmp_path / "run", environment=environment)
-    assert "holds another run: environment.packages.torch, environment.threads differ" in line
     assert (tmp_path / "run" / MANIFEST).read_bytes() == before
     with opened(tmp_path / "run"):
         pass
+
+
+def test_what_moved_in_an_environment_is_named(tmp_path: Path) -> None:
+    opened(tmp_path, environment={"packages": {"torch": "2.11", "peft": "1"}}).__exit__(None, None, None)
+    line = refused(tmp_path, environment={"packages": {"torch": "2.12", "peft": "1"}, "threads": 2})
+    assert "holds another run: environment.packages.torch, environment.threads differ" in line
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
