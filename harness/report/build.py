@@ -10,21 +10,19 @@ summary.md|json   the same counts and lines as text
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.errors import RunError
-from harness.report.cases import CASES, build_cases
-from harness.report.comparison import flat
-from harness.report.diagnosis import read_diagnoses
-from harness.report.media import data_address, make_media
-from harness.report.overview import columns, overview, run_environment, worst_first
-from harness.report.page import ASSETS, Link, overview_page, render, single_page, sweep_page
+from harness.report.cases import CASES, build_cases, viewer
+from harness.report.media import data_address, make_media, reduced
+from harness.report.overview import columns, overview, worst_first
+from harness.report.page import ASSETS, Link, Page, overview_page, render, single_page, sweep_page
 from harness.report.pictures import beside
 from harness.report.summary import summary_json, summary_markdown
 from harness.report.sweep import sweep_slug, sweep_view, sweeps
-from harness.report.view import case_view
 from harness.report.words import script_json
 from harness.report.writing import Output
 from harness.runs.row import Row
@@ -80,26 +78,30 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
     output.write("summary.json", summary_json(report, rows))
     output.remove_others(CASES, "assets")
     links = (Link("summary.md", "Markdown"), Link("summary.json", "JSON"), Link("results.jsonl", "All rows"))
-    sheets = tuple(Link(f"{CASES}/{sweep_slug(case)}.html", case) for case in swept)
-    index = render("index.html", report=report, page=overview_page(thumbs, links), sweeps=sheets)
+    page = overview_page(thumbs, links)
+    index = render("index.html", report=report, page=page, sweeps=_sweep_links(page, swept))
     return output.write(INDEX, index)
 
 
 def _write_single(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> Path:
     report = overview(folder, manifest, rows)
-    environment = flat(run_environment(manifest, rows))
-    diagnoses = read_diagnoses(folder)
+    view = viewer(folder, manifest, rows)
     thumbs, views = {}, []
     for row in rows:
         media = make_media(folder, row)
         link = partial(_inline, folder, {row.images.rerun: media.rerun, row.images.preview: media.preview})
-        diagnosis = diagnoses.get(row.case)
-        views.append(case_view(folder, row, environment, link, media.rerun_sha256, diagnosis))
+        views.append(view(row, link, media.rerun_sha256))
         thumbs[views[-1].slug] = data_address("image/webp", media.thumb) if media.thumb else None
     page = single_page(thumbs, _rows_script(report.name, manifest, rows))
-    return Output(folder).write(
-        SINGLE, render("single.html", report=report, page=page, cases=views, sweeps=())
-    )
+    swept = sweeps(rows)
+    sheets = [sweep_view(folder, group, lambda path: reduced(folder / path)) for group in swept.values()]
+    links = _sweep_links(page, swept)
+    html = render("single.html", report=report, page=page, cases=views, sweeps=links, sheets=sheets)
+    return Output(folder).write(SINGLE, html)
+
+
+def _sweep_links(page: Page, swept: Iterable[str]) -> tuple[Link, ...]:
+    return tuple(Link(page.to_case(sweep_slug(case)), case) for case in swept)
 
 
 def _rows_script(name: str, manifest: dict[str, Any], rows: list[Row]) -> str:

@@ -10,18 +10,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, RunError
 from harness.report.comparison import flat
-from harness.report.diagnosis import DiagnosisView, read_diagnoses
+from harness.report.diagnosis import read_diagnoses
 from harness.report.media import Media, make_media
 from harness.report.overview import run_environment, worst_first
 from harness.report.page import case_page, render
-from harness.report.pictures import beside
-from harness.report.view import case_view
+from harness.report.pictures import Link, beside
+from harness.report.sweep import sweep_pages
+from harness.report.view import CaseView, case_view
 from harness.report.words import script_json
 from harness.report.writing import Output
 from harness.runs.row import Row
@@ -36,6 +38,10 @@ PARALLEL_FROM = 200
 """Rows from which several processes build."""
 
 MOST_PROCESSES = 8
+
+
+View = Callable[[Row, Link, str | None], CaseView]
+"""Makes the view of a row: the row, how images are linked, the hash of its re-run's file."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +80,27 @@ def build_cases(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs: i
 def _build_part(
     folder: Path, manifest: dict[str, Any], rows: list[Row], part: int, parts: int
 ) -> list[Built]:
-    environment, diagnoses = flat(run_environment(manifest, rows)), read_diagnoses(folder)
+    view = viewer(folder, manifest, rows)
     pairs = zip(rows, _affordable(folder, rows), strict=True)
     return [
-        _build_case(folder, environment, row, diagnoses.get(row.case), with_pixels)
+        _build_case(folder, view, row, with_pixels)
         for place, (row, with_pixels) in enumerate(pairs)
         if place % parts == part
     ]
 
 
-def _build_case(
-    folder: Path, environment: dict[str, str], row: Row, diagnosis: DiagnosisView | None, with_pixels: bool
-) -> Built:
+def viewer(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> View:
+    """Return a function that makes the view of one of the run's rows, given what all of them share."""
+    environment, diagnoses = flat(run_environment(manifest, rows)), read_diagnoses(folder)
+    swept = sweep_pages(rows)
+    return lambda row, link, rerun_sha256: case_view(
+        folder, row, environment, link, rerun_sha256, diagnoses.get(row.case), swept.get(row.case)
+    )
+
+
+def _build_case(folder: Path, make_view: View, row: Row, with_pixels: bool) -> Built:
     media = make_media(folder, row)
-    view = case_view(folder, row, environment, beside, media.rerun_sha256, diagnosis)
+    view = make_view(row, beside, media.rerun_sha256)
     pixels = _pixel_script(view.slug, media) if with_pixels else None
     page = case_page(view.slug, has_pixels=pixels is not None)
     name = f"{CASES}/{view.slug}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.errors import HarnessError
-from harness.report.pictures import is_inside
+from harness.report.pictures import REDUCED_EDGE, is_inside
 from harness.runs.row import Row
 from harness.scoring.codec import Codec
 from harness.scoring.images import FORMATS, MAX_PIXELS, encode, load_rgb
@@ -63,6 +64,17 @@ def make_media(folder: Path, row: Row) -> Media:
         return Media(thumb=thumb, rerun_sha256=digest)
     kind = MIME[codec.format]
     return Media(thumb, data_address(kind, preview.read_bytes()), data_address(kind, matched), digest)
+
+
+def reduced(path: Path) -> str:
+    """Return a picture as a ``data:`` address, no larger than a contact sheet needs it."""
+    array = _array(path)
+    if array is None or max(array.shape) <= 2 * REDUCED_EDGE:
+        kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+        return data_address(kind, path.read_bytes())
+    image = Image.fromarray(array)
+    image.thumbnail((2 * REDUCED_EDGE, 2 * REDUCED_EDGE))
+    return data_address("image/webp", encode(image, "WEBP", quality=80))
 
 
 def data_address(kind: str, data: bytes) -> str:

@@ -19,7 +19,8 @@ STYLE = "report.css"
 SHARED_SCRIPTS = ("keys.js", "filters.js", "review.js")
 OVERVIEW_SCRIPTS = (*SHARED_SCRIPTS, "overview.js")
 CASE_SCRIPTS = (*SHARED_SCRIPTS, "view.js", "stage.js", "pixels.js", "viewer.js", "case.js")
-SINGLE_SCRIPTS = (*CASE_SCRIPTS, "overview.js", "single.js")
+SWEEP_SCRIPTS = ("keys.js", "sweep.js")
+SINGLE_SCRIPTS = (*CASE_SCRIPTS, "sweep.js", "overview.js", "single.js")
 """Scripts in the order in which they run. They are classic ones: browsers refuse modules from the disk."""
 
 FILES_POLICY = (
@@ -57,7 +58,7 @@ class Page:
     """Everything around a page's content.
 
     Attributes:
-        kind: ``overview``, ``case`` or ``single``; scripts read it from the page.
+        kind: ``overview``, ``case``, ``sweep``, ``history`` or ``single``; scripts read it from the page.
         thumbs: address of the thumbnail by slug.
         to_case: turns a slug into the address of its case.
     """
@@ -100,12 +101,12 @@ def case_page(slug: str, *, has_pixels: bool) -> Page:
 
 
 def sweep_page() -> Page:
-    """Return the surroundings of one case's sweep: nothing in it needs a script."""
+    """Return the surroundings of one case's sweep."""
     return Page(
         "sweep",
         FILES_POLICY,
         (Part(f"../assets/{STYLE}"),),
-        (),
+        tuple(Part(f"../assets/{name}") for name in SWEEP_SCRIPTS),
         to_case="{}.html".format,
         to_overview="../index.html",
     )

@@ -30,13 +30,13 @@ class Print:
     """One picture of the contact sheet.
 
     Attributes:
-        same: variants that rendered the same pixels, with the reason where it is known.
+        same: variants that rendered the same pixels, by the reason why; empty where none is known.
         reason: why there is no picture.
     """
 
     slug: str
     variant: str
-    same: tuple[str, ...]
+    same: tuple[tuple[str, tuple[str, ...]], ...]
     reason: str
     verdict: str
     scores: tuple[str, ...]
@@ -83,6 +83,11 @@ def sweeps(rows: Iterable[Row]) -> dict[str, list[Row]]:
     ordered = sorted(rows, key=lambda row: (row.case, row.variant))
     grouped = {case: list(group) for case, group in groupby(ordered, key=lambda row: row.case)}
     return {case: group for case, group in grouped.items() if len(group) > 1}
+
+
+def sweep_pages(rows: Iterable[Row]) -> dict[str, str]:
+    """Return the name of the sweep page of every case that has one."""
+    return {case: sweep_slug(case) for case in sweeps(rows)}
 
 
 def sweep_slug(case: str) -> str:
@@ -161,7 +166,7 @@ def _merged(ordered: list[Row]) -> list[tuple[Row, list[Row]]]:
     """Join rows whose re-runs are the same pixels to the one that was rendered."""
     seen: dict[str, tuple[Row, list[Row]]] = {}
     for row in sorted(ordered, key=lambda row: (row.reason.startswith(REPEATED), row.variant != REFERENCE)):
-        key = row.image_sha256 or row.variant
+        key = _pixels(row)
         if key in seen:
             seen[key][1].append(row)
         else:
@@ -169,10 +174,13 @@ def _merged(ordered: list[Row]) -> list[tuple[Row, list[Row]]]:
     return sorted(seen.values(), key=lambda pair: _closeness(pair[0]))
 
 
-def _named(row: Row) -> str:
-    """Return a merged variant's name, with why its render is the same where a sweep said so."""
-    _, _, why = row.reason.partition(": ")
-    return f"{row.variant} ({why.partition(';')[0]})" if row.reason.startswith(REPEATED) else row.variant
+def _by_reason(same: list[Row]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return merged variants, with why their render is the same where a sweep said so."""
+    found: dict[str, list[str]] = {}
+    for row in same:
+        why = row.reason.partition(": ")[2].partition(";")[0] if row.reason.startswith(REPEATED) else ""
+        found.setdefault(why, []).append(row.variant)
+    return tuple((why, tuple(names)) for why, names in found.items())
 
 
 def _print(folder: Path, row: Row, same: list[Row], link: Link, best: Row | None) -> Print:
@@ -181,7 +189,7 @@ def _print(folder: Path, row: Row, same: list[Row], link: Link, best: Row | None
     return Print(
         slug=slug(row.case, row.variant),
         variant=row.variant,
-        same=tuple(_named(each) for each in same),
+        same=_by_reason(same),
         reason=row.reason if row.rendered is None else "",
         verdict=str(row.verdict),
         scores=tuple(f"{fact.name} {fact.value}" for fact in headline(row)),
@@ -196,7 +204,13 @@ def _cell(row: Row | None, scale: tuple[float, float], best: Row | None) -> Cell
     low, high = scale
     share = (row.ssim - low) / (high - low) if high > low else 1.0
     level = min(HEAT_LEVELS - 1, int(share * HEAT_LEVELS))
-    return Cell(f"{row.ssim:.4f}", level, slug(row.case, row.variant), row is best)
+    is_best = best is not None and _pixels(row) == _pixels(best)
+    return Cell(f"{row.ssim:.4f}", level, slug(row.case, row.variant), is_best)
+
+
+def _pixels(row: Row) -> str:
+    """Return what tells the picture of a row from others."""
+    return row.image_sha256 or row.variant
 
 
 def _numeric(value: str) -> tuple[bool, float, str]:

@@ -64,6 +64,7 @@ class CaseView:
     seconds: tuple[Fact, ...]
     diagnosis: DiagnosisView | None
     recipe: str
+    sweep: str | None
 
 
 def case_view(
@@ -73,6 +74,7 @@ def case_view(
     link: Link,
     rerun_sha256: str | None,
     diagnosis: DiagnosisView | None = None,
+    sweep: str | None = None,
 ) -> CaseView:
     """Return everything that a row's page shows.
 
@@ -82,6 +84,7 @@ def case_view(
         link: turns the path of an image in the run folder into an address.
         rerun_sha256: hash of the re-run's file, which a review records.
         diagnosis: what a diagnosis of the case found.
+        sweep: name of the page of all the case's variants, if it has several.
     """
     compared = settings(row)
     prompt = str(row.settings.get("prompt", ""))
@@ -121,6 +124,7 @@ def case_view(
         seconds=tuple(Fact(part, seconds(spent)) for part, spent in row.seconds.items()),
         diagnosis=diagnosis,
         recipe=recipe(row),
+        sweep=sweep,
     )
 
 

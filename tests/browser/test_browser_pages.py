@@ -20,6 +20,7 @@ PAGES = [
     "../history.html",
     "hostile",
     "single#job--much",
+    "single#job--same~sweep",
 ]
 
 
@@ -83,3 +84,28 @@ def test_the_single_file_does_what_the_folder_does(opened: Open, single: Path) -
     expect(page.locator("#overview")).to_be_visible()
     expect(page.locator("ol.lines li:not([hidden])")).to_have_count(3)
     expect(page.locator("#reviewed")).to_have_text("Reviewed: 1 accepted, 0 rejected")
+
+
+@pytest.mark.parametrize("is_single", [False, True])
+def test_a_sweep_leads_to_its_comparisons_and_back(
+    opened: Open, folder: Path, single: Path, is_single: bool
+) -> None:
+    page = opened(single if is_single else folder / "index.html")
+    page.click("header details a")
+    expect(page.locator(".swept h1")).to_have_text("job/same")
+    expect(page.locator(".swept .help")).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.locator("dialog.keys")).to_contain_text("next variant")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog.keys")).to_be_hidden()
+    for key in "jjk":
+        page.keyboard.press(key)
+    expect(page.locator(".sheet a").first).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".viewer")).to_be_visible()
+    expect(page.locator(".moves")).to_be_visible()
+    page.keyboard.press("s")
+    expect(page.locator(".swept h1")).to_have_text("job/same")
+    expect(page.locator(".swept .help")).to_be_visible()
+    page.keyboard.press("u")
+    expect(page.locator("ol.lines")).to_be_visible()

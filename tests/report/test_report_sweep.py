@@ -21,8 +21,9 @@ SSIM = {
 }
 
 
-@pytest.fixture
-def page(run: Run) -> Element:
+@pytest.fixture(params=["folder", "single"])
+def page(run: Run, request: pytest.FixtureRequest) -> Element:
+    """The sweep of a case, on a page of its own and inside the single file."""
     preview, rerun = sample(30, 0), sample(0, 0)
     case = case_of(preview, "job/a")
     for variant, ssim in SSIM.items():
@@ -37,7 +38,10 @@ def page(run: Run) -> Element:
         )  # fmt: skip
     run.compared(case_of(preview, "job/alone"), preview, rerun)
     build_report(run.path)
-    return read_page(run.path / "cases" / f"{sweep_slug('job/a')}.html")
+    if request.param == "folder":
+        return read_page(run.path / "cases" / f"{sweep_slug('job/a')}.html").one("article")
+    page = read_page(build_report(run.path, single_file=True))
+    return page.one("template", id=sweep_slug("job/a")).one("article")
 
 
 def test_nearest_first_and_equal_renders_once(page: Element) -> None:
@@ -73,7 +77,8 @@ def test_the_schedules_stand_in_one_chart(page: Element) -> None:
 
 def test_every_print_leads_to_its_comparison(page: Element, run: Run) -> None:
     for link in page.one("ol", class_="sheet").all("a"):
-        assert (run.path / "cases" / (link.attributes["href"] or "")).is_file()
+        file = (link.attributes["href"] or "").removeprefix("#").removesuffix(".html") + ".html"
+        assert (run.path / "cases" / file).is_file()
     assert not (run.path / "cases" / f"{sweep_slug('job/alone')}.html").exists()
     index = read_page(run.path / "index.html")
     assert [link.words for link in index.one("header").one("details").all("a")] == ["job/a"]

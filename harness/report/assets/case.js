@@ -16,6 +16,7 @@
     const keys = harness.startViewer(article);
     const steps = startSteps(article);
     const review = startReview(article);
+    const sheet = article.querySelector(".sheet-link");
     startCopy(article);
     harness.bind([
       { keys: ["j"], says: "next case", down: () => steps.go(1) },
@@ -24,6 +25,7 @@
       { keys: ["a"], says: "accept", down: () => review("accept") },
       { keys: ["x"], says: "reject", down: () => review("reject") },
       { keys: ["n"], says: "write a note", down: () => article.querySelector("textarea").focus() },
+      { keys: ["s"], says: sheet && "all variants of this case", down: () => sheet?.click() },
       { keys: ["u", "Escape"], says: "all cases", down: () => article.querySelector(".back").click() },
       { keys: ["?"], says: "this list", down: () => harness.showKeys() },
     ]);

@@ -1,4 +1,4 @@
-/* The single file: cases lie in templates, and the address after # says which one is open. */
+/* The single file: cases and sweeps lie in templates, and the address after # says which one is open. */
 "use strict";
 
 (() => {
@@ -9,11 +9,13 @@
   function show() {
     const name = decodeURIComponent(location.hash.slice(1));
     const template = name && document.getElementById(name);
-    const isCase = template instanceof HTMLTemplateElement;
-    opened.replaceChildren(...(isCase ? [template.content.cloneNode(true)] : []));
-    overview.hidden = isCase;
-    if (!isCase) return harness.bindOverview?.();
-    harness.startCase(opened.querySelector("article.case"));
+    const isOpen = template instanceof HTMLTemplateElement;
+    opened.replaceChildren(...(isOpen ? [template.content.cloneNode(true)] : []));
+    overview.hidden = isOpen;
+    if (!isOpen) return harness.bindOverview?.();
+    const article = opened.querySelector("article");
+    if (article.matches(".swept")) harness.startSweep(article);
+    else harness.startCase(article);
     scrollTo(0, 0);
   }
 
