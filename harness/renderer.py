@@ -121,16 +121,24 @@ class RenderRequest:
 
 @dataclass(frozen=True)
 class Render:
-    """A finished render: the image (uint8, H×W×3), what was rendered, and where the time went in seconds.
+    """A finished render.
 
     Attributes:
+        image: uint8, H×W×3.
+        seconds: where the time went.
         latents_sha256: hash of the latents before they were decoded; None for a system that shows none.
+        warnings: what did not go as asked for, in words; the image is right all the same.
+        key: hash of everything that decided the pixels; None where that is not known.
+        taken_from: name of the run that made the image, where it was not made again.
     """
 
     image: NDArray[np.uint8]
     rendered: Rendered
     seconds: dict[str, float]
     latents_sha256: str | None = None
+    warnings: tuple[str, ...] = ()
+    key: str | None = None
+    taken_from: str | None = None
 
 
 class Renderer(Protocol):

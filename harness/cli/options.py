@@ -97,6 +97,23 @@ TrustOption = Annotated[
         rich_help_panel=RENDERING,
     ),
 ]
+FreshOption = Annotated[
+    bool,
+    typer.Option(
+        "--fresh",
+        help="Make every render again, also those that this run or one beside it holds.",
+        rich_help_panel=RENDERING,
+    ),
+]
+ScoreWorkers = Annotated[
+    int | None,
+    typer.Option(
+        envvar="HARNESS_SCORE_WORKERS",
+        min=0,
+        help="Processes that score while the next image renders. Default: up to 4 on CUDA, none on the CPU.",
+        rich_help_panel=RENDERING,
+    ),
+]
 LpipsWeights = Annotated[
     Path | None,
     typer.Option(
@@ -136,14 +153,21 @@ def run_options(
     offload: OffloadMode = OffloadMode.AUTO,
     tolerance: Tolerance | None = None,
     lpips_weights: Path | None = None,
+    fresh: bool = False,
+    score_workers: int | None = 0,
 ) -> RunOptions:
     """Return what the command line says as the options of a run.
 
+    Args:
+        score_workers: None takes the device's own number.
+
     Raises:
+        DeviceError: CUDA was asked for and is not there.
         CaseError: ``base`` is neither a folder nor a repository.
     """
     from harness.case import Base
     from harness.runs.plan import RunOptions
+    from harness.runs.scoring_pool import default_workers
 
     return RunOptions(
         device=device.value,
@@ -154,6 +178,8 @@ def run_options(
         trust_remote_code=trust_remote_code,
         tolerance=tolerance,
         lpips_weights=lpips_weights,
+        fresh=fresh,
+        score_workers=default_workers(device.value) if score_workers is None else score_workers,
     )
 
 

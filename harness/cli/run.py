@@ -14,6 +14,7 @@ from harness.cli.options import (
     Device,
     DeviceOption,
     DtypeOption,
+    FreshOption,
     Limit,
     LpipsMax,
     LpipsWeights,
@@ -22,6 +23,7 @@ from harness.cli.options import (
     Only,
     PipelineOption,
     PsnrMin,
+    ScoreWorkers,
     SsimMin,
     TrustOption,
     run_options,
@@ -44,6 +46,8 @@ def run(
     lpips_max: LpipsMax = None,
     psnr_min: PsnrMin = None,
     lpips_weights: LpipsWeights = None,
+    fresh: FreshOption = False,
+    score_workers: ScoreWorkers = None,
 ) -> None:
     """Re-render cases through the reference pipeline, score and judge them, and build the report.
 
@@ -68,6 +72,8 @@ def run(
         dtype=dtype,
         offload=offload,
         lpips_weights=lpips_weights,
+        fresh=fresh,
+        score_workers=score_workers,
         tolerance=tolerance_from(ssim_min, lpips_max, psnr_min),
     )
     chosen = select(load_cases(cases), only, limit)

@@ -68,6 +68,8 @@ class LiveProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._bar.update(self._task, completed=self._bar.tasks[self._task].total)
         self._bar.stop()
         if kind is KeyboardInterrupt:
             line = "interrupted"
@@ -87,9 +89,13 @@ class LiveProgress:
             self._bar.start()
 
     def case_started(self, planned: Planned) -> None:
-        """Name the case."""
+        """Name the case, and count the steps of the one before it."""
+        if self._current is not None and self._current.request is not None:
+            self._steps_before += self._current.request.sample_steps
         self._current = planned
-        self._bar.update(self._task, description=tail(planned.case.id, ID_WIDTH))
+        self._bar.update(
+            self._task, completed=self._steps_before, description=tail(planned.case.id, ID_WIDTH)
+        )
 
     def step_done(self, done: int, total: int) -> None:
         """Move the bar."""
@@ -97,9 +103,6 @@ class LiveProgress:
 
     def case_done(self, row: Row) -> None:
         """Print the case's verdict above the bar; only a terminal gets it cut to one line."""
-        if self._current is not None and self._current.request is not None:
-            self._steps_before += self._current.request.sample_steps
-        self._bar.update(self._task, completed=self._steps_before)
         if self._console.is_terminal:
             self._console.print(_line(row), no_wrap=True, overflow="ellipsis")
         else:
@@ -121,6 +124,10 @@ def summarise(result: RunResult) -> None:
         f"{result.counts[verdict]} {verdict.value}" for verdict in Verdict if result.counts[verdict]
     )
     typer.echo(f"{count(len(result.rows))}: {counts or 'none'}")
+    if taken := sum(row.taken_from is not None for row in result.rows):
+        typer.echo(f"{taken} of their renders were there already; --fresh makes them again")
+    for warning in dict.fromkeys(text for row in result.rows for text in row.warnings):
+        typer.echo(f"warning: {warning}")
     if result.missing:
         typer.echo(f"{count(len(result.missing))} of the run without a result yet, e.g. {result.missing[0]}")
     typer.echo(f"report: {index}")

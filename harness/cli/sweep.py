@@ -13,12 +13,14 @@ from harness.cli.options import (
     Device,
     DeviceOption,
     DtypeOption,
+    FreshOption,
     Limit,
     LpipsWeights,
     OffloadMode,
     OffloadOption,
     Only,
     PipelineOption,
+    ScoreWorkers,
     TrustOption,
     run_options,
 )
@@ -43,6 +45,8 @@ def sweep(
     dtype: DtypeOption = None,
     offload: OffloadOption = OffloadMode.AUTO,
     lpips_weights: LpipsWeights = None,
+    fresh: FreshOption = False,
+    score_workers: ScoreWorkers = None,
 ) -> None:
     """Render cases under variants of their settings, score each against the preview, build the report.
 
@@ -72,7 +76,15 @@ def sweep(
         *(product([parse_axis(text) for text in axis]) if axis else []),
     ]
     options = run_options(
-        device, pipeline, base, trust_remote_code, dtype=dtype, offload=offload, lpips_weights=lpips_weights
+        device,
+        pipeline,
+        base,
+        trust_remote_code,
+        dtype=dtype,
+        offload=offload,
+        lpips_weights=lpips_weights,
+        fresh=fresh,
+        score_workers=score_workers,
     )
     chosen = select(load_cases(cases), only, limit)
     with LiveProgress(Console()) as progress:

@@ -8,13 +8,16 @@ from typing import Protocol
 
 from harness.case import Case
 from harness.renderer import Renderer
+from harness.runs.desk import Desk
 from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.preflight import preflight
 from harness.runs.rescore import judge_again
 from harness.runs.results import RunResult, load_run
+from harness.runs.reuse import Kept, Keys, Thrifty
 from harness.runs.row import Row, Verdict
 from harness.runs.runner import CaseRunner, tolerance_of
 from harness.runs.score import Scorer
+from harness.runs.scoring_pool import scoring
 from harness.runs.store import RunFolder
 
 
@@ -45,7 +48,8 @@ def run_cases(
 ) -> RunResult:
     """Re-render every case, score it against its preview and judge it; rows are stored as they finish.
 
-    A folder that holds an unfinished run of the same cases and options is resumed.
+    A folder that holds an unfinished run of the same cases and options is resumed. What the reference would
+    render is taken from this run or one beside it where everything that decides the pixels is the same.
 
     Args:
         out: the run folder.
@@ -75,20 +79,41 @@ def run_cases(
         todo = [item for item in planned if not _already(folder, item, options)]
         if progress is not None:
             progress.started(out, todo, len(planned) - len(todo))
-        renderer = renderer or _reference(options, device)
+        if renderer is None:
+            keys = Keys(
+                {name: base.revision for name, base in bases.items()}, {**facts, **options.reaching()}
+            )
+            renderer, kept = _thrifty(options, device, keys, out, todo)
+        else:
+            kept = None
         on_step = progress.step_done if progress is not None else None
         runner = CaseRunner(folder, renderer, scorer, options, facts, on_step)
+
+        def stored(row: Row) -> None:
+            if kept is not None:
+                kept.learn(out, row)
+            if progress is not None:
+                progress.case_done(row)
+
+        pool = scoring(scorer, options.lpips_weights, options.score_workers)
         try:
-            for item in todo:
-                if progress is not None:
-                    progress.case_started(item)
-                row = runner.run(item)
-                folder.append(row)
-                if progress is not None:
-                    progress.case_done(row)
+            with Desk(runner, pool, stored) as desk:
+                for item in todo:
+                    if progress is not None:
+                        progress.case_started(item)
+                    desk.put(item, runner.render(item))
         finally:
             renderer.close()
     return load_run(out)
+
+
+def _thrifty(
+    options: RunOptions, device: str, keys: Keys, out: Path, todo: list[Planned]
+) -> tuple[Renderer, Kept | None]:
+    """Return the reference renderer behind what is kept already; nothing is with ``fresh``."""
+    wanted = (keys.of(item.request) for item in todo if item.request is not None)
+    kept = None if options.fresh else Kept(out, wanted)
+    return Thrifty(_reference(options, device), keys, kept), kept
 
 
 def _reference(options: RunOptions, device: str) -> Renderer:
@@ -102,7 +127,7 @@ def _reference(options: RunOptions, device: str) -> Renderer:
 def _already(folder: RunFolder, item: Planned, options: RunOptions) -> bool:
     """Say whether ``item`` has a row that still holds; where only the tolerance changed, judge it again."""
     row = folder.done.get((item.case.id, item.variant))
-    if row is None or row.key != item.key or row.verdict is Verdict.ERROR:
+    if options.fresh or row is None or row.key != item.key or row.verdict is Verdict.ERROR:
         return False
     tolerance = tolerance_of(item.case, options)
     if row.tolerance != tolerance:

@@ -27,7 +27,13 @@ _DTYPES: dict[str, Dtype] = {
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the command line may override; None leaves it to the case, then to the reference's rule."""
+    """What the command line may override; None leaves it to the case, then to the reference's rule.
+
+    Attributes:
+        fresh: make every render, also those that this run or one beside it holds.
+        score_workers: processes that score while the next image renders; 0 scores in between. They are
+            spawned, so a script that asks for some needs ``if __name__ == "__main__":``.
+    """
 
     device: str = "auto"
     pipeline: PipelineCode | None = None
@@ -37,6 +43,8 @@ class RunOptions:
     trust_remote_code: bool = False
     tolerance: Tolerance | None = None
     lpips_weights: Path | None = None
+    fresh: bool = False
+    score_workers: int = 0
 
     def identity(self) -> dict[str, Any]:
         """Return the options that decide pixels or scores; a resumed run must have the same."""
@@ -48,6 +56,10 @@ class RunOptions:
             "offload": self.offload,
             "lpips_weights": str(self.lpips_weights) if self.lpips_weights else None,
         }
+
+    def reaching(self) -> dict[str, Any]:
+        """Return the options that say how a render is computed, beside what its request says."""
+        return {"device": self.device, "offload": self.offload}
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,7 @@ class Planned:
     def key(self) -> str:
         """Hash of what the row will depend on: the request (weights by hash, not by path) and the preview."""
         facts = {
-            "request": _facts(self.request) if self.request is not None else {},
+            "request": facts_of(self.request) if self.request is not None else {},
             "preview": self.case.preview.sha256,
             "incomparable": self.problem,
         }
@@ -81,7 +93,7 @@ _DEFAULTS = {field.name: field.default for field in dataclasses.fields(RenderReq
 }
 
 
-def _facts(request: RenderRequest) -> dict[str, Any]:
+def facts_of(request: RenderRequest) -> dict[str, Any]:
     """Return a request's fields for hashing, those that only variants change where they are changed."""
     fields = dataclasses.asdict(request) | {"base": str(request.base)}
     if fields["lora"] is not None:

@@ -136,6 +136,9 @@ class Row(Frozen):
     findings: list[Finding] = Field(
         default_factory=list, description="What the case showed without a render, the most serious first."
     )
+    render_key: str | None = Field(None, description="Hash of everything that decided the re-run's pixels.")
+    taken_from: str | None = Field(None, description="Run that made the re-run, where it was not made again.")
+    warnings: list[str] = Field(default_factory=list, description="What did not go as asked for, in words.")
     baseline: Baseline | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
     description: Case = Field(description="The case as it was when it ran.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +11,11 @@ from harness.judge import DEFAULT_TOLERANCE, judge, judge_sizes
 from harness.renderer import OnStep, Render, Renderer
 from harness.runs.plan import Planned, RunOptions
 from harness.runs.row import Images, Row, Verdict
-from harness.runs.score import Scorer
+from harness.runs.score import Evidence, Finished, Scorer
 from harness.runs.store import RunFolder
+
+Outcome = Render | HarnessError | None
+"""A render, why it failed, or nothing where nothing is rendered."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,50 @@ class CaseRunner:
         Raises:
             HarnessError: bad input that only the loaded weights could show.
         """
-        if item.same_as is not None:
-            return self._copy(item, self.folder.done[item.case.id, item.same_as])
-        if item.request is None:
-            return self._row(item, Verdict.INCOMPARABLE, str(item.problem))
+        outcome = self.render(item)
+        finished = self.finished(item, outcome)
+        return self.row(item, outcome, self.scorer.gather(finished) if finished else None)
+
+    def render(self, item: Planned) -> Outcome:
+        """Return the render of one planned case, why it failed, or None where nothing is to be rendered.
+
+        Raises:
+            HarnessError: bad input that only the loaded weights could show.
+        """
+        if item.request is None or item.same_as is not None:
+            return None
         try:
-            render = self.renderer.render(item.request, self.on_step)
+            return self.renderer.render(item.request, self.on_step)
         except HarnessError as error:
             if error.exit_code == HarnessError.exit_code:
                 raise
-            return self._row(item, Verdict.ERROR, str(error))
-        return self._score(item, render)
+            return error
+
+    def finished(self, item: Planned, outcome: Outcome) -> Finished | None:
+        """Return what is to be kept and scored of a render, its preview in the run folder already."""
+        if not isinstance(outcome, Render):
+            return None
+        rerun = self.folder.image_folder(item.case.id, item.variant) / "rerun.png"
+        return Finished(
+            run=self.folder.path,
+            images=Images(
+                preview=self.folder.keep_preview(item.case.id, item.case.preview_path),
+                rerun=rerun.relative_to(self.folder.path).as_posix(),
+            ),
+            image=outcome.image,
+            comparable=judge_sizes(item.case, (outcome.rendered.width, outcome.rendered.height)) is None,
+        )
+
+    def row(self, item: Planned, outcome: Outcome, evidence: Evidence | None) -> Row:
+        """Return the row of what ``render`` gave and ``Scorer.gather`` made of it."""
+        if isinstance(outcome, Render):
+            assert evidence is not None
+            return self._judged(item, outcome, evidence)
+        if isinstance(outcome, HarnessError):
+            return self._row(item, Verdict.ERROR, str(outcome))
+        if item.same_as is not None:
+            return self._copy(item, self.folder.done[item.case.id, item.same_as])
+        return self._row(item, Verdict.INCOMPARABLE, str(item.problem))
 
     @staticmethod
     def _copy(item: Planned, first: Row) -> Row:
@@ -56,31 +90,26 @@ class CaseRunner:
         """Return the row of a case that bad input kept from being rendered; its preview must exist."""
         return self._row(item, Verdict.ERROR, str(error))
 
-    def _score(self, item: Planned, render: Render) -> Row:
-        from harness.scoring.images import save_png
-
-        case = item.case
-        started = time.perf_counter()
-        images = self.folder.image_folder(case.id, item.variant)
-        save_png(images / "rerun.png", render.image)
-        preview = self.folder.keep_preview(case.id, case.preview_path)
-        paths = Images(preview=preview, rerun=(images / "rerun.png").relative_to(self.folder.path).as_posix())
+    def _judged(self, item: Planned, render: Render, evidence: Evidence) -> Row:
         common: dict[str, Any] = {
             "rendered": render.rendered,
-            "image_sha256": _pixels_sha256(render.image),
+            "image_sha256": evidence.image_sha256,
             "latents_sha256": render.latents_sha256,
-            "seconds": dict(render.seconds),
+            "render_key": render.key,
+            "taken_from": render.taken_from,
+            "warnings": list(render.warnings),
+            "images": evidence.images,
+            "seconds": {**render.seconds, "score": evidence.seconds},
         }
-        if reason := judge_sizes(case, (render.rendered.width, render.rendered.height)):
-            return self._row(item, Verdict.INCOMPARABLE, reason, images=paths, **common)
-        scored = self.scorer.score(self.folder.path, paths)
-        verdict, reason = judge(scored.matched, tolerance_of(case, self.options))
-        common["seconds"]["score"] = round(time.perf_counter() - started, 4)
+        if reason := judge_sizes(item.case, (render.rendered.width, render.rendered.height)):
+            return self._row(item, Verdict.INCOMPARABLE, reason, **common)
+        scored = evidence.scored
+        assert scored is not None
+        verdict, reason = judge(scored.matched, tolerance_of(item.case, self.options))
         return self._row(
             item,
             verdict,
             reason,
-            images=scored.images,
             raw=scored.raw,
             codec_floor=scored.codec_floor,
             **scored.matched.model_dump(),
@@ -108,12 +137,6 @@ class CaseRunner:
             key=item.key,
             **more,
         )
-
-
-def _pixels_sha256(image: Any) -> str:
-    """Hash size and pixels, so that the same picture has the same hash however its file was compressed."""
-    height, width, _ = image.shape
-    return hashlib.sha256(f"{width}x{height} ".encode() + image.tobytes()).hexdigest()
 
 
 def tolerance_of(case: Case, options: RunOptions) -> Tolerance:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.runs.row import Images
 from harness.scoring.images import load_rgb, save_png
@@ -22,6 +25,31 @@ class Scored:
     images: Images
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A rendered image to keep and, where it has the preview's size, to score.
+
+    Attributes:
+        images: where preview and re-run lie, relative to ``run``; the preview is there already.
+        image: uint8, H×W×3.
+    """
+
+    run: Path
+    images: Images
+    image: Any
+    comparable: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What became of a rendered image: kept, hashed, and scored where it could be."""
+
+    images: Images
+    image_sha256: str
+    scored: Scored | None
+    seconds: float
+
+
 class Scorer:
     """Scores pairs of images with one loaded LPIPS network.
 
@@ -35,6 +63,18 @@ class Scorer:
     def __init__(self, weights: Path | None = None) -> None:
         self._lpips = Lpips(weights)
 
+    def gather(self, finished: Finished) -> Evidence:
+        """Write the re-run as a lossless image, hash it, and score it."""
+        started = time.perf_counter()
+        save_png(finished.run / str(finished.images.rerun), finished.image)
+        scored = self.score(finished.run, finished.images) if finished.comparable else None
+        return Evidence(
+            images=scored.images if scored else finished.images,
+            image_sha256=pixels_sha256(finished.image),
+            scored=scored,
+            seconds=round(time.perf_counter() - started, 4),
+        )
+
     def score(self, run: Path, images: Images) -> Scored:
         """Score ``images.rerun`` against ``images.preview``; both are paths relative to ``run``."""
         if images.rerun is None:
@@ -46,3 +86,9 @@ class Scorer:
             save_png(rerun.with_name(f"{name}.png"), picture)
             maps[name] = rerun.with_name(f"{name}.png").relative_to(run).as_posix()
         return Scored(pair.matched, pair.raw, pair.codec_floor, images.model_copy(update={"maps": maps}))
+
+
+def pixels_sha256(image: Any) -> str:
+    """Hash size and pixels, so that the same picture has the same hash however its file was compressed."""
+    height, width, _ = image.shape
+    return hashlib.sha256(f"{width}x{height} ".encode() + image.tobytes()).hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +74,7 @@ class Lpips:
         exact = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
-        with exact, torch.inference_mode():
+        with exact, _one_thread(), torch.inference_mode():
             return self._net(self._tensor(a), self._tensor(b))
 
     def _tensor(self, array: NDArray[np.uint8]) -> torch.Tensor:
@@ -80,6 +82,19 @@ class Lpips:
         import torch
 
         return torch.from_numpy(array.copy()).to(self._device).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sum in one order: the number of a machine's cores would show in the last bits otherwise."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _checked_hash(path: Path, expected: str | None) -> str:

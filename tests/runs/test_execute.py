@@ -219,7 +219,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(make_case: MakeCase, tmp_pa
     result = run_cases(cases, out=tmp_path / "run", options=CPU, renderer=second)
     assert (first.seeds, second.seeds) == ([0, 1], [2, 3])
     assert images(tmp_path / "run") == images(tmp_path / "whole")
-    unmoved = {"seconds": {}, "images": None}
+    unmoved = {"seconds": {}, "images": None, "render_key": None}
     assert [row.model_copy(update=unmoved) for row in result.rows] == [
         row.model_copy(update=unmoved) for row in whole.rows
     ]

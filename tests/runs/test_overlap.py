@@ -1,0 +1,113 @@
+"""Scoring beside rendering: the same rows in the same order, and nothing lost when something breaks."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from harness.case import Case
+from harness.errors import ImageError
+from harness.reference.render import ReferenceRenderer
+from harness.renderer import OnStep, Render, RenderRequest
+from harness.runs.execute import run_cases
+from harness.runs.plan import RunOptions
+from harness.runs.results import load_run
+from harness.runs.row import Row
+from harness.runs.score import Evidence, Finished, Scorer
+from harness.runs.scoring_pool import Here, Processes
+from harness.runs.store import read_rows
+
+MakeCase = Callable[..., Case]
+CPU = RunOptions(device="cpu", fresh=True)
+UNMOVED = {"seconds": {}, "render_key": None}
+
+
+class KillsAScorer(ReferenceRenderer):
+    """Renders; before the last render it kills a process of the pool."""
+
+    pool: Processes | None = None
+
+    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
+        if request.seed == 2 and self.pool is not None:
+            os.kill(next(iter(self.pool._pool._processes)), signal.SIGKILL)
+        return super().render(request, on_step)
+
+
+def told(rows: list[Row]) -> list[Row]:
+    return [row.model_copy(update=UNMOVED) for row in rows]
+
+
+def test_scoring_in_processes_gives_the_rows_of_scoring_here(
+    make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(3)]
+    cases.append(make_case("other", size=(112, 128)))
+    cases.append(make_case("gone", incomparable="pruned"))
+    here = run_cases(cases, out=tmp_path / "here", options=CPU)
+    beside = dataclasses.replace(CPU, score_workers=1)
+    there = run_cases(cases, out=tmp_path / "there", options=beside)
+    assert told(there.rows) == told(here.rows)
+    assert told(read_rows(tmp_path / "there")) == told(read_rows(tmp_path / "here")), "in the same order too"
+    for file in (tmp_path / "here").rglob("*.png"):
+        assert (tmp_path / "there" / file.relative_to(tmp_path / "here")).read_bytes() == file.read_bytes()
+
+    renderer = KillsAScorer(device="cpu")
+
+    def remembered(scorer: Scorer, weights: Path | None, workers: int) -> Processes:
+        renderer.pool = Processes(scorer, weights, workers)
+        return renderer.pool
+
+    monkeypatch.setattr("harness.runs.execute.scoring", remembered)
+    killed = run_cases(cases, out=tmp_path / "killed", options=beside, renderer=renderer)
+    assert told(killed.rows) == told(here.rows), "a dead worker's images are scored in this process"
+
+
+class Slow(Here):
+    """Scores only when a result is waited for; fails at the seed that it is told."""
+
+    depth = 2
+
+    def __init__(self, scorer: Scorer, bad: str | None = None) -> None:
+        super().__init__(scorer)
+        self.bad = bad
+
+    def submit(self, finished: Finished) -> Future[Evidence]:
+        return Future()
+
+    def result(self, finished: Finished, future: Future[Evidence]) -> Evidence:
+        if self.bad is not None and self.bad in str(finished.images.rerun):
+            raise ImageError("was changed while the run went on", file=finished.images.preview)
+        return self._scorer.gather(finished)
+
+
+class Stops(ReferenceRenderer):
+    """Stops as Ctrl-C does before the fourth render."""
+
+    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
+        if request.seed == 3:
+            raise KeyboardInterrupt
+        return super().render(request, on_step)
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "seeds"), [(None, KeyboardInterrupt, [0, 1, 2]), ("s1", ImageError, [0, 2])]
+)
+def test_what_was_rendered_is_stored_before_a_run_ends_early(
+    make_case: MakeCase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bad: str | None,
+    error: type[BaseException],
+    seeds: list[int],
+) -> None:
+    cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(4)]
+    monkeypatch.setattr("harness.runs.execute.scoring", lambda scorer, *_: Slow(scorer, bad))
+    with pytest.raises(error):
+        run_cases(cases, out=tmp_path / "run", options=CPU, renderer=Stops(device="cpu"))
+    assert [row.settings["seed"] for row in load_run(tmp_path / "run").rows] == seeds
