@@ -29,8 +29,17 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Return findings on versions, GPU, base checkpoint, pipeline trust, LPIPS weights and noise era."""
-    checks: list[Callable[[], Finding]] = [_versions, _gpu, _checkpoint, _trust, _lpips, _noise, _disk]
+    """Return findings on versions, GPU, memory, base, pipeline trust, LPIPS weights, noise era and disk."""
+    checks: list[Callable[[], Finding]] = [
+        _versions,
+        _gpu,
+        _memory,
+        _checkpoint,
+        _trust,
+        _lpips,
+        _noise,
+        _disk,
+    ]
     return [check() for check in checks]
 
 
@@ -62,6 +71,16 @@ def _gpu() -> Finding:
     return Finding("GPU", "ok", found)
 
 
+def _memory() -> Finding:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    if total < FULL_SIZE_GIB:
+        advice = (
+            f"the base takes {FULL_SIZE_GIB:.0f} GiB here before it goes to a GPU, and stays under offload"
+        )
+        return Finding("memory", "note", f"{total:.0f} GiB", advice)
+    return Finding("memory", "ok", f"{total:.0f} GiB")
+
+
 def _checkpoint() -> Finding:
     from harness.case import Base
     from harness.errors import CheckpointError
@@ -76,7 +95,7 @@ def _checkpoint() -> Finding:
         "base",
         "note",
         f"{FLEX2.hub_repo} is not in the cache",
-        f"hf download {FLEX2.hub_repo}, or give --base FOLDER",
+        f"hf download {FLEX2.hub_repo} (some {FULL_SIZE_GIB:.0f} GiB), or give --base FOLDER",
     )
 
 
@@ -87,7 +106,8 @@ def _trust() -> Finding:
         "pipeline",
         "note",
         "remote code is not trusted",
-        f"--pipeline hub runs {FLEX2.hub_repo}'s pipeline.py: read it, then --trust-remote-code",
+        f"--pipeline hub runs {FLEX2.hub_repo}'s pipeline.py: read it, then give --trust-remote-code and "
+        f"--base {FLEX2.hub_repo}@COMMIT; --pipeline builtin needs neither",
     )
 
 

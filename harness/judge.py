@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.aitoolkit.samples import image_size
 from harness.case import Case, Tolerance
 from harness.reference.spec import FLEX2
 from harness.runs.row import Baseline, Verdict
@@ -153,19 +154,12 @@ def _limit(
 
 
 def _size_rule(asked: tuple[int, int], preview: tuple[int, int]) -> str:
-    trainer = _trainer_size(asked)
+    trainer = image_size(*asked)
     rule = (
         f"of {_size(asked)} asked for, the trainer floors to multiples of 8 and then {FLEX2.latent_divisor} "
         f"({_size(trainer)}), the reference to multiples of {FLEX2.divisor} ({_size(FLEX2.snap(*asked))})"
     )
     return rule if trainer == preview else f"{rule}, and neither is the preview's: were these its settings?"
-
-
-def _trainer_size(asked: tuple[int, int]) -> tuple[int, int]:
-    """Return AI Toolkit's size in pixels: at least 64, floored to 8, then to whole packed latents."""
-    unit = FLEX2.latent_divisor
-    width, height = (max(64, edge - edge % 8) // unit * unit for edge in asked)
-    return width, height
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -9,10 +9,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="harness-test-modules-")
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from harness.case import Base
+from harness.renderer import RenderRequest
 
 # Machines are slow at times: what an example takes says nothing about the code.
 settings.register_profile("harness", deadline=None)
@@ -38,3 +42,26 @@ def jobs() -> dict[str, Path]:
 def tiny() -> Path:
     """The random-weight checkpoint that the genuine jobs were trained on."""
     return PACKAGE_DATA / "checkpoints" / "tiny-flex2"
+
+
+@pytest.fixture(scope="session")
+def quick_request() -> Callable[..., RenderRequest]:
+    """Makes quick requests to the tiny checkpoint, without a LoRA unless one is given."""
+
+    def make(**changes: object) -> RenderRequest:
+        settings: dict[str, object] = {
+            "base": Base(embedded="tiny-flex2"),
+            "pipeline": "builtin",
+            "dtype": "bf16",
+            "lora": None,
+            "prompt": "moon over the sea",
+            "neg": "",
+            "width": 64,
+            "height": 64,
+            "seed": 5,
+            "sample_steps": 3,
+            "guidance_scale": 4.0,
+        }
+        return RenderRequest(**{**settings, **changes})  # type: ignore[arg-type]
+
+    return make

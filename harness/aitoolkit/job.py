@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import harness.data
 from harness.aitoolkit.config import JobConfig, Process, SampleConfig
 from harness.aitoolkit.config_file import ARCH, CONFIG_FILE, PROCESS, load_config
 from harness.aitoolkit.folder import PreviewFile, find_checkpoints, find_previews, preview_size, select_steps
@@ -19,8 +18,7 @@ from harness.case_folder import write_cases
 from harness.errors import JobError
 from harness.importing import Draft, ImportResult, safe_name
 from harness.redact import redact
-
-CHECKPOINTS = Path(harness.data.__file__).parent / "checkpoints"
+from harness.reference.checkpoint import EMBEDDED
 
 
 def import_job(job_dir: Path, *, out: Path, base: Base | None = None, steps: str = "all") -> ImportResult:
@@ -181,7 +179,7 @@ def _resolve(job_dir: Path, section: str, config: SampleConfig | None, process: 
 
 
 def _size_problem(sample: Sample, found: tuple[int, int]) -> str | None:
-    expected = image_size(sample.settings)
+    expected = image_size(sample.settings.width, sample.settings.height)
     if found == expected:
         return None
     return (
@@ -215,7 +213,7 @@ def _base(config_file: Path, config: JobConfig, given: Base | None) -> tuple[Bas
         return Base(path=str(Path(name).resolve())), []
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return Base(repo=name), []
-    if re.fullmatch(r"[\w-]+", name) and (CHECKPOINTS / name).is_dir():
+    if re.fullmatch(r"[\w-]+", name) and (EMBEDDED / name).is_dir():
         return Base(embedded=name), [
             f"model.name_or_path {name!r} is taken to be the harness's own checkpoint"
         ]

@@ -42,10 +42,13 @@ def trainer_size(pixels: int) -> int:
     return max(64, pixels - pixels % 8)
 
 
-def image_size(settings: SampleSettings) -> tuple[int, int]:
-    """Return (width, height) in pixels of the trainer's image: its latents floor the kept size once more."""
-    divisor = FLEX2.latent_divisor
-    return settings.width // divisor * divisor, settings.height // divisor * divisor
+def image_size(width: int, height: int) -> tuple[int, int]:
+    """Return (width, height) in pixels of the image that the trainer makes where these are asked for.
+
+    The kept size is floored once more to whole packed latents, multiples of 16.
+    """
+    unit = FLEX2.latent_divisor
+    return trainer_size(width) // unit * unit, trainer_size(height) // unit * unit
 
 
 def sample_seeds(seed: int, walk_seed: bool, own: Sequence[int | None]) -> list[int]:

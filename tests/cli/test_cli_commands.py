@@ -47,7 +47,7 @@ def test_schema(harness: Harness) -> None:
 def test_doctor(harness: Harness) -> None:
     ended = harness("doctor")
     assert (ended.code, ended.err) == (0, "")
-    for topic in ("packages", "GPU", "base", "pipeline", "LPIPS", "noise era"):
+    for topic in ("packages", "GPU", "memory", "base", "pipeline", "LPIPS", "noise era", "disk"):
         assert f" {topic} " in ended.out
     assert f"{torch_era()} noise" in ended.out
     assert "ostris/Flex.2-preview" in ended.out

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.case import Base
 from harness.files import sha256_file
 from harness.reference.render import ReferenceRenderer
 from harness.renderer import Lora, RenderRequest
@@ -16,26 +15,16 @@ DATA = Path(__file__).parent.parent / "data"
 
 
 @pytest.fixture(scope="session")
-def request_for(jobs: dict[str, Path]) -> Callable[..., RenderRequest]:
+def request_for(
+    jobs: dict[str, Path], quick_request: Callable[..., RenderRequest]
+) -> Callable[..., RenderRequest]:
     """Makes small requests; ``lora`` is a step of the simple job."""
 
     def make(lora: int | None = None, multiplier: float = 1.0, **changes: object) -> RenderRequest:
         name = {10: "_000000010", 20: "_000000020", 30: ""}.get(lora or 0, "")
         file = jobs["simple"] / f"tiny_flex2_simple_v1{name}.safetensors"
-        settings: dict[str, object] = {
-            "base": Base(embedded="tiny-flex2"),
-            "pipeline": "builtin",
-            "dtype": "bf16",
-            "lora": Lora(file, sha256_file(file), multiplier) if lora else None,
-            "prompt": "moon over the sea",
-            "neg": "",
-            "width": 64,
-            "height": 64,
-            "seed": 5,
-            "sample_steps": 3,
-            "guidance_scale": 4.0,
-        }
-        return RenderRequest(**{**settings, **changes})  # type: ignore[arg-type]
+        weights = Lora(file, sha256_file(file), multiplier) if lora else None
+        return quick_request(**{"lora": weights, **changes})
 
     return make
 
