@@ -13,13 +13,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.case import SCHEMA_FILE, SUFFIX, Base, Case, LoraRef, Preview, load_case, save_case
-from harness.earlier import HAND_SET, STAGING, Earlier, Kept, files_of, keep, stem_of
+from harness.earlier import HAND_SET, LORAS, PREVIEWS, STAGING, Earlier, Kept, files_of, keep, stem_of
 from harness.errors import CaseError, JobError
 from harness.files import sha256_file
 from harness.importing import Draft, ImportResult
 from harness.validation import first_problem
-
-PREVIEWS, LORAS = "previews", "loras"
 
 
 def write_cases(

@@ -15,6 +15,8 @@ from harness.importing import Draft
 STAGING = ".harness-import-"
 """How the hidden folder begins in which an import is put together; a killed one leaves it behind."""
 
+PREVIEWS, LORAS = "previews", "loras"
+
 HAND_SET = ("tolerance", "pipeline", "noise", "quantize")
 """Fields of a case that no importer sets: they outlive an import."""
 
@@ -45,7 +47,7 @@ class Earlier:
             return cls(folder, {})
         if not folder.is_dir():
             raise JobError("is a file, not a folder", file=folder, fix=elsewhere(folder))
-        if all(path.name.startswith(STAGING) for path in folder.iterdir()):
+        if _is_unfinished({path.name for path in folder.iterdir()}):
             return cls(folder, {})
         cases = {path: load_case(path) for path in sorted(folder.glob(f"*{SUFFIX}"))}
         owners = {case.id.rpartition("/")[0] for case in cases.values()}
@@ -87,6 +89,12 @@ class Earlier:
         if path is None or case.lora is None or not path.is_file() or sha256_file(path) != case.lora.sha256:
             return None
         return path
+
+
+def _is_unfinished(names: set[str]) -> bool:
+    """Say whether a folder holds nothing, or nothing but what a killed import puts there before its cases."""
+    staged = {name for name in names if name.startswith(STAGING)}
+    return not names - staged - ({PREVIEWS, LORAS} if staged else set())
 
 
 def elsewhere(folder: Path) -> str:

@@ -9,6 +9,9 @@ from pathlib import Path
 from harness.files import write_text
 from harness.runs.store import MANIFEST, RESULTS, read_manifest, read_rows
 
+UNFINISHED = f".{MANIFEST}.unfinished"
+"""Marks the run folder of a session that has not come to its end: the same command goes on there."""
+
 
 def worker_folder(results: Path, worker: str) -> Path:
     """Return where a worker writes: beside the run folder, so that the two are never mistaken."""
@@ -26,6 +29,8 @@ def merge_workers(results: Path) -> list[Path]:
     if not parts:
         return []
     rows = {(row.case, row.variant): row for part in parts for row in read_rows(part)}
+    results.mkdir(parents=True, exist_ok=True)
+    (results / UNFINISHED).touch()
     for part in parts:
         if (part / "images").is_dir():
             shutil.copytree(part / "images", results / "images", dirs_exist_ok=True)

@@ -14,7 +14,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-results",
         metavar="DIR",
-        help="Run folder for rows, images and report; must be new or empty.",
+        help="Run folder for rows, images and report; new, empty, or of a killed session, which goes on.",
     )
     group.addoption(
         "--harness-report",

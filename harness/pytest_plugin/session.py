@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from harness.baselines.store import BaselineStore
 from harness.case import Case
 from harness.errors import HarnessError, RenderError
 from harness.pytest_plugin.arrange import arrange, plan_items, planned_of
-from harness.pytest_plugin.merge import merge_workers, worker_folder
+from harness.pytest_plugin.merge import UNFINISHED, merge_workers, worker_folder
 from harness.pytest_plugin.progress import StepProgress
 from harness.pytest_plugin.settings import read_settings
 from harness.pytest_plugin.summary import Tally, summary
@@ -105,12 +106,18 @@ class Session:
         runner = self._open()
         tolerance = self.settings.tolerances.of(item.case, environment_key(runner.environment))
         runner = dataclasses.replace(runner, options=dataclasses.replace(runner.options, tolerance=tolerance))
-        row = self._judged(self._render(runner, item))
-        assert self._folder is not None
-        self._folder.append(row)
+        row = self._made_before(item)
+        if row is None or row.tolerance != tolerance:
+            row = self._judged(self._render(runner, item))
+            runner.folder.append(row)
         self.tally.verdicts[row.verdict.value] += 1
         self._sweep(runner, item.case)
         return Checked(row, self._relative(self.store.path(row.case)), self._page(row))
+
+    def _made_before(self, item: Planned) -> Row | None:
+        """Return the row that a killed session had stored already."""
+        row = self._folder.done.get((item.case.id, item.variant)) if self._folder is not None else None
+        return row if row is not None and row.key == item.key and row.verdict is not Verdict.ERROR else None
 
     def _sweep(self, runner: CaseRunner, case: Case) -> None:
         """Store a row for every variant of a case; they are other settings on purpose, so none is a failure.
@@ -119,8 +126,10 @@ class Session:
             RenderError: a variant failed to render.
         """
         for item in self._variants.get(case.id, []):
-            row = runner.run(item)
-            runner.folder.append(row)
+            row = self._made_before(item)
+            if row is None:
+                row = runner.run(item)
+                runner.folder.append(row)
             self.tally.variants += 1
             if row.verdict is Verdict.ERROR:
                 raise RenderError(f"{item.variant}: {row.reason}", field=case.id)
@@ -187,13 +196,20 @@ class Session:
         return by_case
 
     def _run_folder(self, facts: dict[str, Any]) -> RunFolder:
-        if (self.results / MANIFEST).exists():
+        if (self.results / MANIFEST).exists() and not (self.results / UNFINISHED).exists():
             raise pytest.UsageError(
                 f"--harness-results: {self.results} holds a run already; choose another folder"
             )
         own = worker_folder(self.results, self._worker) if self._worker else self.results
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        identity = self.settings.run.identity() | {"cases": sorted(item.case.id for item in self._planned)}
+        identity = {
+            **self.settings.run.identity(),
+            "cases": sorted(item.case.id for item in self._planned),
+            "environment": facts,
+        }
+        with contextlib.suppress(OSError):  # RunFolder says what is wrong
+            own.mkdir(parents=True, exist_ok=True)
+            (own / UNFINISHED).touch()
         folder = RunFolder(own, identity, {"created": created, "environment": facts})
         folder.__enter__()
         return folder
@@ -222,6 +238,7 @@ class Session:
             from harness.report.build import build_report
 
             build_report(results)
+        (results / UNFINISHED).unlink(missing_ok=True)
         if self.settings.results is None:
             give_back(results)
 

@@ -1,0 +1,183 @@
+"""A harness command in a forked child that dies at a chosen moment; see ``faults.py``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+EVENTS = {
+    "open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "shutil.copyfile",
+    "shutil.copytree", "shutil.rmtree", "tempfile.mkstemp", "tempfile.mkdtemp",
+}  # fmt: skip
+"""What Python reports before it touches the file system."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """When a child is stopped; at most one of these is set.
+
+    Attributes:
+        event: SIGKILL at this file-system event within the work folder, from 1; forced writes count too.
+        after: ``signal`` after this many seconds.
+        size: no file can grow beyond this many bytes. The write that would is cut there, and SIGKILL follows.
+        full: as ``size``, but the write fails, as on a full disk.
+    """
+
+    event: int | None = None
+    after: float | None = None
+    signal: int = signal.SIGKILL
+    size: int | None = None
+    full: int | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: exit code, negative for a signal; seconds in all, and since it was signalled."""
+
+    code: int
+    seconds: float
+    since_signal: float
+    said: str
+    events: int
+    renders: int
+
+
+def preload() -> None:
+    """Import everything and load weights once; children share them, and start in milliseconds."""
+    import torch
+
+    torch.set_num_threads(1)
+    import harness.baselines.accept
+    import harness.calibration.run
+    import harness.cli.app
+    import harness.diagnosis.diagnose
+    import harness.pytest_plugin.session
+    import harness.reference.render
+    import harness.report.build
+    import harness.runs.score
+    from harness.case import Base
+    from harness.reference.checkpoint import find_checkpoint
+    from harness.reference.spec import FLEX2
+
+    render, score = harness.reference.render, harness.runs.score
+    load, loaded = render.load_pipeline, {}
+
+    def load_once(checkpoint: Any, spec: Any, **options: Any) -> Any:
+        key = (checkpoint.folder, options["code"], options["dtype"])
+        if key not in loaded:
+            loaded[key] = load(checkpoint, spec, **options)
+        return loaded[key]
+
+    lpips = score.Lpips()
+    score.Lpips = lambda weights=None: lpips  # type: ignore[misc,assignment]
+    render.load_pipeline = load_once  # type: ignore[assignment]
+    options = {"code": "builtin", "dtype": "bf16", "device": "cpu", "offload": "none"}
+    load_once(find_checkpoint(Base(embedded="tiny-flex2"), FLEX2), FLEX2, **options, trust_remote_code=False)
+
+
+def run_child(main: Callable[[], None], work: Path, fault: Fault) -> Ended:
+    """Run ``main`` in a forked child whose folder is ``work``, and wait for its end."""
+    log, counts, renders = (work.with_name(f"{work.name}.{name}") for name in ("log", "events", "renders"))
+    for path in (log, counts, renders):
+        path.write_text("")
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        _child(main, work, fault, log, counts, renders)
+    signalled = started
+    if fault.after is not None:
+        time.sleep(fault.after)
+        signalled = time.monotonic()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, fault.signal)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    ended = time.monotonic()
+    return Ended(
+        code,
+        ended - started,
+        ended - signalled,
+        log.read_text(errors="replace"),
+        len(counts.read_bytes()),
+        len(renders.read_bytes()),
+    )
+
+
+def _child(
+    main: Callable[[], None], work: Path, fault: Fault, log: Path, counts: Path, renders: Path
+) -> None:
+    code = 70
+    try:
+        os.chdir(work)
+        with log.open("ab", buffering=0) as stream:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+        _count_renders(renders)
+        _count_events(work, counts, fault.event)
+        limit = fault.size if fault.size is not None else fault.full
+        if limit is not None:
+            os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL if fault.full is None else signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        main()
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException as error:
+        print(f"uncaught {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _count_events(work: Path, counts: Path, fatal: int | None) -> None:
+    """Write a byte per file-system event within ``work``, and die at the ``fatal`` one."""
+    out, seen = os.open(counts, os.O_WRONLY | os.O_APPEND), 0
+
+    def happened() -> None:
+        nonlocal seen
+        seen += 1
+        os.write(out, b".")
+        if seen == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in EVENTS and (not arguments or _within(work, arguments[0])):
+            happened()
+
+    force = os.fsync
+
+    def fsync(handle: int) -> None:
+        happened()
+        force(handle)
+        happened()
+
+    sys.addaudithook(hook)
+    os.fsync = fsync
+
+
+def _within(work: Path, path: Any) -> bool:
+    text = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else ""
+    return bool(text) and (not text.startswith("/") or text.startswith(str(work)))
+
+
+def _count_renders(renders: Path) -> None:
+    from harness.reference.render import ReferenceRenderer
+
+    render = ReferenceRenderer.render
+
+    def counted(self: ReferenceRenderer, *arguments: Any, **options: Any) -> Any:
+        done = render(self, *arguments, **options)
+        with renders.open("ab") as stream:
+            stream.write(b".")
+        return done
+
+    ReferenceRenderer.render = counted  # type: ignore[method-assign]
