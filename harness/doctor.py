@@ -72,7 +72,10 @@ def _gpu() -> Finding:
 
 
 def _memory() -> Finding:
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (AttributeError, ValueError):  # Windows
+        return Finding("memory", "note", "not known on this system")
     if total < FULL_SIZE_GIB:
         advice = (
             f"the base takes {FULL_SIZE_GIB:.0f} GiB here before it goes to a GPU, and stays under offload"
