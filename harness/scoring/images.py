@@ -80,11 +80,6 @@ def encode(image: Image.Image, image_format: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def same_size(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Say whether two H×W×3 images have the same width and height."""
-    return a.shape[:2] == b.shape[:2]
-
-
 def check_pair(a: NDArray[Any], b: NDArray[Any]) -> None:
     """Precondition of every comparison: two H×W×3 arrays of one size; nothing is ever resized.
 

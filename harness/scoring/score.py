@@ -47,7 +47,7 @@ class PairScores:
 def score_pair(preview: Path, rerun: Pixels, lpips: Lpips) -> PairScores:
     """Score a re-run, H×W×3, 0 to 255, against a preview file of the same size.
 
-    Sizes are the caller's to compare first (``images.same_size``): nothing is resized here.
+    Sizes are the caller's to compare first (``judge.judge_sizes``): nothing is resized here.
 
     Raises:
         ImageError: the preview cannot be read.

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from harness.errors import ImageError
-from harness.scoring.images import MAX_BYTES, check_pair, load_rgb, same_size, save_png
+from harness.scoring.images import MAX_BYTES, check_pair, load_rgb, save_png
 
 
 def test_png_round_trip_is_lossless_and_leaves_no_other_file(tmp_path, picture):
@@ -149,8 +149,7 @@ def test_too_large_is_refused_from_the_header(tmp_path, width, height):
 
 def test_sizes():
     wide, tall = np.zeros((16, 32, 3), np.uint8), np.zeros((32, 16, 3), np.uint8)
-    assert same_size(wide, wide)
-    assert not same_size(wide, tall)
+    check_pair(wide, wide)
     with pytest.raises(ValueError, match="one size"):
         check_pair(wide, tall)
     with pytest.raises(ValueError, match="H×W×3"):
