@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -26,9 +27,21 @@ from harness.cli.options import (
 )
 
 
+def _list_axes(wanted: bool) -> None:
+    """Print the axes at once: nothing else of the command line is asked for then."""
+    from harness.variants.axes import AXES
+
+    if wanted:
+        for name, axis in AXES.items():
+            typer.echo(f"{name:<20} {axis.explanation}")
+        raise typer.Exit
+
+
 def sweep(
     cases: CasePaths,
-    out: Annotated[Path, typer.Option(help="Run folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder. Default: reports/sweep-<date>_<time>.")
+    ] = None,
     axis: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=V1,V2", help="Values of one axis; several axes are combined."),
@@ -37,7 +50,10 @@ def sweep(
     preset: Annotated[str | None, typer.Option(help="shift, scheduler, numerics or all.")] = None,
     only: Only = None,
     limit: Limit = None,
-    list_axes: Annotated[bool, typer.Option("--list-axes", help="Print the axes, then stop.")] = False,
+    list_axes: Annotated[
+        bool,
+        typer.Option("--list-axes", is_eager=True, callback=_list_axes, help="Print the axes, then stop."),
+    ] = False,
     device: DeviceOption = Device.AUTO,
     pipeline: PipelineOption = None,
     base: BaseOption = None,
@@ -51,20 +67,15 @@ def sweep(
     """Render cases under variants of their settings, score each against the preview, build the report.
 
     Exit code: 0 the sweep is complete, 2 bad input, 3 a render failed.
-    Repeating a killed command goes on where it stopped.
+    Repeating a killed command with its --out goes on where it stopped.
 
     Example: harness sweep cases/my_lora/000000250_3.case.yaml --axis shift=1,3,7 --out reports/shift
     """
-    from harness.variants.axes import AXES
-
-    if list_axes:
-        for name, each in AXES.items():
-            typer.echo(f"{name:<20} {each.explanation}")
-        return
     from rich.console import Console
 
     from harness.case import load_cases
     from harness.cli.show import LiveProgress, summarise
+    from harness.runs.fresh import fresh_folder
     from harness.runs.plan import select
     from harness.variants.grid import parse_axis, product, read_grid
     from harness.variants.grid import preset as preset_variants
@@ -87,7 +98,8 @@ def sweep(
         score_workers=score_workers,
     )
     chosen = select(load_cases(cases), only, limit)
-    with LiveProgress(Console()) as progress:
-        result = sweep_cases(chosen, variants, out=out, options=options, progress=progress)
+    place = nullcontext(out) if out else fresh_folder(Path("reports"), "sweep-")
+    with place as folder, LiveProgress(Console()) as progress:
+        result = sweep_cases(chosen, variants, out=folder, options=options, progress=progress)
     summarise(result)
     raise typer.Exit(3 if result.exit_code == 3 else 0)

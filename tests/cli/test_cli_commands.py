@@ -14,6 +14,7 @@ from harness.cli.app import app
 from harness.reference.noise import torch_era
 from harness.runs.results import load_run
 from harness.runs.row import Verdict
+from harness.variants.axes import AXES
 
 Harness = Callable[..., Any]
 
@@ -133,3 +134,17 @@ def test_the_demo_shows_one_drift_among_matches(harness: Harness) -> None:
     again = harness("demo")
     assert (again.code, again.err) == (0, "")
     assert "9 of them done before" in again.out
+
+
+def test_axes_are_listed_without_cases(harness: Harness) -> None:
+    ended = harness("sweep", "--list-axes")
+    assert (ended.code, ended.err) == (0, "")
+    assert [line.split()[0] for line in ended.out.splitlines()] == list(AXES)
+
+
+def test_a_sweep_without_out_gets_a_folder_of_its_own(harness: Harness, cases: Path) -> None:
+    ended = harness("sweep", cases, "--limit", 1, "--axis", "steps=1")
+    assert (ended.code, ended.err) == (0, "")
+    (folder,) = Path("reports").iterdir()
+    assert folder.name.startswith("sweep-")
+    assert [row.variant for row in load_run(folder).rows] == ["reference", "steps=1"]
