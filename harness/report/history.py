@@ -18,8 +18,9 @@ HISTORY = "history.html"
 MOST_CHARTS = 300
 """Series that get a chart, those with findings first; the others are only counted."""
 
-WIDTH, HEIGHT = 640, 120
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 14
+WIDTH, HEIGHT = 1000, 100
+LEFT, RIGHT, TOP, BOTTOM = 10, 10, 6, 6
+"""Of a drawing that the page stretches to the width that it has; lines and dots keep their size."""
 LEAST_SPAN = 0.002
 """Range of SSIM that a chart shows at least, so that noise does not look like a cliff."""
 
@@ -41,9 +42,14 @@ class Point:
 
     @property
     def title(self) -> str:
-        """What hovering over the point says."""
+        """What hovering over the night says."""
         changed = f"; changed: {', '.join(self.changes)}" if self.changes else ""
         return f"{self.run}, {self.when}: {self.verdict}, SSIM {self.ssim}, LPIPS {self.lpips}{changed}"
+
+    @property
+    def day(self) -> str:
+        """The date of the run."""
+        return self.when.partition(" ")[0]
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,10 @@ class Chart:
         lines: SVG ``points`` of every unbroken stretch; a night without a score breaks the line.
         limit: height of the SSIM limit of the last night, None where it lies outside the chart.
         baseline: the same of the accepted SSIM.
-        grid: height and label of the horizontal lines.
+        levels: limit and baseline in words.
+        high: highest SSIM that is drawn.
+        low: lowest SSIM that is drawn.
+        band: width of a night.
     """
 
     case: str
@@ -65,7 +74,10 @@ class Chart:
     lines: tuple[str, ...]
     limit: float | None
     baseline: float | None
-    grid: tuple[tuple[float, str], ...]
+    levels: str
+    high: str
+    low: str
+    band: float
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -77,7 +89,12 @@ class Chart:
     def summary(self) -> str:
         """The chart in words."""
         found = "; ".join(self.findings) or "holds its level"
-        return f"SSIM of {self.case} over {len(self.points)} runs: {found}."
+        return f"SSIM of {self.case} over {len(self.points)} runs: {found}; {self.levels}."
+
+    @property
+    def steps(self) -> tuple[Point, ...]:
+        """The nights at which the level changed."""
+        return tuple(point for point in self.points if point.is_step)
 
 
 def build_history(root: Path) -> Path:
@@ -139,7 +156,11 @@ def chart(series: Series) -> Chart:
         lines=_stretches(points),
         limit=height(last.tolerance.ssim_min),
         baseline=height(accepted),
-        grid=tuple((height(value) or 0.0, f"{value:.4f}") for value in (low, high)),
+        levels=f"limit {last.tolerance.ssim_min:g}"
+        + (f", baseline {number(accepted, 4)}" if accepted is not None else ", no baseline"),
+        high=number(high, 4),
+        low=number(low, 4),
+        band=round((WIDTH - LEFT - RIGHT) / max(1, len(scores) - 1), 1),
     )
 
 

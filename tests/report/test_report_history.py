@@ -52,10 +52,13 @@ def test_what_moved_comes_first_with_its_step_marked(page: Element) -> None:
 
 
 def test_hovering_tells_what_changed_in_the_environment(page: Element) -> None:
-    titles = [circle.one("title").text for circle in page.all("section")[0].all("circle")]
-    assert len(titles) == 7, "the failed night has no score to draw"
-    assert titles[4].endswith("SSIM 0.9500, LPIPS 0.0010; changed: packages.torch 2.14.1 → 2.15.0")
+    moved = page.all("section")[0]
+    titles = [night.one("title").text for night in moved.all("g", class_="night")]
+    assert titles[3].endswith("error, SSIM –, LPIPS –")
+    assert titles[5].endswith("SSIM 0.9500, LPIPS 0.0010; changed: packages.torch 2.14.1 → 2.15.0")
     assert "changed" not in titles[1]
+    (step,) = moved.all("p", class_="note")
+    assert step.words == "night-5, 2026-11-06 02:00 UTC: packages.torch 2.14.1 → 2.15.0"
 
 
 def test_a_night_without_a_score_breaks_the_line(page: Element) -> None:
