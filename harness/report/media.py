@@ -1,4 +1,4 @@
-"""Pictures made for the report: a thumbnail of both images, and the re-run encoded as its preview is.
+"""Pictures made for the report: thumbnails, and the re-run encoded as its preview is.
 
 A page that was opened from the disk may show files but not read their pixels; it may read pictures that
 stand inside a script. So the pair that was scored is written as data addresses too, for the pixel values
@@ -25,7 +25,7 @@ from harness.scoring.codec import Codec
 from harness.scoring.images import FORMATS, MAX_PIXELS, encode, load_rgb
 
 THUMB_EDGE = 64
-"""Height and width of each half of a thumbnail, pixels."""
+"""Height and width of each square of a thumbnail, pixels."""
 
 MIME = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
@@ -35,7 +35,7 @@ class Media:
     """What the report makes of one row's images; each is None where the images do not allow it.
 
     Attributes:
-        thumb: preview and re-run side by side, WebP.
+        thumb: preview, re-run and difference side by side, WebP; what there is none of is transparent.
         preview: the preview as a ``data:`` address.
         rerun: the re-run, encoded as the preview is, as a ``data:`` address.
         rerun_sha256: SHA-256 of the re-run's file: what a reviewer looked at.
@@ -54,7 +54,8 @@ def make_media(folder: Path, row: Row) -> Media:
     array = _array(rerun)
     before = _square(preview) if preview else None
     after = _shrunk(Image.fromarray(array)) if array is not None else None
-    thumb = _thumbnail([half for half in (before, after) if half is not None])
+    difference = _file(folder, row.images.maps.get("difference"))
+    thumb = _thumbnail(before, after, _square(difference) if difference else None)
     if preview is None or array is None:
         return Media(thumb=thumb, rerun_sha256=digest)
     try:
@@ -93,12 +94,13 @@ def _array(path: Path | None) -> NDArray[np.uint8] | None:
         return None
 
 
-def _thumbnail(halves: list[Image.Image]) -> bytes | None:
-    if not halves:
+def _thumbnail(*squares: Image.Image | None) -> bytes | None:
+    if all(square is None for square in squares):
         return None
-    strip = Image.new("RGB", (len(halves) * THUMB_EDGE, THUMB_EDGE))
-    for place, half in enumerate(halves):
-        strip.paste(half, (place * THUMB_EDGE, 0))
+    strip = Image.new("RGBA", (len(squares) * THUMB_EDGE, THUMB_EDGE))
+    for place, square in enumerate(squares):
+        if square is not None:
+            strip.paste(square, (place * THUMB_EDGE, 0))
     return encode(strip, "WEBP", quality=70, method=0)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.report.comparison import Fact, flat
-from harness.report.measures import severity
+from harness.report.measures import measures, severity
 from harness.report.words import moment, number, plain, seconds, slug
 from harness.runs.row import Row, Verdict
 
@@ -18,11 +18,13 @@ WORST_FIRST = ("error", "regression", "drift", "incomparable", "match")
 """Verdicts in the order in which a reader should look at them."""
 
 PHRASES = {
-    "error": "failed to render",
-    "regression": "are worse than their baseline",
-    "drift": "drifted",
-    "incomparable": "cannot be compared",
+    "error": ("failed to render", "failed to render"),
+    "regression": ("is worse than its baseline", "are worse than their baselines"),
+    "drift": ("drifted", "drifted"),
+    "incomparable": ("cannot be compared", "cannot be compared"),
 }
+"""What one re-run did, and what several did, by verdict."""
+
 SHORT_REASON = 160
 """Characters of a reason on the first page; the case's own page shows all of it."""
 
@@ -42,7 +44,11 @@ class Count:
 
 @dataclass(frozen=True)
 class Line:
-    """One row on the first page."""
+    """One row on the first page.
+
+    Attributes:
+        past: names of the scores that are past their limit.
+    """
 
     slug: str
     case: str
@@ -50,6 +56,7 @@ class Line:
     verdict: Verdict
     reason: str
     headline: tuple[Fact, ...]
+    past: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,15 @@ def shown_variant(row: Row) -> str | None:
 
 def _line(row: Row) -> Line:
     reason = row.reason if len(row.reason) <= SHORT_REASON else row.reason[: SHORT_REASON - 1] + "…"
-    return Line(slug(row.case, row.variant), row.case, shown_variant(row), row.verdict, reason, headline(row))
+    return Line(
+        slug=slug(row.case, row.variant),
+        case=row.case,
+        variant=shown_variant(row),
+        verdict=row.verdict,
+        reason=reason,
+        headline=headline(row),
+        past=frozenset(measure.name for measure in measures(row) if measure.kept is False),
+    )
 
 
 def _psnr(row: Row) -> float | None:
@@ -181,7 +196,11 @@ def _summary(tally: Counter[str]) -> str:
         return (
             "The re-run matches its preview." if total == 1 else f"All {total} re-runs match their previews."
         )
-    parts = [f"{tally[verdict]} {phrase}" for verdict, phrase in PHRASES.items() if tally[verdict]]
+    parts = [
+        f"{tally[verdict]} {phrases[tally[verdict] > 1]}"
+        for verdict, phrases in PHRASES.items()
+        if tally[verdict]
+    ]
     reruns = "re-run" if total == 1 else "re-runs"
     return f"Of {total} {reruns}, {', '.join(parts)}; {_matches(tally['match'])}."
 

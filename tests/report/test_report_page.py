@@ -109,8 +109,20 @@ def test_thumbnails_are_small_and_lazy(mixed: Run) -> None:
         image = line.one("img")
         assert image.attributes["loading"] == "lazy"
         with Image.open(mixed.path / (image.attributes["src"] or "")) as thumb:
-            halves = 1 if line.attributes["class"] in {"error", "incomparable"} else 2
-            assert thumb.size == (64 * halves, 64)
+            assert thumb.size == (3 * 64, 64)
+            shown = [thumb.convert("RGBA").getpixel((64 * place + 32, 32))[3] > 0 for place in range(3)]
+            is_bare = line.attributes["class"] in {"error", "incomparable"}
+            assert shown == [True, not is_bare, not is_bare]
+
+
+def test_scores_past_their_limit_are_marked(mixed: Run) -> None:
+    marked = {
+        line.one("a").words: [score.words for score in line.all("b", class_="past")]
+        for line in lines(page_of(mixed))
+    }
+    assert marked["job/much"] == ["SSIM 0.3000", "LPIPS 0.4000"]
+    assert marked["job/some"] == ["SSIM 0.9700"]
+    assert not any(marked[name] for name in marked if name not in {"job/much", "job/some"})
 
 
 def test_the_scored_pair_is_kept_for_reading_pixels(mixed: Run) -> None:
