@@ -14,6 +14,7 @@ HarnessError             exit code 2
 ├── CalibrationError     a tolerance file
 ├── BundleError          a mismatch bundle
 └── RenderError          exit code 3: the pipeline itself failed
+    └── DeviceLostError  and the process cannot use its GPU again
 """
 
 from __future__ import annotations
@@ -102,3 +103,7 @@ class RenderError(HarnessError):
     """A render that failed inside the pipeline."""
 
     exit_code: ClassVar[int] = 3
+
+
+class DeviceLostError(RenderError):
+    """A render after whose failure the process cannot use its GPU again."""

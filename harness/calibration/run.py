@@ -13,7 +13,7 @@ from harness.calibration.limits import propose
 from harness.case import Case
 from harness.errors import CalibrationError
 from harness.renderer import Lora, Renderer
-from harness.runs.execute import Progress
+from harness.runs.execute import Progress, reference_renderer
 from harness.runs.plan import Planned, RunOptions, in_order, plan
 from harness.runs.row import Row
 from harness.runs.runner import CaseRunner
@@ -46,7 +46,6 @@ def calibrate(
     """
     from harness.environment import environment
     from harness.reference.load import choose_device
-    from harness.reference.render import ReferenceRenderer
     from harness.runs.preflight import preflight
 
     options = options or RunOptions()
@@ -63,9 +62,7 @@ def calibrate(
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with RunFolder(run, identity, {"created": created, "environment": facts}) as folder:
         todo = [item for item in items if not _done(folder, item)]
-        renderer = renderer or ReferenceRenderer(
-            device=device, offload=options.offload, trust_remote_code=options.trust_remote_code
-        )
+        renderer = renderer or reference_renderer(options, device)
         on_step = progress.step_done if progress else None
         runner = CaseRunner(folder, renderer, Scorer(options.lpips_weights), options, facts, on_step)
         try:

@@ -165,7 +165,7 @@ class Session:
             return self._runner
         from harness.environment import environment
         from harness.reference.load import choose_device
-        from harness.reference.render import ReferenceRenderer
+        from harness.runs.execute import reference_renderer
         from harness.runs.score import Scorer
 
         options = self.settings.run
@@ -177,7 +177,7 @@ class Session:
         facts = environment(device)
         self._variants = self._plan_variants()
         self._folder = self._run_folder(facts)
-        self._renderer = ReferenceRenderer(device=device, trust_remote_code=options.trust_remote_code)
+        self._renderer = reference_renderer(options, device)
         self._runner = CaseRunner(
             self._folder, self._renderer, Scorer(), options, facts, self._progress.step_done
         )

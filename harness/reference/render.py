@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.errors import HarnessError, RenderError
+from harness.errors import DeviceLostError, HarnessError, RenderError
 from harness.reference.call import call
 from harness.reference.checkpoint import find_checkpoint
 from harness.reference.load import LoadedPipeline, choose_device, load_pipeline, reference_dtype
@@ -73,20 +73,20 @@ class ReferenceRenderer:
         Raises:
             CheckpointError, LoraError: the request's weights cannot be used.
             HarnessError: the request's scheduler, attention or quantization is not available.
-            RenderError: the pipeline failed while rendering.
+            RenderError: the pipeline failed while rendering; ``DeviceLostError`` where the GPU went with it.
         """
         started = time.perf_counter()
-        loaded = self._prepare(request)
-        ready = time.perf_counter()
         width, height = request.size(self._spec)
         try:
+            loaded = self._prepare(request)
+            ready = time.perf_counter()
             with _attention(request.attention):
                 called = call(loaded, request, width, height, on_step)
                 rendered = self._rendered(request, loaded, width, height)
         except HarnessError:
             raise
         except Exception as error:  # the pipeline is foreign code and may raise anything
-            raise RenderError(f"the pipeline failed: {type(error).__name__}: {error}") from error
+            raise _failed(error) from error
         done = time.perf_counter()
         return Render(
             image=called.image,
@@ -169,6 +169,15 @@ class ReferenceRenderer:
             base=loaded.checkpoint.name,
             revision=loaded.checkpoint.revision,
         )
+
+
+def _failed(error: Exception) -> RenderError:
+    """Return what is said of a failed render; a CUDA error other than want of memory takes the GPU along."""
+    kind = RenderError
+    lost = getattr(torch, "AcceleratorError", ())
+    if (isinstance(error, lost) or "CUDA error" in str(error)) and "out of memory" not in str(error):
+        kind = DeviceLostError
+    return kind(f"the pipeline failed: {type(error).__name__}: {error}")
 
 
 def _attention(name: str | None) -> Any:

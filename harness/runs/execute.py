@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -113,14 +114,17 @@ def _thrifty(
     """Return the reference renderer behind what is kept already; nothing is with ``fresh``."""
     wanted = (keys.of(item.request) for item in todo if item.request is not None)
     kept = None if options.fresh else Kept(out, wanted)
-    return Thrifty(_reference(options, device), keys, kept), kept
+    return Thrifty(reference_renderer(options, device), keys, kept), kept
 
 
-def _reference(options: RunOptions, device: str) -> Renderer:
+def reference_renderer(options: RunOptions, device: str) -> Renderer:
+    """Return the reference pipeline as a system under test, which goes on where its GPU is lost."""
     from harness.reference.render import ReferenceRenderer
+    from harness.reference.worker import Reviving
 
-    return ReferenceRenderer(
-        device=device, offload=options.offload, trust_remote_code=options.trust_remote_code
+    trust = options.trust_remote_code
+    return Reviving(
+        partial(ReferenceRenderer, device=device, offload=options.offload, trust_remote_code=trust)
     )
 
 

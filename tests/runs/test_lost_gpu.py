@@ -1,0 +1,110 @@
+"""A CUDA error that poisons its process: its case is an error, and the rest is rendered in a new process.
+
+There is no GPU here: the errors are torch's own types, raised where the pipeline is called.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import harness.reference.render
+from harness.case import Case
+from harness.errors import DeviceLostError, RenderError
+from harness.reference.render import ReferenceRenderer
+from harness.reference.worker import Worker
+from harness.runs.execute import run_cases
+from harness.runs.plan import RunOptions, plan
+from harness.runs.row import Verdict
+
+MakeCase = Callable[..., Case]
+CPU = RunOptions(device="cpu")
+
+
+def poisoned(error: Exception, seed: int) -> Callable[..., Any]:
+    """Return a pipeline call that fails for one seed, and afterwards for all of them, as CUDA does."""
+    lost = False
+
+    def call(loaded: Any, request: Any, *arguments: Any) -> Any:
+        nonlocal lost
+        lost = lost or request.seed == seed
+        if lost:
+            raise error
+        return REAL(loaded, request, *arguments)
+
+    return call
+
+
+REAL = harness.reference.render.call
+ILLEGAL = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+
+def test_the_run_goes_on_in_a_new_process(
+    make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(3)]
+    whole = run_cases(cases, out=tmp_path / "whole" / "run", options=CPU)
+    monkeypatch.setattr(harness.reference.render, "call", poisoned(ILLEGAL, 1))
+    steps: list[Any] = []
+
+    class Seen:
+        def started(self, *_: Any) -> None: ...
+        def case_started(self, *_: Any) -> None: ...
+        def case_done(self, *_: Any) -> None: ...
+        def step_done(self, *step: int) -> None:
+            steps.append(step)
+
+    result = run_cases(cases, out=tmp_path / "run", options=CPU, progress=Seen())
+    assert result.exit_code == 3
+    first, second, third = result.rows
+    assert second.verdict is Verdict.ERROR
+    assert "an illegal memory access was encountered" in second.reason
+    assert [first.image_sha256, third.image_sha256] == [
+        whole.rows[0].image_sha256,
+        whole.rows[2].image_sha256,
+    ]
+    assert steps == [(1, 2), (2, 2)] * 2
+    monkeypatch.undo()
+    again = run_cases(cases, out=tmp_path / "run", options=CPU)
+    assert [row.image_sha256 for row in again.rows] == [row.image_sha256 for row in whole.rows]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ILLEGAL, DeviceLostError),
+        (RuntimeError("CUDA error: device-side assert triggered"), DeviceLostError),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), RenderError),
+        (torch.AcceleratorError("CUDA error: out of memory"), RenderError),
+        (ValueError("shapes differ"), RenderError),
+    ],
+)
+def test_which_errors_take_the_gpu_along(
+    make_case: MakeCase, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[RenderError]
+) -> None:
+    monkeypatch.setattr(harness.reference.render, "call", poisoned(error, 5))
+    request = plan([make_case("a")], CPU, "cpu")[0].request
+    assert request is not None
+    with pytest.raises(RenderError, match="the pipeline failed") as caught:
+        ReferenceRenderer(device="cpu").render(request)
+    assert type(caught.value) is kind
+
+
+def test_a_worker_that_dies_is_a_lost_device(make_case: MakeCase) -> None:
+    request = plan([make_case("a", settings={"sample_steps": 150})], CPU, "cpu")[0].request
+    assert request is not None
+    worker = Worker(partial(ReferenceRenderer, device="cpu"))
+
+    def kill(*_: int) -> None:
+        os.kill(worker._process.pid, signal.SIGKILL)
+
+    with pytest.raises(DeviceLostError, match=r"the worker process died \(-9\)"):
+        worker.render(request, kill)
+    worker.close()
