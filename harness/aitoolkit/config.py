@@ -119,12 +119,20 @@ class TrainConfig(_View):
     dtype: str = "fp32"
     skip_first_sample: Flag = False
     force_first_sample: Flag = False
+    unload_text_encoder: Flag = False
+    cache_text_embeddings: Flag = False
     ema_config: EmaConfig | None = None
 
     @property
     def ema(self) -> bool:
         """Previews and saved files are exponential moving averages."""
         return self.ema_config is not None and self.ema_config.use_ema
+
+
+class DatasetConfig(_View):
+    """One entry of ``datasets``."""
+
+    cache_text_embeddings: Flag = False
 
 
 class ModelConfig(_View):
@@ -167,6 +175,7 @@ class Process(_View):
     model: ModelConfig
     sample: SampleConfig = SampleConfig()
     first_sample: SampleConfig | None = None
+    datasets: list[DatasetConfig] = Field(default_factory=list)
     adapter: dict[str, Any] | None = None
     embedding: dict[str, Any] | None = None
 
@@ -177,6 +186,12 @@ class Process(_View):
         if not isinstance(data, dict):
             return data
         return {name: value for name, value in data.items() if value is not None}
+
+    @property
+    def encodes_prompts_once(self) -> bool:
+        """The trainer encoded the prompts of ``sample`` beforehand and used them for ``first_sample`` too."""
+        caching = (self.train, *self.datasets)
+        return self.train.unload_text_encoder or any(part.cache_text_embeddings for part in caching)
 
     def not_in_reference(self) -> str | None:
         """Return what this job renders with that the reference pipeline has no place for, or None."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.aitoolkit.config import JobConfig, Process, SampleConfig
 from harness.aitoolkit.config_file import ARCH, CONFIG_FILE, PROCESS, load_config
 from harness.aitoolkit.folder import PreviewFile, find_checkpoints, find_previews, preview_size, select_steps
-from harness.aitoolkit.samples import Sample, image_size, resolve_samples
+from harness.aitoolkit.samples import Sample, image_size, resolve_samples, with_prompts_of
 from harness.aitoolkit.weights import Weights, WeightsFinder
 from harness.case import Base, SampleSettings, Trained
 from harness.case_folder import write_cases
@@ -40,11 +40,15 @@ def import_job(job_dir: Path, *, out: Path, base: Base | None = None, steps: str
     config = load_config(job_dir)
     process = config.process[0]
     previews = find_previews(job_dir)
+    samples = _resolve(job_dir, "sample", process.sample, process)
+    first_samples = _resolve(job_dir, "first_sample", process.first_sample, process)
+    if process.encodes_prompts_once:
+        first_samples = with_prompts_of(samples, first_samples)
     job = _Job(
         config_file=job_dir / CONFIG_FILE,
         process=process,
-        samples=_resolve(job_dir, "sample", process.sample, process),
-        first_samples=_resolve(job_dir, "first_sample", process.first_sample, process),
+        samples=samples,
+        first_samples=first_samples,
         weights=WeightsFinder(find_checkpoints(job_dir, config.name), process),
     )
     if not job.samples and not job.first_samples:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.aitoolkit.config import SampleConfig, SampleEntry
@@ -91,6 +91,25 @@ def resolve_samples(config: SampleConfig, trigger_word: str | None) -> list[Samp
         problem = _problem(values, entries[index])
         samples.append(_sample(values, parsed.prompt, prompt, problem, notes))
     return samples
+
+
+def with_prompts_of(regular: Sequence[Sample], first: Sequence[Sample]) -> list[Sample]:
+    """Return the samples of ``first_sample`` with the prompts of ``sample``, position by position.
+
+    So they were drawn by a trainer that had encoded its prompts once, those of ``sample``.
+    """
+    if not regular:
+        return list(first)
+    note = "text embeddings were cached, so the trainer drew first_sample with the prompts of sample"
+    return [
+        replace(
+            own,
+            settings=own.settings.model_copy(update={"prompt": other.settings.prompt}),
+            template=other.template,
+            assumptions=(*own.assumptions, note),
+        )
+        for own, other in zip(first, regular, strict=False)
+    ]
 
 
 def _inherited(config: SampleConfig, entry: SampleEntry) -> dict[str, Any]:

@@ -151,6 +151,26 @@ def test_first_sample_precedes_the_regular_ones(job: Path, edit: Edit, tmp_path:
     assert cases["000000000_0"].incomparable is None
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda process: process["train"].update(unload_text_encoder=True),
+        lambda process: process["train"].update(cache_text_embeddings=True),
+        lambda process: process["datasets"][0].update(cache_text_embeddings=True),
+    ],
+)
+def test_cached_text_embeddings_are_those_of_sample(
+    job: Path, edit: Edit, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    edit(lambda process: process.update(first_sample={"prompts": ["first"], "seed": 8, "width": 64}))
+    edit(change)
+    add_preview(job, "1795423000000__000000000_0.jpg", (64, 512))
+    first = by_stem(import_job(job, out=tmp_path / "a", steps="0"))["000000000_0_1795423000000"]
+    assert (first.settings.seed, first.settings.width, first.incomparable) == (8, 64, None)
+    assert first.settings.prompt == "portrait photo of tr1gg3r, black hat, studio light"
+    assert any("with the prompts of sample" in line for line in first.assumptions)
+
+
 def test_skipped_first_sample_leaves_only_first_sample(job: Path, edit: Edit, tmp_path: Path) -> None:
     def change(process: dict[str, Any]) -> None:
         process["first_sample"] = {"prompts": ["first"], "width": 64, "height": 64}
