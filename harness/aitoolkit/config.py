@@ -190,8 +190,8 @@ class Process(_View):
     @property
     def encodes_prompts_once(self) -> bool:
         """The trainer encoded the prompts of ``sample`` beforehand and used them for ``first_sample`` too."""
-        caching = (self.train, *self.datasets)
-        return self.train.unload_text_encoder or any(part.cache_text_embeddings for part in caching)
+        by_datasets = any(dataset.cache_text_embeddings for dataset in self.datasets)
+        return by_datasets or self.train.cache_text_embeddings or self.train.unload_text_encoder
 
     def not_in_reference(self) -> str | None:
         """Return what this job renders with that the reference pipeline has no place for, or None."""
