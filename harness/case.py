@@ -40,7 +40,8 @@ def _safe_id(value: str) -> str:
 
 
 def _inside(value: str) -> str:
-    if Path(value).is_absolute() or ".." in Path(value).parts:
+    path = Path(value)
+    if path.is_absolute() or ".." in path.parts:
         raise ValueError("a path must stay inside the case file's folder: no leading '/', no '..'")
     return value
 

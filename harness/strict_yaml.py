@@ -7,6 +7,8 @@ laughs": ten lines that stand for gigabytes).
 from __future__ import annotations
 
 import re
+import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +29,42 @@ _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def _unique_keys(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
     mapping: dict[Any, Any] = {}
     for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
+        key = _value(loader, key_node)
         if key in mapping:
             raise yaml.MarkedYAMLError(problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark)
-        mapping[key] = loader.construct_object(value_node, deep=True)
+        mapping[key] = _value(loader, value_node)
     return mapping
 
 
+def _value(loader: Any, node: yaml.Node) -> Any:
+    """Return what a node stands for; plain text, which most nodes are, without PyYAML's detours."""
+    if node.tag == _TEXT and isinstance(node, yaml.ScalarNode):
+        return node.value
+    return loader.construct_object(node, deep=True)
+
+
+_TEXT = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
+
+
 class _CaseLoader(_Safe):  # type: ignore[misc]
-    """Refuses a key that stands twice."""
+    """Refuses a key that stands twice; remembers what short text is, since case files are alike."""
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: tuple[bool, bool]) -> str:
+        """Return the tag of a node that names none; see PyYAML's ``BaseResolver.resolve``."""
+        known = value is None or len(value) <= _SHORT
+        tag: str = (_tag_of_short if known else _tag)(kind, value, implicit)
+        return tag
+
+    def descend_resolver(self, _parent: object, _index: object) -> None:
+        """Do nothing: no tag depends on where a value stands."""
+
+    def ascend_resolver(self) -> None:
+        """Do nothing; see ``descend_resolver``."""
 
 
+_SHORT = 64
+_tag: Any = yaml.resolver.Resolver().resolve
+_tag_of_short: Any = lru_cache(1 << 12)(_tag)
 _CaseLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_keys)
 
 
@@ -60,7 +87,7 @@ def read_yaml_file(path: Path, loader: Any = _CaseLoader) -> Any:
         OSError: it cannot be read, or is not a regular file.
         yaml.YAMLError: as ``read_yaml``; also where it is too large or not UTF-8.
     """
-    if path.exists() and not path.is_file():
+    if not stat.S_ISREG(path.stat().st_mode):
         raise OSError("not a regular file")
     with path.open("rb") as stream:
         data = stream.read(MOST_BYTES + 1)

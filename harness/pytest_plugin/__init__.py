@@ -6,6 +6,8 @@ case files pays nothing. torch is imported when the first case runs.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +58,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from harness.pytest_plugin.gpu import require_gpu
 
         require_gpu()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the garbage collector run again where a case file paused it."""
+    running = gc.isenabled()
+    try:
+        return (yield)
+    finally:
+        if running:
+            gc.enable()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -14,8 +14,8 @@ from harness.runs.plan import Planned
 Plan = Callable[[list[Case]], list[Planned]]
 
 
-def plan_items(items: list[pytest.Item], plan: Plan) -> list[str]:
-    """Give every case item its planned render and return the ids of all of them.
+def plan_items(items: list[pytest.Item], plan: Plan) -> list[CaseItem]:
+    """Give every case item its planned render; return them in the order in which weights change rarely.
 
     Raises:
         pytest.UsageError: two files hold a case of the same id: their results would overwrite each other.
@@ -27,9 +27,11 @@ def plan_items(items: list[pytest.Item], plan: Plan) -> list[str]:
                 f"{item.path} and {by_id[item.name].path} both hold the case {item.name!r}"
             )
         by_id[item.name] = item
+    ordered = []
     for planned in plan([item.case for item in by_id.values()]):
         by_id[planned.case.id].planned = planned
-    return list(by_id)
+        ordered.append(by_id[planned.case.id])
+    return ordered
 
 
 def planned_of(items: list[pytest.Item]) -> list[Planned]:
@@ -37,27 +39,21 @@ def planned_of(items: list[pytest.Item]) -> list[Planned]:
     return [item.planned for item in items if isinstance(item, CaseItem) and item.planned is not None]
 
 
-def arrange(items: list[pytest.Item], *, gpu: bool) -> list[pytest.Item]:
-    """Order planned case items so that weights change rarely, in place; return those that do not run.
+def arrange(items: list[pytest.Item], cases: list[CaseItem], *, gpu: bool) -> list[pytest.Item]:
+    """Put the planned ``cases`` in their order among ``items``, in place; return those that do not run.
 
     Other tests keep their order; the cases run together where the first of them stood. Without a GPU, cases
-    whose base is not embedded are taken out.
+    whose base is not embedded are taken out. With xdist workers, each case is told its group.
     """
-    cases = [item for item in items if isinstance(item, CaseItem)]
     dropped = [item for item in cases if not gpu and item.case.base.embedded is None]
-    kept = sorted(set(cases) - set(dropped), key=_order)
-    for item, name in zip(kept, groups([_weights(item) for item in kept], worker_count()), strict=True):
-        item.add_marker(pytest.mark.xdist_group(name))
-    first = items.index(cases[0])
-    before = [item for item in items[:first] if not isinstance(item, CaseItem)]
+    kept = [item for item in cases if gpu or item.case.base.embedded is not None]
+    if worker_count() > 1:
+        for item, name in zip(kept, groups([_weights(item) for item in kept], worker_count()), strict=True):
+            item.add_marker(pytest.mark.xdist_group(name))
+    first = next(index for index, item in enumerate(items) if isinstance(item, CaseItem))
     after = [item for item in items[first:] if not isinstance(item, CaseItem)]
-    items[:] = [*before, *kept, *after]
+    items[first:] = [*kept, *after]
     return list(dropped)
-
-
-def _order(item: CaseItem) -> tuple[bool, tuple[str, ...], int, int, str]:
-    size = item.case.preview
-    return _weights(item) == (), _weights(item), size.width, size.height, item.name
 
 
 def _weights(item: CaseItem) -> tuple[str, ...]:

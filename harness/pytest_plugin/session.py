@@ -76,9 +76,9 @@ class Session:
 
     def arrange(self, items: list[pytest.Item]) -> None:
         """Deselect, order and group the case items among ``items``; see ``arrange``."""
-        known = plan_items(items, self.plan)
-        self.tally.orphans = self._orphans(known)
-        dropped = arrange(items, gpu=self._config.option.gpu)
+        cases = plan_items(items, self.plan)
+        self.tally.orphans = self._orphans([item.name for item in cases])
+        dropped = arrange(items, cases, gpu=self._config.option.gpu)
         if dropped:
             self._config.hook.pytest_deselected(items=dropped)
         self.tally.deselected = len(dropped)

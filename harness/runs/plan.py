@@ -150,14 +150,14 @@ def request_of(case: Case, options: RunOptions, device: str) -> RenderRequest:
     Args:
         device: ``cpu`` or ``cuda``: where it will be rendered.
     """
-    base = options.base or _absolute(case)
+    base, lora_file = options.base or _absolute(case), case.lora_path
     settings = case.settings
     return RenderRequest(
         base=base,
         pipeline=options.pipeline or case.pipeline or default_pipeline(base),
         dtype=options.dtype or (training_dtype(case) if device == "cpu" else None),
-        lora=Lora(case.lora_path, case.lora.sha256, case.lora.network_multiplier)
-        if case.lora is not None and case.lora_path is not None
+        lora=Lora(lora_file, case.lora.sha256, case.lora.network_multiplier)
+        if case.lora is not None and lora_file is not None
         else None,
         prompt=settings.prompt,
         neg=settings.neg,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import importlib
 import subprocess
 import sys
@@ -14,6 +15,17 @@ def test_ids_are_case_ids_and_weights_change_rarely(project: Path, pytester: pyt
     ids = [line.partition("::")[2] for line in result.outlines if "::" in line]
     assert sorted(ids) == ["tiny/drifted", "tiny/lora_0", "tiny/lora_1", "tiny/plain"]
     assert abs(ids.index("tiny/lora_0") - ids.index("tiny/lora_1")) == 1
+
+
+def test_other_tests_keep_their_place_and_the_garbage_collector_runs_again(
+    project: Path, pytester: pytest.Pytester
+) -> None:
+    for name in ("a", "z"):
+        (project / CASES / f"test_{name}.py").write_text("def test(): pass\n")
+    result = pytester.runpytest_inprocess("--collect-only", "-q", CASES)
+    ids = [line.partition("::")[2] for line in result.outlines if "::" in line]
+    assert [name.partition("/")[0] for name in ids] == ["tiny", "tiny", "tiny", "tiny", "test", "test"]
+    assert gc.isenabled()
 
 
 def test_without_a_gpu_the_header_counts_what_is_deselected(project: Path, pytester: pytest.Pytester) -> None:
