@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,11 +11,12 @@ from urllib.parse import quote
 from harness.errors import RunError
 from harness.history.nights import Night, Series, read_history
 from harness.report.comparison import flat
+from harness.report.overview import WORST_FIRST
 from harness.report.page import history_page, render
 from harness.report.words import moment, number, slug
 from harness.report.writing import Output
 
-HISTORY = "history.html"
+HISTORY, INDEX = "history.html", "index.html"
 MOST_CHARTS = 300
 """Series that get a chart, those with findings first; the others are only counted."""
 
@@ -88,13 +90,38 @@ class Chart:
     @property
     def summary(self) -> str:
         """The chart in words."""
-        found = "; ".join(self.findings) or "holds its level"
-        return f"SSIM of {self.case} over {len(self.points)} runs: {found}; {self.levels}."
+        return f"SSIM of {self.case} over {len(self.points)} runs: {self.found}; {self.levels}."
+
+    @property
+    def found(self) -> str:
+        """What the series shows, in words."""
+        scored = sum(point.y is not None for point in self.points)
+        if scored < 2:
+            return "one run, nothing to compare it with" if scored else "no score in any run"
+        return "; ".join(self.findings) or "holds its level"
 
     @property
     def steps(self) -> tuple[Point, ...]:
         """The nights at which the level changed."""
         return tuple(point for point in self.points if point.is_step)
+
+
+def _moved_first(chart: Chart) -> tuple[bool, int, str, str]:
+    return not chart.findings, WORST_FIRST.index(chart.verdict), chart.case, chart.environment
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One run in the index: how many of its cases have each verdict, worst first.
+
+    Attributes:
+        href: address of its report; None where none was built.
+    """
+
+    run: str
+    when: str
+    counts: tuple[int, ...]
+    href: str | None
 
 
 def build_history(root: Path) -> Path:
@@ -104,12 +131,13 @@ def build_history(root: Path) -> Path:
         RunError: no run is there, a row cannot be read, or the page cannot be written.
     """
     history = read_history(root)
-    charts = sorted(map(chart, history), key=lambda each: (not each.findings, each.case, each.environment))
+    charts = sorted(map(chart, history), key=_moved_first)
     html = render(
         "history.html",
         charts=charts[:MOST_CHARTS],
         left_out=len(charts) - MOST_CHARTS,
-        runs=len({night.run for series in history for night in series.nights}),
+        runs=run_lines(root, history),
+        verdicts=WORST_FIRST,
         stepped=sum(bool(each.findings) for each in charts),
         page=history_page(),
     )
@@ -117,6 +145,23 @@ def build_history(root: Path) -> Path:
         return Output(root).write(HISTORY, html)
     except OSError as error:
         raise RunError(f"cannot be written ({error.strerror or error})", file=root / HISTORY) from error
+
+
+def run_lines(root: Path, history: list[Series]) -> list[RunLine]:
+    """Return the index of all runs, the latest first."""
+    tallies: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for series in history:
+        for night in series.nights:
+            tallies[night.created, night.run][night.row.verdict] += 1
+    return [
+        RunLine(
+            run=run,
+            when=moment(created),
+            counts=tuple(tally[verdict] for verdict in WORST_FIRST),
+            href=f"{quote(run)}/{INDEX}" if (root / run / INDEX).is_file() else None,
+        )
+        for (created, run), tally in sorted(tallies.items(), reverse=True)
+    ]
 
 
 def chart(series: Series) -> Chart:

@@ -48,7 +48,7 @@ def test_what_moved_comes_first_with_its_step_marked(page: Element) -> None:
     assert "SSIM stepped from 0.9931 to 0.9500 at night-5" in moved.words
     assert len(moved.all("line", class_="step")) == 1
     assert held.all("line", class_="step") == []
-    assert page.one("p", class_="summary").words == "1 of 2 series has a finding."
+    assert page.one("p", class_="summary").words == "1 of 2 series has moved."
 
 
 def test_hovering_tells_what_changed_in_the_environment(page: Element) -> None:
@@ -69,6 +69,26 @@ def test_every_run_leads_to_its_case(page: Element, tmp_path: Path) -> None:
     links = [link.attributes["href"] or "" for link in page.one("main").all("a")]
     assert len(links) == 2 * len(SSIM)
     assert all((tmp_path / link).is_file() for link in links)
+
+
+def test_the_index_leads_to_every_run_the_latest_first(page: Element, tmp_path: Path) -> None:
+    table = page.one("table", class_="runs")
+    heads = [cell.words for cell in table.one("thead").all("th")]
+    assert heads == ["Run", "When", "error", "regression", "drift", "incomparable", "match"]
+    lines = [[cell.words for cell in row.all("th") + row.all("td")] for row in table.one("tbody").all("tr")]
+    assert [line[0] for line in lines] == [f"night-{night}" for night in reversed(range(len(SSIM)))]
+    assert lines[0][2:] == ["0", "0", "1", "0", "1"]
+    assert lines[4][2:] == ["2", "0", "0", "0", "0"]
+    assert all((tmp_path / str(link.attributes["href"])).is_file() for link in table.all("a"))
+
+
+def test_a_run_without_a_report_is_not_linked(make_run: Callable[[str], Run], tmp_path: Path) -> None:
+    make_run("bare").compared(case_of(sample(30, 0), "job/a"), sample(30, 0), sample(20, 0))
+    page = read_page(build_history(tmp_path))
+    table = page.one("table", class_="runs")
+    assert "bare" in table.words
+    assert "one run, nothing to compare it with" in page.one("section").words
+    assert table.all("a") == []
 
 
 def test_no_runs(tmp_path: Path) -> None:
