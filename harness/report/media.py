@@ -95,12 +95,13 @@ def _array(path: Path | None) -> NDArray[np.uint8] | None:
 
 
 def _thumbnail(*squares: Image.Image | None) -> bytes | None:
-    if all(square is None for square in squares):
+    there = [(place, square) for place, square in enumerate(squares) if square is not None]
+    if not there:
         return None
-    strip = Image.new("RGBA", (len(squares) * THUMB_EDGE, THUMB_EDGE))
-    for place, square in enumerate(squares):
-        if square is not None:
-            strip.paste(square, (place * THUMB_EDGE, 0))
+    mode = "RGB" if len(there) == len(squares) else "RGBA"
+    strip = Image.new(mode, (len(squares) * THUMB_EDGE, THUMB_EDGE))
+    for place, square in there:
+        strip.paste(square, (place * THUMB_EDGE, 0))
     return encode(strip, "WEBP", quality=70, method=0)
 
 
