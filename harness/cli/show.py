@@ -70,7 +70,8 @@ class LiveProgress:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._bar.update(self._task, completed=self._bar.tasks[self._task].total)
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()
         if kind is KeyboardInterrupt:
             line = "interrupted"
             if self._folder is not None:
