@@ -24,12 +24,21 @@ def _as_multiplier(value: Any) -> Any:
         return 1.0
 
 
+def _as_seed(value: Any) -> Any:
+    """torch makes a whole number of what it is given as a seed."""
+    try:
+        return int(value) if isinstance(value, str | float) else value
+    except (ValueError, OverflowError):
+        return value
+
+
 def _as_negative(value: Any) -> Any:
     return value or ""
 
 
 Flag = Annotated[bool, BeforeValidator(_as_bool)]
 Multiplier = Annotated[float, BeforeValidator(_as_multiplier)]
+Seed = Annotated[int, BeforeValidator(_as_seed)]
 Negative = Annotated[str, BeforeValidator(_as_negative)]
 
 
@@ -44,7 +53,7 @@ class SampleEntry(_View):
     width: int | None = None
     height: int | None = None
     neg: Annotated[str | None, BeforeValidator(_as_negative)] = None
-    seed: int | None = None
+    seed: Seed | None = None
     guidance_scale: float | None = None
     sample_steps: int | None = None
     network_multiplier: Multiplier | None = None
@@ -63,7 +72,7 @@ class SampleConfig(_View):
     width: int = 512
     height: int = 512
     neg: Negative = ""
-    seed: int = 0
+    seed: Seed = 0
     walk_seed: Flag = False
     guidance_scale: float = 7.0
     sample_steps: int = 20

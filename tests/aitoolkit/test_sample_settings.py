@@ -31,6 +31,12 @@ def test_seed_rule(seed: int, walk_seed: bool, own: list[int | None]) -> None:
             assert value == (so_far[-1] if so_far else seed)
 
 
+@pytest.mark.parametrize("seed", [42, "42", 42.0])
+def test_a_seed_is_read_as_torch_reads_it(seed: object) -> None:
+    first, second = resolve(seed=seed, samples=[{"prompt": "a"}, {"prompt": "b", "seed": seed}])
+    assert (first.settings.seed, second.settings.seed) == (42, 42)
+
+
 def test_a_seed_flag_does_not_leak() -> None:
     samples = resolve(seed=5, samples=[{"prompt": "a --seed 9"}, {"prompt": "b"}, {"prompt": "c", "seed": 3}])
     assert [sample.settings.seed for sample in samples] == [9, 5, 3]
