@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from report_runs import Run, accept_of, case_of, rendered_of, sample, scores_of
 
 from harness.case import LoraRef, Preview, SampleSettings
-from harness.files import sha256_file
+from harness.files import sha256_file, write_text
 from harness.runs.row import Finding, Verdict
 
 HOSTILE = (
@@ -24,6 +25,15 @@ FINDINGS = [
     Finding("quantized", "warning", "the job was quantized", "trained.quantize", "set quantize"),
     Finding("codec", "info", HOSTILE[:300], "preview.file"),
 ]
+
+DIAGNOSIS = {
+    "case": "job/much",
+    "composition": "same",
+    "causes": [{"axis": "shift", "value": 3.0, "reference_value": "off", "gap_closed": 0.93}],
+    "explained": True,
+    "renders": 12,
+    "recipe": HOSTILE[:300],
+}
 
 VARIANT = HOSTILE[:120].replace("/", "")
 
@@ -75,6 +85,7 @@ def make_run(path: Path) -> Path:
         variant=VARIANT,
         reason=HOSTILE,
     )
+    write_text(path / "diagnosis" / "much.json", json.dumps(DIAGNOSIS))
     return path
 
 

@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 from browser_runs import Open, make_run
+from report_runs import Run
 
 from harness.report.build import build_report
 from harness.report.history import build_history
@@ -45,6 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its report, which no test changes."""
     path = make_run(tmp_path_factory.mktemp("browser") / "nightly")
     build_report(path)
+    build_report(Run(path.with_name("empty")).path)
     build_history(path.parent)
     return path
 

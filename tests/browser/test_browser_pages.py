@@ -18,6 +18,7 @@ PAGES = [
     "cases/job--broken.html",
     "cases/job--same~sweep.html",
     "../history.html",
+    "../empty/index.html",
     "hostile",
     "single#job--much",
     "single#job--same~sweep",

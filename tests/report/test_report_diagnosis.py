@@ -42,7 +42,7 @@ def test_causes_findings_and_recipe(run: Run, single_file: bool) -> None:
     article = (page if single_file else read_page(run.path / "cases" / "job--a.html")).one("article")
     row = article.one("table", class_="causes").one("tbody").one("tr")
     cells = [cell.words for cell in row.all("th") + row.all("td")]
-    assert cells == ["shift", "3", "off", "93 %", "0.9900", "0.0010"]
+    assert cells == ["shift", "1", "3", "off", "93 %", "0.9900", "0.0010"]
     assert "These settings explain the drift. The re-run shows the same picture" in article.words
     assert "warning <b>quantized</b> → do y" in article.words
     assert "print('</pre><script>')" in article.text
