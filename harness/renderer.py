@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PipelineCode = Literal["hub", "builtin"]
 Offload = Literal["auto", "none", "model", "sequential"]
+EngineName = Literal["auto", "eager", "exact"]
 Dtype = Literal["bf16", "fp16", "fp32"]
 LoraMode = Literal["fused", "adapter", "fp32", "none"]
 OnStep = Callable[[int, int], None]

@@ -74,8 +74,8 @@ def entry_of(row: Row, *, accepted: str, accepted_by: str, reason: str) -> Entry
 
 
 def rendered_facts(row: Row) -> dict[str, Any]:
-    """Return the settings as rendered, without the list of sigmas that their hash stands for."""
-    return row.rendered.model_dump(exclude={"sigmas"}) if row.rendered else {}
+    """Return the settings as rendered, without prose and the list of sigmas that their hash stands for."""
+    return row.rendered.model_dump(exclude={"sigmas", "engine_reason"}) if row.rendered else {}
 
 
 def _rounded(scores: Scores | None) -> Scores | None:

@@ -40,6 +40,14 @@ class OffloadMode(StrEnum):
     SEQUENTIAL = "sequential"
 
 
+class EngineMode(StrEnum):
+    """How the transformer is called."""
+
+    AUTO = "auto"
+    EAGER = "eager"
+    EXACT = "exact"
+
+
 class Precision(StrEnum):
     """Floating-point type of weights and latents."""
 
@@ -85,6 +93,15 @@ OffloadOption = Annotated[
     typer.Option(
         envvar="HARNESS_OFFLOAD",
         help="Offload to main memory; auto: only where the GPU is too small.",
+        rich_help_panel=RENDERING,
+    ),
+]
+EngineOption = Annotated[
+    EngineMode,
+    typer.Option(
+        envvar="HARNESS_ENGINE",
+        help="exact: compiled, where that is proved to give eager's bits, else eager. "
+        "auto: exact on CUDA, eager on the CPU.",
         rich_help_panel=RENDERING,
     ),
 ]
@@ -153,6 +170,7 @@ def run_options(
     offload: OffloadMode = OffloadMode.AUTO,
     tolerance: Tolerance | None = None,
     lpips_weights: Path | None = None,
+    engine: EngineMode = EngineMode.AUTO,
     fresh: bool = False,
     score_workers: int | None = 0,
 ) -> RunOptions:
@@ -175,6 +193,7 @@ def run_options(
         base=Base.parse(base) if base else None,
         dtype=dtype.value if dtype else None,
         offload=offload.value,
+        engine=engine.value,
         trust_remote_code=trust_remote_code,
         tolerance=tolerance,
         lpips_weights=lpips_weights,

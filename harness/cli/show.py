@@ -89,6 +89,10 @@ class LiveProgress:
             self._bar.update(self._task, total=steps, description="loading the base")
             self._bar.start()
 
+    def told(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(Text(line), soft_wrap=True)
+
     def case_started(self, planned: Planned) -> None:
         """Name the case, and count the steps of the one before it."""
         if self._current is not None and self._current.request is not None:

@@ -110,6 +110,7 @@ def diagnose(
         HarnessError: base, LoRA or device cannot be used.
     """
     from harness.reference.load import choose_device
+    from harness.runs.execute import reference_renderer
     from harness.runs.plan import Planned
     from harness.runs.preflight import preflight
     from harness.scoring.perceptual import Lpips
@@ -122,7 +123,7 @@ def diagnose(
     device = choose_device(options.device)
     context = Context(case, request_of(case, options, device), device)
     preflight([Planned(case, context.request)], options)
-    own = renderer or _reference(options, device)
+    own = renderer or reference_renderer(options, device)
     try:
         bench = Bench(context, own)
         found = search(bench, budget, tell)
@@ -207,11 +208,3 @@ def _cause_json(cause: Cause) -> dict[str, Any]:
         "ssim_before": before.ssim if before else None,
         "lpips_before": before.lpips if before else None,
     }
-
-
-def _reference(options: RunOptions, device: str) -> Renderer:
-    from harness.reference.render import ReferenceRenderer
-
-    return ReferenceRenderer(
-        device=device, offload=options.offload, trust_remote_code=options.trust_remote_code
-    )

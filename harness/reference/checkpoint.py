@@ -42,9 +42,12 @@ class Checkpoint:
         """The checkpoint's own pipeline code; it need not exist."""
         return self.folder / PIPELINE_FILE
 
-    def weight_bytes(self) -> int:
-        """Return the size in bytes of all weights below the component folders."""
-        return sum(file.stat().st_size for file in self.folder.glob("*/*.safetensors"))
+    def component_bytes(self) -> dict[str, int]:
+        """Return the size in bytes of the weights of every component that has some."""
+        sizes: dict[str, int] = {}
+        for file in self.folder.glob("*/*.safetensors"):
+            sizes[file.parent.name] = sizes.get(file.parent.name, 0) + file.stat().st_size
+        return sizes
 
 
 def find_checkpoint(base: Base, spec: ModelSpec, *, download: bool = True) -> Checkpoint:

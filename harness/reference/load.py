@@ -16,10 +16,9 @@ from typing import Any
 from harness.errors import CheckpointError, DeviceError, HarnessError
 from harness.files import sha256_file
 from harness.reference.checkpoint import Checkpoint, pipeline_sha256
+from harness.reference.memory import choose_offload, needs
 from harness.reference.spec import ModelSpec
 from harness.renderer import Dtype, Offload, PipelineCode
-
-_HEADROOM = 1.25
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def load_pipeline(
         code_sha256=sha256_file(_source(pipe)),
         dtype=dtype,
         device=device,
-        offload=_choose_offload(offload, device, checkpoint),
+        offload="none" if device == "cpu" else choose_offload(offload, needs(checkpoint), free_memory()),
     )
     with quiet():
         loaded.place()
@@ -225,12 +224,9 @@ def _torch_dtype(dtype: Dtype) -> Any:
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
 
 
-def _choose_offload(wanted: Offload, device: str, checkpoint: Checkpoint) -> Offload:
-    if device == "cpu":
-        return "none"
-    if wanted != "auto":
-        return wanted
+def free_memory() -> int:
+    """Return the free bytes of the GPU."""
     import torch
 
     free, _ = torch.cuda.mem_get_info()
-    return "none" if free > checkpoint.weight_bytes() * _HEADROOM else "model"
+    return int(free)

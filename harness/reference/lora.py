@@ -76,12 +76,18 @@ class LoraSwitch:
         self._merged = False
 
     def _keep(self, lora: LoraFile) -> None:
-        aside = self._loaded.device if self._loaded.offload == "none" else "cpu"
         weights = dict(self._loaded.pipe.transformer.named_parameters())
         for module in lora.modules:
             name = f"{module}.weight"
             if name not in self._pristine:
-                self._pristine[name] = weights[name].data.to(aside, copy=True)
+                self._pristine[name] = self._aside(weights[name].data)
+
+    def _aside(self, weight: Any) -> Any:
+        """Return a copy: on the GPU where all weights are there, else in pinned main memory."""
+        if self._loaded.offload == "none":
+            return weight.clone()
+        copy = weight.to("cpu", copy=True)
+        return copy.pin_memory() if self._loaded.device == "cuda" else copy
 
     def _fuse(self, lora: Lora, checked: LoraFile) -> None:
         pipe = self._loaded.pipe

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,15 +15,27 @@ import torch
 from harness.errors import DeviceLostError, HarnessError, RenderError
 from harness.reference.call import call
 from harness.reference.checkpoint import find_checkpoint
+from harness.reference.engine.engine import Engine, why_eager
 from harness.reference.load import LoadedPipeline, choose_device, load_pipeline, reference_dtype
 from harness.reference.lora import LoraSwitch
+from harness.reference.memory import next_offload
 from harness.reference.noise import torch_era
 from harness.reference.prompts import PromptCache
 from harness.reference.quantized import QuantizedParts
 from harness.reference.spec import FLEX2, ModelSpec
-from harness.renderer import Offload, OnStep, Render, RenderRequest
+from harness.reference.transformer import FirstCalls, calling
+from harness.renderer import EngineName, Offload, OnStep, Render, RenderRequest
 from harness.runs.row import Rendered
 from harness.variants.schedulers import find_scheduler
+
+
+@dataclass
+class EngineUse:
+    """How one render's transformer calls were made: exact, or eager for a reason."""
+
+    reason: str
+    failed: bool = False
+    seconds: float = 0.0
 
 
 class _Session:
@@ -32,6 +46,24 @@ class _Session:
         self.prompts = PromptCache(loaded.pipe)
         self._loras = LoraSwitch(loaded)
         self._parts = QuantizedParts(loaded)
+        self._first_calls = FirstCalls()
+        self._engine = Engine(loaded.pipe.transformer, loaded.device)
+
+    @contextmanager
+    def calling(self, request: RenderRequest, wanted: EngineName) -> Iterator[EngineUse]:
+        """Let the transformer be called as the request allows; what is yielded is filled in at the end."""
+        use = EngineUse(why_eager(wanted, request, self.loaded.device, self.loaded.offload) or "")
+        engine = None if use.reason else self._engine
+        weights = (*request.weights_key, request.attention or "")
+        with calling(self.loaded.pipe.transformer, weights, self._first_calls, engine):
+            yield use
+        if engine is not None:
+            use.reason, use.failed, use.seconds = engine.failed, bool(engine.failed), engine.seconds
+
+    @property
+    def first_calls_shared(self) -> int:
+        """How many first calls were shared instead of made."""
+        return self._first_calls.shared
 
     def prepare(self, request: RenderRequest) -> None:
         """Put the request's quantization and LoRA in place; the rest stays as it is."""
@@ -49,6 +81,7 @@ class ReferenceRenderer:
         device: ``auto``, ``cpu`` or ``cuda``.
         offload: ``auto`` keeps everything on the GPU where it fits, else offloads by model.
         trust_remote_code: allow the checkpoint's own ``pipeline.py`` to run.
+        engine: ``auto`` is exact on CUDA and eager on the CPU; exact falls back to eager where it is not.
     """
 
     def __init__(
@@ -57,11 +90,14 @@ class ReferenceRenderer:
         device: str = "auto",
         offload: Offload = "auto",
         trust_remote_code: bool = False,
+        engine: EngineName = "auto",
         spec: ModelSpec = FLEX2,
     ) -> None:
         self.device = choose_device(device)
         self._offload: Offload = offload
         self._trust = trust_remote_code
+        self._engine: EngineName = engine
+        self._warnings: tuple[str, ...] = ()
         self._spec = spec
         self._key: tuple[str, ...] | None = None
         self._session: _Session | None = None
@@ -75,24 +111,52 @@ class ReferenceRenderer:
             HarnessError: the request's scheduler, attention or quantization is not available.
             RenderError: the pipeline failed while rendering; ``DeviceLostError`` where the GPU went with it.
         """
+        try:
+            return self._render(request, on_step)
+        except torch.OutOfMemoryError as error:
+            said = str(error).partition(". ")[0]
+        return self._with_less_memory(request, on_step, said)
+
+    def _with_less_memory(self, request: RenderRequest, on_step: OnStep | None, said: str) -> Render:
+        """Render with the next offload mode, and keep to it; once."""
+        used = self._session.loaded.offload if self._session is not None else self._offload
+        smaller = next_offload("none" if used == "auto" else used)
+        if self._warnings or smaller is None or request.quantize != "none":
+            raise RenderError(f"the GPU's memory does not suffice with offload {used}: {said}")
+        self.close()
+        self._offload = smaller
+        self._warnings = (f"out of GPU memory with offload {used}; went on with offload {smaller}",)
+        try:
+            return self._render(request, on_step)
+        except torch.OutOfMemoryError as error:
+            raise RenderError(f"the GPU's memory does not suffice with offload {smaller}: {error}") from None
+
+    def _render(self, request: RenderRequest, on_step: OnStep | None) -> Render:
         started = time.perf_counter()
         width, height = request.size(self._spec)
         try:
             loaded = self._prepare(request)
+            assert self._session is not None
             ready = time.perf_counter()
-            with _attention(request.attention):
+            with _attention(request.attention), self._session.calling(request, self._engine) as use:
                 called = call(loaded, request, width, height, on_step)
                 rendered = self._rendered(request, loaded, width, height)
-        except HarnessError:
+        except (HarnessError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # the pipeline is foreign code and may raise anything
             raise _failed(error) from error
         done = time.perf_counter()
+        engine = {"engine": "eager" if use.reason else "exact", "engine_reason": use.reason}
         return Render(
             image=called.image,
-            rendered=rendered,
+            rendered=rendered.model_copy(update=engine),
             latents_sha256=called.latents_sha256,
-            seconds={"load": round(ready - started, 4), "render": round(done - ready, 4)},
+            warnings=(*self._warnings, *([f"rendered eagerly: {use.reason}"] if use.failed else [])),
+            seconds={
+                "load": round(ready - started, 4),
+                "render": round(done - ready, 4),
+                "prove": round(use.seconds, 4),
+            },
         )
 
     @property

@@ -102,6 +102,7 @@ def provenance(rendered: Rendered | None) -> tuple[Fact, ...]:
         Fact("LoRA mode", rendered.lora_mode),
         Fact("Device", f"{rendered.device}, offload {rendered.offload}"),
         Fact("Attention", rendered.attention),
+        Fact("Engine", ": ".join(filter(None, (rendered.engine, rendered.engine_reason)))),
         Fact("Sigmas", short_hash(rendered.sigmas_sha256)),
     )
 

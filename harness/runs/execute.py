@@ -11,7 +11,7 @@ from harness.case import Case
 from harness.renderer import Renderer
 from harness.runs.desk import Desk
 from harness.runs.plan import Planned, RunOptions, plan
-from harness.runs.preflight import preflight
+from harness.runs.preflight import memory_lines, preflight
 from harness.runs.rescore import judge_again
 from harness.runs.results import RunResult, load_run
 from harness.runs.reuse import Kept, Keys, Thrifty
@@ -27,6 +27,9 @@ class Progress(Protocol):
 
     def started(self, folder: Path, todo: list[Planned], done: int) -> None:
         """The run begins with ``todo``; ``done`` other cases already have rows."""
+
+    def told(self, line: str) -> None:
+        """Something to know before the first render, in one line."""
 
     def case_started(self, planned: Planned) -> None:
         """A case begins."""
@@ -80,6 +83,8 @@ def run_cases(
         todo = [item for item in planned if not _already(folder, item, options)]
         if progress is not None:
             progress.started(out, todo, len(planned) - len(todo))
+            for line in memory_lines(bases, options, device):
+                progress.told(line)
         if renderer is None:
             keys = Keys(
                 {name: base.revision for name, base in bases.items()}, {**facts, **options.reaching()}
@@ -122,9 +127,14 @@ def reference_renderer(options: RunOptions, device: str) -> Renderer:
     from harness.reference.render import ReferenceRenderer
     from harness.reference.worker import Reviving
 
-    trust = options.trust_remote_code
     return Reviving(
-        partial(ReferenceRenderer, device=device, offload=options.offload, trust_remote_code=trust)
+        partial(
+            ReferenceRenderer,
+            device=device,
+            offload=options.offload,
+            trust_remote_code=options.trust_remote_code,
+            engine=options.engine,
+        )
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from harness.case import Base, Case, Noise, Tolerance
 from harness.errors import CaseError
 from harness.reference.noise import era_of_software
-from harness.renderer import Dtype, Lora, Offload, PipelineCode, RenderRequest
+from harness.renderer import Dtype, EngineName, Lora, Offload, PipelineCode, RenderRequest
 from harness.variants.schedulers import REFERENCE_SHIFT
 
 REFERENCE = "reference"
@@ -40,6 +40,7 @@ class RunOptions:
     base: Base | None = None
     dtype: Dtype | None = None
     offload: Offload = "auto"
+    engine: EngineName = "auto"
     trust_remote_code: bool = False
     tolerance: Tolerance | None = None
     lpips_weights: Path | None = None
@@ -59,7 +60,7 @@ class RunOptions:
 
     def reaching(self) -> dict[str, Any]:
         """Return the options that say how a render is computed, beside what its request says."""
-        return {"device": self.device, "offload": self.offload}
+        return {"device": self.device, "offload": self.offload, "engine": self.engine}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from harness.case import Case
 from harness.errors import CaseError
 from harness.reference.checkpoint import Checkpoint, find_checkpoint
 from harness.reference.fit import check_fits, transformer_shapes
-from harness.reference.load import check_trust
+from harness.reference.load import check_trust, free_memory
+from harness.reference.memory import memory_line, needs
 from harness.reference.spec import FLEX2
 from harness.runs.plan import Planned, RunOptions
 from harness.scoring.images import load_rgb
@@ -41,6 +42,14 @@ def preflight(planned: list[Planned], options: RunOptions) -> dict[str, Checkpoi
     for name, file in loras:
         check_fits(inspect_lora(file), shapes[name])
     return bases
+
+
+def memory_lines(bases: dict[str, Checkpoint], options: RunOptions, device: str) -> list[str]:
+    """Say what each base needs of the GPU's memory and how it will run; nothing on the CPU."""
+    if device != "cuda":
+        return []
+    free = free_memory()
+    return [memory_line(base.name, needs(base), free, options.offload) for base in bases.values()]
 
 
 def _unique(items: Iterable[Item]) -> list[Item]:

@@ -45,6 +45,8 @@ class Rendered(Frozen):
     noise: str = Field(description="Noise era of the first latents: 'legacy' or 'current'.")
     generator: str = Field("cpu", description="Device that drew the first latents.")
     attention: str
+    engine: str = Field("eager", description="'exact': fast, and proved bit for bit; else 'eager'.")
+    engine_reason: str = Field("", description="Why it was eager.")
     max_sequence_length: int = Field(512, description="T5 tokens.")
     device: str
     offload: str

@@ -71,6 +71,9 @@ class Seen:
     def started(self, folder: Path, planned: list[Planned], done: int) -> None:
         self.said.append((folder.name, len(planned), done))
 
+    def told(self, line: str) -> None:
+        self.said.append(line)
+
     def case_started(self, planned: Planned) -> None:
         self.said.append(planned.case.id)
 
