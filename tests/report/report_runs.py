@@ -81,7 +81,7 @@ def accept_of(scores: Scores, environment: dict[str, Any], rendered: Rendered) -
         verdict=Verdict.MATCH,
         scores=scores,
         changes=["packages.torch 2.13.0 → 2.14.1"],
-        facts={**environment, "rendered": rendered.model_dump(exclude={"sigmas"})},
+        facts={**environment, "rendered": rendered.model_dump(exclude={"sigmas", "engine_reason"})},
         accepted="2026-11-20T09:00:00+00:00",
         accepted_by="Ada",
         reason="first night",
