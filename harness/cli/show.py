@@ -24,7 +24,7 @@ STYLES = {
 }
 
 
-ID_WIDTH = 34
+ID_WIDTH = 28
 """Columns of the case's name beside the bar, so that all of it fits 80."""
 
 
