@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -57,14 +56,20 @@ def test_importing_a_job_and_loading_its_cases(jobs: dict[str, Path], tmp_path: 
     assert heavy_after(again, str(jobs["simple"]), str(tmp_path / "again")) == []
 
 
+def processor_seconds() -> float:
+    """Return what ended child processes have used: a busy machine stretches wall time, not this."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
+
+
 def test_help_is_there_at_once() -> None:
     command = [Path(sys.executable).with_name("harness"), "--help"]
     best = float("inf")
     for _ in range(5):
-        started = time.perf_counter()
+        before = processor_seconds()
         subprocess.run(command, check=True, capture_output=True)
-        best = min(best, time.perf_counter() - started)
-    assert best < 0.5
+        best = min(best, processor_seconds() - before)
+    assert 0 < best < 0.5
 
 
 def test_collecting_somebodys_tests_does_not_load_torch(tmp_path: Path) -> None:
