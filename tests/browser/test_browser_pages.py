@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser_runs import HOSTILE, VARIANT, Open, settle
 from playwright.sync_api import expect
+from report_runs import Run
 
+from harness.aitoolkit import import_job
+from harness.report.build import build_report
 from harness.report.words import slug
 
 PAGES = [
@@ -66,6 +70,23 @@ def test_hostile_text_is_shown_and_never_runs(opened: Open, folder: Path, single
         0 if name != "single" else page.locator("script").count()
     )
     assert page.locator("img[src='x'], img[onerror]").count() == 0
+
+
+def test_a_job_named_like_a_path_stays_in_the_report(
+    opened: Open, jobs: dict[str, Path], tmp_path: Path
+) -> None:
+    job = shutil.copytree(jobs["simple"], tmp_path / "job")
+    config = job / "config.yaml"
+    config.write_text(config.read_text().replace("name: tiny_flex2_simple_v1", "name: ../../x"))
+    case = import_job(job, out=tmp_path / "cases").cases[0]
+    run = Run(tmp_path / "reports" / "run")
+    run.compared(case, case.preview_path, case.preview_path)
+    page = opened(build_report(run.path))
+    page.click("ol.lines a")
+    expect(page.locator("h1")).to_have_text(".._.._x/000000000_0")
+    expect(page.locator(".pane img").first).to_be_visible()
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["run"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cases", "job", "reports"]
 
 
 def test_the_single_file_does_what_the_folder_does(opened: Open, single: Path) -> None:
