@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import combinations, groupby, islice
 from pathlib import Path
 
 from harness.report.curve import Curves, curves
@@ -20,6 +20,7 @@ PAIR = re.compile(r"([\w-]+)\s*=\s*([^,;&\s]+)")
 """One setting in the name of a variant, such as ``shift=3,scheduler=UniPC``."""
 
 HEAT_LEVELS = 10
+MOST_HEAT_MAPS = 6
 
 REPEATED = "same render as "
 """How the reason of a row begins that a sweep did not render again."""
@@ -74,7 +75,7 @@ class Sweep:
     summary: str
     preview: Picture
     prints: tuple[Print, ...]
-    heat: Heat | None
+    heats: tuple[Heat, ...]
     curves: Curves | None
 
 
@@ -117,25 +118,35 @@ def sweep_view(folder: Path, rows: list[Row], link: Link) -> Sweep:
         summary=_summary(ordered, len(distinct), best),
         preview=pictures(folder, rows[0], link)[0],
         prints=tuple(_print(folder, row, same, link, best) for row, same in distinct),
-        heat=heat_map(ordered, best),
+        heats=heat_maps(ordered, best),
         curves=curves(list(schedules.values())[::-1]),
     )
 
 
-def heat_map(rows: list[Row], best: Row | None) -> Heat | None:
-    """Return SSIM over the two axes with the most values; None where no two axes vary together.
+def heat_maps(rows: list[Row], best: Row | None) -> tuple[Heat, ...]:
+    """Return SSIM over every two axes that vary together, those with the most values first.
 
     Args:
         rows: one case's rows, nearest first; of several with one pair of values the first counts.
     """
     settings = {row.variant: dict(PAIR.findall(row.variant)) for row in rows}
-    axes = _widest_axes(settings.values())
-    scored = [row for row in rows if row.ssim is not None and set(axes) <= set(settings[row.variant])]
-    if len(axes) < 2 or len(scored) < 4:
-        return None
-    across, down = axes
-    at = {(settings[row.variant][down], settings[row.variant][across]): row for row in reversed(scored)}
+    scored = [(settings[row.variant], row) for row in rows if row.ssim is not None]
+    pairs = islice(combinations(_varying(settings.values()), 2), MOST_HEAT_MAPS)
+    maps = (_heat_map(scored, across, down, best) for across, down in pairs)
+    return tuple(heat for heat in maps if heat is not None)
+
+
+def _heat_map(
+    scored: list[tuple[dict[str, str], Row]], across: str, down: str, best: Row | None
+) -> Heat | None:
+    at: dict[tuple[str, str], Row] = {}
+    for settings, row in scored:
+        if across in settings and down in settings:
+            at.setdefault((settings[down], settings[across]), row)
     columns = sorted({column for _, column in at}, key=_numeric)
+    lines = sorted({line for line, _ in at}, key=_numeric)
+    if len(columns) < 2 or len(lines) < 2:
+        return None
     found = [row.ssim or 0.0 for row in at.values()]
     scale = min(found), max(found)
     return Heat(
@@ -143,19 +154,18 @@ def heat_map(rows: list[Row], best: Row | None) -> Heat | None:
         down,
         tuple(columns),
         tuple(
-            (line, tuple(_cell(at.get((line, column)), scale, best) for column in columns))
-            for line in sorted({line for line, _ in at}, key=_numeric)
+            (line, tuple(_cell(at.get((line, column)), scale, best) for column in columns)) for line in lines
         ),
     )
 
 
-def _widest_axes(settings: Iterable[dict[str, str]]) -> list[str]:
-    """Return the names of the two axes with the most values; one with a single value is none."""
+def _varying(settings: Iterable[dict[str, str]]) -> list[str]:
+    """Return the names of the axes with several values, those with the most first."""
     values: dict[str, set[str]] = {}
     for pairs in settings:
         for axis, value in pairs.items():
             values.setdefault(axis, set()).add(value)
-    return sorted((axis for axis in values if len(values[axis]) > 1), key=lambda axis: -len(values[axis]))[:2]
+    return sorted((axis for axis in values if len(values[axis]) > 1), key=lambda axis: -len(values[axis]))
 
 
 def _closeness(row: Row) -> tuple[bool, float, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,18 @@ def test_one_axis_makes_no_heat_map(run: Run, tmp_path: Path) -> None:
     page = read_page(run.path / "cases" / f"{sweep_slug('job/a')}.html")
     assert page.all("table") == []
     assert page.all("svg", class_="chart") == [], "all three have the same sigmas"
+
+
+def test_three_axes_make_a_map_of_every_two(run: Run) -> None:
+    preview, rerun = sample(30, 0), sample(0, 0)
+    for steps, shift, guidance in product((4, 8, 12), (1, 3), (2, 4)):
+        run.compared(
+            case_of(preview, "job/a"), preview, rerun,
+            variant=f"steps={steps},shift={shift},guidance={guidance}",
+            scores=scores_of(preview, rerun, ssim=0.9 + steps / 1000 + shift / 10000, lpips=0.01),
+            image_sha256=f"{steps}{shift}{guidance}".ljust(64, "0"),
+        )  # fmt: skip
+    build_report(run.path)
+    page = read_page(run.path / "cases" / f"{sweep_slug('job/a')}.html")
+    shapes = [(len(table.all("tr")) - 1, len(table.all("td"))) for table in page.all("table", class_="heat")]
+    assert shapes == [(2, 6), (2, 6), (2, 4)]
