@@ -82,6 +82,22 @@ def test_keys(page: Any) -> None:
     expect(page).to_have_url(re.compile(r"/cases/job--much\.html\?text=job"))
 
 
+def test_number_keys_choose_verdicts_and_escape_shows_all(page: Any) -> None:
+    page.keyboard.press("4")
+    lists(page, ["job/gone"])
+    page.keyboard.press("1")
+    lists(page, ["job/broken", "job/gone"])
+    expect(page).to_have_url(re.compile(r"verdict=error(,|%2C)incomparable"))
+    page.keyboard.press("1")
+    lists(page, ["job/gone"])
+    page.keyboard.press("Escape")
+    lists(page, WORST_FIRST)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    expect(page.locator("ol.lines a", has_text="job/broken")).to_be_focused()
+
+
 def test_a_case_steps_through_the_rows_that_pass(opened: Open, folder: Path) -> None:
     page = opened(folder / "index.html", "?verdict=drift&sort=case")
     page.click("text=job/much")

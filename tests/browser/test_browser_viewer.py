@@ -148,6 +148,8 @@ def test_zoom_and_pan_go_in_step(page: Any) -> None:
     moved = transform(page, "preview")
     page.keyboard.press("ArrowLeft")
     assert transform(page, "preview") != moved
+    page.keyboard.press("-")
+    is_scaled(page, 400)
     page.keyboard.press("0")
     is_scaled(page, 100)
     page.keyboard.press("f")
