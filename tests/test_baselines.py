@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from harness.baselines.accept import accept_row, accept_run
-from harness.baselines.judging import against_baseline, is_accepted
+from harness.baselines.judging import against_baseline
 from harness.baselines.model import Entry, entry_of, environment_key
 from harness.baselines.store import BaselineStore
 from harness.case import Base, Case, Preview, SampleSettings
@@ -144,10 +144,10 @@ def test_an_accepted_drift_stays_a_drift_and_is_known() -> None:
     drifted = row(scores(0.9, psnr=30.0))
     judged = against_baseline(drifted, accepted(drifted))
     assert judged.verdict is Verdict.DRIFT
-    assert is_accepted(judged)
+    assert judged.known
     better = against_baseline(row(image="b"), accepted(drifted))
     assert better.verdict is Verdict.MATCH
-    assert not is_accepted(better)
+    assert not better.known
 
 
 def test_without_a_baseline_a_match_is_incomparable_and_a_drift_stays() -> None:

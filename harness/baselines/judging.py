@@ -42,11 +42,6 @@ def against_baseline(row: Row, entries: Mapping[str, Entry]) -> Row:
     return _without(row, "no baseline was accepted for this case")
 
 
-def is_accepted(row: Row) -> bool:
-    """Say whether the row's verdict is the one that somebody accepted for it."""
-    return row.baseline is not None and row.baseline.verdict is row.verdict
-
-
 def _judged(row: Row, key: str, entry: Entry, *, same_environment: bool) -> Row:
     baseline = Baseline(
         environment=key,

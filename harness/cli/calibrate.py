@@ -62,7 +62,9 @@ def calibrate(
     for key, found in made.environments.items():
         if found.command == command:
             _print(key, found)
-    typer.echo(f"written: {out}; use it with pytest --harness-tolerance={out}")
+    typer.echo(
+        f"written: {out}; use it with harness run --tolerance {out}, or pytest --harness-tolerance={out}"
+    )
 
 
 def _print(key: str, found: Environment) -> None:

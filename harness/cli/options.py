@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from harness.case import Tolerance
     from harness.runs.plan import RunOptions
+    from harness.tolerances import Source
 
 RENDERING, LIMITS = "What to render with", "Limits of a match (default: the case's own, else the harness's)"
 """Headings of the shared options on help pages."""
@@ -151,6 +152,16 @@ PsnrMin = Annotated[
     float | None,
     typer.Option(envvar="HARNESS_PSNR_MIN", help="Least PSNR, dB.", rich_help_panel=LIMITS),
 ]
+ToleranceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tolerance",
+        envvar="HARNESS_TOLERANCE",
+        metavar="LIMITS",
+        help="A file of harness calibrate, or all limits at once: ssim=0.98,lpips=0.03,psnr=38.",
+        rich_help_panel=LIMITS,
+    ),
+]
 CasePaths = Annotated[
     list[Path], typer.Argument(metavar="CASES", help="Case files, or folders that hold some.")
 ]
@@ -168,7 +179,8 @@ def run_options(
     *,
     dtype: Precision | None = None,
     offload: OffloadMode = OffloadMode.AUTO,
-    tolerance: Tolerance | None = None,
+    tolerance: Tolerance | Source | None = None,
+    baselines: Path | None = None,
     lpips_weights: Path | None = None,
     engine: EngineMode = EngineMode.AUTO,
     fresh: bool = False,
@@ -196,6 +208,7 @@ def run_options(
         engine=engine.value,
         trust_remote_code=trust_remote_code,
         tolerance=tolerance,
+        baselines=baselines,
         lpips_weights=lpips_weights,
         fresh=fresh,
         score_workers=default_workers(device.value) if score_workers is None else score_workers,
@@ -203,9 +216,15 @@ def run_options(
 
 
 def tolerance_from(
-    ssim_min: float | None, lpips_max: float | None, psnr_min: float | None
-) -> Tolerance | None:
-    """Return the tolerance given on the command line, gaps filled with the default; None if none is given."""
+    ssim_min: float | None, lpips_max: float | None, psnr_min: float | None, tolerance: str | None
+) -> Tolerance | Source | None:
+    """Return the tolerance given on the command line, gaps filled with the default; None if none is given.
+
+    Raises:
+        HarnessError: not limits, not a calibration, or both forms at once.
+    """
+    if tolerance is not None:
+        return _tolerance_alone(tolerance, ssim_min, lpips_max, psnr_min)
     if ssim_min is None and lpips_max is None and psnr_min is None:
         return None
     from pydantic import ValidationError
@@ -225,3 +244,14 @@ def tolerance_from(
     except ValidationError as error:
         field, found, fix = first_problem(error, Tolerance)
         raise HarnessError(found, file="command line", field=field, fix=fix) from error
+
+
+def _tolerance_alone(text: str, *single: float | None) -> Source | None:
+    from harness.errors import HarnessError
+    from harness.tolerances import limits_from
+
+    if any(limit is not None for limit in single):
+        raise HarnessError(
+            "stands beside single limits", field="--tolerance", fix="give one of the two: they would disagree"
+        )
+    return limits_from(text, Path(), "--tolerance")

@@ -27,6 +27,7 @@ from harness.cli.options import (
     PsnrMin,
     ScoreWorkers,
     SsimMin,
+    ToleranceOption,
     TrustOption,
     run_options,
     tolerance_from,
@@ -38,6 +39,13 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: reports/<date>_<time>.")] = None,
     only: Only = None,
     limit: Limit = None,
+    baselines: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="HARNESS_BASELINES",
+            help="Accepted results to judge against too, as pytest does. Default: the preview alone.",
+        ),
+    ] = None,
     device: DeviceOption = Device.AUTO,
     pipeline: PipelineOption = None,
     base: BaseOption = None,
@@ -48,13 +56,15 @@ def run(
     ssim_min: SsimMin = None,
     lpips_max: LpipsMax = None,
     psnr_min: PsnrMin = None,
+    tolerance: ToleranceOption = None,
     lpips_weights: LpipsWeights = None,
     fresh: FreshOption = False,
     score_workers: ScoreWorkers = None,
 ) -> None:
     """Re-render cases through the reference pipeline, score and judge them, and build the report.
 
-    Exit code: 0 all match, 1 some drift or cannot be compared, 2 bad input, 3 a render failed.
+    Exit code: 0 all match or are accepted as they are, 1 some drift or cannot be compared, 2 bad input,
+    3 a render failed.
     Repeating a killed command with its --out goes on where it stopped.
 
     Example: harness run cases/my_lora --only '*/000000250_*' --out reports/step250
@@ -78,7 +88,8 @@ def run(
         engine=engine,
         fresh=fresh,
         score_workers=score_workers,
-        tolerance=tolerance_from(ssim_min, lpips_max, psnr_min),
+        tolerance=tolerance_from(ssim_min, lpips_max, psnr_min, tolerance),
+        baselines=baselines,
     )
     chosen = select(load_cases(cases), only, limit)
     place = nullcontext(out) if out else fresh_folder(Path("reports"))

@@ -12,9 +12,9 @@ from pydantic import Field, ValidationError
 
 from harness.case import Base, Strict
 from harness.errors import HarnessError
-from harness.pytest_plugin.tolerances import Limits, Tolerances, limits_from
 from harness.renderer import Dtype, PipelineCode
 from harness.runs.plan import RunOptions
+from harness.tolerances import Limits, Tolerances, limits_from
 from harness.validation import first_problem
 from harness.variants.grid import Variant, preset
 

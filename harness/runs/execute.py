@@ -16,7 +16,7 @@ from harness.runs.rescore import judge_again
 from harness.runs.results import RunResult, load_run
 from harness.runs.reuse import Kept, Keys, Thrifty
 from harness.runs.row import Row, Verdict
-from harness.runs.runner import CaseRunner, tolerance_of
+from harness.runs.runner import CaseRunner, against_accepted, tolerance_of
 from harness.runs.score import Scorer
 from harness.runs.scoring_pool import scoring
 from harness.runs.store import RunFolder
@@ -116,9 +116,9 @@ def run_cases(
 def _thrifty(
     options: RunOptions, device: str, keys: Keys, out: Path, todo: list[Planned]
 ) -> tuple[Renderer, Kept | None]:
-    """Return the reference renderer behind what is kept already; nothing is with ``fresh``."""
+    """Return the reference renderer behind what is kept already: nothing with ``fresh`` or baselines."""
     wanted = (keys.of(item.request) for item in todo if item.request is not None)
-    kept = None if options.fresh else Kept(out, wanted)
+    kept = None if options.fresh or options.baselines else Kept(out, wanted)
     return Thrifty(reference_renderer(options, device), keys, kept), kept
 
 
@@ -139,11 +139,15 @@ def reference_renderer(options: RunOptions, device: str) -> Renderer:
 
 
 def _already(folder: RunFolder, item: Planned, options: RunOptions) -> bool:
-    """Say whether ``item`` has a row that still holds; where only the tolerance changed, judge it again."""
+    """Say whether ``item`` has a row that still holds; where limits or baseline changed, judge it again."""
     row = folder.done.get((item.case.id, item.variant))
     if options.fresh or row is None or row.key != item.key or row.verdict is Verdict.ERROR:
         return False
-    tolerance = tolerance_of(item.case, options)
-    if row.tolerance != tolerance:
-        folder.append(judge_again(row, tolerance))
+    tolerance = tolerance_of(item.case, options, row.environment)
+    if options.baselines is not None and row.scores is not None:
+        judged = against_accepted(judge_again(row.model_copy(update={"baseline": None}), tolerance), options)
+    else:
+        judged = judge_again(row, tolerance) if row.tolerance != tolerance else row
+    if judged != row:
+        folder.append(judged)
     return True

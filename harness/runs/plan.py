@@ -8,13 +8,16 @@ import json
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.case import Base, Case, Noise, Tolerance
 from harness.errors import CaseError
 from harness.reference.noise import era_of_software
 from harness.renderer import Dtype, EngineName, Lora, Offload, PipelineCode, RenderRequest
 from harness.variants.schedulers import REFERENCE_SHIFT
+
+if TYPE_CHECKING:
+    from harness.tolerances import Source
 
 REFERENCE = "reference"
 
@@ -30,6 +33,9 @@ class RunOptions:
     """What the command line may override; None leaves it to the case, then to the reference's rule.
 
     Attributes:
+        tolerance: limits for every case, or whatever knows them by case and kind of machine.
+        baselines: folder of accepted results to judge against as well, as pytest does; every image is then
+            rendered, since one that another run rendered says nothing about today.
         fresh: make every render, also those that this run or one beside it holds.
         score_workers: processes that score while the next image renders; 0 scores in between. They are
             spawned, so a script that asks for some needs ``if __name__ == "__main__":``.
@@ -42,7 +48,8 @@ class RunOptions:
     offload: Offload = "auto"
     engine: EngineName = "auto"
     trust_remote_code: bool = False
-    tolerance: Tolerance | None = None
+    tolerance: Tolerance | Source | None = None
+    baselines: Path | None = None
     lpips_weights: Path | None = None
     fresh: bool = False
     score_workers: int = 0

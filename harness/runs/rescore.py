@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from harness.baselines.model import environment_key
 from harness.case import Tolerance
 from harness.errors import ImageError
 from harness.judge import judge, judge_baseline
@@ -12,15 +13,16 @@ from harness.runs.results import RunResult, load_run
 from harness.runs.row import Row
 from harness.runs.score import Scorer
 from harness.runs.store import locked, read_manifest, write_rows
+from harness.tolerances import Source
 
 
 def rescore(
-    folder: Path, *, tolerance: Tolerance | None = None, lpips_weights: Path | None = None
+    folder: Path, *, tolerance: Tolerance | Source | None = None, lpips_weights: Path | None = None
 ) -> RunResult:
     """Score every row that has images again and judge it; no model is loaded and nothing is rendered.
 
     Args:
-        tolerance: judge by this instead of the tolerance in the row.
+        tolerance: judge by this instead of the tolerance in the row, where it knows the case.
 
     Raises:
         RunError: not a run folder, or a run is writing there.
@@ -44,7 +46,9 @@ def judge_again(row: Row, tolerance: Tolerance) -> Row:
     return row.model_copy(update=judged)
 
 
-def _again(folder: Path, row: Row, scorer: Scorer, tolerance: Tolerance | None) -> Row:
+def _again(folder: Path, row: Row, scorer: Scorer, tolerance: Tolerance | Source | None) -> Row:
+    if tolerance is not None and not isinstance(tolerance, Tolerance):
+        tolerance = tolerance.tolerance(row.case, environment_key(row.environment))
     limits = tolerance or row.tolerance
     if row.scores is None:
         return judge_again(row, limits)

@@ -29,11 +29,11 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """0: all match; 1: some drift, cannot be compared or have no row; 3: a render failed."""
-        verdicts = set(self.counts)
-        if Verdict.ERROR in verdicts:
+        """0: all match, or are accepted as they are; 1: some are not, or have no row; 3: a render failed."""
+        if self.counts[Verdict.ERROR]:
             return 3
-        return 0 if verdicts == {Verdict.MATCH} and not self.missing else 1
+        fine = all(row.verdict is Verdict.MATCH or row.known for row in self.rows)
+        return 0 if self.rows and fine and not self.missing else 1
 
     def frame(self) -> pd.DataFrame:
         """Return one line per row; ``psnr`` is in dB and infinite where the images are identical."""

@@ -147,6 +147,11 @@ class Row(Frozen):
     key: str = Field(description="Hash of everything that the render and its judgement depended on.")
 
     @property
+    def known(self) -> bool:
+        """Somebody accepted this very verdict for the case."""
+        return self.baseline is not None and self.baseline.verdict is self.verdict
+
+    @property
     def scores(self) -> Scores | None:
         """The codec-matched scores, or None for a row without any."""
         if self.ssim is None or self.lpips is None or self.pixels is None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from harness.baselines.judging import against_baseline
+from harness.baselines.model import environment_key
+from harness.baselines.store import BaselineStore
 from harness.case import Case, Tolerance
 from harness.errors import HarnessError
 from harness.judge import DEFAULT_TOLERANCE, judge, judge_sizes
 from harness.renderer import OnStep, Render, Renderer
-from harness.runs.plan import Planned, RunOptions
+from harness.runs.plan import REFERENCE, Planned, RunOptions
 from harness.runs.row import Images, Row, Verdict
 from harness.runs.score import Evidence, Finished, Scorer
 from harness.runs.store import RunFolder
+from harness.tolerances import case_tolerance
 
 Outcome = Render | HarnessError | None
 """A render, why it failed, or nothing where nothing is rendered."""
@@ -71,6 +75,9 @@ class CaseRunner:
 
     def row(self, item: Planned, outcome: Outcome, evidence: Evidence | None) -> Row:
         """Return the row of what ``render`` gave and ``Scorer.gather`` made of it."""
+        return against_accepted(self._against_preview(item, outcome, evidence), self.options)
+
+    def _against_preview(self, item: Planned, outcome: Outcome, evidence: Evidence | None) -> Row:
         if isinstance(outcome, Render):
             assert evidence is not None
             return self._judged(item, outcome, evidence)
@@ -105,7 +112,7 @@ class CaseRunner:
             return self._row(item, Verdict.INCOMPARABLE, reason, **common)
         scored = evidence.scored
         assert scored is not None
-        verdict, reason = judge(scored.matched, tolerance_of(item.case, self.options))
+        verdict, reason = judge(scored.matched, tolerance_of(item.case, self.options, self.environment))
         return self._row(
             item,
             verdict,
@@ -131,7 +138,7 @@ class CaseRunner:
                 "network_multiplier": case.lora.network_multiplier if case.lora else None,
             },
             environment=self.environment,
-            tolerance=tolerance_of(case, self.options),
+            tolerance=tolerance_of(case, self.options, self.environment),
             findings=static_findings(case),
             description=case,
             key=item.key,
@@ -139,6 +146,16 @@ class CaseRunner:
         )
 
 
-def tolerance_of(case: Case, options: RunOptions) -> Tolerance:
+def tolerance_of(case: Case, options: RunOptions, environment: dict[str, Any]) -> Tolerance:
     """Return the tolerance that applies: command line, then case file, then the harness's default."""
-    return options.tolerance or case.tolerance or DEFAULT_TOLERANCE
+    given = options.tolerance
+    if given is not None and not isinstance(given, Tolerance):
+        given = given.tolerance(case.id, environment_key(environment))
+    return given or case_tolerance(case) or DEFAULT_TOLERANCE
+
+
+def against_accepted(row: Row, options: RunOptions) -> Row:
+    """Return a row judged against its baseline too, where the run asks for that; variants have none."""
+    if options.baselines is None or row.variant != REFERENCE:
+        return row
+    return against_baseline(row, BaselineStore(options.baselines).entries(row.case))

@@ -16,7 +16,9 @@ from harness.calibration.run import calibrate
 from harness.case import load_case
 from harness.environment import environment
 from harness.errors import CalibrationError
+from harness.runs.execute import run_cases
 from harness.runs.plan import RunOptions
+from harness.runs.rescore import rescore
 
 
 def measured(kind: str, ssim: float, lpips: float = 0.01, psnr: float | None = 40.0) -> Measured:
@@ -82,6 +84,7 @@ def test_a_real_calibration_separates_and_is_used(
     assert controls["repeat"].psnr is None
     assert made.environments[key].cases[case.id].separated
     again = calibrate([case], out=out, run=tmp_path / "run", options=RunOptions(device="cpu"), command="x")
+    run_cases([case], out=tmp_path / "again", options=RunOptions(device="cpu"))
     assert again.environments[key].evidence == made.environments[key].evidence
 
     shutil.copy(out, project / "tolerance.json")
@@ -92,6 +95,8 @@ def test_a_real_calibration_separates_and_is_used(
     assert tolerance.source.startswith("calibrated 20")
     assert tolerance.source.endswith(f"on {key}, this case")
     assert tolerance.ssim_min == made.environments[key].cases[case.id].ssim_min
+    (judged,) = rescore(tmp_path / "again", tolerance=made).rows
+    assert judged.tolerance == tolerance
 
 
 def test_a_damaged_tolerance_file_is_one_line(project: Path, pytester: pytest.Pytester) -> None:

@@ -51,7 +51,7 @@ class Tolerances:
         """Return the limits that apply to a case; their ``source`` says where they come from."""
         return (
             (self.command_line and self.command_line.tolerance(case.id, environment))
-            or (case.tolerance and _named(case.tolerance))
+            or case_tolerance(case)
             or (self.project and self.project.tolerance(case.id, environment))
             or DEFAULT_TOLERANCE
         )
@@ -90,5 +90,8 @@ def _parse(text: str, source: str) -> Limits:
     return Limits(**found)
 
 
-def _named(tolerance: Tolerance) -> Tolerance:
-    return tolerance.model_copy(update={"source": f"case file: {tolerance.source}"})
+def case_tolerance(case: Case) -> Tolerance | None:
+    """Return the limits that a case sets itself, their source named so."""
+    if case.tolerance is None:
+        return None
+    return case.tolerance.model_copy(update={"source": f"case file: {case.tolerance.source}"})

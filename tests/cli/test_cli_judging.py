@@ -1,0 +1,52 @@
+"""What ``harness run`` is judged by: accepted results and limits from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.runs.results import load_run
+from harness.runs.row import Verdict
+
+Harness = Callable[..., Any]
+WIDE = "ssim=-1,lpips=9,psnr=0"
+
+
+def test_with_baselines_a_run_says_what_pytest_says(harness: Harness, cases: Path) -> None:
+    """The cases are two steps of twelve: they drift, that is accepted, and is no news the next time."""
+    plain = ["run", cases, "--device", "cpu"]
+    first = harness(*plain, "--out", "first")
+    assert (first.code, first.err) == (1, "")
+    found = load_run(Path("first")).rows
+    assert [row.verdict for row in found] == [Verdict.DRIFT] * 2
+    assert all(row.baseline is None for row in found)
+
+    assert harness("accept", "first", found[0].case, "--reason", "two steps only").code == 0
+    again = [*plain, "--out", "again", "--baselines", "baselines"]
+    assert harness(*again).code == 1
+    known, new = load_run(Path("again")).rows
+    assert known.reason.startswith("bit-equal to its baseline")
+    assert new.reason.startswith("no baseline was accepted for this case; against its preview: drift")
+    assert (known.known, new.known) == (True, False)
+    assert known.taken_from is new.taken_from is None
+
+    assert harness("accept", "again", new.case, "--reason", "the other one").code == 0
+    resumed = harness(*again)
+    assert (resumed.code, "2 of them done before" in resumed.out) == (0, True)
+    assert all(row.known for row in load_run(Path("again")).rows)
+
+
+def test_limits_from_the_command_line(harness: Harness, cases: Path) -> None:
+    run = ["run", cases, "--device", "cpu", "--out", "wide", "--limit", "1"]
+    both = harness(*run, "--tolerance", WIDE, "--ssim-min", "0.9")
+    assert (both.code, both.err.count("\n")) == (2, 1)
+    assert "--tolerance: stands beside single limits" in both.err
+    missing = harness(*run, "--tolerance", "nowhere.json")
+    assert (missing.code, "make one with harness calibrate" in missing.err) == (2, True)
+    assert not Path("wide").exists()
+    assert harness(*run, "--tolerance", WIDE).code == 0
+    (row,) = load_run(Path("wide")).rows
+    assert (row.verdict, row.tolerance.source) == (Verdict.MATCH, "--tolerance")
+    assert harness("rescore", "wide", "--tolerance", "ssim=0.999,lpips=0.001,psnr=50").code == 1
+    assert load_run(Path("wide")).rows[0].verdict is Verdict.DRIFT
