@@ -190,7 +190,8 @@ def test_the_command_line_overrides_the_case_and_the_case_the_default(
     (row,) = run_cases([case], out=tmp_path / "run", options=options).rows
     assert (row.tolerance, row.verdict) == (ANYTHING, Verdict.MATCH)
     (row,) = run_cases([case], out=tmp_path / "run", options=CPU).rows
-    assert (row.tolerance, row.verdict) == (NOTHING, Verdict.DRIFT)
+    assert (row.tolerance.ssim_min, row.verdict) == (NOTHING.ssim_min, Verdict.DRIFT)
+    assert row.tolerance.source == f"case file: {NOTHING.source}"
 
 
 def test_progress_is_told(make_case: MakeCase, tmp_path: Path) -> None:
