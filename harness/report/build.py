@@ -26,7 +26,7 @@ from harness.report.sweep import sweep_slug, sweep_view, sweeps
 from harness.report.words import script_json
 from harness.report.writing import Output
 from harness.runs.row import Row
-from harness.runs.store import read_manifest, read_rows, refuse_links
+from harness.runs.store import RESULTS, read_manifest, read_rows, refuse_links
 
 INDEX, SINGLE = "index.html", "report.html"
 
@@ -77,8 +77,9 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
     output.write("summary.md", summary_markdown(report, rows))
     output.write("summary.json", summary_json(report, rows))
     output.remove_others(CASES, "assets")
-    links = (Link("summary.md", "Markdown"), Link("summary.json", "JSON"), Link("results.jsonl", "All rows"))
-    page = overview_page(thumbs, links)
+    links = [Link("summary.md", "Markdown"), Link("summary.json", "JSON")]
+    links += [Link(RESULTS, "All rows")] if rows else []
+    page = overview_page(thumbs, tuple(links))
     index = render("index.html", report=report, page=page, sweeps=_sweep_links(page, swept))
     return output.write(INDEX, index)
 

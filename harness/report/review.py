@@ -110,21 +110,25 @@ def apply_review(
     return Applied(written, names["reject"], names[None])
 
 
+def refusal(row: Row) -> tuple[str, str] | None:
+    """Say why a row can never become a baseline, and what to do instead; None where it can."""
+    if row.variant != REFERENCE:
+        why = f"variant {row.variant!r} was accepted, and only the reference has a baseline"
+        return why, "accept the row of the reference"
+    if row.verdict is Verdict.ERROR:
+        return "its render failed, which cannot be accepted", "reject it"
+    return None
+
+
 def _reviewed(folder: Path, rows: dict[tuple[str, str], Row], decision: Decision) -> Row:
     """Return the row that was decided on, after making sure that it is still what the reviewer saw."""
     row = rows.get((decision.case, decision.variant))
     name, fix = decision.case, "build the report again and review it again"
     if row is None:
         raise RunError(f"no row of variant {decision.variant!r}", file=folder, field=name, fix=fix)
-    if row.variant != REFERENCE:
-        raise RunError(
-            f"variant {row.variant!r} was accepted, and only the reference has a baseline",
-            file=folder, field=name, fix="accept the row of the reference",
-        )  # fmt: skip
-    if row.verdict is Verdict.ERROR:
-        raise RunError(
-            "its render failed, which cannot be accepted", file=folder, field=name, fix="reject it"
-        )
+    if refused := refusal(row):
+        why, instead = refused
+        raise RunError(why, file=folder, field=name, fix=instead)
     if row.key != decision.key:
         raise RunError("was rendered with other settings since the review", file=folder, field=name, fix=fix)
     found = _hash(folder, row)

@@ -21,6 +21,7 @@ from harness.report.measures import Measure, codec_sentence, measures
 from harness.report.overview import headline, shown_variant
 from harness.report.pictures import Link, Picture, pictures
 from harness.report.recipe import recipe
+from harness.report.review import refusal
 from harness.report.words import seconds, slug
 from harness.runs.row import Finding, Row, Verdict
 
@@ -41,6 +42,7 @@ class CaseView:
     key: str
     rerun_sha256: str | None
     is_rendered: bool
+    acceptable: bool
     prompt: str
     prompt_is_long: bool
     headline: tuple[Fact, ...]
@@ -101,6 +103,7 @@ def case_view(
         key=row.key,
         rerun_sha256=rerun_sha256,
         is_rendered=row.rendered is not None,
+        acceptable=refusal(row) is None,
         prompt=prompt,
         prompt_is_long=len(prompt) > LONG_PROMPT,
         headline=headline(row),

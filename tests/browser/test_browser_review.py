@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from harness.baselines.store import BaselineStore
 from harness.report.review import apply_review
+from harness.report.words import slug
 
 
 def test_a_review_goes_from_the_page_to_the_baseline(opened: Open, folder: Path, tmp_path: Path) -> None:
@@ -42,6 +43,17 @@ def test_a_review_goes_from_the_page_to_the_baseline(opened: Open, folder: Path,
     (entry,) = BaselineStore(tmp_path / "baselines").entries("job/some").values()
     assert (entry.accepted_by, entry.reason) == ("Ada", "as it should be, j and x included")
     assert done.rejected == ["job/much"]
+
+
+def test_what_could_never_be_accepted_is_only_rejected(opened: Open, folder: Path) -> None:
+    for name in ("job--broken", slug("job/same", "shift 3")):
+        page = opened(folder / f"cases/{name}.html")
+        expect(page.locator('[data-decision="reject"]')).to_be_visible()
+        expect(page.locator('[data-decision="accept"]')).to_have_count(0)
+        page.keyboard.press("a")
+        assert page.evaluate("harness.decisions()") == {}
+        page.keyboard.press("x")
+        expect(page.locator('[data-decision="reject"]')).to_have_attribute("aria-pressed", "true")
 
 
 def test_a_decision_can_be_taken_back(opened: Open, folder: Path) -> None:

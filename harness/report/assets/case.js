@@ -76,6 +76,7 @@
       show();
     }
     function toggle(wanted) {
+      if (!buttons.some((button) => button.dataset.decision === wanted)) return; // it cannot be accepted
       decision = decision === wanted ? null : wanted;
       keep();
     }
