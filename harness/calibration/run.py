@@ -13,7 +13,8 @@ from harness.calibration.limits import propose
 from harness.case import Case
 from harness.errors import CalibrationError
 from harness.renderer import Lora, Renderer
-from harness.runs.execute import Progress, reference_renderer
+from harness.runs.crew import reference_renderer
+from harness.runs.execute import Progress
 from harness.runs.plan import Planned, RunOptions, in_order, plan
 from harness.runs.row import Row
 from harness.runs.runner import CaseRunner

@@ -106,6 +106,16 @@ EngineOption = Annotated[
         rich_help_panel=RENDERING,
     ),
 ]
+GpusOption = Annotated[
+    str | None,
+    typer.Option(
+        "--gpus",
+        envvar="HARNESS_GPUS",
+        metavar="all|N",
+        help="Render on several GPUs of this host, a process each.",
+        rich_help_panel=RENDERING,
+    ),
+]
 TrustOption = Annotated[
     bool,
     typer.Option(
@@ -185,20 +195,24 @@ def run_options(
     engine: EngineMode = EngineMode.AUTO,
     fresh: bool = False,
     score_workers: int | None = 0,
+    gpus: str | None = None,
 ) -> RunOptions:
     """Return what the command line says as the options of a run.
 
     Args:
         score_workers: None takes the device's own number.
+        gpus: ``all``, or how many; None renders in this process.
 
     Raises:
         DeviceError: CUDA was asked for and is not there.
         CaseError: ``base`` is neither a folder nor a repository.
     """
     from harness.case import Base
+    from harness.runs.gpus import choose_gpus
     from harness.runs.plan import RunOptions
     from harness.runs.scoring_pool import default_workers
 
+    names = choose_gpus(gpus) if gpus else ()
     return RunOptions(
         device=device.value,
         pipeline=pipeline.value if pipeline else None,
@@ -211,7 +225,8 @@ def run_options(
         baselines=baselines,
         lpips_weights=lpips_weights,
         fresh=fresh,
-        score_workers=default_workers(device.value) if score_workers is None else score_workers,
+        score_workers=default_workers(device.value, len(names)) if score_workers is None else score_workers,
+        gpus=names,
     )
 
 

@@ -17,6 +17,7 @@ from harness.cli.options import (
     EngineMode,
     EngineOption,
     FreshOption,
+    GpusOption,
     Limit,
     LpipsMax,
     LpipsWeights,
@@ -58,6 +59,7 @@ def run(
     psnr_min: PsnrMin = None,
     tolerance: ToleranceOption = None,
     lpips_weights: LpipsWeights = None,
+    gpus: GpusOption = None,
     fresh: FreshOption = False,
     score_workers: ScoreWorkers = None,
 ) -> None:
@@ -86,6 +88,7 @@ def run(
         offload=offload,
         lpips_weights=lpips_weights,
         engine=engine,
+        gpus=gpus,
         fresh=fresh,
         score_workers=score_workers,
         tolerance=tolerance_from(ssim_min, lpips_max, psnr_min, tolerance),

@@ -17,6 +17,7 @@ from harness.cli.options import (
     EngineMode,
     EngineOption,
     FreshOption,
+    GpusOption,
     Limit,
     LpipsWeights,
     OffloadMode,
@@ -64,6 +65,7 @@ def sweep(
     offload: OffloadOption = OffloadMode.AUTO,
     engine: EngineOption = EngineMode.AUTO,
     lpips_weights: LpipsWeights = None,
+    gpus: GpusOption = None,
     fresh: FreshOption = False,
     score_workers: ScoreWorkers = None,
 ) -> None:
@@ -98,6 +100,7 @@ def sweep(
         offload=offload,
         lpips_weights=lpips_weights,
         engine=engine,
+        gpus=gpus,
         fresh=fresh,
         score_workers=score_workers,
     )

@@ -110,7 +110,7 @@ def diagnose(
         HarnessError: base, LoRA or device cannot be used.
     """
     from harness.reference.load import choose_device
-    from harness.runs.execute import reference_renderer
+    from harness.runs.crew import reference_renderer
     from harness.runs.plan import Planned
     from harness.runs.preflight import preflight
     from harness.scoring.perceptual import Lpips

@@ -165,7 +165,7 @@ class Session:
             return self._runner
         from harness.environment import environment
         from harness.reference.load import choose_device
-        from harness.runs.execute import reference_renderer
+        from harness.runs.crew import reference_renderer
         from harness.runs.score import Scorer
 
         options = self.settings.run

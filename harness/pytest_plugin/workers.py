@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from math import ceil
 from typing import TypeVar
 
 import pytest
+
+from harness.runs.gpus import visible_gpus
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -20,24 +21,6 @@ def pin_worker_to_gpu() -> None:
     gpus = visible_gpus()
     if worker.startswith("gw") and gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(worker.removeprefix("gw")) % len(gpus)]
-
-
-def visible_gpus() -> list[str]:
-    """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them, without torch."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [name.strip() for name in chosen.split(",") if name.strip()]
-    try:
-        listed = subprocess.run(
-            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return listed.stdout.split()
 
 
 def group_by_weights(config: pytest.Config) -> None:

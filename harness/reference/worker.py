@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -50,10 +51,16 @@ class Reviving:
 
 
 class Worker:
-    """A renderer in a process of its own, started by the first request."""
+    """A renderer in a process of its own, started by the first request.
 
-    def __init__(self, make: Make) -> None:
+    Args:
+        make: makes the renderer there.
+        environment: variables to set there first, such as ``CUDA_VISIBLE_DEVICES``.
+    """
+
+    def __init__(self, make: Make, environment: dict[str, str] | None = None) -> None:
         self._make = make
+        self._environment = environment or {}
         self._process: Any = None
         self._pipe: Connection | None = None
 
@@ -90,14 +97,17 @@ class Worker:
         if self._pipe is None:
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self._make), daemon=True)
+            self._process = context.Process(
+                target=_serve, args=(theirs, self._make, self._environment), daemon=True
+            )
             self._process.start()
             theirs.close()
         return self._pipe
 
 
-def _serve(pipe: Connection, make: Make) -> None:
+def _serve(pipe: Connection, make: Make, environment: dict[str, str]) -> None:
     """Render what comes through the pipe until it is closed; Ctrl-C is for the other end."""
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     renderer: Renderer | None = None
     with suppress(EOFError, ConnectionError):

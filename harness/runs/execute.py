@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import datetime
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from harness.case import Case
 from harness.renderer import Renderer
+from harness.runs.crew import Crew
 from harness.runs.desk import Desk
 from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.preflight import memory_lines, preflight
 from harness.runs.rescore import judge_again
 from harness.runs.results import RunResult, load_run
-from harness.runs.reuse import Kept, Keys, Thrifty
+from harness.runs.reuse import Keys
 from harness.runs.row import Row, Verdict
-from harness.runs.runner import CaseRunner, against_accepted, tolerance_of
+from harness.runs.runner import CaseRunner, Outcome, against_accepted, tolerance_of
 from harness.runs.score import Scorer
 from harness.runs.scoring_pool import scoring
-from harness.runs.store import RunFolder
+from harness.runs.spread import spread
+from harness.runs.store import RunFolder, write_rows
 
 
 class Progress(Protocol):
@@ -85,62 +86,55 @@ def run_cases(
             progress.started(out, todo, len(planned) - len(todo))
             for line in memory_lines(bases, options, device):
                 progress.told(line)
-        if renderer is None:
-            keys = Keys(
-                {name: base.revision for name, base in bases.items()}, {**facts, **options.reaching()}
-            )
-            renderer, kept = _thrifty(options, device, keys, out, todo)
-        else:
-            kept = None
+        keys = Keys({name: base.revision for name, base in bases.items()}, {**facts, **options.reaching()})
+        crew = Crew(options, device, keys, out, todo, renderer)
         on_step = progress.step_done if progress is not None else None
-        runner = CaseRunner(folder, renderer, scorer, options, facts, on_step)
+        runner = CaseRunner(folder, crew.renderers[0], scorer, options, facts, on_step)
 
         def stored(row: Row) -> None:
-            if kept is not None:
-                kept.learn(out, row)
+            crew.learn(row)
             if progress is not None:
                 progress.case_done(row)
 
         pool = scoring(scorer, options.lpips_weights, options.score_workers)
         try:
             with Desk(runner, pool, stored) as desk:
-                for item in todo:
-                    if progress is not None:
-                        progress.case_started(item)
-                    desk.put(item, runner.render(item))
+                _render(runner, todo, crew, desk, progress)
         finally:
-            renderer.close()
+            crew.close()
+        if len(crew.renderers) > 1:
+            write_rows(
+                out, [folder.done[place] for item in planned if (place := _place(item)) in folder.done]
+            )
     return load_run(out)
 
 
-def _thrifty(
-    options: RunOptions, device: str, keys: Keys, out: Path, todo: list[Planned]
-) -> tuple[Renderer, Kept | None]:
-    """Return the reference renderer behind what is kept already: nothing with ``fresh`` or baselines."""
-    wanted = (keys.of(item.request) for item in todo if item.request is not None)
-    kept = None if options.fresh or options.baselines else Kept(out, wanted)
-    return Thrifty(reference_renderer(options, device), keys, kept), kept
+def _render(
+    runner: CaseRunner, todo: list[Planned], crew: Crew, desk: Desk, progress: Progress | None
+) -> None:
+    """Hand in every render; of several renderers, as they finish."""
+    if len(crew.renderers) == 1:
+        for item in todo:
+            if progress is not None:
+                progress.case_started(item)
+            desk.put(item, runner.render(item))
+        return
+
+    def put(item: Planned, outcome: Outcome) -> None:
+        if progress is not None:
+            progress.case_started(item)
+        desk.put(item, outcome)
+
+    spread(runner, todo, crew.renderers, put)
 
 
-def reference_renderer(options: RunOptions, device: str) -> Renderer:
-    """Return the reference pipeline as a system under test, which goes on where its GPU is lost."""
-    from harness.reference.render import ReferenceRenderer
-    from harness.reference.worker import Reviving
-
-    return Reviving(
-        partial(
-            ReferenceRenderer,
-            device=device,
-            offload=options.offload,
-            trust_remote_code=options.trust_remote_code,
-            engine=options.engine,
-        )
-    )
+def _place(item: Planned) -> tuple[str, str]:
+    return (item.case.id, item.variant)
 
 
 def _already(folder: RunFolder, item: Planned, options: RunOptions) -> bool:
     """Say whether ``item`` has a row that still holds; where limits or baseline changed, judge it again."""
-    row = folder.done.get((item.case.id, item.variant))
+    row = folder.done.get(_place(item))
     if options.fresh or row is None or row.key != item.key or row.verdict is Verdict.ERROR:
         return False
     tolerance = tolerance_of(item.case, options, row.environment)

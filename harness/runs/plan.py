@@ -39,6 +39,8 @@ class RunOptions:
         fresh: make every render, also those that this run or one beside it holds.
         score_workers: processes that score while the next image renders; 0 scores in between. They are
             spawned, so a script that asks for some needs ``if __name__ == "__main__":``.
+        gpus: what ``CUDA_VISIBLE_DEVICES`` is in each of several rendering processes; none renders in this
+            one. They are spawned too.
     """
 
     device: str = "auto"
@@ -53,6 +55,7 @@ class RunOptions:
     lpips_weights: Path | None = None
     fresh: bool = False
     score_workers: int = 0
+    gpus: tuple[str, ...] = ()
 
     def identity(self) -> dict[str, Any]:
         """Return the options that decide pixels or scores; a resumed run must have the same."""

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from tiny_project import CASES, output, rows
 
-from harness.pytest_plugin.workers import groups, pin_worker_to_gpu, visible_gpus
+from harness.pytest_plugin.workers import groups, pin_worker_to_gpu
+from harness.runs.gpus import visible_gpus
 
 
 def test_two_workers_give_the_same_rows_baselines_and_one_report(

@@ -1,0 +1,77 @@
+"""Who renders a run: the reference pipeline here or on several GPUs, behind what is kept already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from harness.renderer import Renderer
+from harness.runs.plan import Planned, RunOptions
+from harness.runs.reuse import Kept, Keys, Thrifty
+from harness.runs.row import Row
+from harness.runs.spread import Retrying
+
+
+class Crew:
+    """The renderers of one run; what is kept serves, unless it is ``fresh`` or judged by baselines.
+
+    Args:
+        renderer: a system under test of the caller's own, which renders everything itself.
+    """
+
+    def __init__(
+        self,
+        options: RunOptions,
+        device: str,
+        keys: Keys,
+        out: Path,
+        todo: Sequence[Planned],
+        renderer: Renderer | None,
+    ) -> None:
+        self._out = out
+        self._kept: Kept | None = None
+        if renderer is not None:
+            self.renderers: list[Renderer] = [renderer]
+            return
+        if not (options.fresh or options.baselines):
+            self._kept = Kept(out, (keys.of(item.request) for item in todo if item.request is not None))
+        made = _several(options, device) or [reference_renderer(options, device)]
+        self.renderers = [Thrifty(each, keys, self._kept) for each in made]
+
+    def learn(self, row: Row) -> None:
+        """Take note of a stored row, whose render serves whoever asks for it next."""
+        if self._kept is not None:
+            self._kept.learn(self._out, row)
+
+    def close(self) -> None:
+        """Close every renderer."""
+        for renderer in self.renderers:
+            renderer.close()
+
+
+def reference_renderer(options: RunOptions, device: str) -> Renderer:
+    """Return the reference pipeline as a system under test, which goes on where its GPU is lost."""
+    from harness.reference.worker import Reviving
+
+    return Reviving(_maker(options, device))
+
+
+def _several(options: RunOptions, device: str) -> list[Renderer]:
+    """Return the reference pipeline in a process for each GPU; none where none was named."""
+    from harness.reference.worker import Worker
+
+    make = _maker(options, device)
+    return [Retrying(Worker(make, {"CUDA_VISIBLE_DEVICES": gpu})) for gpu in options.gpus]
+
+
+def _maker(options: RunOptions, device: str) -> Callable[[], Renderer]:
+    from harness.reference.render import ReferenceRenderer
+
+    return partial(
+        ReferenceRenderer,
+        device=device,
+        offload=options.offload,
+        trust_remote_code=options.trust_remote_code,
+        engine=options.engine,
+    )

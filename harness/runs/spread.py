@@ -1,0 +1,119 @@
+"""Render on several renderers at once: one GPU, one process or one machine each."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from math import ceil
+from queue import Queue
+
+from harness.errors import DeviceLostError
+from harness.renderer import OnStep, Render, Renderer, RenderRequest
+from harness.runs.plan import Planned
+from harness.runs.runner import CaseRunner, Outcome
+
+PARTS = 4
+"""Parts for each renderer: the last one to finish is not waited for long, and weights change rarely."""
+
+TRIES = 2
+"""How often a render is begun whose process is lost."""
+
+Put = Callable[[Planned, Outcome], None]
+
+
+class Retrying:
+    """A renderer whose process may be lost: it is started again, and the render with it."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+
+    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
+        """Render one request; see ``Renderer``.
+
+        Raises:
+            DeviceLostError: the process was lost every time.
+        """
+        for tried in range(1, TRIES + 1):
+            try:
+                return self._renderer.render(request, on_step)
+            except DeviceLostError:
+                self._renderer.close()
+                if tried == TRIES:
+                    raise
+        raise AssertionError
+
+    def close(self) -> None:
+        """End the process."""
+        self._renderer.close()
+
+
+def parts(todo: Sequence[Planned], renderers: int) -> list[list[Planned]]:
+    """Split renders, in their order, into parts that share weights."""
+    size = ceil(len(todo) / (PARTS * renderers)) if todo else 1
+    found: list[list[Planned]] = []
+    for item in todo:
+        last = found[-1] if found else []
+        if not last or len(last) == size or _weights(last[0]) != _weights(item):
+            found.append([])
+        found[-1].append(item)
+    return found
+
+
+def spread(runner: CaseRunner, todo: Sequence[Planned], renderers: Sequence[Renderer], put: Put) -> None:
+    """Hand in every item of ``todo`` with its outcome, in this thread, as the renderers finish.
+
+    A failure, or Ctrl-C, lets every renderer finish what it has begun, which is handed in too.
+
+    Raises:
+        HarnessError: bad input that only the loaded weights could show.
+    """
+    waiting = deque(parts([item for item in todo if _is_rendered(item)], len(renderers)))
+    done: Queue[tuple[Planned, Outcome] | BaseException] = Queue()
+    stop = threading.Event()
+
+    def work(renderer: Renderer) -> None:
+        own = dataclasses.replace(runner, renderer=renderer, on_step=None)
+        try:
+            while True:
+                for item in waiting.popleft():
+                    if stop.is_set():
+                        return
+                    done.put((item, own.render(item)))
+        except IndexError:
+            return
+        except BaseException as error:  # for the thread that waits
+            done.put(error)
+
+    threads = [threading.Thread(target=work, args=(renderer,), daemon=True) for renderer in renderers]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(sum(map(_is_rendered, todo))):
+            _hand_in(done.get(), put)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        while not done.empty():
+            if not isinstance(late := done.get(), BaseException):
+                put(*late)
+    for item in todo:
+        if not _is_rendered(item):
+            put(item, None)
+
+
+def _hand_in(finished: tuple[Planned, Outcome] | BaseException, put: Put) -> None:
+    if isinstance(finished, BaseException):
+        raise finished
+    put(*finished)
+
+
+def _is_rendered(item: Planned) -> bool:
+    return item.request is not None and item.same_as is None
+
+
+def _weights(item: Planned) -> tuple[str, ...]:
+    assert item.request is not None
+    return item.request.weights_key

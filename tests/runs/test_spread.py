@@ -1,0 +1,170 @@
+"""Several renderers: every row once and as one renderer makes them, also when a process is killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.case import Case
+from harness.errors import DeviceError, DeviceLostError, LoraError, RenderError
+from harness.reference.worker import Worker
+from harness.renderer import OnStep, Render, RenderRequest
+from harness.runs.crew import Crew
+from harness.runs.execute import run_cases
+from harness.runs.gpus import choose_gpus
+from harness.runs.plan import Planned, RunOptions, plan
+from harness.runs.results import load_run
+from harness.runs.row import Row
+from harness.runs.spread import Retrying, parts
+from harness.runs.store import read_rows
+
+MakeCase = Callable[..., Case]
+CPU = RunOptions(device="cpu", fresh=True)
+TWO = dataclasses.replace(CPU, gpus=("0", "1"))
+
+
+def told(rows: list[Row]) -> list[Row]:
+    return [row.model_copy(update={"seconds": {}}) for row in rows]
+
+
+class KillsOne:
+    """A progress that kills a rendering process when the first row is stored."""
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self._workers = workers
+        self.killed = 0
+
+    def started(self, folder: Path, planned: list[Planned], done: int) -> None: ...
+
+    def told(self, line: str) -> None: ...
+
+    def case_started(self, planned: Planned) -> None: ...
+
+    def step_done(self, done: int, total: int) -> None: ...
+
+    def case_done(self, row: Row) -> None:
+        if not self.killed and (process := self._workers[0]._process) is not None:
+            os.kill(process.pid, signal.SIGKILL)
+            self.killed += 1
+
+
+def test_two_processes_one_killed_give_every_row_once_and_as_one_does(
+    make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(8)]
+    cases += [make_case("lora", lora=30), make_case("gone", incomparable="pruned")]
+    workers: list[Worker] = []
+    monkeypatch.setattr(
+        "harness.reference.worker.Worker", lambda *made: workers.append(Worker(*made)) or workers[-1]
+    )
+    killer = KillsOne(workers)
+    result = run_cases(cases, out=tmp_path / "two", options=TWO, progress=killer)
+    assert (len(workers), killer.killed) == (2, 1)
+    assert [worker._environment for worker in workers] == [
+        {"CUDA_VISIBLE_DEVICES": "0"},
+        {"CUDA_VISIBLE_DEVICES": "1"},
+    ]
+    one = run_cases(cases, out=tmp_path / "one", options=CPU)
+    assert told(result.rows) == told(one.rows)
+    lines = (tmp_path / "two/results.jsonl").read_text().splitlines()
+    assert len(lines) == len(cases), "no row is doubled"
+    assert told(read_rows(tmp_path / "two")) == told(read_rows(tmp_path / "one")), "in the order of the plan"
+    for file in (tmp_path / "one").rglob("*.png"):
+        assert (tmp_path / "two" / file.relative_to(tmp_path / "one")).read_bytes() == file.read_bytes()
+
+
+class Fails:
+    """Fails at every render as it is told to; counts."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        self.tried = self.closed = 0
+
+    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
+        self.tried += 1
+        raise self._error
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def request(make_case: MakeCase) -> RenderRequest:
+    (planned,) = plan([make_case("a")], CPU, "cpu")
+    assert planned.request is not None
+    return planned.request
+
+
+@pytest.mark.parametrize(("error", "tries"), [(DeviceLostError("died"), 2), (RenderError("failed"), 1)])
+def test_only_a_lost_process_is_tried_again_and_not_for_ever(
+    make_case: MakeCase, error: RenderError, tries: int
+) -> None:
+    renderer = Fails(error)
+    with pytest.raises(type(error)):
+        Retrying(renderer).render(request(make_case))
+    assert renderer.tried == tries
+    assert renderer.closed == (tries if tries > 1 else 0)
+
+
+@pytest.mark.parametrize("error", [LoraError("does not fit"), RenderError("failed")])
+def test_bad_input_stops_every_renderer_and_a_failed_render_none(
+    make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: LoraError | RenderError
+) -> None:
+    cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(4)]
+    monkeypatch.setattr(Crew, "__init__", _crew_of([Fails(error), Fails(error)]))
+    if isinstance(error, LoraError):
+        with pytest.raises(LoraError):
+            run_cases(cases, out=tmp_path / "run", options=TWO)
+        assert load_run(tmp_path / "run").rows == []
+    else:
+        rows = run_cases(cases, out=tmp_path / "run", options=TWO).rows
+        assert [row.reason for row in rows] == ["failed"] * 4
+
+
+def _crew_of(renderers: list[Fails]) -> Callable[..., None]:
+    def begin(self: Crew, *_: object) -> None:
+        self.renderers = list(renderers)
+        self._kept = None
+
+    return begin
+
+
+def test_parts_share_weights_and_leave_nobody_waiting_long(make_case: MakeCase) -> None:
+    cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(8)]
+    cases += [make_case(f"l{seed}", lora=30, settings={"seed": seed}) for seed in range(8)]
+    planned = plan(cases, CPU, "cpu")
+    found = parts(planned, 2)
+    assert [item for part in found for item in part] == planned
+    assert {len(part) for part in found} == {2}
+    for part in found:
+        assert len({item.request.weights_key for item in part if item.request}) == 1
+    assert parts([], 2) == []
+
+
+@pytest.mark.parametrize(("wanted", "chosen"), [("all", ("2", "5")), ("1", ("2",)), ("2", ("2", "5"))])
+def test_gpus_are_chosen_among_the_visible_ones(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, chosen: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert choose_gpus(wanted) == chosen
+
+
+@pytest.mark.parametrize(
+    ("wanted", "visible", "said"),
+    [
+        ("3", "2,5", "asked for 3, and 2 are visible"),
+        ("all", "", "asked for any, and 0 are visible"),
+        ("0", "2,5", "'0' is no number of GPUs"),
+        ("some", "2,5", "'some' is no number of GPUs"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, visible: str, said: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(DeviceError, match=said):
+        choose_gpus(wanted)
