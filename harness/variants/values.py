@@ -16,10 +16,11 @@ _ON = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no"
 
 
 def show(value: Value) -> str:
-    """Return a value as a user would write it: ``on``, ``3.5``, ``UniPC``."""
+    """Return a value as a user would write it: ``on``, ``3.5``, ``UniPC``; no two values look the same."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def number(axis: str, low: float, high: float) -> Parse:
@@ -41,7 +42,7 @@ def integer(axis: str, low: int, high: int) -> Parse:
     """Return a parser of whole numbers from ``low`` to ``high``."""
 
     def parse(text: str) -> int:
-        if not re.fullmatch(r"-?\d+", text) or not low <= int(text) <= high:
+        if not re.fullmatch(r"-?\d{1,20}", text) or not low <= int(text) <= high:
             raise HarnessError(f"{text!r} is no whole number from {low} to {high}", field=axis)
         return int(text)
 

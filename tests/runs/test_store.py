@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harness.errors import RunError
 from harness.runs.row import Row
@@ -64,6 +68,25 @@ def test_a_partial_last_line_is_dropped(tmp_path: Path, make_row: MakeRow, kept:
         assert results.read_bytes() == whole
         folder.append(make_row("b"))
     assert [row.case for row in read_rows(tmp_path / "run")] == ["small/a", "small/b"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_is_cut_off_the_rows_before_stay(
+    tmp_path: Path, make_row: MakeRow, data: st.DataObject
+) -> None:
+    rows = [make_row(name) for name in "abc"]
+    whole = [row.model_dump_json().encode() + b"\n" for row in rows]
+    kept = data.draw(st.integers(0, sum(map(len, whole))))
+    with tempfile.TemporaryDirectory(dir=tmp_path) as run:
+        results = Path(run) / RESULTS
+        (Path(run) / MANIFEST).write_text(json.dumps({"identity": IDENTITY}))
+        results.write_bytes(b"".join(whole)[:kept])
+        left = [row.case for row, end in zip(rows, accumulate(map(len, whole)), strict=True) if end <= kept]
+        assert [row.case for row in read_rows(Path(run))] == left
+        with opened(Path(run)) as folder:
+            folder.append(make_row("d"))
+        assert [row.case for row in read_rows(Path(run))] == [*left, "small/d"]
 
 
 def test_a_whole_line_that_is_no_row_is_named(tmp_path: Path, make_row: MakeRow) -> None:

@@ -3,8 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.errors import HarnessError
+from harness.variants.axes import AXES
 from harness.variants.grid import PRESETS, Variant, parse_axis, preset, product, read_grid
 from harness.variants.schedulers import SCHEDULERS
 
@@ -86,3 +89,38 @@ def test_presets_hold_what_they_say() -> None:
     assert len(set(names(preset("all")))) == len(preset("all"))
     with pytest.raises(HarnessError, match=r"unknown preset 'shedule'; did you mean 'scheduler'\?"):
         preset("shedule")
+
+
+SEEDS = st.lists(st.integers(0, 2**31), min_size=1, max_size=4)
+STEPS = st.lists(st.integers(1, 150), min_size=1, max_size=4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS, STEPS)
+def test_a_grid_renders_each_combination_once(seeds: list[int], steps: list[int]) -> None:
+    axes = [parse_axis(f"seed={','.join(map(str, seeds))}"), parse_axis(f"steps={','.join(map(str, steps))}")]
+    made = product(axes)
+    assert len(made) == len(set(seeds)) * len(set(steps)) == len(set(names(made)))
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=2, max_size=5, unique=True))
+def test_two_values_never_share_a_name(values: list[float]) -> None:
+    made = product([parse_axis(f"shift={','.join(map(repr, values))}")])
+    assert len(set(names(made))) == len(values)
+
+
+def test_a_number_of_5000_digits_is_one_line() -> None:
+    with pytest.raises(HarnessError, match="is no whole number from"):
+        parse_axis(f"seed={'1' * 5000}")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(sorted(AXES)), st.text(max_size=30))
+def test_any_axis_value_is_taken_or_refused_in_one_line(axis: str, value: str) -> None:
+    said = ""
+    try:
+        made = product([parse_axis(f"{axis}={value}")])
+    except HarnessError as error:
+        made, said = [], str(error)
+    assert "\n" not in said
+    assert [names(product([parse_axis(name)])) for name in names(made)] == [[name] for name in names(made)]
