@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 from pathlib import Path
+
+MOST_BYTES = 64 << 20
+"""Largest JSON file that is read whole."""
 
 PART = ".part"
 """How hidden files end that are being written. A killed process leaves one behind; nothing reads it."""
@@ -15,6 +20,25 @@ def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file as 64 lowercase hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_bytes(path: Path, limit: int = MOST_BYTES) -> bytes:
+    """Return a file of a stranger's, of at most ``limit`` bytes.
+
+    Raises:
+        OSError: not readable, not a regular file (a pipe or device may never end), or larger.
+    """
+    with open(path, "rb", opener=_at_once) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit >> 20} MiB", str(path))
+    return data
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would wait for its writer
 
 
 def write_bytes(path: Path, data: bytes) -> None:

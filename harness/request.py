@@ -19,6 +19,7 @@ from harness.aitoolkit.lora import LoraFile, inspect_lora
 from harness.case import Base, SampleSettings, Strict, Trained
 from harness.case_folder import write_cases
 from harness.errors import RequestError
+from harness.files import read_bytes
 from harness.importing import Draft, ImportResult, safe_name
 from harness.reference.spec import FLEX2
 from harness.validation import first_problem
@@ -115,7 +116,7 @@ def load_request(path: Path) -> InferenceRequest:
         RequestError: not readable, not JSON, or not a valid request for Flex.2; names the field.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = json.loads(read_bytes(path).decode("utf-8-sig"))
     except OSError as error:
         raise RequestError(f"cannot be read ({error.strerror})", file=path) from error
     except (ValueError, RecursionError) as error:

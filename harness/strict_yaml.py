@@ -7,12 +7,13 @@ laughs": ten lines that stand for gigabytes).
 from __future__ import annotations
 
 import re
-import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from harness.files import read_bytes
 
 MOST_BYTES = 4 << 20
 """Largest YAML file that is read."""
@@ -84,15 +85,11 @@ def read_yaml_file(path: Path, loader: Any = _CaseLoader) -> Any:
     """Return what a YAML file holds; see ``read_yaml``.
 
     Raises:
-        OSError: it cannot be read, or is not a regular file.
-        yaml.YAMLError: as ``read_yaml``; also where it is too large or not UTF-8.
+        OSError: as ``harness.files.read_bytes``.
+        yaml.YAMLError: as ``read_yaml``; also where it is not UTF-8.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError("not a regular file")
-    with path.open("rb") as stream:
-        data = stream.read(MOST_BYTES + 1)
     try:
-        return read_yaml(data.decode("utf-8"), loader)
+        return read_yaml(read_bytes(path, MOST_BYTES).decode("utf-8"), loader)
     except UnicodeDecodeError as error:
         raise yaml.YAMLError(f"not UTF-8 text: {error}") from error
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from harness.baselines.model import BaselineFile, Entry
 from harness.errors import BaselineError
-from harness.files import write_text
+from harness.files import read_bytes, write_text
 from harness.validation import first_problem
 
 SUFFIX = ".json"
@@ -40,7 +40,7 @@ class BaselineStore:
         if not path.exists():
             return {}
         try:
-            found = BaselineFile.model_validate_json(path.read_bytes())
+            found = BaselineFile.model_validate_json(read_bytes(path))
         except OSError as error:
             raise BaselineError(f"cannot be read ({error.strerror or error})", file=path) from error
         except ValidationError as error:

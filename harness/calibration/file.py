@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from harness.case import Tolerance
 from harness.errors import CalibrationError
-from harness.files import write_text
+from harness.files import read_bytes, write_text
 from harness.runs.row import Frozen
 from harness.validation import first_problem
 
@@ -60,7 +60,7 @@ class ToleranceFile(Frozen):
             CalibrationError: missing, or not what ``harness calibrate`` writes.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_bytes(path))
         except OSError as error:
             raise CalibrationError(
                 f"cannot be read ({error.strerror or error})",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from harness.errors import HarnessError
 
 
 def main() -> None:
-    """Run ``harness``; bad input prints one line and exits with its code."""
+    """Run ``harness``; bad input prints one line and exits with its code, and so does a disk that refuses."""
     from harness.cli.app import app
     from harness.errors import HarnessError
 
@@ -16,6 +20,13 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     try:
         app(prog_name="harness")
+    except OSError as error:
+        refuse(HarnessError(error.strerror or str(error), file=error.filename))
     except HarnessError as error:
-        print(f"harness: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        refuse(error)
+
+
+def refuse(error: HarnessError) -> NoReturn:
+    """Print ``error`` as one line and exit with its code."""
+    print(f"harness: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)

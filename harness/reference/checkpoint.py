@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.case import Base
 from harness.errors import CheckpointError
-from harness.files import sha256_file
+from harness.files import read_bytes, sha256_file
 from harness.reference.spec import ModelSpec
 
 PIPELINE_FILE = "pipeline.py"
@@ -137,7 +137,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 def _read_json(file: Path, fix: str) -> dict[str, Any]:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(read_bytes(file))
     except FileNotFoundError as error:
         raise CheckpointError("does not exist", file=file, fix=fix) from error
     except (OSError, ValueError, RecursionError) as error:

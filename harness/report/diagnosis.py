@@ -11,13 +11,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import RunError
+from harness.files import read_bytes
 from harness.report.words import number, percent, plain
 from harness.runs.row import Finding
 from harness.validation import first_problem
 
 FOLDER = "diagnosis"
-LARGEST = 4 * 1024 * 1024
-"""Bytes of the largest diagnosis that is read."""
 
 
 class _Read(BaseModel):
@@ -80,9 +79,7 @@ def read_diagnoses(folder: Path) -> dict[str, DiagnosisView]:
 
 def _read(path: Path) -> _Diagnosis:
     try:
-        if path.stat().st_size > LARGEST:
-            raise RunError("is larger than any diagnosis", file=path, fix="remove it")
-        return _Diagnosis.model_validate_json(path.read_bytes())
+        return _Diagnosis.model_validate_json(read_bytes(path))
     except OSError as error:
         raise RunError(f"cannot be read ({error.strerror or error})", file=path) from error
     except ValidationError as error:

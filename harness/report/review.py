@@ -12,14 +12,11 @@ from harness.baselines.accept import accept_row
 from harness.baselines.store import BaselineStore
 from harness.case import Strict
 from harness.errors import RunError
-from harness.files import sha256_file
+from harness.files import read_bytes, sha256_file
 from harness.runs.plan import REFERENCE
 from harness.runs.row import Row, Verdict
 from harness.runs.store import read_manifest, read_rows
 from harness.validation import first_problem
-
-LARGEST = 64 * 1024 * 1024
-"""Bytes of the largest review file that is read."""
 
 
 class Decision(Strict):
@@ -60,9 +57,7 @@ def load_review(path: Path) -> Review:
         RunError: not readable, too large, or not a review.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise RunError("is larger than any review", file=path, fix="export it from the report again")
-        return Review.model_validate_json(path.read_bytes())
+        return Review.model_validate_json(read_bytes(path))
     except OSError as error:
         raise RunError(f"cannot be read ({error.strerror or error})", file=path) from error
     except ValidationError as error:

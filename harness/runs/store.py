@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.errors import RunError
-from harness.files import PART, sha256_file, write_text
+from harness.files import PART, read_bytes, sha256_file, write_text
 from harness.runs.row import Row
 from harness.validation import first_problem
 
@@ -202,7 +202,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         RunError: the folder is not a run folder.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(read_bytes(folder / MANIFEST))
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(
             "is not a run folder: run.json cannot be read", file=folder, fix="see harness run"

@@ -334,3 +334,30 @@ def test_the_console_script_itself(job: Path, cases: Path, tmp_path: Path) -> No
         assert ended.returncode == 2
         assert ended.stderr.count("\n") == 1, ended.stderr
         assert said in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write to")
+def test_a_folder_that_cannot_be_written_to(harness: Harness, job: Path, cases: Path) -> None:
+    case = min(cases.glob("*.case.yaml"))
+    assert harness("run", cases, "--out", "run", "--limit", "1").code == 1
+    for arguments in (
+        ("run", cases, "--out", "/proc/run"),
+        ("sweep", cases, "--out", "/proc/run", "--axis", "seed=1"),
+        ("calibrate", cases, "--run", "/proc/run"),
+        ("accept", "run", "--reason", "x", "--baselines", "/proc/baselines"),
+        ("import", job, "--out", "/proc/cases"),
+        ("bundle", load_cases([cases])[0].id, "--run", "run", "--out", "/proc/a.zip"),
+        ("diagnose", case, "--static", "--json", "/proc/a.json"),
+    ):
+        ended = harness(*arguments)
+        assert (ended.code, ended.err.count("\n"), ended.err[:15]) == (2, 1, "harness: /proc/"), ended.err
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
+def test_a_file_that_never_ends(harness: Harness, device: str) -> None:
+    for arguments in (
+        ("run", device),
+        ("apply-review", device),
+        ("import", "--request", device, "--preview", "a"),
+    ):
+        assert "not a regular file" in refused(harness(*arguments))
