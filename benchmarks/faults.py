@@ -86,6 +86,9 @@ KINDS = {
 }
 
 
+FULL = ("run", "pytest --update-baselines", "harness accept", "report", "import")
+
+
 def contents(work: Path, *, pages: bool) -> dict[str, Any]:
     """Return all visible files by name, without times and, unless ``pages``, without pages that show them."""
     found: dict[str, Any] = {}
@@ -245,7 +248,7 @@ def main() -> None:
     rows: list[tuple[str, Kind, Callable[..., Fault]]] = [
         *((f"kill {name}", kind, killed) for name, kind in KINDS.items()),
         *((f"Ctrl-C {name}", KINDS[name], interrupted) for name in ("run", "sweep", "calibration")),
-        *((f"full disk {name}", KINDS[name], full) for name in ("run", "harness accept", "report", "import")),
+        *((f"full disk {name}", KINDS[name], full) for name in FULL),
     ]
     head = ("attempts", "lost", "doubled", "corrupt", "recovered", "rendered twice", "left over")
     print(f"{'kind of fault':<32}" + "".join(f"{name:>{len(name) + 2}}" for name in head))

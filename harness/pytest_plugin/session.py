@@ -26,7 +26,7 @@ from harness.runs.fresh import claim, give_back
 from harness.runs.plan import REFERENCE, Planned, plan
 from harness.runs.row import Row, Verdict
 from harness.runs.runner import CaseRunner
-from harness.runs.store import MANIFEST, RunFolder
+from harness.runs.store import MANIFEST, RunFolder, disk_error
 
 if TYPE_CHECKING:
     from harness.renderer import Renderer
@@ -102,8 +102,15 @@ class Session:
 
         Raises:
             HarnessError: bad input; kept as a row with the verdict ``error`` as well where that is possible.
+                Or the disk refused.
         """
         runner = self._open()
+        try:
+            return self._check(runner, item)
+        except OSError as error:
+            raise disk_error(runner.folder.path, error) from error
+
+    def _check(self, runner: CaseRunner, item: Planned) -> Checked:
         tolerance = self.settings.tolerances.of(item.case, environment_key(runner.environment))
         runner = dataclasses.replace(runner, options=dataclasses.replace(runner.options, tolerance=tolerance))
         row = self._made_before(item)
