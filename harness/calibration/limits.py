@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from harness.calibration.controls import REPEAT
 from harness.calibration.file import Measured, Proposal
 from harness.errors import CalibrationError
 
@@ -60,6 +61,21 @@ def propose(measured: Sequence[Measured]) -> Proposal:
             if entry.ssim >= ssim_min and entry.lpips <= lpips_max and _psnr(entry) >= psnr_min
         }),
     )  # fmt: skip
+
+
+def noise_loss(evidence: Iterable[Sequence[Measured]]) -> dict[str, float]:
+    """Return the most that an equally valid execution loses against the plain re-run of its case, by metric.
+
+    Args:
+        evidence: what was measured, case by case; PSNR in dB.
+    """
+    lost = dict.fromkeys(METRICS, 0.0)
+    for measured in evidence:
+        plain = next((entry for entry in measured if entry.control == REPEAT), None)
+        for entry in measured:
+            if plain is not None and entry.kind == "noise":
+                lost |= {name: max(lost[name], of(plain) - of(entry)) for name, of in METRICS.items()}
+    return lost
 
 
 def _psnr(entry: Measured) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.baselines.model import environment_key
-from harness.calibration.controls import CODEC, Control, controls
+from harness.calibration.controls import CODEC, REPEAT, Control, controls
 from harness.calibration.file import Environment, Measured, ToleranceFile
 from harness.calibration.limits import propose
 from harness.case import Case
@@ -16,10 +16,10 @@ from harness.renderer import Lora, Renderer
 from harness.runs.crew import reference_renderer
 from harness.runs.execute import Progress
 from harness.runs.plan import Planned, RunOptions, in_order, plan
-from harness.runs.row import Row
 from harness.runs.runner import CaseRunner
 from harness.runs.score import Scorer
 from harness.runs.store import RunFolder
+from harness.scoring.scores import Scores
 
 
 def calibrate(
@@ -70,7 +70,7 @@ def calibrate(
             _render(todo, run, len(items), folder, runner, progress)
         finally:
             renderer.close()
-        evidence = _evidence(plans, folder)
+        evidence = _evidence(plans, folder, runner.scorer)
     found = Environment(
         date=created[:10],
         command=command,
@@ -131,24 +131,25 @@ def _render(
             progress.case_done(row)
 
 
-def _evidence(plans: list[tuple[Planned, Control]], folder: RunFolder) -> dict[str, list[Measured]]:
-    """Return what was measured, by case; a control that failed to render is left out."""
+def _evidence(
+    plans: list[tuple[Planned, Control]], folder: RunFolder, scorer: Scorer
+) -> dict[str, list[Measured]]:
+    """Return what was measured, by case; a control that failed to render is left out.
+
+    The codec round trip is a copy of the plain re-run that was saved as the preview is, scored after that
+    codec as every re-run is: a second generation, not the codec floor, which no verdict is made of.
+    """
     evidence: dict[str, list[Measured]] = {}
     for item, control in plans:
         row = folder.done[item.case.id, item.variant]
         if row.scores is None:
             continue
         measured = evidence.setdefault(item.case.id, [])
-        measured.append(_measured(control.name, control.kind, row))
-        if row.codec_floor is not None and not any(entry.control == CODEC for entry in measured):
-            floor = row.codec_floor
-            measured.append(
-                Measured(control=CODEC, kind="noise", ssim=floor.ssim, lpips=floor.lpips, psnr=floor.psnr)
-            )
+        measured.append(_measured(control.name, control.kind, row.scores))
+        if control.name == REPEAT:
+            measured.append(_measured(CODEC, "noise", scorer.score_copy(folder.path, row.images)))
     return evidence
 
 
-def _measured(name: str, kind: str, row: Row) -> Measured:
-    scores = row.scores
-    assert scores is not None
+def _measured(name: str, kind: str, scores: Scores) -> Measured:
     return Measured(control=name, kind=kind, ssim=scores.ssim, lpips=scores.lpips, psnr=scores.psnr)

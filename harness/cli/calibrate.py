@@ -68,10 +68,17 @@ def calibrate(
 
 
 def _print(key: str, found: Environment) -> None:
+    from harness.calibration.limits import noise_loss
+
     typer.echo(f"{key}, {found.date}")
     for name, proposal in [("all cases", found.all_cases), *found.cases.items()]:
         typer.echo(f"  {name}: {_limits(proposal)}")
     typer.echo(f"  measured on {len(found.evidence)} cases:")
+    lost = noise_loss(found.evidence.values())
+    typer.echo(
+        f"    noise loses at most {lost['ssim']:.4f} SSIM, {lost['lpips']:.4f} LPIPS, {lost['psnr']:.1f} dB "
+        "against the plain re-run"
+    )
     for kind in ("noise", "signal"):
         by_control: dict[str, list[float]] = {}
         for measured in found.evidence.values():

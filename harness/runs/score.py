@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.runs.row import Images
+from harness.scoring.codec import Codec
 from harness.scoring.images import load_rgb, save_png
 from harness.scoring.perceptual import Lpips
-from harness.scoring.score import score_pair
+from harness.scoring.score import score_images, score_pair
 from harness.scoring.scores import Scores
 
 
@@ -86,6 +87,13 @@ class Scorer:
             save_png(rerun.with_name(f"{name}.png"), picture)
             maps[name] = rerun.with_name(f"{name}.png").relative_to(run).as_posix()
         return Scored(pair.matched, pair.raw, pair.codec_floor, images.model_copy(update={"maps": maps}))
+
+    def score_copy(self, run: Path, images: Images) -> Scores:
+        """Score a copy of ``images.rerun`` that went through the preview's codec before, codec-matched."""
+        preview = run / images.preview
+        codec = Codec.of(preview)
+        copy = codec.apply(load_rgb(run / str(images.rerun)))
+        return score_images(load_rgb(preview), codec.apply(copy), self._lpips)
 
 
 def pixels_sha256(image: Any) -> str:

@@ -4,14 +4,16 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from tiny_project import CASES, only_run, rows
 
 from harness.baselines.model import environment_key
 from harness.calibration.file import Measured, ToleranceFile
-from harness.calibration.limits import propose
+from harness.calibration.limits import noise_loss, propose
 from harness.calibration.run import calibrate
 from harness.case import load_case
 from harness.environment import environment
@@ -19,6 +21,9 @@ from harness.errors import CalibrationError
 from harness.runs.execute import run_cases
 from harness.runs.plan import RunOptions
 from harness.runs.rescore import rescore
+from harness.runs.row import Images
+from harness.runs.score import Scorer
+from harness.scoring.images import save_png
 
 
 def measured(kind: str, ssim: float, lpips: float = 0.01, psnr: float | None = 40.0) -> Measured:
@@ -50,6 +55,28 @@ def test_overlap_is_said_and_keeps_everything_valid() -> None:
 def test_one_side_alone_gives_no_limit(kind: str) -> None:
     with pytest.raises(CalibrationError, match="both are needed"):
         propose([measured(kind, 0.9)])
+
+
+def test_what_noise_loses_is_counted_from_the_plain_re_run_of_its_case() -> None:
+    plain = Measured(control="repeat", kind="noise", ssim=0.992, lpips=0.01, psnr=43.0)
+    better = Measured(control="repeat", kind="noise", ssim=0.999, lpips=0.001, psnr=None)
+    other = measured("noise", 0.99, 0.013, 44.0)
+    lost = noise_loss(
+        [[plain, other, measured("signal", 0.5)], [better, measured("noise", 0.998, 0.002, 58.0)]]
+    )
+    assert lost == pytest.approx({"ssim": 0.002, "lpips": 0.003, "psnr": 2.0})
+
+
+def test_a_copy_loses_less_than_the_codec_floor(tmp_path: Path) -> None:
+    """A second generation of the preview's own JPEG is an equally valid re-run; the floor is none."""
+    noise = np.random.default_rng(0).normal(128, 40, (96, 96, 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "preview.jpg", quality=75)
+    save_png(tmp_path / "rerun.png", noise)
+    scorer, images = Scorer(), Images(preview="preview.jpg", rerun="rerun.png")
+    floor = scorer.score(tmp_path, images).codec_floor
+    copy = scorer.score_copy(tmp_path, images)
+    assert floor.psnr is not None
+    assert copy.psnr is None or copy.psnr > floor.psnr + 3
 
 
 unit = st.floats(0, 1)

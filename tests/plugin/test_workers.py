@@ -58,6 +58,21 @@ def test_a_worker_sees_its_own_gpu_only(monkeypatch: pytest.MonkeyPatch, worker:
     assert visible_gpus() == [gpu]
 
 
+@pytest.mark.parametrize(("worker", "gpu"), [("gw0", "0"), ("gw1", "1"), ("gw2", "0")])
+def test_without_a_choice_the_driver_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, worker: str, gpu: str
+) -> None:
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho 0\necho 1\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "to be restored")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    pin_worker_to_gpu()
+    assert visible_gpus() == [gpu]
+
+
 def test_without_workers_every_gpu_stays_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
