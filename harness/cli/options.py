@@ -116,6 +116,20 @@ GpusOption = Annotated[
         rich_help_panel=RENDERING,
     ),
 ]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        envvar="HARNESS_RAY",
+        metavar="ADDRESS",
+        help="Render on a Ray cluster: auto, ray://HOST:PORT, or local. Needs the extra 'ray'.",
+        rich_help_panel=RENDERING,
+    ),
+]
+RayWorkers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Ray actors. Default: one for each GPU.", rich_help_panel=RENDERING),
+]
 TrustOption = Annotated[
     bool,
     typer.Option(
@@ -196,6 +210,8 @@ def run_options(
     fresh: bool = False,
     score_workers: int | None = 0,
     gpus: str | None = None,
+    ray: str | None = None,
+    ray_workers: int | None = None,
 ) -> RunOptions:
     """Return what the command line says as the options of a run.
 
@@ -227,6 +243,8 @@ def run_options(
         fresh=fresh,
         score_workers=default_workers(device.value, len(names)) if score_workers is None else score_workers,
         gpus=names,
+        ray=ray,
+        ray_workers=ray_workers,
     )
 
 

@@ -24,6 +24,8 @@ from harness.cli.options import (
     OffloadOption,
     Only,
     PipelineOption,
+    RayOption,
+    RayWorkers,
     ScoreWorkers,
     TrustOption,
     run_options,
@@ -66,6 +68,8 @@ def sweep(
     engine: EngineOption = EngineMode.AUTO,
     lpips_weights: LpipsWeights = None,
     gpus: GpusOption = None,
+    ray: RayOption = None,
+    ray_workers: RayWorkers = None,
     fresh: FreshOption = False,
     score_workers: ScoreWorkers = None,
 ) -> None:
@@ -101,6 +105,8 @@ def sweep(
         lpips_weights=lpips_weights,
         engine=engine,
         gpus=gpus,
+        ray=ray,
+        ray_workers=ray_workers,
         fresh=fresh,
         score_workers=score_workers,
     )

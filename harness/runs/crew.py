@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.renderer import Renderer
 from harness.runs.plan import Planned, RunOptions
@@ -12,12 +14,16 @@ from harness.runs.reuse import Kept, Keys, Thrifty
 from harness.runs.row import Row
 from harness.runs.spread import Retrying
 
+if TYPE_CHECKING:
+    from harness.runs.ray_cluster import Cluster
+
 
 class Crew:
     """The renderers of one run; what is kept serves, unless it is ``fresh`` or judged by baselines.
 
     Args:
         renderer: a system under test of the caller's own, which renders everything itself.
+        cluster: renders where there is one.
     """
 
     def __init__(
@@ -28,6 +34,7 @@ class Crew:
         out: Path,
         todo: Sequence[Planned],
         renderer: Renderer | None,
+        cluster: Cluster | None = None,
     ) -> None:
         self._out = out
         self._kept: Kept | None = None
@@ -36,7 +43,10 @@ class Crew:
             return
         if not (options.fresh or options.baselines):
             self._kept = Kept(out, (keys.of(item.request) for item in todo if item.request is not None))
-        made = _several(options, device) or [reference_renderer(options, device)]
+        if cluster is not None:
+            made: list[Renderer] = [Retrying(actor) for actor in cluster.renderers]
+        else:
+            made = _several(options, device) or [reference_renderer(options, device)]
         self.renderers = [Thrifty(each, keys, self._kept) for each in made]
 
     def learn(self, row: Row) -> None:
@@ -63,6 +73,25 @@ def _several(options: RunOptions, device: str) -> list[Renderer]:
 
     make = _maker(options, device)
     return [Retrying(Worker(make, {"CUDA_VISIBLE_DEVICES": gpu})) for gpu in options.gpus]
+
+
+@contextmanager
+def joined(options: RunOptions) -> Iterator[Cluster | None]:
+    """Join the Ray cluster that ``options`` names, for as long as a run takes; None where they name none."""
+    if options.ray is None:
+        yield None
+        return
+    from harness.runs.ray_cluster import Cluster
+
+    cluster = Cluster(options.ray, options.ray_workers, options.device, partial(_make, options))
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def _make(options: RunOptions, device: str) -> Renderer:
+    return _maker(options, device)()
 
 
 def _maker(options: RunOptions, device: str) -> Callable[[], Renderer]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.case import Case
+from harness.environment import environment
+from harness.reference.load import choose_device
 from harness.renderer import Renderer
-from harness.runs.crew import Crew
+from harness.runs.crew import Crew, joined
 from harness.runs.desk import Desk
 from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.preflight import memory_lines, preflight
@@ -21,6 +23,9 @@ from harness.runs.score import Scorer
 from harness.runs.scoring_pool import scoring
 from harness.runs.spread import spread
 from harness.runs.store import RunFolder, write_rows
+
+if TYPE_CHECKING:
+    from harness.runs.ray_cluster import Cluster
 
 
 class Progress(Protocol):
@@ -64,15 +69,31 @@ def run_cases(
     Raises:
         HarnessError: bad input; found before anything is rendered.
     """
-    from harness.environment import environment
-    from harness.reference.load import choose_device
-
     options = options or RunOptions()
-    device = choose_device(options.device)
-    planned = planned or plan(cases, options, device)
+    with joined(options) as cluster:
+        if cluster is not None:
+            device, facts = cluster.facts.device, cluster.facts.environment
+        else:
+            device = choose_device(options.device)
+            facts = environment(device)
+        planned = planned or plan(cases, options, device)
+        _run(cases, planned, out, options, progress, device, facts, renderer, cluster)
+    return load_run(out)
+
+
+def _run(
+    cases: list[Case],
+    planned: list[Planned],
+    out: Path,
+    options: RunOptions,
+    progress: Progress | None,
+    device: str,
+    facts: dict[str, Any],
+    renderer: Renderer | None,
+    cluster: Cluster | None,
+) -> None:
     bases = preflight(planned, options)
     scorer = Scorer(options.lpips_weights)
-    facts = environment(device)
     identity = {
         **options.identity(),
         "cases": sorted(case.id for case in cases),
@@ -84,10 +105,10 @@ def run_cases(
         todo = [item for item in planned if not _already(folder, item, options)]
         if progress is not None:
             progress.started(out, todo, len(planned) - len(todo))
-            for line in memory_lines(bases, options, device):
+            for line in memory_lines(bases, options, device) if cluster is None else []:
                 progress.told(line)
         keys = Keys({name: base.revision for name, base in bases.items()}, {**facts, **options.reaching()})
-        crew = Crew(options, device, keys, out, todo, renderer)
+        crew = Crew(options, device, keys, out, todo, renderer, cluster)
         on_step = progress.step_done if progress is not None else None
         runner = CaseRunner(folder, crew.renderers[0], scorer, options, facts, on_step)
 
@@ -106,7 +127,6 @@ def run_cases(
             write_rows(
                 out, [folder.done[place] for item in planned if (place := _place(item)) in folder.done]
             )
-    return load_run(out)
 
 
 def _render(

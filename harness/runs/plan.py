@@ -41,6 +41,7 @@ class RunOptions:
             spawned, so a script that asks for some needs ``if __name__ == "__main__":``.
         gpus: what ``CUDA_VISIBLE_DEVICES`` is in each of several rendering processes; none renders in this
             one. They are spawned too.
+        ray: address of a Ray cluster that renders instead; ``ray_workers`` actors, None for one on each GPU.
     """
 
     device: str = "auto"
@@ -56,6 +57,8 @@ class RunOptions:
     fresh: bool = False
     score_workers: int = 0
     gpus: tuple[str, ...] = ()
+    ray: str | None = None
+    ray_workers: int | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return the options that decide pixels or scores; a resumed run must have the same."""

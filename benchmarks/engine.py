@@ -1,0 +1,103 @@
+"""Render the same requests eagerly and by the exact engine: seconds, proof, and is every bit equal?
+
+    python benchmarks/engine.py                                     # the tiny checkpoint
+    python benchmarks/engine.py BASE --sizes 512 1024 --steps 25    # what a GPU is measured with
+    python benchmarks/engine.py BASE --sizes 1024 --offload model   # peak GPU memory, eager only
+
+Exit code 1 where an image or its latents differ. A CPU needs g++, and compiles for minutes the first time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from harness.case import Base
+from harness.reference.render import ReferenceRenderer
+from harness.renderer import EngineName, Render, RenderRequest
+
+REPEATS = 3
+
+
+def request(base: Base, dtype: str, size: int, steps: int) -> RenderRequest:
+    """Return a request of ``size`` × ``size`` pixels."""
+    return RenderRequest(
+        base=base,
+        pipeline="builtin",
+        dtype=dtype,  # type: ignore[arg-type]
+        lora=None,
+        prompt="a red flower in a green forest",
+        neg="",
+        width=size,
+        height=size,
+        seed=42,
+        sample_steps=steps,
+        guidance_scale=4.0,
+    )
+
+
+def measured(renderer: ReferenceRenderer, wanted: RenderRequest) -> tuple[Render, float, float]:
+    """Return a render, the median seconds of others, and what the first one spent on the proof."""
+    first = renderer.render(wanted)
+    others = (replace(wanted, seed=wanted.seed + number) for number in range(1, REPEATS + 1))
+    again = [renderer.render(other).seconds["render"] for other in others]
+    return first, statistics.median(again), first.seconds["prove"]
+
+
+def peak() -> str:
+    """Return the most GPU memory in use so far, and start over."""
+    if not torch.cuda.is_available():
+        return "no GPU"
+    most = torch.cuda.max_memory_allocated() / 2**30
+    torch.cuda.reset_peak_memory_stats()
+    return f"peak {most:.1f} GiB"
+
+
+def main() -> int:
+    """Print one line for every dtype, size and engine."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("base", type=Path, nargs="?")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128], help="pixels")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--dtypes", nargs="+", default=["bf16"])
+    parser.add_argument("--offload", default="none")
+    options = parser.parse_args()
+    base = Base(path=str(options.base.resolve())) if options.base else Base(embedded="tiny-flex2")
+    engines: list[EngineName] = ["eager", "exact"] if options.offload == "none" else ["eager"]
+    found: dict[tuple[str, int, str], tuple[Render, float]] = {}
+    for engine in engines:
+        renderer = ReferenceRenderer(engine=engine, offload=options.offload)
+        for dtype in options.dtypes:
+            for size in options.sizes:
+                render, seconds, prove = measured(renderer, request(base, dtype, size, options.steps))
+                found[dtype, size, engine] = render, seconds
+                print(
+                    f"{dtype} {size}², {options.steps} steps, {engine}: {seconds:.3f} s a render, "
+                    f"{prove:.1f} s for the proof; engine {render.rendered.engine} "
+                    f"{render.rendered.engine_reason}; offload {render.rendered.offload}, {peak()}",
+                    flush=True,
+                )
+        renderer.close()
+    return _compare(found) if len(engines) == 2 else 0
+
+
+def _compare(found: dict[tuple[str, int, str], tuple[Render, float]]) -> int:
+    different = 0
+    for dtype, size in dict.fromkeys((dtype, size) for dtype, size, _ in found):
+        eager, slow = found[dtype, size, "eager"]
+        exact, fast = found[dtype, size, "exact"]
+        same = np.array_equal(eager.image, exact.image) and eager.latents_sha256 == exact.latents_sha256
+        different += not same
+        print(f"{dtype} {size}²: {slow / fast:.2f}× eager, bits {'identical' if same else 'DIFFERENT'}")
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
