@@ -75,7 +75,12 @@ def plain(case: Case, base: str, jobs: list[dict[str, Any]], work: Path) -> floa
     file = work / "jobs.json"
     file.write_text(json.dumps(plan))
     started = time.perf_counter()
-    subprocess.run([sys.executable, Path(__file__).with_name("plain.py"), file], check=True)
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("plain.py"), file],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(done.stderr)
     return time.perf_counter() - started
 
 

@@ -13,6 +13,9 @@ from typing import Any
 from harness.errors import DeviceLostError, HarnessError
 from harness.renderer import OnStep, Render, Renderer, RenderRequest
 
+GRACE = 5.0
+"""Seconds that a process has to end by itself."""
+
 Make = Callable[[], Renderer]
 """Makes a renderer; can be pickled."""
 
@@ -86,9 +89,10 @@ class Worker:
             raise DeviceLostError(f"the worker process died ({self._process.exitcode})") from error
 
     def close(self) -> None:
-        """End the process."""
+        """End the process: an idle one ends by itself, one that hangs is killed."""
         if self._process is not None and self._pipe is not None:
             self._pipe.close()
+            self._process.join(GRACE)
             self._process.kill()
             self._process.join()
             self._process = self._pipe = None

@@ -91,11 +91,14 @@ def baseline_facts(row: Row) -> tuple[Fact, ...]:
     )
 
 
-def provenance(rendered: Rendered | None) -> tuple[Fact, ...]:
-    """Return what made the re-run, beyond its settings."""
+def provenance(row: Row) -> tuple[Fact, ...]:
+    """Return what made the re-run, beyond its settings, and what did not go as asked for."""
+    rendered = row.rendered
     if rendered is None:
         return ()
     return (
+        *(Fact("Warning", text) for text in row.warnings),
+        *((Fact("Rendered by", f"run {row.taken_from}"),) if row.taken_from else ()),
         Fact("Pipeline", f"{rendered.pipeline}, source {short_hash(rendered.pipeline_sha256)}"),
         Fact("Base revision", rendered.revision),
         Fact("Scheduler", rendered.scheduler),

@@ -118,7 +118,7 @@ def case_view(
         differing=sum(line.state == "differs" for line in compared),
         findings=_findings(row, diagnosis),
         assumptions=assumptions(row),
-        provenance=provenance(row.rendered),
+        provenance=provenance(row),
         environment=environment_changes(row, environment),
         baseline=baseline_facts(row),
         accepted=baseline_environment(row),

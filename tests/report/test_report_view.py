@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from report_runs import ENVIRONMENT, Run, accept_of, case_of, rendered_of, sample, scores_of
 
 from harness.case import SampleSettings, Tolerance, Trained
-from harness.report.comparison import Setting, baseline_environment, flat, settings
+from harness.report.comparison import Setting, baseline_environment, flat, provenance, settings
 from harness.report.curve import curve
 from harness.report.measures import codec_sentence, measures, severity
 from harness.report.overview import WORST_FIRST
@@ -170,3 +170,16 @@ def test_the_curve_falls_from_left_to_right() -> None:
 
 def test_a_curve_needs_two_sigmas() -> None:
     assert curve([1.0], 1) is None
+
+
+def test_a_warning_an_eager_engine_and_a_taken_render_are_told(run: Run) -> None:
+    preview = sample(30, 0)
+    case = case_of(preview, "job/a")
+    rendered = rendered_of(case, engine_reason="the exact engine gave other bits")
+    row = run.compared(case, preview, preview, rendered=rendered)
+    told = row.model_copy(update={"warnings": ["rendered eagerly"], "taken_from": "last-night"})
+    facts = {fact.name: fact.value for fact in provenance(told)}
+    assert facts["Warning"] == "rendered eagerly"
+    assert facts["Rendered by"] == "run last-night"
+    assert facts["Engine"] == "eager: the exact engine gave other bits"
+    assert not {"Warning", "Rendered by"} & {fact.name for fact in provenance(row)}

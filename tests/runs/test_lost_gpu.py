@@ -92,7 +92,7 @@ def test_which_errors_take_the_gpu_along(
     monkeypatch.setattr(harness.reference.render, "call", poisoned(error, 5))
     request = plan([make_case("a")], CPU, "cpu")[0].request
     assert request is not None
-    with pytest.raises(RenderError, match="the pipeline failed|memory does not suffice") as caught:
+    with pytest.raises(RenderError, match=r"the pipeline failed|memory does not suffice") as caught:
         ReferenceRenderer(device="cpu").render(request)
     assert type(caught.value) is kind
 
