@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.calibration.controls import REPEAT
+from harness.calibration.controls import CODEC
 from harness.calibration.file import Measured, Proposal
 from harness.errors import CalibrationError
 
@@ -63,19 +63,22 @@ def propose(measured: Sequence[Measured]) -> Proposal:
     )  # fmt: skip
 
 
-def noise_loss(evidence: Iterable[Sequence[Measured]]) -> dict[str, float]:
-    """Return the most that an equally valid execution loses against the plain re-run of its case, by metric.
+def noise_spread(evidence: Iterable[Sequence[Measured]]) -> dict[str, float]:
+    """Return the most that one equally valid re-run of a case loses against another, by metric.
+
+    A copy in the preview's codec is no re-run.
 
     Args:
         evidence: what was measured, case by case; PSNR in dB.
     """
-    lost = dict.fromkeys(METRICS, 0.0)
-    for measured in evidence:
-        plain = next((entry for entry in measured if entry.control == REPEAT), None)
-        for entry in measured:
-            if plain is not None and entry.kind == "noise":
-                lost |= {name: max(lost[name], of(plain) - of(entry)) for name, of in METRICS.items()}
-    return lost
+    noise = [
+        [entry for entry in measured if entry.kind == "noise" and entry.control != CODEC]
+        for measured in evidence
+    ]
+    return {
+        name: max((max(map(of, case)) - min(map(of, case)) for case in noise if case), default=0.0)
+        for name, of in METRICS.items()
+    }
 
 
 def _psnr(entry: Measured) -> float:

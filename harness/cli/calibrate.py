@@ -68,16 +68,16 @@ def calibrate(
 
 
 def _print(key: str, found: Environment) -> None:
-    from harness.calibration.limits import noise_loss
+    from harness.calibration.limits import noise_spread
 
     typer.echo(f"{key}, {found.date}")
     for name, proposal in [("all cases", found.all_cases), *found.cases.items()]:
         typer.echo(f"  {name}: {_limits(proposal)}")
     typer.echo(f"  measured on {len(found.evidence)} cases:")
-    lost = noise_loss(found.evidence.values())
+    lost = noise_spread(found.evidence.values())
     typer.echo(
-        f"    noise loses at most {lost['ssim']:.4f} SSIM, {lost['lpips']:.4f} LPIPS, {lost['psnr']:.1f} dB "
-        "against the plain re-run"
+        "    equally valid re-runs of a case differ by at most "
+        f"{lost['ssim']:.4f} SSIM, {lost['lpips']:.4f} LPIPS, {lost['psnr']:.1f} dB"
     )
     for kind in ("noise", "signal"):
         by_control: dict[str, list[float]] = {}

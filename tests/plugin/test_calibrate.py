@@ -13,7 +13,7 @@ from tiny_project import CASES, only_run, rows
 
 from harness.baselines.model import environment_key
 from harness.calibration.file import Measured, ToleranceFile
-from harness.calibration.limits import noise_loss, propose
+from harness.calibration.limits import noise_spread, propose
 from harness.calibration.run import calibrate
 from harness.case import load_case
 from harness.environment import environment
@@ -57,14 +57,15 @@ def test_one_side_alone_gives_no_limit(kind: str) -> None:
         propose([measured(kind, 0.9)])
 
 
-def test_what_noise_loses_is_counted_from_the_plain_re_run_of_its_case() -> None:
-    plain = Measured(control="repeat", kind="noise", ssim=0.992, lpips=0.01, psnr=43.0)
-    better = Measured(control="repeat", kind="noise", ssim=0.999, lpips=0.001, psnr=None)
-    other = measured("noise", 0.99, 0.013, 44.0)
-    lost = noise_loss(
-        [[plain, other, measured("signal", 0.5)], [better, measured("noise", 0.998, 0.002, 58.0)]]
-    )
-    assert lost == pytest.approx({"ssim": 0.002, "lpips": 0.003, "psnr": 2.0})
+def test_noise_spreads_between_the_re_runs_of_one_case() -> None:
+    case = [
+        measured("noise", 0.992, 0.01, 43.0),
+        measured("noise", 0.99, 0.013, 44.0),
+        measured("signal", 0.5),
+    ]
+    other = [measured("noise", 0.999, 0.001, None), measured("noise", 0.998, 0.002, 58.0)]
+    spread = noise_spread([case, other])
+    assert spread == pytest.approx({"ssim": 0.002, "lpips": 0.003, "psnr": 2.0})
 
 
 def test_a_copy_loses_less_than_the_codec_floor(tmp_path: Path) -> None:
