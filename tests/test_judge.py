@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
+from harness.calibration.file import ToleranceFile
+from harness.calibration.limits import noise_spread, propose
 from harness.case import Base, Case, Preview, SampleSettings, Tolerance
-from harness.judge import DEFAULT_TOLERANCE, judge, judge_sizes
+from harness.judge import DEFAULT_TOLERANCE, SAME_ENVIRONMENT, judge, judge_sizes
 from harness.runs.row import Verdict
 from harness.scoring.scores import PixelStats, Scores, Tile
 
+PACKAGE_DATA = Path(__file__).parent.parent / "harness" / "data"
 LIMITS = Tolerance(ssim_min=0.9, lpips_max=0.1, psnr_min=30.0, source="test")
 
 
@@ -83,6 +87,18 @@ def test_no_scores_never_match():
 def test_the_default_names_its_source():
     assert DEFAULT_TOLERANCE.source == "harness default"
     assert judge(scores(ssim=1, lpips=0, psnr=None), DEFAULT_TOLERANCE)[0] is Verdict.MATCH
+
+
+def test_the_defaults_are_what_the_shipped_calibration_proposes():
+    """Half-way between noise and signal, which overlap nowhere; the margin is twice the noise's spread."""
+    file = PACKAGE_DATA / "calibration" / "tiny_flex2_simple_v1-cpu.json"
+    (found,) = ToleranceFile.load(file).environments.values()
+    assert propose([entry for case in found.evidence.values() for entry in case]) == found.all_cases
+    assert (found.all_cases.overlap, found.all_cases.undetected) == ([], [])
+    for name in ("ssim_min", "lpips_max", "psnr_min"):
+        assert getattr(DEFAULT_TOLERANCE, name) == getattr(found.all_cases, name)
+    for name, spread in noise_spread(found.evidence.values()).items():
+        assert 2 * spread <= getattr(SAME_ENVIRONMENT, name) <= 3 * spread
 
 
 def test_equal_sizes_are_comparable():

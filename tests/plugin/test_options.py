@@ -42,7 +42,7 @@ def test_a_missing_baseline_fails_although_the_preview_matches(
         "tiny/plain: incomparable",
         "  reason    no baseline was accepted for this case; against its preview: match, bit-identical*",
         "  scores    SSIM 1.0000, LPIPS 0.0000, PSNR ∞ dB",
-        "  limits    SSIM ≥ 0.985, LPIPS ≤ 0.02, PSNR ≥ 40 dB (harness default)",
+        "  limits    SSIM ≥ 0.9803, LPIPS ≤ 0.0044, PSNR ≥ 37.9 dB (harness default)",
         "  baseline  none in baselines/tiny/plain.json: *",
         "  report    reports/pytest-*/cases/tiny--plain.html",
     ])  # fmt: skip

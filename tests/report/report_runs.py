@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.case import Base, Case, LoraRef, Preview, SampleSettings, Trained
+from harness.case import Base, Case, LoraRef, Preview, SampleSettings, Tolerance, Trained
 from harness.files import sha256_file
-from harness.judge import DEFAULT_TOLERANCE, judge
+from harness.judge import judge
 from harness.runs.row import Baseline, Images, Rendered, Row, Verdict
 from harness.runs.store import RunFolder
 from harness.scoring.images import load_rgb, save_png
@@ -16,6 +16,7 @@ from harness.scoring.pixels import pixel_stats
 from harness.scoring.scores import Scores
 
 SAMPLES = Path(__file__).parents[2] / "harness" / "data" / "jobs" / "tiny_flex2_simple_v1" / "samples"
+LIMITS = Tolerance(ssim_min=0.985, lpips_max=0.02, psnr_min=40.0, source="harness default")
 ENVIRONMENT = {"python": "3.11.7", "packages": {"torch": "2.14.1", "diffusers": "0.42.1"}, "threads": 2}
 
 
@@ -110,7 +111,7 @@ class Run:
             maps=maps,
         )
         scores = changes.pop("scores", None) or scores_of(preview, rerun)
-        tolerance = changes.pop("tolerance", DEFAULT_TOLERANCE)
+        tolerance = changes.pop("tolerance", LIMITS)
         verdict, reason = judge(scores, tolerance)
         fields: dict[str, Any] = {
             "verdict": verdict,
@@ -127,7 +128,7 @@ class Run:
     def bare(self, case: Case, preview: Path, verdict: Verdict, reason: str, **changes: Any) -> Row:
         """Add a row without a re-run."""
         images = Images(preview=self.folder.keep_preview(case.id, preview))
-        fields = {"verdict": verdict, "reason": reason, "images": images, "tolerance": DEFAULT_TOLERANCE}
+        fields = {"verdict": verdict, "reason": reason, "images": images, "tolerance": LIMITS}
         return self._append(case, **(fields | changes))
 
     def _append(self, case: Case, **fields: Any) -> Row:
