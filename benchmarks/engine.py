@@ -21,8 +21,6 @@ from harness.case import Base
 from harness.reference.render import ReferenceRenderer
 from harness.renderer import EngineName, Render, RenderRequest
 
-REPEATS = 3
-
 
 def request(base: Base, dtype: str, size: int, steps: int) -> RenderRequest:
     """Return a request of ``size`` × ``size`` pixels."""
@@ -41,10 +39,10 @@ def request(base: Base, dtype: str, size: int, steps: int) -> RenderRequest:
     )
 
 
-def measured(renderer: ReferenceRenderer, wanted: RenderRequest) -> tuple[Render, float, float]:
+def measured(renderer: ReferenceRenderer, wanted: RenderRequest, repeats: int) -> tuple[Render, float, float]:
     """Return a render, the median seconds of others, and what the first one spent on the proof."""
     first = renderer.render(wanted)
-    others = (replace(wanted, seed=wanted.seed + number) for number in range(1, REPEATS + 1))
+    others = (replace(wanted, seed=wanted.seed + number) for number in range(1, repeats + 1))
     again = [renderer.render(other).seconds["render"] for other in others]
     return first, statistics.median(again), first.seconds["prove"]
 
@@ -67,6 +65,7 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[128], help="pixels")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--dtypes", nargs="+", default=["bf16"])
+    parser.add_argument("--repeats", type=int, default=3, help="renders that are timed, after the first")
     parser.add_argument("--offload", default="none")
     options = parser.parse_args()
     base = Base(path=str(options.base.resolve())) if options.base else Base(embedded="tiny-flex2")
@@ -76,7 +75,8 @@ def main() -> int:
         renderer = ReferenceRenderer(engine=engine, offload=options.offload)
         for dtype in options.dtypes:
             for size in options.sizes:
-                render, seconds, prove = measured(renderer, request(base, dtype, size, options.steps))
+                wanted = request(base, dtype, size, options.steps)
+                render, seconds, prove = measured(renderer, wanted, options.repeats)
                 found[dtype, size, engine] = render, seconds
                 print(
                     f"{dtype} {size}², {options.steps} steps, {engine}: {seconds:.3f} s a render, "

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What a GPU has to show of speed, on a random-weight checkpoint of the real shape. Each stage is meant to take
 # under 9 minutes; the first makes the checkpoint, the others find it.
-#   bash benchmarks/engine_gpu.sh WORK_FOLDER engine        eager against exact, 512² and 1024²; memory with offload
+#   bash benchmarks/engine_gpu.sh WORK_FOLDER engine        eager against exact, 512² and 1024²
+#   bash benchmarks/engine_gpu.sh WORK_FOLDER offload       seconds and peak memory with --offload model, sequential
 #   bash benchmarks/engine_gpu.sh WORK_FOLDER reference     4 × 12 settings three ways at 512²; overhead
 #   bash benchmarks/engine_gpu.sh WORK_FOLDER large         the same at 1024²
 #   bash benchmarks/engine_gpu.sh WORK_FOLDER gpus          32 renders on one GPU and on two
@@ -17,9 +18,11 @@ python -c "import torch, diffusers; print('torch', torch.__version__, 'diffusers
 [ -d "$work/full/vae" ] || python benchmarks/make_full_size.py "$work/full"
 case $stage in
   engine)
-    run python benchmarks/engine.py "$work/full" --sizes 512 1024 --steps 25
-    run python benchmarks/engine.py "$work/full" --sizes 1024 --steps 25 --offload model
-    run python benchmarks/engine.py "$work/full" --sizes 512 --steps 4 --offload sequential ;;
+    run python benchmarks/engine.py --dtypes bf16 fp32
+    run python benchmarks/engine.py "$work/full" --sizes 512 1024 --steps 25 ;;
+  offload)
+    run python benchmarks/engine.py "$work/full" --sizes 1024 --steps 25 --offload model --repeats 1
+    run python benchmarks/engine.py "$work/full" --sizes 512 --steps 4 --offload sequential --repeats 1 ;;
   reference)
     job 512
     run python benchmarks/against_reference.py "$work/job-512" --base "$work/full" ;;
@@ -30,5 +33,5 @@ case $stage in
     job 1024
     harness import "$work/job-1024" --out "$work/cases-1024" > /dev/null
     run python benchmarks/gpus.py "$work/cases-1024" --base "$work/full" --gpus 2 ;;
-  *) echo "engine, reference, large or gpus, not $stage" >&2; exit 2 ;;
+  *) echo "engine, offload, reference, large or gpus, not $stage" >&2; exit 2 ;;
 esac

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -111,3 +114,35 @@ def test_what_was_rendered_is_stored_before_a_run_ends_early(
     with pytest.raises(error):
         run_cases(cases, out=tmp_path / "run", options=CPU, renderer=Stops(device="cpu"))
     assert [row.settings["seed"] for row in load_run(tmp_path / "run").rows] == seeds
+
+
+ORPHANS = """
+import os, signal
+from harness.runs.score import Scorer
+from harness.runs.scoring_pool import Processes
+
+if __name__ == "__main__":
+    pool = Processes(Scorer(), None, 1)._pool
+    pool.submit(os.getpid).result()
+    print(*pool._processes, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_run_leaves_no_scoring_process(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(ORPHANS)
+    killed = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (worker,) = map(int, killed.stdout.split())
+    deadline = time.monotonic() + 120
+    while Path(f"/proc/{worker}").exists() and _state(worker) != "Z":
+        assert time.monotonic() < deadline, "it is still there"
+        time.sleep(0.1)
+
+
+def _state(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"

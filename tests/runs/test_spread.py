@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,8 @@ from harness.runs.gpus import choose_gpus
 from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.results import load_run
 from harness.runs.row import Row
-from harness.runs.spread import Retrying, parts
+from harness.runs.runner import CaseRunner
+from harness.runs.spread import Retrying, parts, spread
 from harness.runs.store import read_rows
 
 MakeCase = Callable[..., Case]
@@ -131,6 +134,41 @@ def _crew_of(renderers: list[Fails]) -> Callable[..., None]:
         self._kept = None
 
     return begin
+
+
+class Waits:
+    """Renders nothing, and ends when it is let."""
+
+    def __init__(self, begun: list[int], let: threading.Semaphore) -> None:
+        self._begun, self._let = begun, let
+
+    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Any:
+        self._begun.append(request.seed)
+        assert self._let.acquire(timeout=60)
+        return request.seed
+
+    def close(self) -> None: ...
+
+
+def test_ctrl_c_hands_in_what_was_begun_and_begins_no_more(make_case: MakeCase) -> None:
+    planned = plan([make_case(f"s{seed}", settings={"seed": seed}) for seed in range(8)], CPU, "cpu")
+    begun: list[int] = []
+    let = threading.Semaphore(1)
+    renderers = [Waits(begun, let), Waits(begun, let)]
+    anything: Any = None
+    runner = CaseRunner(anything, renderers[0], anything, CPU, {})
+    seen: list[int] = []
+
+    def put(item: Planned, outcome: Any) -> None:
+        seen.append(outcome)
+        if len(seen) == 1:
+            threading.Timer(1.0, let.release, (8,)).start()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        spread(runner, planned, renderers, put)
+    assert sorted(seen) == sorted(begun)
+    assert 2 <= len(begun) <= 3, "one that ended, and one or two that were under way"
 
 
 def test_parts_share_weights_and_leave_nobody_waiting_long(make_case: MakeCase) -> None:
