@@ -1,25 +1,31 @@
-"""Diagnose previews whose cause is known, and print the confusion table.
+"""Diagnose previews whose cause is known, and print the confusion table, the cost and the cheap ranking.
 
-OMP_NUM_THREADS=1 python benchmarks/diagnosis.py --single 60 --double 30
+OMP_NUM_THREADS=1 python benchmarks/diagnosis.py --results truths.jsonl
+
+Every truth is one line of the results; a killed benchmark goes on where it stopped, and --report only reads.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import random
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "diagnosis"))
 
-from truths import AXES_ON_CPU, Truth, base_cases, double, truths  # noqa: E402
+from truths import AXES_ON_CPU, Truth, base_cases, double, truth  # noqa: E402
 
-from harness.diagnosis.bench import Bench  # noqa: E402
+from harness.diagnosis.bench import Bench, calls_of  # noqa: E402
+from harness.diagnosis.diagnose import BUDGET  # noqa: E402
+from harness.diagnosis.ranking import changes  # noqa: E402
 from harness.diagnosis.search import Search, search  # noqa: E402
 from harness.reference.render import ReferenceRenderer  # noqa: E402
 from harness.renderer import Renderer  # noqa: E402
@@ -28,76 +34,160 @@ from harness.variants.axes import AXES  # noqa: E402
 from harness.variants.axis import Context  # noqa: E402
 
 JOB = ROOT / "harness" / "data" / "jobs" / "tiny_flex2_simple_v1"
-BUDGET = 80
+Row = dict[str, Any]
 
 
 def main() -> None:
-    """Make the truths, diagnose them, print one line each and the table."""
-    options = argparse.ArgumentParser()
-    options.add_argument("--single", type=int, default=60)
-    options.add_argument("--double", type=int, default=30)
-    options.add_argument("--seed", type=int, default=0)
-    chosen = options.parse_args()
-    renderer = ReferenceRenderer(device="cpu")
-    folder = Path(tempfile.mkdtemp())
-    bases = base_cases(JOB, folder / "cases")
-    singles = [(name,) for name in itertools.islice(itertools.cycle(AXES_ON_CPU), chosen.single)]
-    for title, axes in (("single", singles), ("double", pairs(chosen.double, chosen.seed))):
-        if axes:
-            report(title, [diagnose(truth, renderer) for truth in truths(bases, axes, renderer, chosen.seed)])
+    """Make the truths, diagnose them, and print what came of it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--single", type=int, default=60)
+    parser.add_argument("--double", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, default=Path("truths.jsonl"))
+    parser.add_argument("--report", action="store_true", help="only print what the results say")
+    chosen = parser.parse_args()
+    wanted = {
+        f"truth{chosen.seed}-{number:03d}": names
+        for number, names in enumerate([*singles(chosen.single), *doubles(chosen.double, chosen.seed)])
+    }
+    rows = _read(chosen.results)
+    if not chosen.report:
+        renderer = ReferenceRenderer(device="cpu")
+        bases = base_cases(JOB, Path(tempfile.mkdtemp()) / "cases")
+        for stem in [stem for stem in wanted if stem not in rows]:
+            row = rows[stem] = diagnose(truth(bases, wanted[stem], renderer, stem), renderer)
+            print(f"{'ok  ' if row['right'] else 'MISS'} {row}", flush=True)
+            with chosen.results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"truth": stem, **row}) + "\n")
+    for count, title in ((1, "one factor"), (2, "two factors")):
+        if found := [rows[stem] for stem, names in wanted.items() if len(names) == count and stem in rows]:
+            report(title, found)
 
 
-def pairs(count: int, seed: int) -> list[tuple[str, ...]]:
-    """Return ``count`` pairs of axes of two families, drawn at random."""
+def singles(count: int) -> list[tuple[str, ...]]:
+    """Return ``count`` single axes, each as often as the others."""
+    return [(name,) for name in itertools.islice(itertools.cycle(AXES_ON_CPU), count)]
+
+
+def doubles(count: int, seed: int) -> list[tuple[str, ...]]:
+    """Return pairs of axes of two families, drawn at random; every tenth is a static shift."""
     every = [
         double(pair)
         for pair in itertools.combinations(AXES_ON_CPU, 2)
         if AXES[pair[0]].family is not AXES[pair[1]].family and "divisor" not in pair
     ]
-    return random.Random(seed).sample(every, count)
+    static = [("dynamic_shifting", "shift")] * (count // 10)
+    return [*static, *random.Random(seed).sample(every, count - len(static))]
 
 
-def diagnose(truth: Truth, renderer: Renderer) -> tuple[Truth, Search, float, int]:
-    """Diagnose one truth blind and print a line."""
+def diagnose(made: Truth, renderer: Renderer) -> Row:
+    """Diagnose one truth blind and return its row."""
     started = time.perf_counter()
-    context = Context(truth.case, request_of(truth.case, RunOptions(device="cpu"), "cpu"), "cpu")
+    context = Context(made.case, request_of(made.case, RunOptions(device="cpu"), "cpu"), "cpu")
     bench = Bench(context, renderer)
     found = search(bench, BUDGET)
-    named = dict(found.path[-1].settings) if found.path else {}
-    mark = "ok  " if named == truth.factors else "MISS"
-    print(
-        f"{mark} truth {truth.factors} named {named} explained {found.explained} "
-        f"cost {bench.spent:.1f} of {exhaustive(bench, len(truth.factors)):.0f} "
-        f"({time.perf_counter() - started:.0f} s)",
-        flush=True,
-    )
-    return truth, found, bench.spent, len(truth.factors)
+    settings = [dict(trial.settings) for trial in found.path]
+    named = {name: value for each in settings[: len(made.factors)] for name, value in each.items()}
+    return {
+        "factors": made.factors,
+        "named": dict(settings[-1]) if settings else {},
+        "right": bool(named) and bench.effective(named) == bench.effective(made.factors),
+        "alone": len(settings) == len(made.factors),
+        "explained": found.explained,
+        "format": made.case.preview_path.suffix,
+        "spent": round(bench.spent, 2),
+        "renders": bench.renders,
+        "grid": grid(bench),
+        "places": places(bench, found, made),
+        "seconds": round(time.perf_counter() - started),
+    }
 
 
-def exhaustive(bench: Bench, factors: int) -> float:
-    """Return how many renders the grid of all values of ``factors`` axes takes."""
-    context: Context = bench.context
-    sizes = [
-        sum(axis.problem(context, value) is None for value in axis.candidates(context))
-        for axis in AXES.values()
-    ]
-    return float(sum(a * b for a, b in itertools.combinations(sizes, 2)) if factors == 2 else sum(sizes))
+def grid(bench: Bench) -> list[float]:
+    """Return the exhaustive grid of single factors: renders, and what they cost in the case's own."""
+    requests = {bench.effective({}): bench.request({})}
+    for settings in changes(bench, lambda _: True):
+        requests.setdefault(bench.effective(settings), bench.request(settings))
+    own = calls_of(bench.request({}))
+    return [len(requests), round(sum(calls_of(request) for request in requests.values()) / own, 2)]
 
 
-def report(title: str, results: list[tuple[Truth, Search, float, int]]) -> None:
-    """Print how often the truth was named, the confusion table by axis, and the cost."""
-    named = [dict(found.path[-1].settings) if found.path else {} for _, found, _, _ in results]
-    right = sum(name == truth.factors for name, (truth, *_) in zip(named, results, strict=True))
-    print(f"\n{title}: {right} of {len(results)} named with axis and value ({right / len(results):.0%})")
-    costs = sorted(cost for _, _, cost, _ in results)
-    print(f"cost in renders: median {costs[len(costs) // 2]:.1f}, largest {costs[-1]:.1f}")
+def places(bench: Bench, found: Search, made: Truth) -> dict[str, list[int]]:
+    """Return for each factor its place in its group's cheap ranking, from 1, and the size of the group."""
+    here = {}
+    for name, value in made.factors.items():
+        wanted = bench.effective({name: value})
+        for group in found.ranked:
+            keys = [bench.effective(each.settings) for each in group]
+            if wanted in keys:
+                here[name] = [keys.index(wanted) + 1, len(keys)]
+    return here
+
+
+def report(title: str, rows: list[Row]) -> None:
+    """Print how often the truth was named, the confusion table by axis, the cost, and the cheap ranking."""
+    right = sum(row["right"] for row in rows)
+    formats = Counter(row["format"] for row in rows)
+    print(f"\n== {title}: {right} of {len(rows)} named with axis and value ({right / len(rows):.1%})")
+    print(f"previews: {', '.join(f'{count} {suffix}' for suffix, count in sorted(formats.items()))}")
+    print(f"nothing named besides the truth: {sum(row['alone'] for row in rows)}")
+    _costs(rows)
+    _confusion(rows)
+    _ranking(rows)
+
+
+def _costs(rows: list[Row]) -> None:
+    shares = sorted(row["spent"] / row["grid"][1] for row in rows)
+    spent, renders = sorted(row["spent"] for row in rows), sorted(row["renders"] for row in rows)
+    print(f"cost in renders of the case's own: median {spent[len(rows) // 2]:.1f}, largest {spent[-1]:.1f}")
+    print(f"renders, whole or in part: median {renders[len(rows) // 2]}, largest {renders[-1]}")
+    print(f"share of the single-factor grid: median {shares[len(rows) // 2]:.0%}, largest {shares[-1]:.0%}")
+
+
+def _confusion(rows: list[Row]) -> None:
     table: dict[str, Counter[str]] = defaultdict(Counter)
-    for name, (truth, *_) in zip(named, results, strict=True):
-        table[" + ".join(truth.factors)][" + ".join(sorted(name, key=list(AXES).index)) or "nothing"] += 1
-    print(f"\n{'true axis':<42} named axis")
-    for axis, row in sorted(table.items()):
-        print(f"{axis:<42} {', '.join(f'{other} {count}' for other, count in row.most_common())}")
-    print(flush=True)
+    for row in rows:
+        if row["right"]:
+            answer = "the truth"
+        elif set(row["named"]) == set(row["factors"]):
+            answer = "the axis, another value"
+        else:
+            answer = " + ".join(row["named"]) or "nothing"
+        table[" + ".join(row["factors"])][answer] += 1
+    print(f"\n{'true axis':<42} named")
+    for axis, counts in table.items():
+        print(f"{axis:<42} {', '.join(f'{answer} {count}' for answer, count in counts.most_common())}")
+
+
+def _ranking(rows: list[Row]) -> None:
+    found: dict[str, list[list[int]]] = defaultdict(list)
+    absent: Counter[str] = Counter()
+    for row in rows:
+        for name in row["factors"]:
+            if place := row["places"].get(name):
+                found[name].append(place)
+            else:
+                absent[name] += 1
+    print(
+        f"\n{'cheap ranking of':<22} {'truths':>6} {'of':>4} {'first':>6} {'in 3':>6} {'in 6':>6} {'worst':>6}"
+    )
+    for name in AXES:
+        if places := [place for place, _ in found[name]]:
+            within = [sum(place <= limit for place in places) for limit in (1, 3, 6)]
+            size = max(size for _, size in found[name])
+            print(
+                f"{name:<22} {len(places):>6} {size:>4} "
+                + " ".join(f"{count:>6}" for count in (*within, max(places)))
+            )
+    if absent:
+        print(f"found or given up before their group was ranked: {dict(absent)}")
+
+
+def _read(path: Path) -> dict[str, Row]:
+    if not path.exists():
+        return {}
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {row.pop("truth"): row for row in rows}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from harness.case import Base, Noise, Quantize
 from harness.errors import HarnessError
@@ -151,4 +151,24 @@ class Renderer(Protocol):
 
     def close(self) -> None:
         """Free the memory that the renderer holds."""
+        ...
+
+
+@runtime_checkable
+class Retracer(Renderer, Protocol):
+    """A renderer that can estimate a render with what the model said along another."""
+
+    def trace(self, request: RenderRequest) -> tuple[Render, Any]:
+        """Render, and return beside it what the model said on the way."""
+        ...
+
+    def retrace(self, request: RenderRequest, answers: Any, share: float) -> tuple[Render, int]:
+        """Return an estimate of the request's render, and how many model calls it took.
+
+        Another schedule is followed with ``answers``, and the model is asked and remembered where steps are
+        long. Of a request that stops early, only the last call is asked, and not remembered.
+
+        Args:
+            share: of the way from noise to image, 0 to 1, that is to be answered exactly.
+        """
         ...

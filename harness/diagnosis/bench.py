@@ -6,13 +6,13 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.diagnosis.composition import Composition, compare
-from harness.renderer import Renderer, RenderRequest
+from harness.renderer import Render, Renderer, RenderRequest, Retracer
 from harness.runs.row import Rendered
 from harness.scoring.codec import Codec
 from harness.scoring.images import load_rgb
@@ -51,8 +51,8 @@ class Bench:
     """The renderer and the preview of one diagnosis.
 
     Attributes:
-        spent: renders made, counted in transformer calls of the case's own render.
-        renders: renders made, whole or stopped early.
+        spent: transformer calls made, in those of the case's own render.
+        renders: renders that called the transformer: whole, stopped early or followed.
     """
 
     def __init__(self, context: Context, renderer: Renderer) -> None:
@@ -63,6 +63,7 @@ class Bench:
         self._codec = Codec.of(context.case.preview_path)
         self._renderer = renderer
         self._made: dict[Effective, tuple[Pixels, Rendered]] = {}
+        self._answers: dict[Effective, Any] = {}
 
     def request(self, settings: Settings, stop_after: int | None = None) -> RenderRequest:
         """Return the case's request with ``settings`` applied, in the order of the axes."""
@@ -76,16 +77,45 @@ class Bench:
         """Return what ``settings`` really renders."""
         return effective(self.request(settings), self.context.device)
 
+    @property
+    def can_follow(self) -> bool:
+        """Whether the renderer can estimate schedules."""
+        return isinstance(self._renderer, Retracer)
+
     def trial(self, settings: Settings, stop_after: int | None = None) -> Trial:
         """Render ``settings``, or take the image from an equal render, and measure it."""
         request = self.request(settings, stop_after)
         key = effective(request, self.context.device)
         if key not in self._made:
-            render = self._renderer.render(request)
-            self._made[key] = (render.image, render.rendered)
-            self._count(request)
+            self._keep(key, self._renderer.render(request), calls_of(request))
         image, rendered = self._made[key]
         return Trial(settings, request, image, rendered, self.distance(image))
+
+    def trace(self, settings: Settings) -> Trial:
+        """Render ``settings`` as ``trial`` does, and keep what the model said, to follow schedules with."""
+        request = self.request(settings)
+        key = effective(request, self.context.device)
+        if isinstance(self._renderer, Retracer) and key not in self._answers:
+            made, self._answers[key] = self._renderer.trace(request)
+            self._keep(key, made, calls_of(request))
+        return self.trial(settings)
+
+    def follow(self, settings: Settings, base: Trial, share: float, stop_after: int | None = None) -> Pixels:
+        """Estimate the image of ``settings`` with what the model said along ``base``, which was traced.
+
+        Args:
+            share: of the way from noise to image, 0 to 1, that is answered exactly.
+            stop_after: stop early, and ask for the last call only.
+        """
+        assert isinstance(self._renderer, Retracer)
+        answers = self._answers[self.effective(base.settings)]
+        made, calls = self._renderer.retrace(self.request(settings, stop_after), answers, share)
+        self._count(calls)
+        return made.image
+
+    def _keep(self, key: Effective, made: Render, calls: int) -> None:
+        self._made[key] = (made.image, made.rendered)
+        self._count(calls)
 
     def distance(self, image: Pixels) -> float:
         """Return the root mean square difference of ``image``, codec-matched, from the preview."""
@@ -109,13 +139,15 @@ class Bench:
             return None
         return score_images(self.preview, self.matched(trial.image), lpips)
 
-    def _count(self, request: RenderRequest) -> None:
-        calls = find_scheduler(request.scheduler).evaluations(request.sample_steps)
-        if request.stop_after is not None:
-            calls = min(calls, request.stop_after)
-        own = self.context.request
-        self.spent += calls / find_scheduler(own.scheduler).evaluations(own.sample_steps)
-        self.renders += 1
+    def _count(self, calls: int) -> None:
+        self.spent += calls / calls_of(self.context.request)
+        self.renders += calls > 0
+
+
+def calls_of(request: RenderRequest) -> int:
+    """Return how often ``request`` calls the transformer."""
+    calls = find_scheduler(request.scheduler).evaluations(request.sample_steps)
+    return calls if request.stop_after is None else min(calls, request.stop_after)
 
 
 def rms(a: Pixels, b: Pixels) -> float:

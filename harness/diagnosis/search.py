@@ -1,27 +1,21 @@
-"""Find the settings that bring the preview back: cheap ranking, whole renders of the likeliest, greedily.
-
-Cheap ranking: a variant's render is stopped after two steps, and what it changes there is added to the case's
-own finished render. The sum estimates the variant's finished image without the error that every early stop
-makes. docs/diagnosis.md says what was measured.
-"""
+"""Find the settings that bring the preview back: estimates, whole renders of the likeliest, greedily."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import numpy as np
+from typing import Literal
 
 from harness.diagnosis.bench import Bench, Settings, Trial, rms
-from harness.errors import HarnessError
-from harness.renderer import RenderRequest
-from harness.variants.axes import ATTENTION, AXES
-from harness.variants.axis import Axis, Family
+from harness.diagnosis.ranking import Estimate, Ranking
+from harness.variants.axes import ATTENTION
 from harness.variants.values import Value
 
-FIRST_PATIENCE, PATIENCE = 3, 6
-"""Whole renders in a row that may fail to improve, before schedules are tried and after."""
+CLEAR = 0.75
+"""Share of the distance below which an estimate is tried before the next group is estimated."""
+FIRST_PATIENCE, PATIENCE = 2, 6
+"""Whole renders in a row that may fail to improve, after each group and after each batch."""
 STANDS_OUT = 0.25
 """Share of the distance that may be left where a round ends early: the factor stands out."""
 ROUNDS = 3
@@ -41,7 +35,8 @@ class Search:
         reference: the case's own render.
         floor: root mean square difference that equally valid kernels make, codec-matched, 0 to 255.
         path: accepted trials, one factor more in each, best last; empty where nothing helps.
-        singles: every whole render of one changed factor, best first.
+        singles: every whole render of the first round, best first.
+        ranked: the groups of the first round, in order, each with its estimates, best first.
         explained: the last trial is identical to the preview, or within the floor.
     """
 
@@ -49,6 +44,7 @@ class Search:
     floor: float
     path: list[Trial] = field(default_factory=list)
     singles: list[Trial] = field(default_factory=list)
+    ranked: list[list[Estimate]] = field(default_factory=list)
     explained: bool = False
 
 
@@ -58,7 +54,7 @@ def search(bench: Bench, budget: float, tell: Tell = lambda _: None) -> Search:
     Args:
         tell: called with one line before each round.
     """
-    reference = bench.trial({})
+    reference = bench.trace({})
     kernel = bench.trial({"attention": ATTENTION[bench.context.device][1]})
     floor = FLOOR_FACTOR * rms(bench.matched(reference.image), bench.matched(kernel.image))
     found = Search(reference, floor)
@@ -68,7 +64,7 @@ def search(bench: Bench, budget: float, tell: Tell = lambda _: None) -> Search:
         return found
     rounds = _Rounds(bench, found, budget)
     tell("ranking single factors")
-    first = rounds.extend(reference)
+    first = rounds.extend(reference, found.ranked)
     found.singles = sorted(first, key=lambda trial: trial.distance)
     best = [trial for trial in found.singles if trial.distance < reference.distance][:BEAM]
     if not rounds.done(best) and _is_other_picture(bench, [reference, *best]):
@@ -81,7 +77,7 @@ def search(bench: Bench, budget: float, tell: Tell = lambda _: None) -> Search:
         grown: list[Trial] = []
         for base in best:
             if not rounds.done(grown):
-                grown += rounds.extend(base)
+                grown += rounds.extend(bench.trace(base.settings), [])
         better = [trial for trial in grown if trial.distance < (1 - MIN_GAIN) * best[0].distance]
         if not better:
             break
@@ -106,70 +102,41 @@ class _Rounds:
     found: Search
     budget: float
 
-    def extend(self, base: Trial) -> list[Trial]:
+    def extend(self, base: Trial, ranked: list[list[Estimate]]) -> list[Trial]:
         """Return whole renders of ``base`` with one more factor, until one suffices.
 
-        First the likeliest by the cheap ranking; on top of another factor, numerics, whose small effects no
-        ranking sees; then schedules, which show only at the end of a render; then the rest of the ranking.
+        After each group what stands out is tried, after each batch what may come nearer than ``base``, and
+        in the end the likeliest of the others.
+
+        Args:
+            ranked: takes the groups as they are estimated.
         """
-        changes = [{axis.name: value} for axis, value in self._values() if not _is_schedule(axis)]
-        ranked = self._ranked(base, self._options(base, changes))
-        trials = self._run(base, ranked, FIRST_PATIENCE)
-        if self._settled(base, trials):
-            return trials
-        if base.settings:
-            trials += self._run(base, self._numerics(base), ROUNDS * PATIENCE)
-            if self._settled(base, trials):
-                return trials
-        trials += self._schedules(base)
-        if self._settled(base, trials):
-            return trials
-        left = [settings for settings in ranked if settings not in [trial.settings for trial in trials]]
-        return trials + self._run(base, left, PATIENCE)
+        ranking = Ranking(self.bench, base, self.budget)
+        race = _Race(self, ranking, base)
+        for batch in ranking.batches():
+            for group in batch:
+                ranked.append(group)
+                race.waiting += group
+                if race.run("distance", CLEAR * base.distance, FIRST_PATIENCE):
+                    return race.trials
+            if race.run("hope", base.distance, PATIENCE):
+                return race.trials
+        race.run("distance", math.inf, PATIENCE)
+        return race.trials
 
-    def _settled(self, base: Trial, trials: list[Trial]) -> bool:
-        """Whether a round can end: enough, or one factor clearly stands out."""
-        return self.done(trials) or any(trial.distance < STANDS_OUT * base.distance for trial in trials)
-
-    def _schedules(self, base: Trial) -> list[Trial]:
-        """Return whole renders of other schedules: numbers are climbed, names are tried one by one."""
-        trials: list[Trial] = []
-        for axis in AXES.values():
-            if not _is_schedule(axis) or self.done(trials):
-                continue
-            values = [value for each, value in self._values() if each is axis]
-            if values and isinstance(values[0], str | bool):
-                trials += self._run(base, self._options(base, [{axis.name: v} for v in values]), len(values))
-            else:
-                trials += self._climb(base, axis, values)
-        return trials
-
-    def _climb(self, base: Trial, axis: Axis, values: list[Value]) -> list[Trial]:
-        """Return whole renders along ordered values, on the nearer side, till two in a row are no nearer."""
-        own = axis.read(self.bench.context, base.request)
-        ordered = sorted(values, key=float)
-        above = [value for value in ordered if float(value) > float(own)]
-        below = [value for value in reversed(ordered) if float(value) < float(own)]
-        sides = [self._options(base, [{axis.name: value} for value in side]) for side in (below, above)]
-        first = [(self.bench.trial(side[0]), side[1:]) for side in sides if side]
-        if not first:
-            return []
-        trials = [trial for trial, _ in first]
-        nearest, rest = min(first, key=lambda pair: pair[0].distance)
-        best, worse = nearest.distance, 0
-        for settings in rest if best < base.distance else []:
-            if worse > 1 or self.done(trials):
-                break
-            trials.append(self.bench.trial(settings))
-            worse = worse + 1 if trials[-1].distance >= best else 0
-            best = min(best, trials[-1].distance)
-        return trials
+    def settled(self, base: Trial, trials: list[Trial]) -> bool:
+        """Whether a round can end: enough, one factor clearly stands out, or brings the picture back."""
+        return self.done(trials) or any(
+            trial.distance < STANDS_OUT * base.distance or self._is_found_again(base, trial)
+            for trial in trials
+        )
 
     def noise_pairs(self, base: Trial) -> list[Trial]:
         """Return whole renders of the likeliest pairs of noise settings."""
-        noise = [(axis.name, value) for axis, value in self._values() if axis.family is Family.NOISE]
-        pairs = [{a: x, b: y} for a, x in noise for b, y in noise if a < b]
-        return self._run(base, self._ranked(base, self._options(base, pairs)), BEAM + 1)
+        ranking = Ranking(self.bench, base, self.budget)
+        race = _Race(self, ranking, base, ranking.noise_pairs())
+        race.run("distance", math.inf, BEAM + 1)
+        return race.trials
 
     def polish(self, base: Trial) -> Trial:
         """Return ``base`` with the one numeric setting that makes it identical, or ``base``.
@@ -184,8 +151,7 @@ class _Rounds:
         return base
 
     def _numerics(self, base: Trial) -> list[Settings]:
-        changes = [{axis.name: value} for axis, value in self._values() if axis.family is Family.NUMERICS]
-        return self._options(base, changes)
+        return Ranking(self.bench, base, self.budget).numerics()
 
     def helps(self, trial: Trial) -> bool:
         """Whether a trial is clearly nearer than the case's own render."""
@@ -217,81 +183,40 @@ class _Rounds:
             steps.append(step)
         return steps
 
-    def _values(self) -> list[tuple[Axis, Value]]:
-        context = self.bench.context
-        return [
-            (axis, value)
-            for axis in AXES.values()
-            for value in axis.candidates(context)
-            if axis.problem(context, value) is None
-        ]
-
-    def _options(self, base: Trial, changes: list[dict[str, Value]]) -> list[Settings]:
-        """Return ``base`` with each change that renders something new."""
-        seen = {self.bench.effective(base.settings), self.bench.effective({})}
-        options: list[Settings] = []
-        for change in changes:
-            settings = {**base.settings, **change}
-            try:
-                key = self.bench.effective(settings)
-            except HarnessError:
-                continue  # the values exclude each other, or make no schedule
-            if key not in seen:
-                seen.add(key)
-                options.append(settings)
-        return options
-
-    def _run(self, base: Trial, options: list[Settings], patience: int) -> list[Trial]:
-        trials: list[Trial] = []
-        best, idle = base.distance, 0
-        for settings in options:
-            trial = self.bench.trial(settings)
-            trials.append(trial)
-            idle = 0 if trial.distance < best else idle + 1
-            best = min(best, trial.distance)
-            if self.done([trial]) or idle >= patience:
-                break
-            if self._is_found_again(base, trial):
-                break
-        return trials
-
     def _is_found_again(self, base: Trial, trial: Trial) -> bool:
         """Whether a trial shows the preview's composition and its base does not: only noise does that."""
         return self.bench.composition(base) == "different" and self.bench.composition(trial) == "same"
 
-    def _ranked(self, base: Trial, options: list[Settings]) -> list[Settings]:
-        """Order options by the distance of their estimated images, sharing weights where it can."""
-        if len(options) < 3:
-            return options
-        early = self._early_trial(base.settings)
-        estimates: dict[int, float] = {}
-        order = sorted(range(len(options)), key=lambda place: self._weights(options[place]))
-        for place in order:
-            if self.bench.spent >= self.budget:
+
+@dataclass
+class _Race:
+    """Whole renders of the likeliest first; what is only half asked for is asked before it is rendered."""
+
+    rounds: _Rounds
+    ranking: Ranking
+    base: Trial
+    waiting: list[Estimate] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
+
+    def run(self, by: Literal["distance", "hope"], limit: float, patience: int) -> bool:
+        """Try what is below ``limit``; return whether the round is settled.
+
+        Args:
+            patience: whole renders in a row that may fail to improve.
+        """
+        best, idle = self.base.distance, 0
+        while self.waiting and idle < patience and not self.rounds.done(self.trials):
+            likeliest = min(self.waiting, key=lambda each: float(getattr(each, by)))
+            if getattr(likeliest, by) >= limit:
                 break
-            trial = self._early_trial(options[place])
-            estimates[place] = self._estimate(base, early, trial)
-        return [options[place] for place in sorted(estimates, key=lambda place: estimates[place])]
-
-    def _weights(self, settings: Settings) -> tuple[str, ...]:
-        return self.bench.request(settings).weights_key
-
-    def _early_trial(self, settings: Settings) -> Trial:
-        return self.bench.trial(settings, stop_after=_few(self.bench.request(settings)))
-
-    def _estimate(self, base: Trial, early: Trial, trial: Trial) -> float:
-        if trial.image.shape != base.image.shape:
-            return trial.distance
-        if base.distance == math.inf:
-            return trial.distance
-        change = trial.image.astype(np.int16) - early.image.astype(np.int16)
-        return self.bench.distance(np.clip(base.image + change, 0, 255).astype(np.uint8))
-
-
-def _is_schedule(axis: Axis) -> bool:
-    return axis.family is Family.SCHEDULE or axis.name == "steps"
-
-
-def _few(request: RenderRequest) -> int:
-    """Return after how many steps a render is stopped to rank it: two, or an eighth of all."""
-    return max(2, request.sample_steps // 8)
+            self.waiting.remove(likeliest)
+            if refined := self.ranking.refined(likeliest):
+                self.waiting.append(refined)
+                continue
+            trial = self.rounds.bench.trial(likeliest.settings)
+            self.trials.append(trial)
+            if self.rounds.settled(self.base, [trial]):
+                return True
+            idle = 0 if trial.distance < best else idle + 1
+            best = min(best, trial.distance)
+        return self.rounds.done(self.trials)

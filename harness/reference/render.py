@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,19 @@ from harness.reference.memory import next_offload
 from harness.reference.noise import torch_era
 from harness.reference.prompts import PromptCache
 from harness.reference.quantized import QuantizedParts
+from harness.reference.retrace import Answers, answering, recording, sigmas_asked, worth_asking
 from harness.reference.spec import FLEX2, ModelSpec
 from harness.reference.transformer import FirstCalls, calling
 from harness.renderer import EngineName, Offload, OnStep, Render, RenderRequest
 from harness.runs.row import Rendered
 from harness.variants.schedulers import find_scheduler
+
+Around = Callable[[Any], AbstractContextManager[None]]
+"""What a render does with the transformer while it is called."""
+
+
+def _untouched(_transformer: Any) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass
@@ -111,13 +119,34 @@ class ReferenceRenderer:
             HarnessError: the request's scheduler, attention or quantization is not available.
             RenderError: the pipeline failed while rendering; ``DeviceLostError`` where the GPU went with it.
         """
+        return self._render_somehow(request, on_step, _untouched)
+
+    def trace(self, request: RenderRequest) -> tuple[Render, Answers]:
+        """Render as ``render`` does, and return what the transformer said on the way."""
+        answers, sigmas = Answers(), sigmas_asked(request)
+        made = self._render_somehow(request, None, lambda model: recording(model, sigmas, answers))
+        return made, answers
+
+    def retrace(self, request: RenderRequest, answers: Answers, share: float) -> tuple[Render, int]:
+        """Render with ``answers`` for the transformer, as ``renderer.Retracer`` says."""
+        sigmas, stop = sigmas_asked(request), request.stop_after
+        asked = worth_asking(sigmas, answers, share) if stop is None else {stop - 1}
+        made = self._render_somehow(
+            request, None, lambda model: answering(model, sigmas, answers, asked, remember=stop is None)
+        )
+        return made, len(asked)
+
+    def _render_somehow(self, request: RenderRequest, on_step: OnStep | None, around: Around) -> Render:
+        """Render with the context ``around`` the transformer, once more where memory does not suffice."""
         try:
-            return self._render(request, on_step)
+            return self._render(request, on_step, around)
         except torch.OutOfMemoryError as error:
             said = str(error).partition(". ")[0]
-        return self._with_less_memory(request, on_step, said)
+        return self._with_less_memory(request, on_step, around, said)
 
-    def _with_less_memory(self, request: RenderRequest, on_step: OnStep | None, said: str) -> Render:
+    def _with_less_memory(
+        self, request: RenderRequest, on_step: OnStep | None, around: Around, said: str
+    ) -> Render:
         """Render with the next offload mode, and keep to it; once."""
         used = self._session.loaded.offload if self._session is not None else self._offload
         smaller = next_offload("none" if used == "auto" else used)
@@ -127,11 +156,11 @@ class ReferenceRenderer:
         self._offload = smaller
         self._warnings = (f"out of GPU memory with offload {used}; went on with offload {smaller}",)
         try:
-            return self._render(request, on_step)
+            return self._render(request, on_step, around)
         except torch.OutOfMemoryError as error:
             raise RenderError(f"the GPU's memory does not suffice with offload {smaller}: {error}") from None
 
-    def _render(self, request: RenderRequest, on_step: OnStep | None) -> Render:
+    def _render(self, request: RenderRequest, on_step: OnStep | None, around: Around) -> Render:
         started = time.perf_counter()
         width, height = request.size(self._spec)
         try:
@@ -139,7 +168,8 @@ class ReferenceRenderer:
             assert self._session is not None
             ready = time.perf_counter()
             with _attention(request.attention), self._session.calling(request, self._engine) as use:
-                called = call(loaded, request, width, height, on_step)
+                with around(loaded.pipe.transformer):
+                    called = call(loaded, request, width, height, on_step)
                 rendered = self._rendered(request, loaded, width, height)
         except (HarnessError, torch.OutOfMemoryError):
             raise

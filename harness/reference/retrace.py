@@ -1,0 +1,112 @@
+"""Renders whose transformer mostly answers from memory: what it said along another render, by sigma.
+
+A schedule decides at which sigmas the transformer is asked and how far each answer is followed. Along one
+case the answers depend on sigma far more than on the path that led there, so another schedule can be
+followed with the answers of a render that was made, asking anew only where the record is thin.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.reference.spec import FLEX2
+from harness.renderer import RenderRequest
+from harness.variants.schedulers import find_scheduler
+from harness.variants.schedules import sigmas_of
+
+SAME_SIGMA = 1e-3
+"""Sigmas nearer than this are one: UniPC cuts its timesteps to integers of 1000."""
+
+
+class Answers:
+    """Velocities that the transformer gave along one path, by sigma."""
+
+    def __init__(self) -> None:
+        self._sigmas: list[float] = []
+        self._velocities: list[torch.Tensor] = []
+
+    def add(self, sigma: float, velocity: torch.Tensor) -> None:
+        """Remember one answer; of answers at one sigma the first stays."""
+        if not self.knows(sigma):
+            place = bisect.bisect(self._sigmas, sigma)
+            self._sigmas.insert(place, sigma)
+            self._velocities.insert(place, velocity.clone())
+
+    def knows(self, sigma: float) -> bool:
+        """Whether an answer at this sigma is remembered."""
+        place = bisect.bisect(self._sigmas, sigma)
+        return any(abs(sigma - near) < SAME_SIGMA for near in self._sigmas[max(0, place - 1) : place + 1])
+
+    def at(self, sigma: float) -> torch.Tensor:
+        """Return the velocity at ``sigma``, between the nearest two on a straight line."""
+        place = bisect.bisect(self._sigmas, sigma)
+        if place == 0 or place == len(self._sigmas):
+            return self._velocities[min(place, len(self._sigmas) - 1)]
+        low, high = self._sigmas[place - 1], self._sigmas[place]
+        return torch.lerp(self._velocities[place - 1], self._velocities[place], (sigma - low) / (high - low))
+
+
+def sigmas_asked(request: RenderRequest) -> list[float]:
+    """Return the sigma of each transformer call that ``request`` makes, then the 0 that it ends at."""
+    width, height = request.size(FLEX2)
+    tokens = (width // FLEX2.latent_divisor) * (height // FLEX2.latent_divisor)
+    schedule = sigmas_of(find_scheduler(request.scheduler), request.sample_steps, tokens, request.shift)
+    return [float(sigma) for sigma in schedule]
+
+
+def worth_asking(sigmas: Sequence[float], answers: Answers, share: float) -> frozenset[int]:
+    """Return the numbers of the calls, from 0, at which to ask the transformer itself.
+
+    The longest steps in sigma come first, until ``share`` (0 to 1) of the way from 1 to 0 is answered, either
+    by the record or anew.
+    """
+    lengths = -np.diff(sigmas)
+    known = np.array([answers.knows(sigma) for sigma in sigmas[:-1]])
+    covered, asked = float(lengths[known].sum()), set()
+    for call in np.argsort(-lengths, kind="stable"):
+        if covered >= share:
+            break
+        if not known[call]:
+            asked.add(int(call))
+            covered += float(lengths[call])
+    return frozenset(asked)
+
+
+@contextmanager
+def recording(transformer: Any, sigmas: Sequence[float], answers: Answers) -> Iterator[None]:
+    """Remember in ``answers`` all that the transformer says."""
+    with answering(transformer, sigmas, answers, range(len(sigmas)), remember=True):
+        yield
+
+
+@contextmanager
+def answering(
+    transformer: Any, sigmas: Sequence[float], answers: Answers, asked: Collection[int], *, remember: bool
+) -> Iterator[None]:
+    """Answer for the transformer, which is asked only at the calls ``asked``.
+
+    Args:
+        remember: keep what it says there.
+    """
+    own, call = transformer.forward, iter(range(len(sigmas)))
+
+    def forward(*args: Any, **inputs: Any) -> Any:
+        number = next(call)
+        if number not in asked:
+            return (answers.at(sigmas[number]).to(inputs["hidden_states"].dtype),)
+        said = own(*args, **inputs)
+        if remember:
+            answers.add(sigmas[number], said[0])
+        return said
+
+    transformer.forward = forward
+    try:
+        yield
+    finally:
+        transformer.forward = own
