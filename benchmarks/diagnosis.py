@@ -168,15 +168,14 @@ def _ranking(rows: list[Row]) -> None:
                 found[name].append(place)
             else:
                 absent[name] += 1
-    print(
-        f"\n{'cheap ranking of':<22} {'truths':>6} {'of':>4} {'first':>6} {'in 3':>6} {'in 6':>6} {'worst':>6}"
-    )
+    heads = ("truths", "of", "first", "in 3", "in 6", "worst")
+    print(f"\n{'cheap ranking of':<22} " + " ".join(f"{head:>6}" for head in heads))
     for name in AXES:
         if places := [place for place, _ in found[name]]:
             within = [sum(place <= limit for place in places) for limit in (1, 3, 6)]
             size = max(size for _, size in found[name])
             print(
-                f"{name:<22} {len(places):>6} {size:>4} "
+                f"{name:<22} {len(places):>6} {size:>6} "
                 + " ".join(f"{count:>6}" for count in (*within, max(places)))
             )
     if absent:

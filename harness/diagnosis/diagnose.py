@@ -9,6 +9,7 @@ from typing import Any
 from harness.case import Case
 from harness.diagnosis.bench import Bench, Trial
 from harness.diagnosis.composition import Composition, correlation
+from harness.diagnosis.controls import StepZero, ask_step_zero, step_zero
 from harness.diagnosis.findings import static_findings
 from harness.diagnosis.recipe import recipe
 from harness.diagnosis.search import Search, Tell, search
@@ -58,7 +59,9 @@ class Diagnosis:
         causes: accepted ones, best first, each with those before it; where nothing explains the preview,
             the best single settings instead.
         nearer_without_lora: the LoRA-off render is nearer to the preview; None without a LoRA.
-        renders: renders made, whole or stopped early; ``spent`` counts them in renders of the case's length.
+        step_zero: what the step-0 preview of the same job says; None where there is none.
+        renders: renders that called the transformer, whole or in part.
+        spent: their transformer calls, in those of the case's own render.
     """
 
     case: Case
@@ -69,6 +72,7 @@ class Diagnosis:
     causes: list[Cause]
     explained: bool
     nearer_without_lora: bool | None
+    step_zero: StepZero | None
     renders: int
     spent: float
     recipe: str
@@ -84,6 +88,7 @@ class Diagnosis:
             "causes": [_cause_json(cause) for cause in self.causes],
             "explained": self.explained,
             "nearer_without_lora": self.nearer_without_lora,
+            "step_zero": _step_zero_json(self.step_zero),
             "renders": self.renders,
             "spent": round(self.spent, 2),
             "recipe": self.recipe,
@@ -101,8 +106,10 @@ def diagnose(
 ) -> Diagnosis:
     """Find the settings that bring ``case``'s preview back.
 
+    Where the step-0 preview of the same job lies in the case's folder, it is asked first.
+
     Args:
-        budget: renders of the case's own length to spend at most.
+        budget: renders of the case's own length to spend at most, on the case and on its step-0 preview.
         tell: called with one line as the search goes on.
 
     Raises:
@@ -126,15 +133,19 @@ def diagnose(
     own = renderer or reference_renderer(options, device)
     try:
         bench = Bench(context, own)
-        found = search(bench, budget, tell)
-        lpips = Lpips(lpips_weights)
-        return _diagnosis(case, bench, found, lpips)
+        if (sibling := step_zero(case)) is None:
+            return _diagnosis(case, bench, search(bench, budget, tell), None, Lpips(lpips_weights))
+        there = Context(sibling, request_of(sibling, options, device), device)
+        control = ask_step_zero(Bench(there, own), budget, tell)
+        left = budget - control.spent
+        found = search(bench, left, tell, start=control.settings, lora_first=control.matches)
+        return _diagnosis(case, bench, found, control, Lpips(lpips_weights))
     finally:
         if renderer is None:
             own.close()
 
 
-def _diagnosis(case: Case, bench: Bench, found: Search, lpips: Any) -> Diagnosis:
+def _diagnosis(case: Case, bench: Bench, found: Search, control: StepZero | None, lpips: Any) -> Diagnosis:
     reference = found.reference
     shown = found.path or _alternatives(found)
     best = found.path[-1] if found.path else reference
@@ -151,8 +162,9 @@ def _diagnosis(case: Case, bench: Bench, found: Search, lpips: Any) -> Diagnosis
         causes=_causes(bench, found, shown, lpips),
         explained=found.explained,
         nearer_without_lora=_lora_off(bench, reference),
-        renders=bench.renders,
-        spent=bench.spent,
+        step_zero=control,
+        renders=bench.renders + (control.renders if control else 0),
+        spent=bench.spent + (control.spent if control else 0.0),
         recipe=recipe(case, best.request, best.rendered.dtype),
     )
 
@@ -167,8 +179,7 @@ def _causes(bench: Bench, found: Search, shown: list[Trial], lpips: Any) -> list
     causes: list[Cause] = []
     before = found.reference
     for trial in shown:
-        (name,) = set(trial.settings) - set(before.settings)
-        causes.append(
+        causes += [
             Cause(
                 axis=name,
                 value=AXES[name].read(bench.context, trial.request),
@@ -177,7 +188,9 @@ def _causes(bench: Bench, found: Search, shown: list[Trial], lpips: Any) -> list
                 before=bench.scores(before, lpips),
                 after=bench.scores(trial, lpips),
             )
-        )
+            for name in trial.settings
+            if name not in before.settings
+        ]
         if found.path:
             before = trial
     return causes
@@ -193,6 +206,18 @@ def _lora_off(bench: Bench, reference: Trial) -> bool | None:
     if bench.context.request.lora is None:
         return None
     return bench.trial({"lora_mode": "none"}).distance < reference.distance
+
+
+def _step_zero_json(control: StepZero | None) -> dict[str, Any] | None:
+    if control is None:
+        return None
+    return {
+        "case": control.case,
+        "rms": control.rms,
+        "floor": control.floor,
+        "matches": control.matches,
+        "settings": dict(control.settings),
+    }
 
 
 def _cause_json(cause: Cause) -> dict[str, Any]:

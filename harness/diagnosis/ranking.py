@@ -59,16 +59,23 @@ class Ranking:
         self._bench, self._base, self._budget = bench, base, budget
         self._seen: dict[Callable[[Settings], Pixels], Pixels] = {}
 
-    def batches(self) -> Iterator[Iterator[list[Estimate]]]:
+    def batches(self, lora_first: bool = False) -> Iterator[Iterator[list[Estimate]]]:
         """Yield batches of groups of estimates, best first.
 
         Noise comes first where the base shows another picture than the preview, and else on its own, last.
+
+        Args:
+            lora_first: yield what concerns the LoRA as a batch before all others.
         """
         seen = {self._bench.effective(self._base.settings), self._bench.effective({})}
-        noise, steady, schedules, steps = (
+        lora, noise, steady, schedules, steps = (
             self._new(changes(self._bench, belongs), seen)
-            for belongs in (_is_noise, _is_steady, _is_schedule, _is_steps)
+            for belongs in (_is_lora, _is_noise, _is_steady, _is_schedule, _is_steps)
         )
+        if lora_first:
+            yield (self._steady(options) for options in [lora])
+        else:
+            steady = lora + steady
         rest = [(self._steady, steady), (self._schedules, schedules), (self._steps, steps)]
         alone = [(self._noise, noise)]
         same = self._bench.composition(self._base) == "same"
@@ -112,7 +119,10 @@ class Ranking:
         return self._sorted(options, lambda settings: self._by_change(settings, self._stopped))
 
     def _steady(self, options: list[Settings]) -> list[Estimate]:
-        """Estimate by what the second step says at the base's point; those that share weights follow."""
+        """Estimate by what the second step says at the base's point.
+
+        Those that share weights follow each other.
+        """
         by_weights = sorted(options, key=lambda settings: self._bench.request(settings).weights_key)
         look = self._glimpsed if self._bench.can_follow else self._stopped
         return self._sorted(by_weights, lambda settings: self._by_change(settings, look))
@@ -187,6 +197,10 @@ def _change(axis: Axis, value: Value) -> Settings:
     return {axis.name: value} | ({"dynamic_shifting": False} if axis.name == "shift" else {})
 
 
+def _is_lora(axis: Axis) -> bool:
+    return axis.name in {"checkpoint", "network_multiplier", "lora_mode"}
+
+
 def _is_noise(axis: Axis) -> bool:
     return axis.family is Family.NOISE
 
@@ -200,4 +214,4 @@ def _is_steps(axis: Axis) -> bool:
 
 
 def _is_steady(axis: Axis) -> bool:
-    return not (_is_noise(axis) or _is_schedule(axis) or _is_steps(axis))
+    return not (_is_lora(axis) or _is_noise(axis) or _is_schedule(axis) or _is_steps(axis))

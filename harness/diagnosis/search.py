@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from harness.diagnosis.bench import Bench, Settings, Trial, rms
@@ -48,11 +49,20 @@ class Search:
     explained: bool = False
 
 
-def search(bench: Bench, budget: float, tell: Tell = lambda _: None) -> Search:
+def search(
+    bench: Bench,
+    budget: float,
+    tell: Tell = lambda _: None,
+    *,
+    start: Settings = MappingProxyType({}),
+    lora_first: bool = False,
+) -> Search:
     """Search the settings that explain the preview, spending at most ``budget`` renders of the case's own.
 
     Args:
         tell: called with one line before each round.
+        start: settings that a control proved; if they help here, the search goes on from them.
+        lora_first: a control cleared everything but the LoRA.
     """
     reference = bench.trace({})
     kernel = bench.trial({"attention": ATTENTION[bench.context.device][1]})
@@ -62,11 +72,14 @@ def search(bench: Bench, budget: float, tell: Tell = lambda _: None) -> Search:
         found.explained = True
         found.path = [kernel] if reference.distance else []
         return found
-    rounds = _Rounds(bench, found, budget)
-    tell("ranking single factors")
-    first = rounds.extend(reference, found.ranked)
-    found.singles = sorted(first, key=lambda trial: trial.distance)
-    best = [trial for trial in found.singles if trial.distance < reference.distance][:BEAM]
+    rounds = _Rounds(bench, found, budget, lora_first)
+    if start and rounds.helps(trial := bench.trial(start)):
+        best = [trial]
+    else:
+        tell("ranking single factors")
+        first = rounds.extend(reference, found.ranked)
+        found.singles = sorted(first, key=lambda trial: trial.distance)
+        best = [trial for trial in found.singles if trial.distance < reference.distance][:BEAM]
     if not rounds.done(best) and _is_other_picture(bench, [reference, *best]):
         tell("ranking pairs of noise settings")
         best = sorted([*best, *rounds.noise_pairs(reference)], key=lambda trial: trial.distance)[:BEAM]
@@ -101,6 +114,7 @@ class _Rounds:
     bench: Bench
     found: Search
     budget: float
+    lora_first: bool
 
     def extend(self, base: Trial, ranked: list[list[Estimate]]) -> list[Trial]:
         """Return whole renders of ``base`` with one more factor, until one suffices.
@@ -113,7 +127,7 @@ class _Rounds:
         """
         ranking = Ranking(self.bench, base, self.budget)
         race = _Race(self, ranking, base)
-        for batch in ranking.batches():
+        for batch in ranking.batches(self.lora_first):
             for group in batch:
                 ranked.append(group)
                 race.waiting += group

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.diagnosis.controls import StepZero
 from harness.diagnosis.diagnose import Cause, Diagnosis
 from harness.scoring.scores import Scores
 from harness.variants.axes import AXES
@@ -18,10 +19,12 @@ def sentences(found: Diagnosis) -> Iterator[str]:
     yield f"composition: the re-run shows {picture} ({measured})"
     if found.nearer_without_lora:
         yield "control: without the LoRA the re-run is nearer to the preview: it may not have been applied"
+    if found.step_zero:
+        yield f"control: {_step_zero(found.step_zero)}"
     for cause in found.causes:
         yield f"  {_named(cause)} (the case: {show(cause.reference_value)}): {_effect(cause)}"
         yield f"      {AXES[cause.axis].explanation}"
-    yield f"cost: {found.renders} renders, worth {found.spent:.1f} of the case's own"
+    yield f"cost: {found.renders} renders, whole or in part, worth {found.spent:.1f} of the case's own"
 
 
 def _answer(found: Diagnosis) -> str:
@@ -33,6 +36,15 @@ def _answer(found: Diagnosis) -> str:
     if found.causes:
         return f"{found.case.id}: nothing explains the preview; nearest come: {named}"
     return f"{found.case.id}: nothing that was tried explains the preview"
+
+
+def _step_zero(control: StepZero) -> str:
+    if control.matches:
+        return f"{control.case} matches without the LoRA, so that only the LoRA can explain this preview"
+    if not control.settings:
+        return f"{control.case} does not match either, and nothing that was tried explains it"
+    named = " and ".join(f"{axis} = {show(value)}" for axis, value in control.settings.items())
+    return f"{control.case}, where the LoRA does nothing yet, is explained by {named}"
 
 
 def _named(cause: Cause) -> str:

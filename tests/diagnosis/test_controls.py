@@ -1,0 +1,79 @@
+"""The step-0 preview of the same job as a control."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from truths import base_cases, in_fp32, truth
+
+from harness.aitoolkit import import_job
+from harness.case import Case, save_case
+from harness.diagnosis.controls import step_zero
+from harness.diagnosis.diagnose import diagnose
+from harness.diagnosis.words import sentences
+from harness.files import sha256_file
+from harness.reference.render import ReferenceRenderer
+from harness.runs.plan import RunOptions, request_of
+
+
+def test_it_is_the_same_prompt_of_the_same_job(jobs: dict[str, Path], tmp_path: Path) -> None:
+    cases = import_job(jobs["simple"], out=tmp_path / "cases", steps="0,20").cases
+    trained = next(case for case in cases if (case.preview.step, case.preview.index) == (20, 1))
+    fixed = trained.model_copy(update={"noise": "legacy"})
+    fixed._file = trained._file
+    found = step_zero(fixed)
+    assert found is not None
+    assert (found.preview.step, found.preview.index, found.noise) == (0, 1, "legacy")
+    assert step_zero(found) is None
+    other = fixed.model_copy(update={"settings": fixed.settings.model_copy(update={"seed": 7})})
+    other._file = fixed._file
+    assert step_zero(other) is None
+
+
+@pytest.fixture(scope="module")
+def trained(
+    jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, renderer: ReferenceRenderer
+) -> Case:
+    """A case in whose folder the step-0 preview lies, rendered with nothing but the recorded settings."""
+    case = in_fp32(base_cases(jobs["simple"], tmp_path_factory.mktemp("step-0") / "cases")[0])
+    zero = case.model_copy(update={"id": "zero", "lora": None})
+    zero._file = case._file
+    file = case.folder / "previews" / "zero.png"
+    Image.fromarray(renderer.render(request_of(zero, RunOptions(), "cpu")).image).save(file)
+    changes = {"file": f"previews/{file.name}", "sha256": sha256_file(file), "step": 0}
+    changes |= {"width": case.settings.width, "height": case.settings.height}
+    save_case(
+        zero.model_copy(update={"preview": zero.preview.model_copy(update=changes)}),
+        case.folder / "000000000_0.case.yaml",
+    )
+    return case
+
+
+def test_where_it_matches_the_lora_is_asked_first(trained: Case, renderer: ReferenceRenderer) -> None:
+    made = truth([trained], ("network_multiplier",), renderer, "multiplier")
+    found = diagnose(made.case, renderer=renderer)
+    assert found.step_zero is not None
+    assert found.step_zero.matches
+    assert [(cause.axis, cause.value) for cause in found.causes] == [*made.factors.items()]
+    assert found.spent < 12  # a dozen settings of the LoRA, none of the others
+    assert any("matches without the LoRA" in sentence for sentence in sentences(found))
+
+
+def test_where_it_does_not_what_explains_it_is_tried_on_the_case(
+    trained: Case, renderer: ReferenceRenderer
+) -> None:
+    """The recorded guidance is wrong for both previews."""
+    wrong = {"settings": trained.settings.model_copy(update={"guidance_scale": 7.0})}
+    zero = step_zero(trained)
+    assert zero is not None
+    assert zero._file is not None
+    save_case(zero.model_copy(update=wrong), zero._file)
+    made = truth([trained], ("checkpoint",), renderer, "checkpoint")
+    case = save_case(made.case.model_copy(update=wrong), made.case.folder / "wrong.case.yaml")
+    found = diagnose(case, renderer=renderer)
+    assert found.step_zero is not None
+    assert found.step_zero.settings == {"guidance_scale": 4.0}
+    assert found.to_json()["step_zero"]["settings"] == {"guidance_scale": 4.0}
+    assert {cause.axis: cause.value for cause in found.causes} == {"guidance_scale": 4.0, **made.factors}
