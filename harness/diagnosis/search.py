@@ -73,6 +73,12 @@ def search(
         found.path = [kernel] if reference.distance else []
         return found
     rounds = _Rounds(bench, found, budget, lora_first)
+    if reference.distance <= floor:
+        tell("within the floor: looking for an identical picture among numerics")
+        found.explained = True
+        polished = rounds.polish(reference)
+        found.path = [polished] if polished.distance == 0 else []
+        return found
     if start and rounds.helps(trial := bench.trial(start)):
         best = [trial]
     else:
@@ -100,8 +106,6 @@ def search(
     if best and rounds.helps(best[0]):
         found.path = rounds.path(best[0])
         found.explained = rounds.enough(found.path[-1]) or found.path[-1].distance == 0
-    else:
-        found.explained = reference.distance <= found.floor
     return found
 
 
