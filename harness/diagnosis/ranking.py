@@ -93,6 +93,13 @@ class Ranking:
         pairs: list[Settings] = [{**a, **b} for a in singles for b in singles if min(a) < min(b)]
         return self._noise(self._new(pairs, {self._bench.effective(self._base.settings)}))
 
+    def schedule_pairs(self) -> list[Estimate]:
+        """Return numbers of steps on other schedules, estimated from what was said so far, best first."""
+        schedules, steps = changes(self._bench, _is_schedule), changes(self._bench, _is_steps)
+        pairs: list[Settings] = [{**a, **b} for a in schedules for b in steps]
+        new = self._new(pairs, {self._bench.effective(self._base.settings)})
+        return self._sorted(new, lambda settings: self._by_following(settings, 0.0))
+
     def numerics(self) -> list[Settings]:
         """Return the numeric settings that render something new, as the axes have them."""
         return self._new(

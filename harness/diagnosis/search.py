@@ -86,9 +86,7 @@ def search(
         first = rounds.extend(reference, found.ranked)
         found.singles = sorted(first, key=lambda trial: trial.distance)
         best = [trial for trial in found.singles if trial.distance < reference.distance][:BEAM]
-    if not rounds.done(best) and _is_other_picture(bench, [reference, *best]):
-        tell("ranking pairs of noise settings")
-        best = sorted([*best, *rounds.noise_pairs(reference)], key=lambda trial: trial.distance)[:BEAM]
+        best = sorted([*best, *rounds.pairs(best, tell)], key=lambda trial: trial.distance)[:BEAM]
     for _ in range(ROUNDS - 1):
         if rounds.done(best) or not best:
             break
@@ -107,10 +105,6 @@ def search(
         found.path = rounds.path(best[0])
         found.explained = rounds.enough(found.path[-1]) or found.path[-1].distance == 0
     return found
-
-
-def _is_other_picture(bench: Bench, trials: list[Trial]) -> bool:
-    return all(bench.composition(trial) == "different" for trial in trials)
 
 
 @dataclass
@@ -144,17 +138,36 @@ class _Rounds:
 
     def settled(self, base: Trial, trials: list[Trial]) -> bool:
         """Whether a round can end: enough, one factor clearly stands out, or brings the picture back."""
-        return self.done(trials) or any(
-            trial.distance < STANDS_OUT * base.distance or self._is_found_again(base, trial)
-            for trial in trials
+        return (
+            self.done(trials)
+            or self.stands_out(base, trials)
+            or any(self._is_found_again(base, trial) for trial in trials)
         )
 
-    def noise_pairs(self, base: Trial) -> list[Trial]:
-        """Return whole renders of the likeliest pairs of noise settings."""
+    def stands_out(self, base: Trial, trials: list[Trial]) -> bool:
+        """Whether a trial leaves little of its base's distance."""
+        return any(trial.distance < STANDS_OUT * base.distance for trial in trials)
+
+    def pairs(self, best: list[Trial], tell: Tell) -> list[Trial]:
+        """Return whole renders of pairs that no single factor leads to, where ``best`` leaves much open.
+
+        Of noise settings while all show another picture than the preview, else of steps on other schedules.
+        """
+        base = self.found.reference
         ranking = Ranking(self.bench, base, self.budget)
-        race = _Race(self, ranking, base, ranking.noise_pairs())
-        race.run("distance", math.inf, BEAM + 1)
-        return race.trials
+        if self.done(best):
+            return []
+        if all(self.bench.composition(trial) == "different" for trial in [base, *best]):
+            tell("ranking pairs of noise settings")
+            race = _Race(self, ranking, base, ranking.noise_pairs())
+            race.run("distance", math.inf, BEAM + 1)
+            return race.trials
+        if self.stands_out(base, best):
+            return []
+        tell("following pairs of schedules")
+        race = _Race(self, ranking, base, ranking.schedule_pairs())
+        race.run("distance", CLEAR * base.distance, FIRST_PATIENCE)
+        return [trial for trial in race.trials if self.stands_out(base, [trial])]
 
     def polish(self, base: Trial) -> Trial:
         """Return ``base`` with the one numeric setting that makes it identical, or ``base``.

@@ -40,7 +40,7 @@ def _answer(found: Diagnosis) -> str:
 
 def _step_zero(control: StepZero) -> str:
     if control.matches:
-        return f"{control.case} matches without the LoRA, so that only the LoRA can explain this preview"
+        return f"{control.case} matches without the LoRA: all but the LoRA is cleared"
     if not control.settings:
         return f"{control.case} does not match either, and nothing that was tried explains it"
     named = " and ".join(f"{axis} = {show(value)}" for axis, value in control.settings.items())

@@ -1,0 +1,66 @@
+"""What the genuine jobs were really rendered with; benchmarks/genuine_jobs.py asks for all their previews."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from harness.aitoolkit import import_job
+from harness.diagnosis.diagnose import Diagnosis, diagnose
+from harness.reference.render import ReferenceRenderer
+
+CASES = {"simple": "000000020_1", "q8": "000000020_0", "legacy": "000000010_0"}
+
+
+@pytest.fixture(scope="module")
+def found(
+    jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, renderer: ReferenceRenderer
+) -> Callable[[str], Diagnosis]:
+    @cache
+    def once(name: str) -> Diagnosis:
+        cases = import_job(jobs[name], out=tmp_path_factory.mktemp("genuine") / name).cases
+        wanted = next(case for case in cases if case.id.endswith(CASES[name]))
+        return diagnose(wanted, renderer=renderer)
+
+    return once
+
+
+def named(diagnosis: Diagnosis) -> list[tuple[str, object]]:
+    return [(cause.axis, cause.value) for cause in diagnosis.causes]
+
+
+def last_psnr(diagnosis: Diagnosis) -> float:
+    after = diagnosis.causes[-1].after
+    assert after is not None
+    return float("inf") if after.psnr is None else after.psnr
+
+
+def test_a_job_that_was_rendered_as_recorded_has_nothing_to_explain(
+    found: Callable[[str], Diagnosis],
+) -> None:
+    simple = found("simple")
+    assert simple.explained
+    assert simple.causes == []
+    assert simple.step_zero is not None
+    assert simple.step_zero.matches
+
+
+def test_q8_names_its_quantization(found: Callable[[str], Diagnosis]) -> None:
+    q8 = found("q8")
+    assert named(q8) == [("quantize", "qfloat8")]
+    assert q8.explained
+    assert q8.composition == "same"
+    assert last_psnr(q8) >= 41
+
+
+def test_legacy_names_the_noise_era_and_then_the_quantization(found: Callable[[str], Diagnosis]) -> None:
+    legacy = found("legacy")
+    assert named(legacy) == [("noise", "legacy"), ("quantize", "qfloat8")]
+    assert legacy.explained
+    assert legacy.composition == "different"
+    assert last_psnr(legacy) >= 42
+    assert legacy.step_zero is not None
+    assert legacy.step_zero.settings == {"noise": "legacy", "quantize": "qfloat8"}
