@@ -35,6 +35,7 @@ def properties(row: Row) -> list[tuple[str, object]]:
         ("tolerance", limits(row)),
         ("tolerance_source", row.tolerance.source),
         ("image_sha256", row.image_sha256 or "none"),
+        ("latents_sha256", row.latents_sha256 or "none"),
         ("baseline", row.baseline.environment if row.baseline else "none"),
     ]
     return pairs

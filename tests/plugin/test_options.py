@@ -115,6 +115,7 @@ def test_junit_carries_scores_and_thresholds(accepted: Path, pytester: pytest.Py
     assert found["verdict"] == "match"
     assert float(str(found["ssim"])) == 1.0
     assert found["tolerance_source"] == "harness default"
+    assert len(found["image_sha256"] or "") == len(found["latents_sha256"] or "") == 64
 
 
 def test_tolerance_precedence(accepted: Path, pytester: pytest.Pytester) -> None:
