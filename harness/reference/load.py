@@ -101,7 +101,7 @@ def load_pipeline(
         code_sha256=sha256_file(_source(pipe)),
         dtype=dtype,
         device=device,
-        offload="none" if device == "cpu" else choose_offload(offload, needs(checkpoint), free_memory()),
+        offload=resolved_offload(offload, device, checkpoint),
     )
     with quiet():
         loaded.place()
@@ -222,6 +222,11 @@ def _torch_dtype(dtype: Dtype) -> Any:
     import torch
 
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
+
+
+def resolved_offload(wanted: Offload, device: str, checkpoint: Checkpoint) -> Offload:
+    """Return where weights wait: as wanted, by free memory for ``auto``, and nowhere on the CPU."""
+    return "none" if device == "cpu" else choose_offload(wanted, needs(checkpoint), free_memory())
 
 
 def free_memory() -> int:

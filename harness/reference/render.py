@@ -16,7 +16,13 @@ from harness.errors import DeviceLostError, HarnessError, RenderError
 from harness.reference.call import call
 from harness.reference.checkpoint import find_checkpoint
 from harness.reference.engine.engine import Engine, why_eager
-from harness.reference.load import LoadedPipeline, choose_device, load_pipeline, reference_dtype
+from harness.reference.load import (
+    LoadedPipeline,
+    choose_device,
+    load_pipeline,
+    reference_dtype,
+    resolved_offload,
+)
 from harness.reference.lora import LoraSwitch
 from harness.reference.memory import next_offload
 from harness.reference.noise import torch_era
@@ -105,6 +111,7 @@ class ReferenceRenderer:
         self._offload: Offload = offload
         self._trust = trust_remote_code
         self._engine: EngineName = engine
+        self._used: Offload = offload
         self._warnings: tuple[str, ...] = ()
         self._spec = spec
         self._key: tuple[str, ...] | None = None
@@ -148,8 +155,8 @@ class ReferenceRenderer:
         self, request: RenderRequest, on_step: OnStep | None, around: Around, said: str
     ) -> Render:
         """Render with the next offload mode, and keep to it; once."""
-        used = self._session.loaded.offload if self._session is not None else self._offload
-        smaller = next_offload("none" if used == "auto" else used)
+        used = self._used
+        smaller = next_offload(used)
         if self._warnings or smaller is None or request.quantize != "none":
             raise RenderError(f"the GPU's memory does not suffice with offload {used}: {said}")
         self.close()
@@ -216,14 +223,16 @@ class ReferenceRenderer:
         key = (str(request.base), request.pipeline, dtype)
         if self._session is None or self._key != key:
             self._put_aside()
+            checkpoint = find_checkpoint(request.base, self._spec)
+            self._used = resolved_offload(self._offload, self.device, checkpoint)
             self._session = self._spare.pop(key, None) or _Session(
                 load_pipeline(
-                    find_checkpoint(request.base, self._spec),
+                    checkpoint,
                     self._spec,
                     code=request.pipeline,
                     dtype=dtype,
                     device=self.device,
-                    offload=self._offload,
+                    offload=self._used,
                     trust_remote_code=self._trust,
                 )
             )
