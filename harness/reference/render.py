@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ import torch
 from harness.errors import DeviceLostError, HarnessError, RenderError
 from harness.reference.call import call
 from harness.reference.checkpoint import find_checkpoint
-from harness.reference.engine.engine import Engine, why_eager
 from harness.reference.load import (
     LoadedPipeline,
     choose_device,
@@ -23,14 +21,11 @@ from harness.reference.load import (
     reference_dtype,
     resolved_offload,
 )
-from harness.reference.lora import LoraSwitch
 from harness.reference.memory import next_offload
 from harness.reference.noise import torch_era
-from harness.reference.prompts import PromptCache
-from harness.reference.quantized import QuantizedParts
 from harness.reference.retrace import Answers, answering, recording, sigmas_asked, worth_asking
+from harness.reference.session import Session
 from harness.reference.spec import FLEX2, ModelSpec
-from harness.reference.transformer import FirstCalls, calling
 from harness.renderer import EngineName, Offload, OnStep, Render, RenderRequest
 from harness.runs.row import Rendered
 from harness.variants.schedulers import find_scheduler
@@ -41,51 +36,6 @@ Around = Callable[[Any], AbstractContextManager[None]]
 
 def _untouched(_transformer: Any) -> AbstractContextManager[None]:
     return nullcontext()
-
-
-@dataclass
-class EngineUse:
-    """How one render's transformer calls were made: exact, or eager for a reason."""
-
-    reason: str
-    failed: bool = False
-    seconds: float = 0.0
-
-
-class _Session:
-    """One loaded pipeline with everything about it that a request can change."""
-
-    def __init__(self, loaded: LoadedPipeline) -> None:
-        self.loaded = loaded
-        self.prompts = PromptCache(loaded.pipe)
-        self._loras = LoraSwitch(loaded)
-        self._parts = QuantizedParts(loaded)
-        self._first_calls = FirstCalls()
-        self._engine = Engine(loaded.pipe.transformer, loaded.device)
-
-    @contextmanager
-    def calling(self, request: RenderRequest, wanted: EngineName) -> Iterator[EngineUse]:
-        """Let the transformer be called as the request allows; what is yielded is filled in at the end."""
-        use = EngineUse(why_eager(wanted, request, self.loaded.device, self.loaded.offload) or "")
-        engine = None if use.reason else self._engine
-        weights = (*request.weights_key, request.attention or "")
-        with calling(self.loaded.pipe.transformer, weights, self._first_calls, engine):
-            yield use
-        if engine is not None:
-            use.reason, use.failed, use.seconds = engine.failed, bool(engine.failed), engine.seconds
-
-    @property
-    def first_calls_shared(self) -> int:
-        """How many first calls were shared instead of made."""
-        return self._first_calls.shared
-
-    def prepare(self, request: RenderRequest) -> None:
-        """Put the request's quantization and LoRA in place; the rest stays as it is."""
-        if self._parts.current != request.quantize:
-            self._loras.apply(None)
-            self._parts.apply(request.quantize)
-        self.prompts.encoders = request.quantize
-        self._loras.apply(request.lora, request.effective_lora_mode)
 
 
 class ReferenceRenderer:
@@ -115,8 +65,8 @@ class ReferenceRenderer:
         self._warnings: tuple[str, ...] = ()
         self._spec = spec
         self._key: tuple[str, ...] | None = None
-        self._session: _Session | None = None
-        self._spare: dict[tuple[str, ...], _Session] = {}
+        self._session: Session | None = None
+        self._spare: dict[tuple[str, ...], Session] = {}
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
         """Render one request; see ``Renderer``.
@@ -225,7 +175,7 @@ class ReferenceRenderer:
             self._put_aside()
             checkpoint = find_checkpoint(request.base, self._spec)
             self._used = resolved_offload(self._offload, self.device, checkpoint)
-            self._session = self._spare.pop(key, None) or _Session(
+            self._session = self._spare.pop(key, None) or Session(
                 load_pipeline(
                     checkpoint,
                     self._spec,
