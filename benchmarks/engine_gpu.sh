@@ -18,6 +18,7 @@ python -c "import torch, diffusers; print('torch', torch.__version__, 'diffusers
 [ -d "$work/full/vae" ] || python benchmarks/make_full_size.py "$work/full"
 case $stage in
   engine)
+    run python -m pytest tests/reference/test_engine_cuda.py -q -s
     run python benchmarks/engine.py --dtypes bf16 fp32
     run python benchmarks/engine.py "$work/full" --sizes 512 1024 --steps 25 ;;
   offload)

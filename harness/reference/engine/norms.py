@@ -12,14 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_LAYER_NORM = "(Tensor x, int[] shape, Tensor? weight, Tensor? bias, float eps) -> Tensor"
+_RMS_NORM = "(Tensor x, int[] shape, Tensor? weight, float? eps) -> Tensor"
 
-@torch.library.custom_op("harness::layer_norm", mutates_args=())
+
+@torch.library.custom_op("harness::layer_norm", mutates_args=(), schema=_LAYER_NORM)
 def layer_norm(x: Tensor, shape: list[int], weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """Return eager's layer norm of ``x``, contiguous."""
     return functional.layer_norm(x, shape, weight, bias, eps).contiguous()
 
 
-@torch.library.custom_op("harness::rms_norm", mutates_args=())
+@torch.library.custom_op("harness::rms_norm", mutates_args=(), schema=_RMS_NORM)
 def rms_norm(x: Tensor, shape: list[int], weight: Tensor | None, eps: float | None) -> Tensor:
     """Return eager's root mean square norm of ``x``, contiguous."""
     return functional.rms_norm(x, shape, weight, eps).contiguous()
