@@ -88,11 +88,14 @@ def run_child(main: Callable[[], None], work: Path, fault: Fault) -> Ended:
     log, counts, renders = (work.with_name(f"{work.name}.{name}") for name in ("log", "events", "renders"))
     for path in (log, counts, renders):
         path.write_text("")
-    started = time.monotonic()
+    ready, begin = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _child(main, work, fault, log, counts, renders)
-    signalled = started
+        _child(lambda: (os.write(begin, b"."), main()), work, fault, log, counts, renders)
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(begin)
+    signalled = started = time.monotonic()
     if fault.after is not None:
         time.sleep(fault.after)
         signalled = time.monotonic()
@@ -110,9 +113,7 @@ def run_child(main: Callable[[], None], work: Path, fault: Fault) -> Ended:
     )
 
 
-def _child(
-    main: Callable[[], None], work: Path, fault: Fault, log: Path, counts: Path, renders: Path
-) -> None:
+def _child(main: Callable[[], Any], work: Path, fault: Fault, log: Path, counts: Path, renders: Path) -> None:
     code = 70
     try:
         os.chdir(work)

@@ -66,11 +66,21 @@ def _pytest() -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A command, what it starts from, and whether the report's pages must be the same too."""
+    """A command, what it starts from, and whether the report's pages must be the same too.
+
+    Attributes:
+        marker: a file that is there from the beginning of the work to its end, in the run folder.
+    """
 
     main: Callable[[], None]
     needs: tuple[str, ...] = ("cases",)
     pages: bool = False
+    marker: str | None = None
+
+    def was_through(self, work: Path) -> bool:
+        """Whether the work was done and only the process had not ended."""
+        run = work / "run"
+        return self.marker is not None and (run / "run.json").exists() and not (run / self.marker).exists()
 
 
 KINDS = {
@@ -79,7 +89,7 @@ KINDS = {
     "calibration": Kind(
         _harness("calibrate", "cases/lora_0.case.yaml", "--run", "run", "--out", "tolerance.json", *CPU)
     ),
-    "pytest --update-baselines": Kind(_pytest),
+    "pytest --update-baselines": Kind(_pytest, marker=".run.json.unfinished"),
     "harness accept": Kind(_harness("accept", "run", "--reason", "kept"), ("run",)),
     "report": Kind(_harness("report", "run"), ("run",), pages=True),
     "import": Kind(_harness("import", "job", "--out", "imported"), ("job",)),
@@ -178,7 +188,7 @@ class Bench:
     def _attempt(self, kind: Kind, fault: Fault, ended: Ended, whole: dict[str, Any], result: Result) -> None:
         work = self.fresh(kind)
         stopped = run_child(kind.main, work, fault)
-        if stopped.code == ended.code:  # it was through before the fault came
+        if stopped.code == ended.code or kind.was_through(work):  # it was through before the fault came
             shutil.rmtree(work)
             result.counts["missed"] += 1
             return

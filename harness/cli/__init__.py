@@ -11,7 +11,15 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run ``harness``; bad input prints one line and exits with its code, and so does a disk that refuses."""
+    """Run ``harness``; bad input, a disk that refuses and Ctrl-C print one line and exit with their code."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # before a command began: a command says itself what it saved
+        print("harness: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _main() -> None:
     from harness.cli.app import app
     from harness.errors import HarnessError
 

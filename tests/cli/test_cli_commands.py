@@ -148,3 +148,18 @@ def test_a_sweep_without_out_gets_a_folder_of_its_own(harness: Harness, cases: P
     (folder,) = Path("reports").iterdir()
     assert folder.name.startswith("sweep-")
     assert [row.variant for row in load_run(folder).rows] == ["reference", "steps=1"]
+
+
+def test_ctrl_c_before_a_command_began_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness.cli import app, main
+
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "app", interrupted)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "harness: interrupted\n"
