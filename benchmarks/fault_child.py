@@ -135,8 +135,10 @@ def _child(main: Callable[[], Any], work: Path, fault: Fault, log: Path, counts:
     except BaseException as error:
         print(f"uncaught {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     finally:
-        sys.stdout.flush()
-        os._exit(code)
+        try:
+            sys.stdout.flush()
+        finally:  # whatever interrupts it, a child never goes on as its parent
+            os._exit(code)
 
 
 def _count_events(work: Path, counts: Path, fatal: int | None) -> None:
