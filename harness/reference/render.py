@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import time
 from collections.abc import Callable
@@ -156,6 +157,7 @@ class ReferenceRenderer:
         self._session = self._key = None
         self._spare.clear()
         if self.device == "cuda":
+            gc.collect()  # the pipeline and what wraps its methods point at each other
             torch.cuda.empty_cache()
 
     def _put_aside(self) -> None:

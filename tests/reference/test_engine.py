@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from harness.reference.engine import cache, fast
 from harness.reference.engine.engine import why_eager
@@ -57,6 +58,19 @@ def test_fast_is_proved_once_for_every_shape_and_weights(
         assert found.warnings == ()
         proofs.append(len(engine_of(exact)._proved))
     assert proofs == [1, 1, 2, 3, 3, 4]
+
+
+def test_blocks_of_one_kind_share_what_is_compiled(exact: ReferenceRenderer, request_for: Make) -> None:
+    torch._dynamo.reset()
+    before = counters["stats"]["unique_graphs"]
+    exact.render(request_for())
+    blocks = [
+        module
+        for module in engine_of(exact)._transformer.modules()
+        if type(module).__name__ in engine_of(exact)._transformer._repeated_blocks
+    ]
+    kinds_and_layouts = 3  # the first single block gets its input from another kind: other strides
+    assert counters["stats"]["unique_graphs"] - before == kinds_and_layouts < len(blocks)
 
 
 def test_other_bits_are_never_used(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from harness.reference.engine.cache import use_cache
-from harness.reference.engine.norms import opaque_forward
+from harness.reference.engine.norms import OPAQUE
 
 Inputs = dict[str, Any]
 MOST_GRAPHS = 4
@@ -36,7 +36,7 @@ class FastTransformer:
         self._eager = eager
         self._graphs: OrderedDict[Any, _Graph] | None = OrderedDict() if device == "cuda" else None
         self._pool: Any = None
-        self._forwards = _fast_forwards(transformer)
+        self._blocks = _compiled_blocks(transformer)
 
     def __call__(self, key: Any, inputs: Inputs) -> torch.Tensor:
         """Return the output for ``inputs``; one ``key`` is one shape with weights in one place."""
@@ -50,7 +50,7 @@ class FastTransformer:
         return self._graphs[key].replay(inputs)
 
     def _compiled(self, inputs: Inputs) -> torch.Tensor:
-        with _forwards(self._forwards), torch._dynamo.config.patch(recompile_limit=MOST_SHAPES):
+        with _fast(self.transformer, self._blocks), torch._dynamo.config.patch(recompile_limit=MOST_SHAPES):
             (output,) = self._eager(**inputs)
         assert isinstance(output, torch.Tensor)
         return output
@@ -84,15 +84,13 @@ class _Graph:
         return self.output.clone()
 
 
-def _fast_forwards(transformer: Any) -> dict[Any, Callable[..., Any]]:
-    """Return the forward of every repeated block, compiled, and of every norm, opaque, by module."""
-    found: dict[Any, Callable[..., Any]] = {}
-    for module in transformer.modules():
-        if type(module).__name__ in transformer._repeated_blocks:
-            found[module] = torch.compile(module.forward, fullgraph=True, dynamic=False, options=_OPTIONS)
-        elif (forward := opaque_forward(module)) is not None:
-            found[module] = forward
-    return found
+def _compiled_blocks(transformer: Any) -> dict[Any, Callable[..., Any]]:
+    """Return the forward of every repeated block, compiled, by module."""
+    return {
+        module: torch.compile(module.forward, fullgraph=True, dynamic=False, options=_OPTIONS)
+        for module in transformer.modules()
+        if type(module).__name__ in transformer._repeated_blocks
+    }
 
 
 _OPTIONS: dict[str, Any] = {"emulate_precision_casts": True}
@@ -100,15 +98,20 @@ _OPTIONS: dict[str, Any] = {"emulate_precision_casts": True}
 
 
 @contextmanager
-def _forwards(forwards: dict[Any, Callable[..., Any]]) -> Iterator[None]:
-    """Let every module run the given forward instead of its class's."""
-    for module, forward in forwards.items():
-        module.__dict__["forward"] = forward
+def _fast(transformer: Any, blocks: dict[Any, Callable[..., Any]]) -> Iterator[None]:
+    """Let the blocks run compiled, and every norm through its opaque operator."""
+    norms = {module: type(module) for module in transformer.modules() if type(module) in OPAQUE}
+    for norm, plain in norms.items():
+        norm.__class__ = OPAQUE[plain]
+    for block, forward in blocks.items():
+        block.__dict__["forward"] = forward
     try:
         yield
     finally:
-        for module in forwards:
-            module.__dict__.pop("forward", None)
+        for norm, plain in norms.items():
+            norm.__class__ = plain
+        for block in blocks:
+            block.__dict__.pop("forward", None)
 
 
 def _copy(value: Any) -> Any:

@@ -5,9 +5,6 @@ A compiler that fuses a norm sums in another order. Behind an opaque operator th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -38,20 +35,26 @@ def _(x: Tensor, shape: list[int], weight: Tensor | None, eps: float | None) -> 
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def opaque_forward(module: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """Return a norm's forward through its opaque operator, or None for any other module."""
-    if type(module) is torch.nn.LayerNorm:
-        return partial(_layer_norm, module)
-    if type(module) is torch.nn.RMSNorm:
-        return partial(_rms_norm, module)
-    return None
+class OpaqueLayerNorm(torch.nn.LayerNorm):
+    """A layer norm whose forward is the opaque operator."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return eager's layer norm of ``x``."""
+        normed: Tensor = layer_norm(x, list(self.normalized_shape), self.weight, self.bias, self.eps)
+        return normed
 
 
-def _layer_norm(module: torch.nn.LayerNorm, x: Tensor) -> Tensor:
-    normed: Tensor = layer_norm(x, list(module.normalized_shape), module.weight, module.bias, module.eps)
-    return normed
+class OpaqueRMSNorm(torch.nn.RMSNorm):
+    """A root mean square norm whose forward is the opaque operator."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return eager's norm of ``x``."""
+        normed: Tensor = rms_norm(x, list(self.normalized_shape), self.weight, self.eps)
+        return normed
 
 
-def _rms_norm(module: torch.nn.RMSNorm, x: Tensor) -> Tensor:
-    normed: Tensor = rms_norm(x, list(module.normalized_shape), module.weight, module.eps)
-    return normed
+OPAQUE: dict[type[torch.nn.Module], type[torch.nn.Module]] = {
+    torch.nn.LayerNorm: OpaqueLayerNorm,
+    torch.nn.RMSNorm: OpaqueRMSNorm,
+}
+"""What a norm is made into while compiled blocks run: one class for all, or every block compiles anew."""
