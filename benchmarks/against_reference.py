@@ -2,10 +2,10 @@
 
     python benchmarks/against_reference.py JOB_DIR --base FOLDER [--scales 4] [--schedules 12] [--plain 2]
 
-(a) the plain script once per setting, of which ``--plain`` are run and the rest is reckoned;
-(b) one process that keeps the pipeline and reloads it per LoRA scale; (c) ``harness sweep``, which scores
-codec-matched, keeps maps and rows, and renders the case as recorded besides. (a) and (b) are plain.py.
-Exit code 1 where an image differs.
+(a) the plain script once per setting, for ``--plain`` settings spread over all of them; (b) one process
+that keeps the pipeline, reloaded per LoRA scale; (c) ``harness sweep``, which scores codec-matched, keeps
+maps and rows, and renders the case as recorded besides. (a) and (b) are plain.py. Ratios are of seconds per
+setting, loading and compiling included. Exit code 1 where an image differs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness.aitoolkit import import_job
 from harness.case import Base, Case
 from harness.reference.spec import FLEX2
 from harness.runs.plan import RunOptions
-from harness.runs.results import RunResult
+from harness.runs.row import Row
 from harness.runs.scoring_pool import default_workers
 from harness.scoring.images import load_rgb
 from harness.variants.grid import Variant, parse_axis, product
@@ -84,21 +84,23 @@ def plain(case: Case, base: str, jobs: list[dict[str, Any]], work: Path) -> floa
     return time.perf_counter() - started
 
 
-def overhead(result: RunResult, wall: float) -> str:
+def overhead(rows: list[Row], wall: float) -> str:
     """Say how much longer a run took than denoising and decoding, once its weights were loaded."""
-    rows = [row for row in result.rows if row.rendered is not None]
-    rendering = sum(row.seconds["render"] - row.seconds.get("prove", 0) for row in rows)
-    loading = max(row.seconds["load"] for row in rows)
+    loads = [row.seconds["load"] for row in rows]
+    loading = max(loads)
     proving = sum(row.seconds.get("prove", 0) for row in rows)
+    rendering = sum(row.seconds["render"] for row in rows) - proving
     rest = wall - loading - proving - rendering
     return (
-        f"wall {wall:.1f} s = first load {loading:.1f} + compile and proofs {proving:.1f} + render "
-        f"{rendering:.1f} + rest {rest:.1f}; rest is {rest / rendering:.1%} of rendering"
+        f"wall {wall:.1f} s = first load {loading:.1f} + compile and proofs {proving:.1f} + "
+        f"{len(rows)} renders {rendering:.1f} + "
+        f"rest {rest:.1f} (of it LoRA changes {sum(loads) - loading:.1f}, the last score "
+        f"{rows[-1].seconds['score']:.1f}); rest is {rest / rendering:.1%} of rendering"
     )
 
 
 def main() -> int:
-    """Print the table."""
+    """Print what each way took as it ends, then the ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -106,44 +108,59 @@ def main() -> int:
     parser.add_argument("--base", type=Path, required=True, help="folder of the base")
     parser.add_argument("--scales", type=int, default=len(SCALES))
     parser.add_argument("--schedules", type=int, default=len(SCHEDULES))
-    parser.add_argument("--plain", type=int, default=2, help="settings that (a) really runs")
+    parser.add_argument("--plain", type=int, default=2, help="settings that (a) runs")
     options = parser.parse_args()
-    base = options.base.resolve()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         cases = import_job(options.job, out=work / "cases").cases
         case = next(case for case in cases if case.lora is not None and case.incomparable is None)
-        todo = settings(options.scales, options.schedules)
-        jobs = [
-            {"scale": scale, "scheduler": scheduler, "out": str(work / f"{number:02}.png")}
-            for number, (_, scale, scheduler) in enumerate(todo)
-        ]
-        print(f"{case.id}: {len(todo)} settings, {case.settings.width}×{case.settings.height}", flush=True)
-        alone = [
-            plain(case, str(base), [{**job, "out": job["out"].replace(".png", "a.png")}], work)
-            for job in jobs[: options.plain]
-        ]
-        kept = plain(case, str(base), jobs, work)
-        started = time.perf_counter()
-        run = RunOptions(base=Base(path=str(base)), fresh=True, score_workers=default_workers("auto"))
-        result = sweep_cases([case], [variant for variant, _, _ in todo], out=work / "run", options=run)
-        harness = time.perf_counter() - started
-        rows = {row.variant: row for row in result.rows}
-        same = {"a": 0, "b": 0}
-        for job, (variant, _, _) in zip(jobs, todo, strict=True):
-            image = load_rgb(work / "run" / str(rows[variant.name].images.rerun))
-            files = {"a": Path(job["out"].replace(".png", "a.png")), "b": Path(job["out"])}
-            for way, file in files.items():
-                same[way] += file.exists() and np.array_equal(load_rgb(file), image)
-        engines = sorted({row.rendered.engine for row in result.rows if row.rendered})
-    each = sum(alone) / len(alone) if alone else float("nan")
-    whole = each * len(todo)
-    print(f"(a) {each:.1f} s a setting, measured on {len(alone)}: {whole:.0f} s for {len(todo)} (reckoned)")
-    print(f"(b) {kept:.1f} s in one process, reloaded per scale")
-    print(f"(c) {harness:.1f} s by harness sweep, engine {', '.join(engines)}: {overhead(result, harness)}")
-    print(f"images identical to (c): {same['a']} of {len(alone)} of (a), {same['b']} of {len(jobs)} of (b)")
-    print(f"(a) / (c) = {whole / harness:.2f}×   (b) / (c) = {kept / harness:.2f}×")
-    return 0 if same == {"a": len(alone), "b": len(jobs)} else 1
+        return compare(
+            case, options.base.resolve(), settings(options.scales, options.schedules), options.plain, work
+        )
+
+
+def compare(
+    case: Case, base: Path, todo: list[tuple[Variant, float, dict[str, Any]]], plain_runs: int, work: Path
+) -> int:
+    """Render ``case`` under every setting three ways; return 1 where an image differs."""
+    jobs = [
+        {"scale": scale, "scheduler": scheduler, "out": str(work / f"b{number:02}.png")}
+        for number, (_, scale, scheduler) in enumerate(todo)
+    ]
+    print(f"{case.id}: {len(todo)} settings, {case.settings.width}×{case.settings.height}, "
+          f"{case.settings.sample_steps} steps", flush=True)  # fmt: skip
+    chosen = [round(index * len(jobs) / plain_runs) for index in range(plain_runs)]
+    alone = {index: {**jobs[index], "out": str(work / f"a{index:02}.png")} for index in chosen}
+    took = [plain(case, str(base), [job], work) for job in alone.values()]
+    each: dict[str, float] = {}
+    if took:
+        each["a"] = sum(took) / len(took)
+        print(f"(a) {each['a']:.1f} s a setting, {min(took):.1f} to {max(took):.1f}: "
+              f"{len(took)} of {len(jobs)} were run", flush=True)  # fmt: skip
+    kept = plain(case, str(base), jobs, work)
+    each["b"] = kept / len(jobs)
+    print(f"(b) {kept:.1f} s in one process, reloaded per scale: {each['b']:.2f} s a setting", flush=True)
+    started = time.perf_counter()
+    run = RunOptions(base=Base(path=str(base)), fresh=True, score_workers=default_workers("auto"))
+    result = sweep_cases([case], [variant for variant, _, _ in todo], out=work / "run", options=run)
+    harness = time.perf_counter() - started
+    rows = {row.variant: row for row in result.rows}
+    engines = sorted({f"{row.rendered.engine} {row.rendered.engine_reason}".strip() for row in result.rows
+                      if row.rendered})  # fmt: skip
+    print(
+        f"(c) {harness:.1f} s by harness sweep, engine {', '.join(engines)}: "
+        f"{harness / len(jobs):.2f} s a setting",
+        flush=True,
+    )
+    print(f"    {overhead([row for row in result.rows if row.rendered], harness)}")
+    images = [load_rgb(work / "run" / str(rows[variant.name].images.rerun)) for variant, _, _ in todo]
+    same_a = sum(np.array_equal(load_rgb(Path(job["out"])), images[index]) for index, job in alone.items())
+    same_b = sum(
+        np.array_equal(load_rgb(Path(job["out"])), image) for job, image in zip(jobs, images, strict=True)
+    )
+    print(f"images identical to (c): {same_a} of {len(alone)} of (a), {same_b} of {len(jobs)} of (b)")
+    print("   ".join(f"({way}) / (c) = {found * len(jobs) / harness:.2f}×" for way, found in each.items()))
+    return 0 if (same_a, same_b) == (len(alone), len(jobs)) else 1
 
 
 if __name__ == "__main__":

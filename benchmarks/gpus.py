@@ -1,8 +1,9 @@
 """Renders on one GPU against several of one host: seconds, and whether the images are identical.
 
-    python benchmarks/gpus.py CASES --gpus 2 [--renders 32] [--base FOLDER]
+    python benchmarks/gpus.py CASES --gpus 2 [--renders 32] [--steps 20] [--base FOLDER]
 
-Repeats the first case with other seeds. With and without the time until the first row, mostly loading.
+Repeats the first case with other seeds. Loading and compiling take as long on one GPU as on several: so rates
+are given for the whole run, and from the row on by which as many rows are stored as there are GPUs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 from harness.case import Base, Case, load_cases
+from harness.reference.load import choose_device
 from harness.runs.execute import run_cases
 from harness.runs.gpus import visible_gpus
 from harness.runs.plan import Planned, RunOptions, plan
@@ -22,18 +24,18 @@ from harness.runs.scoring_pool import default_workers
 
 
 class Clock:
-    """A progress that takes the time of the first row."""
+    """A progress that takes the time of every row."""
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
-        self.first = 0.0
+        self.rows: list[float] = []
 
     def started(self, folder: Path, todo: list[Planned], done: int) -> None:
         """Do nothing."""
 
     def told(self, line: str) -> None:
         """Print it."""
-        print(line)
+        print(line, flush=True)
 
     def case_started(self, planned: Planned) -> None:
         """Do nothing."""
@@ -42,19 +44,27 @@ class Clock:
         """Do nothing."""
 
     def case_done(self, row: Row) -> None:
-        """Take the time, once."""
-        self.first = self.first or time.perf_counter() - self.began
+        """Take the time."""
+        self.rows.append(time.perf_counter() - self.began)
+        if row.rendered is None:
+            print(row.reason, flush=True)
+
+    def rates(self, gpus: int) -> tuple[float, float]:
+        """Return rows a second of the whole run, and after the first row of each of ``gpus`` GPUs."""
+        warm, last = self.rows[gpus - 1], self.rows[-1]
+        return len(self.rows) / last, (len(self.rows) - gpus) / (last - warm)
 
 
-def seeded(case: Case, renders: int, options: RunOptions) -> list[Planned]:
+def seeded(case: Case, renders: int, steps: int | None, options: RunOptions) -> list[Planned]:
     """Return ``case`` under ``renders`` seeds, as variants."""
-    (item,) = plan([case], options, "cuda")
+    (item,) = plan([case], options, choose_device("auto"))
     assert item.request is not None
+    first = dataclasses.replace(item.request, sample_steps=steps or item.request.sample_steps)
     return [
         dataclasses.replace(
             item,
             variant=f"seed+{number:02}" if number else item.variant,
-            request=dataclasses.replace(item.request, seed=item.request.seed + number),
+            request=dataclasses.replace(first, seed=first.seed + number),
         )
         for number in range(renders)
     ]
@@ -68,26 +78,33 @@ def main() -> int:
     parser.add_argument("cases", type=Path)
     parser.add_argument("--gpus", type=int, default=2)
     parser.add_argument("--renders", type=int, default=32)
+    parser.add_argument("--steps", type=int, help="denoising steps; as recorded unless given")
     parser.add_argument("--base", type=Path)
     options = parser.parse_args()
     case = next(case for case in load_cases([options.cases]) if case.incomparable is None)
     base = Base(path=str(options.base.resolve())) if options.base else None
-    walls, images = [], []
+    rates, images = [], []
     with tempfile.TemporaryDirectory() as work:
         for count in (1, options.gpus):
             names = tuple(visible_gpus()[:count])
             run = RunOptions(base=base, fresh=True, gpus=names, score_workers=default_workers("auto", count))
             clock = Clock()
-            planned = seeded(case, options.renders, run)
+            planned = seeded(case, options.renders, options.steps, run)
             result = run_cases(
                 [case], out=Path(work) / str(count), options=run, progress=clock, planned=planned
             )
-            wall = time.perf_counter() - clock.began
-            walls.append((wall, wall - clock.first))
+            rates.append(clock.rates(count))
             images.append([row.image_sha256 for row in result.rows])
-            print(f"{count} GPUs: {wall:.1f} s, {wall - clock.first:.1f} s after the first row", flush=True)
-    (one, one_rest), (many, many_rest) = walls
-    print(f"{one / many:.2f}× in all, {one_rest / many_rest:.2f}× after the first row")
+            engines = sorted({row.rendered.engine if row.rendered else "none" for row in result.rows})
+            size = f"{case.settings.width}×{case.settings.height}"
+            print(
+                f"{count} GPUs, {len(result.rows)} renders of {size}, engine {', '.join(engines)}: "
+                f"{clock.rows[-1]:.1f} s in all; {count} rows after {clock.rows[count - 1]:.1f} s, "
+                f"from there on {1 / rates[-1][1]:.2f} s a render",
+                flush=True,
+            )
+    (one, one_warm), (many, many_warm) = rates
+    print(f"{many / one:.2f}× in all, {many_warm / one_warm:.2f}× once every GPU has begun")
     print(f"images {'identical' if images[0] == images[1] else 'DIFFERENT'}")
     return 0 if images[0] == images[1] else 1
 

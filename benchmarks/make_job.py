@@ -84,7 +84,7 @@ def main() -> None:
     file = job / f"{job.name}.safetensors"
     random_lora(base, file, options.rank, STEPS[1])
     lora = Lora(file, sha256_file(file), 1.0)
-    renderer = ReferenceRenderer()
+    renderer = ReferenceRenderer(engine="eager")
     clock = 1_795_000_000_000
     for step in STEPS:
         for index, prompt in enumerate(PROMPTS):

@@ -1,15 +1,17 @@
 """One worker against two: the same cases by one pytest process, then by two xdist workers with a GPU each.
 
-    python benchmarks/two_gpus.py CASES_FOLDER WORK_FOLDER [--copies 12] [--cpu]
+    python benchmarks/two_gpus.py CASES_FOLDER WORK_FOLDER [--copies 12] [--only one|two] [--cpu]
 
 Every case is copied with other seeds, so that rendering outweighs loading the weights: two GPUs save nothing
 of that. The first run accepts what it renders, the second is judged by it: two workers must give the same
-bits. The aim is a wall time of at most 0.55 of one GPU's. ``--cpu`` tries the script where there is no GPU.
+bits. The aim is a wall time of at most 0.55 of one GPU's. ``--only`` makes one of the runs, the second after
+the first. ``--cpu`` tries the script where there is no GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -29,23 +31,35 @@ def main() -> None:
     parser.add_argument("cases", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--copies", type=int, default=12)
+    parser.add_argument("--only", choices=("one", "two"))
     parser.add_argument("--cpu", action="store_true")
     given = parser.parse_args()
 
-    count = copy_cases(given.cases, given.work / "cases", given.copies)
     facts = environment("cpu" if given.cpu else "cuda")
     machine = facts["cpu"] if given.cpu else facts["gpu"]["name"]
-    print(f"{count} cases, {machine}, torch {facts['packages']['torch']}")
+    print(f"{machine}, torch {facts['packages']['torch']}", flush=True)
     device = [] if given.cpu else ["--gpu"]
-    one = timed(given.work, "one", [*device, "--update-baselines", "--harness-reason=one worker"])
-    two = timed(given.work, "two", [*device, "-n", "2", "--dist", "loadgroup"])
-    print(f"two workers take {two / one:.2f} of one worker's time")
+    if given.only != "two":
+        print(f"{copy_cases(given.cases, given.work / 'cases', given.copies)} cases", flush=True)
+        timed(given.work, "one", [*device, "--update-baselines", "--harness-reason=one worker"])
+    if given.only != "one":
+        timed(given.work, "two", [*device, "-n", "2", "--dist", "loadgroup"])
+        sys.exit(compare(given.work))
 
-    before, after = rows(given.work / "one"), rows(given.work / "two")
+
+def compare(work: Path) -> int:
+    """Print how the two runs differ in time and bits; return 1 where a bit differs."""
+    one, two = (float((work / f"{name}.seconds").read_text()) for name in ("one", "two"))
+    print(f"two workers take {two / one:.3f} of one worker's time")
+    before, after = rows(work / "one"), rows(work / "two")
     same = sum(before[case].image_sha256 == row.image_sha256 for case, row in after.items())
     known = sum(row.baseline is not None and row.baseline.identical for row in after.values())
+    for name, found in (("one", before), ("two", after)):
+        rendering = sum(row.seconds["render"] for row in found.values())
+        scoring = sum(row.seconds["score"] for row in found.values())
+        print(f"{name}: {rendering:.1f} s of rendering and {scoring:.1f} s of scoring, all workers together")
     print(f"{same} of {len(before)} images have the same bits, {known} are bit-equal to their baselines")
-    sys.exit(0 if same == known == len(before) == count else 1)
+    return 0 if same == known == len(before) == len(after) else 1
 
 
 def copy_cases(source: Path, target: Path, copies: int) -> int:
@@ -61,21 +75,30 @@ def copy_cases(source: Path, target: Path, copies: int) -> int:
     return len(cases) * copies
 
 
-def timed(work: Path, name: str, options: list[str]) -> float:
-    """Run pytest over the cases and return its wall time in seconds."""
+def timed(work: Path, name: str, options: list[str]) -> None:
+    """Run pytest over the cases and keep its wall time in seconds."""
+    installed = importlib.metadata.entry_points(group="pytest11", name="harness")
+    plugin = [] if installed else ["-p", "harness.pytest_plugin"]
     command = [
-        sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-c", os.devnull,
+        sys.executable, "-m", "pytest", *plugin, "-p", "no:cacheprovider", "-q", "-c", os.devnull,
         "--rootdir", str(work), str(work / "cases"), f"--harness-baselines={work / 'baselines'}",
         f"--harness-results={work / name}", "--no-harness-report", *options,
     ]  # fmt: skip
     started = time.perf_counter()
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    file = work / f"{name}.txt"
+    with file.open("w") as output:
+        done = subprocess.run(command, check=False, stdout=output, stderr=subprocess.STDOUT)
     seconds = time.perf_counter() - started
-    print(f"{name}: {seconds:.1f} s, exit code {done.returncode}, {done.stdout.splitlines()[-1:]}")
+    (work / f"{name}.seconds").write_text(str(seconds))
+    load = os.getloadavg()[0]
+    print(
+        f"{name}: {seconds:.1f} s, exit code {done.returncode}, {file.read_text().splitlines()[-1:]}, "
+        f"load average at its end {load:.1f}",
+        flush=True,
+    )
     if done.returncode:
-        print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
+        print(file.read_text(), file=sys.stderr)
         sys.exit(done.returncode)
-    return seconds
 
 
 def rows(run: Path) -> dict[str, Row]:
