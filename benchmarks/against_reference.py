@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from clock import Clock
 
 from harness.aitoolkit import import_job
 from harness.case import Base, Case
 from harness.reference.spec import FLEX2
 from harness.runs.plan import RunOptions
-from harness.runs.row import Row
 from harness.runs.scoring_pool import default_workers
 from harness.scoring.images import load_rgb
 from harness.variants.grid import Variant, parse_axis, product
@@ -84,19 +84,22 @@ def plain(case: Case, base: str, jobs: list[dict[str, Any]], work: Path) -> floa
     return time.perf_counter() - started
 
 
-def overhead(rows: list[Row], wall: float) -> str:
-    """Say how much longer a run took than denoising and decoding, once its weights were loaded."""
+def overhead(clock: Clock, wall: float) -> list[str]:
+    """Say where the time of a run went beside denoising and decoding, as a whole and between renders."""
+    rows = clock.stored
     loads = [row.seconds["load"] for row in rows]
-    loading = max(loads)
-    proving = sum(row.seconds.get("prove", 0) for row in rows)
+    proving = sum(row.seconds["prove"] for row in rows)
     rendering = sum(row.seconds["render"] for row in rows) - proving
-    rest = wall - loading - proving - rendering
-    return (
-        f"wall {wall:.1f} s = first load {loading:.1f} + compile and proofs {proving:.1f} + "
-        f"{len(rows)} renders {rendering:.1f} + "
-        f"rest {rest:.1f} (of it LoRA changes {sum(loads) - loading:.1f}, the last score "
-        f"{rows[-1].seconds['score']:.1f}); rest is {rest / rendering:.1%} of rendering"
-    )
+    start = clock.starts[0]
+    last = clock.starts[-1] + loads[-1] + rows[-1].seconds["render"]
+    between = last - start - loads[0] - proving - rendering
+    return [
+        f"wall {wall:.1f} s = start {start:.1f} + first load {loads[0]:.1f} + compile and proofs "
+        f"{proving:.1f} + {len(rows)} renders {rendering:.1f} + between renders {between:.1f} (LoRA changes "
+        f"{sum(loads[1:]):.1f}) + after the last render {wall - last:.1f}",
+        f"overhead over denoising and decoding: {between / rendering:.2%} from first to last render, "
+        f"{(start + between + wall - last) / rendering:.2%} with start and end",
+    ]
 
 
 def main() -> int:
@@ -140,10 +143,12 @@ def compare(
     kept = plain(case, str(base), jobs, work)
     each["b"] = kept / len(jobs)
     print(f"(b) {kept:.1f} s in one process, reloaded per scale: {each['b']:.2f} s a setting", flush=True)
-    started = time.perf_counter()
+    clock = Clock()
     run = RunOptions(base=Base(path=str(base)), fresh=True, score_workers=default_workers("auto"))
-    result = sweep_cases([case], [variant for variant, _, _ in todo], out=work / "run", options=run)
-    harness = time.perf_counter() - started
+    result = sweep_cases(
+        [case], [variant for variant, _, _ in todo], out=work / "run", options=run, progress=clock
+    )
+    harness = time.perf_counter() - clock.began
     rows = {row.variant: row for row in result.rows}
     engines = sorted({f"{row.rendered.engine} {row.rendered.engine_reason}".strip() for row in result.rows
                       if row.rendered})  # fmt: skip
@@ -152,7 +157,7 @@ def compare(
         f"{harness / len(jobs):.2f} s a setting",
         flush=True,
     )
-    print(f"    {overhead([row for row in result.rows if row.rendered], harness)}")
+    print(*overhead(clock, harness), sep="\n", flush=True)
     images = [load_rgb(work / "run" / str(rows[variant.name].images.rerun)) for variant, _, _ in todo]
     same_a = sum(np.array_equal(load_rgb(Path(job["out"])), images[index]) for index, job in alone.items())
     same_b = sum(

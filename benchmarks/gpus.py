@@ -11,48 +11,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import tempfile
-import time
 from pathlib import Path
+
+from clock import Clock
 
 from harness.case import Base, Case, load_cases
 from harness.reference.load import choose_device
 from harness.runs.execute import run_cases
 from harness.runs.gpus import visible_gpus
 from harness.runs.plan import Planned, RunOptions, plan
-from harness.runs.row import Row
 from harness.runs.scoring_pool import default_workers
 
 
-class Clock:
-    """A progress that takes the time of every row."""
-
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-        self.rows: list[float] = []
-
-    def started(self, folder: Path, todo: list[Planned], done: int) -> None:
-        """Do nothing."""
-
-    def told(self, line: str) -> None:
-        """Print it."""
-        print(line, flush=True)
-
-    def case_started(self, planned: Planned) -> None:
-        """Do nothing."""
-
-    def step_done(self, done: int, total: int) -> None:
-        """Do nothing."""
-
-    def case_done(self, row: Row) -> None:
-        """Take the time."""
-        self.rows.append(time.perf_counter() - self.began)
-        if row.rendered is None:
-            print(row.reason, flush=True)
-
-    def rates(self, gpus: int) -> tuple[float, float]:
-        """Return rows a second of the whole run, and after the first row of each of ``gpus`` GPUs."""
-        warm, last = self.rows[gpus - 1], self.rows[-1]
-        return len(self.rows) / last, (len(self.rows) - gpus) / (last - warm)
+def rates(rows: list[float], gpus: int) -> tuple[float, float]:
+    """Return rows a second of the whole run, and after the first row of each of ``gpus`` GPUs."""
+    warm, last = rows[gpus - 1], rows[-1]
+    return len(rows) / last, (len(rows) - gpus) / (last - warm)
 
 
 def seeded(case: Case, renders: int, steps: int | None, options: RunOptions) -> list[Planned]:
@@ -83,7 +57,7 @@ def main() -> int:
     options = parser.parse_args()
     case = next(case for case in load_cases([options.cases]) if case.incomparable is None)
     base = Base(path=str(options.base.resolve())) if options.base else None
-    rates, images = [], []
+    speeds, images = [], []
     with tempfile.TemporaryDirectory() as work:
         for count in (1, options.gpus):
             names = tuple(visible_gpus()[:count])
@@ -93,17 +67,17 @@ def main() -> int:
             result = run_cases(
                 [case], out=Path(work) / str(count), options=run, progress=clock, planned=planned
             )
-            rates.append(clock.rates(count))
+            speeds.append(rates(clock.rows, count))
             images.append([row.image_sha256 for row in result.rows])
             engines = sorted({row.rendered.engine if row.rendered else "none" for row in result.rows})
             size = f"{case.settings.width}×{case.settings.height}"
             print(
                 f"{count} GPUs, {len(result.rows)} renders of {size}, engine {', '.join(engines)}: "
                 f"{clock.rows[-1]:.1f} s in all; {count} rows after {clock.rows[count - 1]:.1f} s, "
-                f"from there on {1 / rates[-1][1]:.2f} s a render",
+                f"from there on {1 / speeds[-1][1]:.2f} s a render",
                 flush=True,
             )
-    (one, one_warm), (many, many_warm) = rates
+    (one, one_warm), (many, many_warm) = speeds
     print(f"{many / one:.2f}× in all, {many_warm / one_warm:.2f}× once every GPU has begun")
     print(f"images {'identical' if images[0] == images[1] else 'DIFFERENT'}")
     return 0 if images[0] == images[1] else 1
