@@ -25,7 +25,7 @@ class Fault:
     """When a child is stopped; at most one of these is set.
 
     Attributes:
-        event: SIGKILL at this file-system event within the work folder, from 1; forced writes count too.
+        event: ``signal`` at this file-system event within the work folder, from 1; forced writes count too.
         after: ``signal`` after this many seconds.
         size: no file can grow beyond this many bytes. The write that would is cut there, and SIGKILL follows.
         full: as ``size``, but the write fails, as on a full disk.
@@ -121,7 +121,8 @@ def _child(main: Callable[[], Any], work: Path, fault: Fault, log: Path, counts:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
         _count_renders(renders)
-        _count_events(work, counts, fault.event)
+        _count_events(work, counts, fault)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
         limit = fault.size if fault.size is not None else fault.full
         if limit is not None:
             os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -141,16 +142,16 @@ def _child(main: Callable[[], Any], work: Path, fault: Fault, log: Path, counts:
             os._exit(code)
 
 
-def _count_events(work: Path, counts: Path, fatal: int | None) -> None:
-    """Write a byte per file-system event within ``work``, and die at the ``fatal`` one."""
+def _count_events(work: Path, counts: Path, fault: Fault) -> None:
+    """Write a byte per file-system event within ``work``, and stop at the one that ``fault`` names."""
     out, seen = os.open(counts, os.O_WRONLY | os.O_APPEND), 0
 
     def happened() -> None:
         nonlocal seen
         seen += 1
         os.write(out, b".")
-        if seen == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if seen == fault.event:
+            os.kill(os.getpid(), fault.signal)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in EVENTS and (not arguments or _within(work, arguments[0])):

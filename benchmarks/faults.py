@@ -7,7 +7,7 @@ write, or at any time; interrupted; or by a disk that takes no more. What it lef
 command runs again. A row is lost if the unbroken command has it and the repeated one has not, doubled if two
 lines have it; a file is corrupt if it is there and is not what the unbroken command left. Renders are
 counted: only the one in flight may be made again. "Left over" are hidden files that the repeated command did
-not remove; nothing reads them. Exit code 0: nothing lost, doubled, corrupt or rendered twice, all recovered.
+not take over. Exit code 0: nothing lost, doubled, corrupt, rendered twice or left over, all recovered.
 """
 
 from __future__ import annotations
@@ -70,12 +70,14 @@ class Kind:
 
     Attributes:
         marker: a file that is there from the beginning of the work to its end, in the run folder.
+        interrupted: what it says when Ctrl-C ends it.
     """
 
     main: Callable[[], None]
     needs: tuple[str, ...] = ("cases",)
     pages: bool = False
     marker: str | None = None
+    interrupted: str = "interrupted: "
 
     def was_through(self, work: Path) -> bool:
         """Whether the work was done and only the process had not ended."""
@@ -89,13 +91,16 @@ KINDS = {
     "calibration": Kind(
         _harness("calibrate", "cases/lora_0.case.yaml", "--run", "run", "--out", "tolerance.json", *CPU)
     ),
-    "pytest --update-baselines": Kind(_pytest, marker=".run.json.unfinished"),
+    "pytest --update-baselines": Kind(
+        _pytest, marker=".run.json.unfinished", interrupted="KeyboardInterrupt"
+    ),
     "harness accept": Kind(_harness("accept", "run", "--reason", "kept"), ("run",)),
     "report": Kind(_harness("report", "run"), ("run",), pages=True),
     "import": Kind(_harness("import", "job", "--out", "imported"), ("job",)),
 }
 
 
+INTERRUPTED = ("run", "sweep", "calibration", "pytest --update-baselines")
 FULL = ("run", "pytest --update-baselines", "harness accept", "report", "import")
 
 
@@ -194,10 +199,11 @@ class Bench:
             return
         counts = result.counts
         counts["attempts"] += 1
-        if fault.signal == signal.SIGINT:
+        if fault.signal == signal.SIGINT and fault.after is not None:
             result.slowest = max(result.slowest, stopped.since_signal)
         problems = [f"left {name}" for name in _differ(contents(work, pages=kind.pages), whole)]
-        if "Traceback" in stopped.said or "uncaught" in stopped.said:
+        silent = fault.signal == signal.SIGINT and kind.interrupted not in stopped.said
+        if silent or "Traceback" in stopped.said or "uncaught" in stopped.said:
             problems.append(f"no clear line: {stopped.said[-300:]}")
         again = run_child(kind.main, work, Fault())
         after = contents(work, pages=kind.pages)
@@ -234,7 +240,9 @@ def killed(random_: random.Random, ended: Ended) -> Fault:
 
 
 def interrupted(random_: random.Random, ended: Ended) -> Fault:
-    """Ctrl-C at a time."""
+    """Ctrl-C at a file-system event, or at a time."""
+    if random_.random() < 0.5:
+        return Fault(event=random_.randint(1, ended.events), signal=signal.SIGINT)
     return Fault(after=random_.uniform(0, ended.seconds), signal=signal.SIGINT)
 
 
@@ -257,11 +265,11 @@ def main() -> None:
     preload()
     rows: list[tuple[str, Kind, Callable[..., Fault]]] = [
         *((f"kill {name}", kind, killed) for name, kind in KINDS.items()),
-        *((f"Ctrl-C {name}", KINDS[name], interrupted) for name in ("run", "sweep", "calibration")),
+        *((f"Ctrl-C {name}", KINDS[name], interrupted) for name in INTERRUPTED),
         *((f"full disk {name}", KINDS[name], full) for name in FULL),
     ]
     head = ("attempts", "lost", "doubled", "corrupt", "recovered", "rendered twice", "left over")
-    print(f"{'kind of fault':<32}" + "".join(f"{name:>{len(name) + 2}}" for name in head))
+    print(f"{'kind of fault':<38}" + "".join(f"{name:>{len(name) + 2}}" for name in head))
     good = True
     with tempfile.TemporaryDirectory(dir=memory if (memory := Path("/dev/shm")).is_dir() else None) as folder:
         bench = Bench(Path(folder) / "bench")
@@ -272,10 +280,10 @@ def main() -> None:
             counts = result.counts
             note = f"  slowest end {result.slowest:.1f} s" if result.slowest else ""
             cells = "".join(f"{counts[each]:>{len(each) + 2}}" for each in head)
-            print(f"{name:<32}{cells}{note}", flush=True)
+            print(f"{name:<38}{cells}{note}", flush=True)
             for problem in result.problems[:5]:
                 print(f"    {problem}", flush=True)
-            bad = ("lost", "doubled", "corrupt", "rendered twice")
+            bad = ("lost", "doubled", "corrupt", "rendered twice", "left over")
             good &= not any(counts[each] for each in bad) and counts["recovered"] == counts["attempts"]
     sys.exit(0 if good else 1)
 

@@ -6,14 +6,20 @@ import errno
 import hashlib
 import os
 import stat
-import tempfile
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
 
 MOST_BYTES = 64 << 20
 """Largest JSON file that is read whole."""
 
 PART = ".part"
-"""How hidden files end that are being written. A killed process leaves one behind; nothing reads it."""
+"""How hidden files end that are being written. A killed process leaves one behind: nothing reads it, and
+whoever writes the same file next takes it over."""
 
 
 def sha256_file(path: Path) -> str:
@@ -44,17 +50,44 @@ def _at_once(path: str, flags: int) -> int:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` atomically: readers see the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+    partial = path.with_name(f".{path.name}{PART}")
+    with _alone(partial):
+        try:
+            with partial.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.chmod(0o644)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _alone(partial: Path) -> Iterator[None]:
+    """Be the only one that writes the hidden file ``partial``; what a killed process left is taken over."""
+    if sys.platform == "win32":
+        yield
+        return
+    while True:
+        handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if _is_at(handle, partial):
+                yield
+                return
+        finally:
+            os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Say whether ``path`` still names the open file: who held it before may have put it in place."""
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_text(path: Path, text: str) -> None:

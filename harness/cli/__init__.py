@@ -14,9 +14,8 @@ def main() -> None:
     """Run ``harness``; bad input, a disk that refuses and Ctrl-C print one line and exit with their code."""
     try:
         _main()
-    except KeyboardInterrupt:  # before a command began: a command says itself what it saved
-        print("harness: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt:
+        interrupted()
 
 
 def _main() -> None:
@@ -32,6 +31,12 @@ def _main() -> None:
         refuse(HarnessError(error.strerror or str(error), file=error.filename))
     except HarnessError as error:
         refuse(error)
+
+
+def interrupted(how: str = "no file is half-written; repeat the command") -> NoReturn:
+    """Print that Ctrl-C ended the command and ``how`` to go on, as one line, and exit."""
+    print(f"harness: interrupted: {how}", file=sys.stderr)
+    sys.exit(130)
 
 
 def refuse(error: HarnessError) -> NoReturn:

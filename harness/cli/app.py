@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from harness.cli import (
     accept,
@@ -17,6 +19,7 @@ from harness.cli import (
     fix,
     history,
     import_,
+    interrupted,
     report,
     rescore,
     run,
@@ -24,8 +27,23 @@ from harness.cli import (
     summary,
     sweep,
 )
+from harness.ctrl_c import heard
+
+
+class Commands(TyperGroup):
+    """The commands; typer alone ends without a word where Ctrl-C comes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, and say so where Ctrl-C ended it and it did not itself."""
+        try:
+            with heard():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            interrupted()
+
 
 app = typer.Typer(
+    cls=Commands,
     name="harness",
     help="Re-render AI Toolkit's Flex.2 previews through the reference pipeline and measure the drift.\n\n"
     "Begin with harness demo; then harness import JOB_DIR and harness run CASES.",

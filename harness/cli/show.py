@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from harness.cli import interrupted
 from harness.runs.plan import Planned
 from harness.runs.results import RunResult
 from harness.runs.row import Row, Verdict
@@ -72,12 +73,8 @@ class LiveProgress:
             self._bar.update(self._task, completed=self._bar.tasks[self._task].total)
         if self._bar.live.is_started:
             self._bar.stop()
-        if kind is KeyboardInterrupt:
-            line = "interrupted"
-            if self._folder is not None:
-                line += f": what was finished is saved; repeat the command with {self._option} {self._folder}"
-            self._console.print(Text(line), soft_wrap=True)
-            raise typer.Exit(130)
+        if kind is KeyboardInterrupt and self._folder is not None:
+            interrupted(f"what was finished is saved; repeat the command with {self._option} {self._folder}")
 
     def started(self, folder: Path, todo: list[Planned], done: int) -> None:
         """Say where the run goes, and how much of it was done before."""
@@ -124,7 +121,10 @@ def summarise(result: RunResult) -> None:
     """Build the report, and print how many rows have each verdict and where the report lies."""
     from harness.report.build import build_report
 
-    index = build_report(result.folder)
+    try:
+        index = build_report(result.folder)
+    except KeyboardInterrupt:
+        interrupted(f"all is saved but the report; go on with harness report {result.folder}")
     counts = ", ".join(
         f"{result.counts[verdict]} {verdict.value}" for verdict in Verdict if result.counts[verdict]
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.case import Case
+from harness.ctrl_c import heard
 from harness.environment import environment
 from harness.reference.load import choose_device
 from harness.renderer import Renderer
@@ -70,7 +71,7 @@ def run_cases(
         HarnessError: bad input; found before anything is rendered.
     """
     options = options or RunOptions()
-    with joined(options) as cluster:
+    with heard(), joined(options) as cluster:
         if cluster is not None:
             device, facts = cluster.facts.device, cluster.facts.environment
         else:

@@ -9,6 +9,7 @@ from harness.baselines.judging import against_baseline
 from harness.baselines.model import environment_key
 from harness.baselines.store import BaselineStore
 from harness.case import Case, Tolerance
+from harness.ctrl_c import heard
 from harness.errors import HarnessError
 from harness.judge import DEFAULT_TOLERANCE, judge, judge_sizes
 from harness.renderer import OnStep, Render, Renderer
@@ -52,7 +53,8 @@ class CaseRunner:
         if item.request is None or item.same_as is not None:
             return None
         try:
-            return self.renderer.render(item.request, self.on_step)
+            with heard():
+                return self.renderer.render(item.request, self.on_step)
         except HarnessError as error:
             if error.exit_code == HarnessError.exit_code:
                 raise

@@ -162,4 +162,4 @@ def test_ctrl_c_before_a_command_began_is_one_line(
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 130
-    assert capsys.readouterr().err == "harness: interrupted\n"
+    assert capsys.readouterr().err == "harness: interrupted: no file is half-written; repeat the command\n"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import harness.reference.render
+import harness.report.build
 from harness.case import Case
+from harness.cli import main
 from harness.errors import HarnessError, RunError
 from harness.files import PART, write_text
 from harness.reference.render import ReferenceRenderer
@@ -109,6 +114,21 @@ def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_text() == "old"
 
 
+def test_what_a_killed_write_left_is_taken_over_and_writers_wait_for_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    (tmp_path / f".{path.name}{PART}").write_text("half of what a killed process had to say")
+    texts = [str(number) * 1000 * number for number in range(1, 5)]
+
+    def write(text: str) -> None:
+        for _ in range(20):
+            write_text(path, text)
+            assert path.read_text() in texts
+
+    with ThreadPoolExecutor(len(texts)) as pool:
+        list(pool.map(write, texts))
+    assert [found.name for found in tmp_path.iterdir()] == ["a.json"]
+
+
 @pytest.mark.parametrize("what", ["preview", "lora", "folder"])
 def test_a_file_that_vanishes_is_one_line(
     make_case: MakeCase, tmp_path: Path, renderer: ReferenceRenderer, what: str
@@ -169,6 +189,76 @@ def interrupted(process: subprocess.Popen[str], sign: str) -> tuple[int, str]:
             break
     said += process.stdout.read()
     return process.wait(timeout=60), said
+
+
+class Foreign:
+    """What a library may have while it is imported: CPython up to 3.11 hides what ``__set_name__`` raises."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def hidden() -> None:
+    type("Imported", (), {"field": Foreign()})
+
+
+def replaced() -> None:
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException as error:
+        raise RuntimeError("something failed") from error
+
+
+def dropped() -> None:
+    with contextlib.suppress(BaseException):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT be what it is where a user types: xdist's workers and background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("lose", [hidden, replaced, dropped])
+def test_ctrl_c_that_foreign_code_loses_ends_the_run(
+    make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: Callable[[], None]
+) -> None:
+    cases = seeded(make_case)
+    real = harness.reference.render.call
+
+    def call(loaded: Any, request: RenderRequest, *arguments: Any) -> Any:
+        if request.seed == 1:
+            lose()
+        return real(loaded, request, *arguments)
+
+    monkeypatch.setattr(harness.reference.render, "call", call)
+    with pytest.raises(KeyboardInterrupt):
+        run_cases(cases, out=tmp_path / "run", options=CPU)
+    monkeypatch.undo()
+    assert [row.case for row in read_rows(tmp_path / "run")] == ["small/s0"]
+    run_cases(cases, out=tmp_path / "run", options=CPU)
+    assert len((tmp_path / "run" / RESULTS).read_bytes().splitlines()) == 3
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_while_the_report_is_built_says_how_to_make_it(
+    make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_case("a")
+    monkeypatch.setattr(harness.report.build, "overview", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(
+        sys, "argv", ["harness", "run", str(tmp_path / "cases"), "--out", "r", "--device", "cpu"]
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 130
+    line = "harness: interrupted: all is saved but the report; go on with harness report r\n"
+    assert capsys.readouterr().err == line
 
 
 MAIN = "from harness.cli import main; main()"
