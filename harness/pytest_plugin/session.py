@@ -16,7 +16,7 @@ from harness.baselines.judging import against_baseline
 from harness.baselines.model import environment_key
 from harness.baselines.store import BaselineStore
 from harness.case import Case
-from harness.errors import HarnessError, RenderError
+from harness.errors import BaselineError, HarnessError, RenderError
 from harness.pytest_plugin.arrange import arrange, plan_items, planned_of
 from harness.pytest_plugin.merge import UNFINISHED, merge_workers, worker_folder
 from harness.pytest_plugin.progress import StepProgress
@@ -102,13 +102,21 @@ class Session:
 
         Raises:
             HarnessError: bad input; kept as a row with the verdict ``error`` as well where that is possible.
-                Or the disk refused.
+                Or the disk refused, which ends the session: what is rendered after that would be lost.
         """
-        runner = self._open()
         try:
-            return self._check(runner, item)
+            return self._check(self._open(), item)
         except OSError as error:
-            raise disk_error(runner.folder.path, error) from error
+            self._stop()
+            raise disk_error(self.results, error) from error
+        except BaselineError as error:
+            if self.settings.update and isinstance(error.__cause__, OSError):
+                self._stop()
+            raise
+
+    def _stop(self) -> None:
+        session: Any = self._config.pluginmanager.get_plugin("session")
+        session.shouldstop = "harness: the disk refused a file, see above"
 
     def _check(self, runner: CaseRunner, item: Planned) -> Checked:
         tolerance = self.settings.tolerances.of(item.case, environment_key(runner.environment))
@@ -235,17 +243,27 @@ class Session:
             self._config.workeroutput["harness"] = self.tally.plain()  # type: ignore[attr-defined]
             return
         if self._results is not None:
-            self._close(self._results)
+            stopped = session.exitstatus == pytest.ExitCode.INTERRUPTED
+            try:
+                self._close(self._results, goes_on=stopped and self.settings.results is not None)
+            except (HarnessError, OSError, KeyboardInterrupt) as error:
+                failed = disk_error(self._results, error) if isinstance(error, OSError) else error
+                self.tally.problem = str(failed) or f"interrupted; go on with harness report {self._results}"
+                session.exitstatus = pytest.ExitCode.INTERRUPTED
         if self.tally.orphans and self.settings.unused == "fail" and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _close(self, results: Path) -> None:
-        merge_workers(results)
+    def _close(self, results: Path, *, goes_on: bool) -> None:
+        """Leave a run folder with its report; one that goes on stays as the repeated command needs it."""
+        self.tally.goes_on = goes_on
+        if not goes_on:
+            merge_workers(results)
         if self.settings.report and (results / MANIFEST).is_file():
             from harness.report.build import build_report
 
             build_report(results)
-        (results / UNFINISHED).unlink(missing_ok=True)
+        if not goes_on:
+            (results / UNFINISHED).unlink(missing_ok=True)
         if self.settings.results is None:
             give_back(results)
 

@@ -18,7 +18,12 @@ MOST_NAMES = 10
 
 @dataclass
 class Tally:
-    """What one process found."""
+    """What one process found.
+
+    Attributes:
+        goes_on: whether the session was stopped, and the same command goes on.
+        problem: why the run could not be closed, in one line.
+    """
 
     verdicts: Counter[str] = field(default_factory=Counter)
     written: list[str] = field(default_factory=list)
@@ -26,6 +31,8 @@ class Tally:
     cases: int = 0
     deselected: int = 0
     variants: int = 0
+    goes_on: bool = False
+    problem: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Return the tally in types that xdist can send."""
@@ -53,10 +60,14 @@ def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]
         lines.append(f"baselines written: {_names(tally.written)}")
     if tally.orphans:
         lines.append(f"baselines without a case: {_names(tally.orphans)}")
-    if tally.verdicts:
+    if tally.problem:
+        lines.append(tally.problem)
+    elif tally.verdicts:
         lines.append(
             f"{'report' if settings.report else 'results'}: {results}{'/index.html' * settings.report}"
         )
+    if tally.goes_on:
+        lines.append("stopped: what was finished is saved; repeat the command to go on")
     return lines
 
 

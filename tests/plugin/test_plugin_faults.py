@@ -1,0 +1,114 @@
+"""Full disks and Ctrl-C amid a session: one clear line, and the same command goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_project import CASES, output, rows
+
+import harness.baselines.store
+from harness.pytest_plugin.merge import UNFINISHED
+from harness.reference.render import ReferenceRenderer
+
+COMMAND = (CASES, "--update-baselines", "--harness-reason=kept", "--harness-results=run")
+RUN = Path("run")
+
+
+class Renders:
+    """Counts renders, and does something at one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made = 0
+        self.actions: dict[int, Callable[[], object]] = {}
+        real = ReferenceRenderer.render
+
+        def render(renderer: ReferenceRenderer, *arguments: Any, **options: Any) -> Any:
+            self.made += 1
+            self.actions.get(self.made, lambda: None)()
+            return real(renderer, *arguments, **options)
+
+        monkeypatch.setattr(ReferenceRenderer, "render", render)
+
+
+@pytest.fixture
+def renders(monkeypatch: pytest.MonkeyPatch) -> Renders:
+    return Renders(monkeypatch)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT be what it is where a user types: xdist's workers and background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def ends_as_unbroken(pytester: pytest.Pytester, renders: Renders, more: int) -> None:
+    """Repeat the command: it makes ``more`` renders, and all is there."""
+    before = renders.made
+    again = pytester.runpytest_inprocess(*COMMAND)
+    assert again.ret == pytest.ExitCode.OK
+    assert renders.made - before == more
+    assert {case: row.verdict.value for case, row in rows(RUN).items()} == {
+        "tiny/plain": "match", "tiny/lora_0": "match", "tiny/lora_1": "match", "tiny/drifted": "drift",
+    }  # fmt: skip
+    assert len(list(Path("baselines").rglob("*.json"))) == 4
+    assert (RUN / "index.html").is_file()
+    assert not (RUN / UNFINISHED).exists()
+    assert not list(Path().rglob("*.part"))
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "said"),
+    [
+        (os, "fsync", "/run: cannot go on: No space left on device; what was finished is saved*"),
+        (harness.baselines.store, "write_text", "/baselines/tiny/*.json: cannot be written (No space left*"),
+    ],
+)
+def test_a_full_disk_ends_the_session_before_more_renders_are_lost(
+    project: Path, pytester: pytest.Pytester, renders: Renders, where: Any, name: str, said: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        renders.actions[2] = lambda: patch.setattr(where, name, full)
+        result = pytester.runpytest_inprocess(*COMMAND)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert renders.made == 2
+    assert "Traceback" not in output(result)
+    lines = [f"tiny/*: *{said}", "stopped: what was finished is saved; repeat the command to go on"]
+    result.stdout.fnmatch_lines(lines)
+    assert len(rows(RUN)) == 1
+    ends_as_unbroken(pytester, renders, more=3)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_saves_and_the_same_command_goes_on(
+    project: Path, pytester: pytest.Pytester, renders: Renders
+) -> None:
+    renders.actions[3] = lambda: signal.raise_signal(signal.SIGINT)
+    result = pytester.runpytest_inprocess(*COMMAND, no_reraise_ctrlc=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["stopped: what was finished is saved; repeat the command to go on"])
+    assert len(rows(RUN)) == 2
+    ends_as_unbroken(pytester, renders, more=2)
+
+
+def test_a_report_that_cannot_be_written_is_one_line(
+    project: Path, pytester: pytest.Pytester, renders: Renders
+) -> None:
+    renders.actions[1] = (RUN / "index.html").mkdir
+    result = pytester.runpytest_inprocess(*COMMAND)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "Traceback" not in output(result)
+    result.stdout.fnmatch_lines(["*run: the report cannot be written (Is a directory)*"])
+    (RUN / "index.html").rmdir()
+    ends_as_unbroken(pytester, renders, more=0)
