@@ -134,12 +134,12 @@ class ReferenceRenderer:
         except Exception as error:  # the pipeline is foreign code and may raise anything
             raise _failed(error) from error
         done = time.perf_counter()
-        engine = {"engine": "eager" if use.reason else "exact", "engine_reason": use.reason}
+        engine = {"engine": "eager" if use.reason else "exact", "engine_reason": use.reason or use.note}
         return Render(
             image=called.image,
             rendered=rendered.model_copy(update=engine),
             latents_sha256=called.latents_sha256,
-            warnings=(*self._warnings, *([f"rendered eagerly: {use.reason}"] if use.failed else [])),
+            warnings=(*self._warnings, *use.warnings),
             seconds={
                 "load": round(ready - started, 4),
                 "render": round(done - ready, 4),

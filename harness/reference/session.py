@@ -17,10 +17,11 @@ from harness.renderer import EngineName, RenderRequest
 
 @dataclass
 class EngineUse:
-    """How one render's transformer calls were made: exact, or eager for a reason."""
+    """How one render's transformer calls were made: eager for a reason, or exact, perhaps with a note."""
 
     reason: str
-    failed: bool = False
+    note: str = ""
+    warnings: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
@@ -44,7 +45,11 @@ class Session:
         with calling(self.loaded.pipe.transformer, weights, self._first_calls, engine):
             yield use
         if engine is not None:
-            use.reason, use.failed, use.seconds = engine.failed, bool(engine.failed), engine.seconds
+            use.reason, use.note, use.seconds = engine.failed, engine.note, engine.seconds
+            if use.reason:
+                use.warnings = (f"rendered eagerly: {use.reason}",)
+            elif use.note:
+                use.warnings = (f"rendered with {use.note}",)
 
     @property
     def first_calls_shared(self) -> int:

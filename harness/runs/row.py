@@ -46,7 +46,7 @@ class Rendered(Frozen):
     generator: str = Field("cpu", description="Device that drew the first latents.")
     attention: str
     engine: str = Field("eager", description="'exact': fast, and proved bit for bit; else 'eager'.")
-    engine_reason: str = Field("", description="Why it was eager.")
+    engine_reason: str = Field("", description="Why it was eager, or exact without compiled blocks.")
     max_sequence_length: int = Field(512, description="T5 tokens.")
     device: str
     offload: str

@@ -14,7 +14,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from harness.reference.engine import cache, fast
-from harness.reference.engine.engine import why_eager
+from harness.reference.engine.engine import Engine, why_eager
 from harness.reference.engine.norms import layer_norm, rms_norm
 from harness.reference.render import ReferenceRenderer
 from harness.renderer import RenderRequest
@@ -189,3 +189,33 @@ def test_all_schedules_share_their_first_call(request_for: Make, renderer: Refer
         request = request_for(**other)
         assert np.array_equal(own.render(request).image, renderer.render(request).image)
         assert shared() == 1, other
+
+
+@pytest.mark.parametrize("graphs_hold", [True, False])
+def test_on_cuda_graphs_of_eagers_kernels_are_tried_next(
+    monkeypatch: pytest.MonkeyPatch, graphs_hold: bool
+) -> None:
+    made: list[bool] = []
+
+    class Fast:
+        def __init__(self, *_: Any, compiled: bool) -> None:
+            made.append(compiled)
+
+        def __call__(self, _key: Any, inputs: dict[str, Any]) -> torch.Tensor:
+            off = 0 if graphs_hold and not made[-1] else 1
+            return inputs["x"] * 2 + off
+
+    class Transformer(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+            return (x * 2,)
+
+    monkeypatch.setattr("harness.reference.engine.engine.FastTransformer", Fast)
+    engine = Engine(Transformer(), "cuda")
+    x = torch.arange(4.0)
+    for weights in ("a", "a", "b"):
+        engine.begin((weights,))
+        assert torch.equal(engine(x=x)[0], x * 2)
+    assert made == [True, False]
+    assert "the exact engine gave other bits than eager" in engine.note
+    assert bool(engine.failed) is not graphs_hold
+    assert len(engine._proved) == (2 if graphs_hold else 0)

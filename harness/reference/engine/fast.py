@@ -28,15 +28,16 @@ class FastTransformer:
 
     Args:
         eager: the transformer's own forward; takes keyword arguments and returns a tuple of one tensor.
+        compiled: compile the blocks; without, a graph holds eager's own kernels.
     """
 
-    def __init__(self, transformer: Any, eager: Callable[..., Any], device: str) -> None:
+    def __init__(self, transformer: Any, eager: Callable[..., Any], device: str, *, compiled: bool) -> None:
         use_cache(device)
         self.transformer = transformer
         self._eager = eager
         self._graphs: OrderedDict[Any, _Graph] | None = OrderedDict() if device == "cuda" else None
         self._pool: Any = None
-        self._blocks = _compiled_blocks(transformer)
+        self._blocks = _compiled_blocks(transformer) if compiled else {}
 
     def __call__(self, key: Any, inputs: Inputs) -> torch.Tensor:
         """Return the output for ``inputs``; one ``key`` is one shape with weights in one place."""
@@ -99,8 +100,9 @@ _OPTIONS: dict[str, Any] = {"emulate_precision_casts": True}
 
 @contextmanager
 def _fast(transformer: Any, blocks: dict[Any, Callable[..., Any]]) -> Iterator[None]:
-    """Let the blocks run compiled, and every norm through its opaque operator."""
-    norms = {module: type(module) for module in transformer.modules() if type(module) in OPAQUE}
+    """Let the blocks run compiled, and every norm through its opaque operator; nothing where none is."""
+    modules = transformer.modules() if blocks else ()
+    norms = {module: type(module) for module in modules if type(module) in OPAQUE}
     for norm, plain in norms.items():
         norm.__class__ = OPAQUE[plain]
     for block, forward in blocks.items():
