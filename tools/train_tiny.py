@@ -26,20 +26,30 @@ from tinyflex.scenes import held_out_prompts
 from tinyflex.session import Session
 
 TEMPLATE = Path(__file__).parent.parent / "harness" / "data" / "checkpoints" / "tiny-flex2"
-SHARES = {"autoencoder": 0.29, "flow": 0.46, "distil": 0.25}
+SHARES = {"autoencoder": 0.24, "flow": 0.52, "distil": 0.24}
+PREVIEWS = 8
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of everything: scenes in the bank, scenes a flow step, prompts in the grid, sampling steps."""
+    """How much of everything.
+
+    Attributes:
+        scenes: scenes in the bank.
+        batch: scenes a step of the flow.
+        prompts: prompts in the grid.
+        steps: sampling steps of a picture in the grid.
+        pictures: crops a step of the autoencoder.
+    """
 
     scenes: int = 200_000
-    batch: int = 512
+    batch: int = 2048
     prompts: int = 40
     steps: int = 25
+    pictures: int = 64
 
 
-SMOKE = Plan(scenes=64, batch=8, prompts=2, steps=2)
+SMOKE = Plan(scenes=64, batch=8, prompts=2, steps=2, pictures=4)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -61,7 +71,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--minutes", type=float, default=15.0, help="training budget, bank and export not counted"
     )
     parser.add_argument("--resume", action="store_true", help="go on from OUT/state.pt")
-    parser.add_argument("--no-graphs", action="store_true", help="launch every GPU kernel alone (slower)")
+    parser.add_argument("--no-compile", action="store_true", help="every kernel on its own (slower)")
+    parser.add_argument(
+        "--rate", type=float, default=2e-3, help="peak learning rate of the flow (default %(default)s)"
+    )
     parser.add_argument("--math-attention", action="store_true", help="no fused attention kernels (slower)")
     parser.add_argument(
         "--scenes", type=int, default=Plan.scenes, help="scenes in the bank (default %(default)s)"
@@ -91,10 +104,10 @@ def draw_grid(
     prompts: list[str],
     guidance: float,
     file: Path,
-    device: str,
     steps: int,
 ) -> None:
     """Render the prompts, eight in a row, and write one picture."""
+    device = next(models.transformer.parameters()).device
     t5, clip = tokenizers.encode(prompts, 512, 77)
     ids = (torch.from_numpy(t5).to(device), torch.from_numpy(clip).to(device))
     latents = bank.unpack(network.sample(models, ids, guidance, steps=steps), 16, 16)
@@ -143,7 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
     maker = bank.BankMaker(atlas.nouns, options.out / "tokenizers", plan.scenes, os.cpu_count() or 1)
     autoencoder.train_autoencoder(
         models.vae, compositor, maker.first(), session,
-        seconds=seconds * SHARES["autoencoder"], batch=max(2, plan.batch // 8), peak=1e-3,
+        seconds=seconds * SHARES["autoencoder"], batch=plan.pictures, peak=1e-3,
     )  # fmt: skip
     made = maker.finish()
     bank.encode_bank(made, models.vae, compositor, options.device)
@@ -151,16 +164,23 @@ def main(arguments: list[str] | None = None) -> None:
     draw_reconstructions(models, compositor, made, options.out / "autoencoder.png")
 
     empty = tuple(torch.from_numpy(ids) for ids in tokenizers.encode([""], bank.T5_SHORT, bank.CLIP_SHORT))
-    graphs = options.device == "cuda" and not options.no_graphs
-    trainer = flow.FlowTrainer(models, made, (empty[0], empty[1]), session, graphs)
-    trainer.train_flow(seconds * SHARES["flow"], plan.batch, 1e-3)
-    trainer.distil(seconds * SHARES["distil"], plan.batch // 4, 6e-4)
+    prompts = held_out_prompts(icons.read_nouns(), plan.prompts)
+
+    def preview(now: Models, name: str) -> None:
+        guidance = 4.0 if name.startswith("distil") else 1.0
+        draw_grid(now, tokenizers, prompts[:PREVIEWS], guidance, options.out / f"{name}.png", plan.steps)
+
+    trainer = flow.FlowTrainer(
+        models, made, (empty[0], empty[1]), session,
+        fuse=options.device == "cuda" and not options.no_compile, preview=preview,
+    )  # fmt: skip
+    trainer.train_flow(seconds * SHARES["flow"], plan.batch, options.rate)
+    trainer.distil(seconds * SHARES["distil"], max(4, plan.batch // 2), options.rate / 2)
 
     export(models, options.out / "tokenizers", options.out / "checkpoint")
-    prompts = held_out_prompts(icons.read_nouns(), plan.prompts)
     for guidance in (1.0, 4.0):
         file = options.out / ("grid.png" if guidance == 4 else "grid_guidance1.png")
-        draw_grid(models, tokenizers, prompts, guidance, file, options.device, plan.steps)
+        draw_grid(models, tokenizers, prompts, guidance, file, plan.steps)
     (options.out / "prompts.txt").write_text("\n".join(prompts) + "\n", encoding="utf-8")
     session.log(
         "export", peak_memory_gb=torch.cuda.max_memory_allocated() / 1e9 if options.device == "cuda" else 0.0

@@ -28,6 +28,7 @@ T5_TOKENS = 512
 CLIP_TOKENS = 77
 WORDS_FILE = Path(__file__).with_name("words.txt")
 _WORD_SCORE = -5.0
+_MODULATIONS = (["norm1"], ["norm1_context"], ["norm"], ["norm_out"])
 
 
 @dataclass
@@ -100,15 +101,25 @@ def make_models(t5_vocabulary: int, clip_vocabulary: int, eos: int) -> Models:
             d_ff=2 * TEXT_WIDTH,
             num_layers=3,
             num_heads=4,
+            relative_attention_max_distance=16,
             feed_forward_proj="gated-gelu",
             dropout_rate=0.0,
             is_encoder_decoder=False,
             use_cache=False,
         )
     )
+    start_as_identity(transformer)
     for encoder in (clip, t5):  # fused attention with T5's position bias broke on a GPU at large batches
         encoder.set_attn_implementation("eager")
     return Models(vae, transformer, clip, t5)
+
+
+def start_as_identity(transformer: Any) -> None:
+    """Zero modulation and output: blocks start as the identity (adaLN-zero, Peebles and Xie 2023)."""
+    for name, module in transformer.named_modules():
+        if isinstance(module, nn.Linear) and (name == "proj_out" or name.split(".")[-2:-1] in _MODULATIONS):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
 
 
 def read_words() -> list[str]:

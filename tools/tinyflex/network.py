@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .components import SCHEDULER, Models
+from .components import SCHEDULER, T5_TOKENS, Models
 
 
 def shift_factor(tokens: int) -> float:
@@ -31,9 +31,27 @@ def image_ids(height: int, width: int, device: str) -> Tensor:
     return torch.stack([torch.zeros_like(y), y, x], dim=-1).reshape(-1, 3).float()
 
 
+def padding_bias(t5_tokens: int, image_tokens: int, device: str) -> Tensor | None:
+    """Return what attention adds to each key so that the last text token counts as all padding left out.
+
+    The pipeline pads captions to 512 tokens without a mask. Text tokens have no position in the transformer,
+    so equal padding tokens stay equal, and n equal keys are one key with log(n) added to its score.
+
+    Returns:
+        1 × 1 × 1 × (t5_tokens + image_tokens), or None where nothing is left out.
+    """
+    if t5_tokens == T5_TOKENS:
+        return None
+    bias = torch.zeros(1, 1, 1, t5_tokens + image_tokens, device=device)
+    bias[..., t5_tokens - 1] = math.log(T5_TOKENS - t5_tokens + 1)
+    return bias
+
+
 def read_captions(models: Models, t5_ids: Tensor, clip_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the text tokens and the pooled vector; no attention mask, as the pipeline does."""
-    text = models.text_encoder_2(input_ids=t5_ids.long())[0]
+    """Return the text tokens and the pooled vector; no mask, and the pipeline's whole padding counts."""
+    bias = padding_bias(t5_ids.shape[1], 0, str(t5_ids.device))
+    mask = None if bias is None else bias.expand(len(t5_ids), 1, t5_ids.shape[1], -1)
+    text = models.text_encoder_2(input_ids=t5_ids.long(), attention_mask=mask)[0]
     return text, models.text_encoder(input_ids=clip_ids.long()).pooler_output
 
 
@@ -57,14 +75,15 @@ def velocity(
         guidance=guidance,
         img_ids=image_ids(x.shape[1] // side, side, device),
         txt_ids=torch.zeros(text.shape[1], 3, device=device),
+        joint_attention_kwargs={"attention_mask": padding_bias(text.shape[1], x.shape[1], device)},
         return_dict=False,
     )[0]
 
 
 class Network(nn.Module):
-    """Text encoders and transformer as one call with tensors in and out, which a CUDA graph can replay.
+    """Text encoders and transformer as one call with tensors in and out, which ``torch.compile`` can fuse.
 
-    At this size a GPU waits for its kernels to be launched; a graph launches a whole pass at once.
+    At this width a GPU mostly moves activations between small kernels; fused ones move them once.
     """
 
     def __init__(self, models: Models, device: str) -> None:
@@ -80,17 +99,6 @@ class Network(nn.Module):
         with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda", cache_enabled=False):
             captions = read_captions(self.models, t5_ids, clip_ids)
             return velocity(self.transformer, x, sigmas, captions, guidance).float()
-
-    def graphed(self, batch: int, t5_tokens: int, clip_tokens: int) -> Network:
-        """Capture forward and backward passes for this shape and return the network."""
-        example = (
-            torch.randn(batch, 64, 64, device=self.device),
-            torch.rand(batch, device=self.device),
-            torch.ones(batch, t5_tokens, dtype=torch.int16, device=self.device),
-            torch.ones(batch, clip_tokens, dtype=torch.int16, device=self.device),
-            torch.ones(batch, device=self.device),
-        )
-        return torch.cuda.make_graphed_callables(self, example, allow_unused_input=True)  # type: ignore[return-value]
 
 
 @torch.no_grad()
