@@ -21,6 +21,8 @@ from harness.case import Base
 from harness.reference.render import ReferenceRenderer
 from harness.renderer import EngineName, Render, RenderRequest
 
+MOST_KERNELS = 24
+
 
 def request(base: Base, dtype: str, size: int, steps: int) -> RenderRequest:
     """Return a request of ``size`` × ``size`` pixels."""
@@ -67,36 +69,56 @@ def main() -> int:
     parser.add_argument("--dtypes", nargs="+", default=["bf16"])
     parser.add_argument("--repeats", type=int, default=3, help="renders that are timed, after the first")
     parser.add_argument("--offload", default="none")
+    parser.add_argument("--profile", action="store_true", help="list the kernels of a fast render (CUDA)")
     options = parser.parse_args()
     base = Base(path=str(options.base.resolve())) if options.base else Base(embedded="tiny-flex2")
     engines: list[EngineName] = ["eager", "exact"] if options.offload == "none" else ["eager"]
-    found: dict[tuple[str, int, str], tuple[Render, float]] = {}
+    eager: dict[tuple[str, int], tuple[Render, float]] = {}
+    different = 0
     for engine in engines:
         renderer = ReferenceRenderer(engine=engine, offload=options.offload)
         for dtype in options.dtypes:
             for size in options.sizes:
                 wanted = request(base, dtype, size, options.steps)
                 render, seconds, prove = measured(renderer, wanted, options.repeats)
-                found[dtype, size, engine] = render, seconds
                 print(
                     f"{dtype} {size}², {options.steps} steps, {engine}: {seconds:.3f} s a render, "
                     f"{prove:.1f} s for the proof; engine {render.rendered.engine} "
                     f"{render.rendered.engine_reason}; offload {render.rendered.offload}, {peak()}",
                     flush=True,
                 )
+                if engine == "eager":
+                    eager[dtype, size] = render, seconds
+                    continue
+                expected, slow = eager[dtype, size]
+                same = _same(render, expected)
+                different += not same
+                bits = "identical" if same else "DIFFERENT"
+                print(f"{dtype} {size}²: {slow / seconds:.2f}× eager, bits {bits}", flush=True)
+                if options.profile:
+                    print(*kernels(renderer, wanted), sep="\n", flush=True)
         renderer.close()
-    return _compare(found) if len(engines) == 2 else 0
-
-
-def _compare(found: dict[tuple[str, int, str], tuple[Render, float]]) -> int:
-    different = 0
-    for dtype, size in dict.fromkeys((dtype, size) for dtype, size, _ in found):
-        eager, slow = found[dtype, size, "eager"]
-        exact, fast = found[dtype, size, "exact"]
-        same = np.array_equal(eager.image, exact.image) and eager.latents_sha256 == exact.latents_sha256
-        different += not same
-        print(f"{dtype} {size}²: {slow / fast:.2f}× eager, bits {'identical' if same else 'DIFFERENT'}")
     return 1 if different else 0
+
+
+def kernels(renderer: ReferenceRenderer, wanted: RenderRequest) -> list[str]:
+    """Return the kernels of one render by the time they take, as a share of all kernels' time."""
+    try:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            renderer.render(wanted)
+    except Exception as error:  # a profiler that does not start must not end a measurement
+        return [f"no profile: {error}"]
+    found = sorted(profile.key_averages(), key=lambda kernel: -kernel.self_device_time_total)
+    whole = sum(kernel.self_device_time_total for kernel in found) or 1
+    return [
+        f"  {kernel.self_device_time_total / whole:6.1%} {kernel.self_device_time_total / 1000:9.1f} ms "
+        f"{kernel.count:6} × {kernel.key[:100]}"
+        for kernel in found[:MOST_KERNELS]
+    ]
+
+
+def _same(a: Render, b: Render) -> bool:
+    return np.array_equal(a.image, b.image) and a.latents_sha256 == b.latents_sha256
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ print(g, 'torch', torch.__version__, 'diffusers', d.__version__, 'load', os.getl
   [ -d "$base/vae" ] || run python benchmarks/make_full_size.py "$base"
   case $1 in
     prepare) job "$small"; job "$large" ;;
-    engine) run python benchmarks/engine.py "$base" --sizes $sizes --steps "$steps" ;;
+    engine) run python benchmarks/engine.py "$base" --sizes $sizes --steps "$steps" --profile ;;
     reference) job "$small"; run python benchmarks/against_reference.py "$work/job-$small" --base "$base" ;;
     large) job "$large"; run python benchmarks/against_reference.py "$work/job-$large" --base "$base" --plain 0 ;;
     offload)
