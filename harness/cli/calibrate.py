@@ -16,6 +16,8 @@ from harness.cli.options import (
     Device,
     DeviceOption,
     DtypeOption,
+    EngineMode,
+    EngineOption,
     OffloadMode,
     OffloadOption,
     PipelineOption,
@@ -39,6 +41,7 @@ def calibrate(
     trust_remote_code: TrustOption = False,
     dtype: DtypeOption = None,
     offload: OffloadOption = OffloadMode.AUTO,
+    engine: EngineOption = EngineMode.AUTO,
 ) -> None:
     """Find limits between what equally valid executions change and what wrong settings change.
 
@@ -52,7 +55,9 @@ def calibrate(
     from harness.redact import redact
     from harness.runs.fresh import fresh_folder
 
-    options = run_options(device, pipeline, base, trust_remote_code, dtype=dtype, offload=offload)
+    options = run_options(
+        device, pipeline, base, trust_remote_code, dtype=dtype, offload=offload, engine=engine
+    )
     place = nullcontext(run) if run else fresh_folder(Path("reports"), "calibration-")
     command = redact(shlex.join(["harness", *sys.argv[1:]]))
     with place as folder, LiveProgress(Console(), "--run") as progress:

@@ -12,6 +12,8 @@ from harness.cli.options import (
     Device,
     DeviceOption,
     DtypeOption,
+    EngineMode,
+    EngineOption,
     LpipsWeights,
     PipelineOption,
     TrustOption,
@@ -36,6 +38,7 @@ def diagnose(
     base: BaseOption = None,
     trust_remote_code: TrustOption = False,
     dtype: DtypeOption = None,
+    engine: EngineOption = EngineMode.AUTO,
     lpips_weights: LpipsWeights = None,
 ) -> None:
     """Name the setting that explains a preview's drift, and how to get the preview back.
@@ -59,7 +62,7 @@ def diagnose(
         return
     from harness.diagnosis.diagnose import diagnose as find
 
-    options = run_options(device, pipeline, base, trust_remote_code, dtype=dtype)
+    options = run_options(device, pipeline, base, trust_remote_code, dtype=dtype, engine=engine)
     found = find(loaded, options=options, budget=budget, lpips_weights=lpips_weights, tell=typer.echo)
     if json_file is not None:
         write_text(json_file, json.dumps(found.to_json(), indent=2) + "\n")

@@ -105,6 +105,13 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     return session.header() if session else []
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Note which case comes next: it can render while this one is scored."""
+    if found := _started(item.config):
+        found.upcoming = getattr(nextitem, "planned", None)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Close the run, merge the workers' parts and build the report."""

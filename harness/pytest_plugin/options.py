@@ -64,3 +64,15 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         help="Let the checkpoint's own pipeline.py run. Read it first.",
     )
+    group.addoption(
+        "--harness-engine",
+        choices=("auto", "eager", "exact"),
+        default="auto",
+        help="How the transformer is called: exact is fast and proved bit-equal to eager (default on CUDA).",
+    )
+    group.addoption(
+        "--harness-score-workers",
+        type=int,
+        choices=(0, 1),
+        help="1: another process scores while the next case renders (default on CUDA); 0: between renders.",
+    )

@@ -29,6 +29,7 @@ from harness.runs.runner import CaseRunner
 from harness.runs.store import MANIFEST, RunFolder, disk_error
 
 if TYPE_CHECKING:
+    from harness.pytest_plugin.ahead import Ahead
     from harness.renderer import Renderer
 
 
@@ -61,7 +62,8 @@ class Session:
         self._folder: RunFolder | None = None
         self._renderer: Renderer | None = None
         self._runner: CaseRunner | None = None
-        self._progress: StepProgress | None = None
+        self._ahead: Ahead | None = None
+        self.upcoming: Planned | None = None
 
     @property
     def results(self) -> Path:
@@ -150,21 +152,19 @@ class Session:
                 raise RenderError(f"{item.variant}: {row.reason}", field=case.id)
 
     def _render(self, runner: CaseRunner, item: Planned) -> Row:
-        from harness.runs.preflight import preflight
-
-        steps = item.case.settings.sample_steps
-        assert self._progress is not None
-        self._progress.case_started(item.case.id)
+        assert self._ahead is not None
         try:
-            preflight([item], runner.options)
-            return runner.run(item)
+            return self._ahead.row(runner, item, self._upcoming())
         except HarnessError as error:
             self.tally.verdicts["error"] += 1
             if item.case.preview_path.is_file() and self._folder is not None:
                 self._folder.append(runner.refused(item, error))
             raise
-        finally:
-            self._progress.case_ended(steps)
+
+    def _upcoming(self) -> Planned | None:
+        """Return the next case, where nothing else is to be rendered before it."""
+        item = self.upcoming
+        return item if item and not self._variants and self._made_before(item) is None else None
 
     def _judged(self, row: Row) -> Row:
         update = self.settings
@@ -179,13 +179,15 @@ class Session:
         if self._runner is not None:
             return self._runner
         from harness.environment import environment
+        from harness.pytest_plugin.ahead import Ahead
         from harness.reference.load import choose_device
         from harness.runs.crew import reference_renderer
         from harness.runs.score import Scorer
+        from harness.runs.scoring_pool import scoring
 
         options = self.settings.run
         device = choose_device(options.device)
-        self._progress = StepProgress(
+        progress = StepProgress(
             self._config.pluginmanager,
             sum(item.case.settings.sample_steps for item in self._planned),
         )
@@ -193,9 +195,9 @@ class Session:
         self._variants = self._plan_variants()
         self._folder = self._run_folder(facts)
         self._renderer = reference_renderer(options, device)
-        self._runner = CaseRunner(
-            self._folder, self._renderer, Scorer(), options, facts, self._progress.step_done
-        )
+        scorer, workers = Scorer(), self.settings.score_workers
+        self._ahead = Ahead(scoring(scorer, None, device == "cuda" if workers is None else workers), progress)
+        self._runner = CaseRunner(self._folder, self._renderer, scorer, options, facts, progress.step_done)
         return self._runner
 
     def _plan_variants(self) -> dict[str, list[Planned]]:
@@ -237,6 +239,8 @@ class Session:
     def finish(self, session: pytest.Session) -> None:
         """Close the run; in the process that reports, merge the workers' parts and build the report."""
         if self._renderer is not None and self._folder is not None:
+            if self._ahead is not None:
+                self._ahead.close()
             self._renderer.close()
             self._folder.__exit__(None, None, None)
         if self._worker:

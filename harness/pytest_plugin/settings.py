@@ -40,6 +40,7 @@ class Settings:
 
     Attributes:
         results: the run folder that was asked for; None asks for a new one under ``runs``.
+        score_workers: processes that score while the next case renders; None takes the device's own number.
     """
 
     results: Path | None
@@ -54,6 +55,7 @@ class Settings:
     report: bool
     unused: Literal["warn", "fail"]
     sweep: list[Variant]
+    score_workers: int | None
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -80,6 +82,7 @@ def read_settings(config: pytest.Config) -> Settings:
                 pipeline=pipeline,
                 base=base,
                 dtype=dtype,
+                engine=option.harness_engine,
                 trust_remote_code=option.harness_trust_remote_code or project.trust_remote_code,
             ),
             update=option.update_baselines or option.update_baselines_new_only,
@@ -88,6 +91,7 @@ def read_settings(config: pytest.Config) -> Settings:
             report=option.harness_report,
             unused=option.harness_unused_baselines,
             sweep=preset(option.harness_sweep) if option.harness_sweep else [],
+            score_workers=option.harness_score_workers,
         )
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error

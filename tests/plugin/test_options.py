@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_project import CASES, only_run, output, rows
@@ -31,6 +32,45 @@ def test_gpu_without_a_usable_one_fails_before_anything_runs(
         ["ERROR: --gpu: cuda was asked for, and torch * sees no GPU; see harness doctor*"]
     )
     assert not (project / "reports").exists()
+
+
+def test_the_next_case_renders_while_another_process_scores(
+    accepted: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.runs.runner import CaseRunner
+    from harness.runs.scoring_pool import Processes
+
+    said: list[str] = []
+
+    def noting(kind: type, name: str) -> None:
+        real = getattr(kind, name)
+
+        def call(self: Any, first: Any, *more: Any) -> Any:
+            said.append(name)
+            return real(self, first, *more)
+
+        monkeypatch.setattr(kind, name, call)
+
+    for kind, name in ((CaseRunner, "render"), (Processes, "submit"), (Processes, "result")):
+        noting(kind, name)
+    for workers in ("0", "1"):
+        said.clear()
+        result = pytester.runpytest_inprocess(
+            CASES, NO_REPORT, f"--harness-score-workers={workers}", f"--harness-results=run{workers}"
+        )
+        result.stdout.fnmatch_lines(["verdicts: *1 match*"])
+    assert said == ["render", *["submit", "render", "result"] * 3, "submit", "result"]
+    between, beside = rows(accepted / "run0"), rows(accepted / "run1")
+    assert {case: row.model_dump(exclude={"seconds"}) for case, row in beside.items()} == {
+        case: row.model_dump(exclude={"seconds"}) for case, row in between.items()
+    }
+
+
+def test_the_engine_that_is_asked_for_is_used(project: Path, pytester: pytest.Pytester) -> None:
+    pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--harness-engine=eager", "--harness-results=run")
+    (row,) = rows(project / "run").values()
+    assert row.rendered is not None
+    assert row.rendered.engine_reason == "asked for"
 
 
 def test_a_missing_baseline_fails_although_the_preview_matches(
