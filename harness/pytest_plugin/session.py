@@ -127,7 +127,7 @@ class Session:
         if row is None or row.tolerance != tolerance:
             row = self._judged(self._render(runner, item))
             runner.folder.append(row)
-        self.tally.verdicts[row.verdict.value] += 1
+        self.tally.count(row)
         self._sweep(runner, item.case)
         return Checked(row, self._relative(self.store.path(row.case)), self._page(row))
 

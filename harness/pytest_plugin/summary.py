@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.runs.row import Verdict
+from harness.runs.row import Row, Verdict
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.settings import Settings
@@ -21,6 +21,7 @@ class Tally:
     """What one process found.
 
     Attributes:
+        judged: cases that have a baseline; ``identical`` of them show its very bits.
         goes_on: whether the session was stopped, and the same command goes on.
         problem: why the run could not be closed, in one line.
     """
@@ -31,8 +32,16 @@ class Tally:
     cases: int = 0
     deselected: int = 0
     variants: int = 0
+    judged: int = 0
+    identical: int = 0
     goes_on: bool = False
     problem: str = ""
+
+    def count(self, row: Row) -> None:
+        """Count a judged case."""
+        self.verdicts[row.verdict.value] += 1
+        self.judged += row.baseline is not None
+        self.identical += row.baseline is not None and row.baseline.identical
 
     def plain(self) -> dict[str, Any]:
         """Return the tally in types that xdist can send."""
@@ -43,6 +52,8 @@ class Tally:
         self.verdicts.update(worker["verdicts"])
         self.written += worker["written"]
         self.variants += worker["variants"]
+        self.judged += worker["judged"]
+        self.identical += worker["identical"]
         self.orphans = worker["orphans"]
         self.cases, self.deselected = worker["cases"], worker["deselected"]
 
@@ -54,6 +65,8 @@ def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]
         f"{tally.verdicts[v.value]} {v.value}" for v in Verdict if tally.verdicts[v.value]
     ):
         lines.append(f"verdicts: {counts}")
+    if tally.judged:
+        lines.append(f"bit-equal to their baselines: {tally.identical} of {tally.judged}")
     if tally.variants:
         lines.append(f"sweep: {tally.variants} variants, in the report")
     if tally.written:

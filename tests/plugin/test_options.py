@@ -101,6 +101,7 @@ def test_update_baselines_accepts_and_the_next_run_is_bit_equal(
     result = pytester.runpytest_inprocess(PLAIN, DRIFTED, NO_REPORT, "-rx")
     result.assert_outcomes(passed=1, xfailed=1)
     result.stdout.fnmatch_lines(["*tiny/drifted - drift, accepted by *bit-equal to its baseline*"])
+    result.stdout.fnmatch_lines(["verdicts: 1 match, 1 drift", "bit-equal to their baselines: 2 of 2"])
     found = rows(only_run(accepted))
     assert found["tiny/plain"].baseline is not None
     assert found["tiny/plain"].baseline.identical

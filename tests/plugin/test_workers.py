@@ -20,7 +20,9 @@ def test_two_workers_give_the_same_rows_baselines_and_one_report(
 
     one, two = run("one"), run("two", "-n", "2", "--dist", "loadgroup")
     assert one.ret == two.ret == 0, output(two)
-    two.stdout.fnmatch_lines(["verdicts: 3 match, 1 drift", "report: two/index.html"])
+    two.stdout.fnmatch_lines(
+        ["verdicts: 3 match, 1 drift", "bit-equal to their baselines: 4 of 4", "report: two/index.html"]
+    )
     assert _told(rows(project / "one")) == _told(rows(project / "two"))
     assert _entries(project / "one_baselines") == _entries(project / "two_baselines")
     assert sorted(path.name for path in project.iterdir() if "two" in path.name) == ["two", "two_baselines"]
