@@ -249,20 +249,21 @@ class Session:
         if self._results is not None:
             stopped = session.exitstatus == pytest.ExitCode.INTERRUPTED
             try:
-                self._close(self._results, goes_on=stopped and self.settings.results is not None)
+                self._close(self._results, stopped=stopped)
             except (HarnessError, OSError, KeyboardInterrupt) as error:
                 failed = disk_error(self._results, error) if isinstance(error, OSError) else error
-                self.tally.problem = str(failed) or f"interrupted; go on with harness report {self._results}"
+                self.tally.problem = str(failed) or f"interrupted: go on with harness report {self._results}"
                 session.exitstatus = pytest.ExitCode.INTERRUPTED
         if self.tally.orphans and self.settings.unused == "fail" and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _close(self, results: Path, *, goes_on: bool) -> None:
-        """Leave a run folder with its report; one that goes on stays as the repeated command needs it."""
-        self.tally.goes_on = goes_on
+    def _close(self, results: Path, *, stopped: bool) -> None:
+        """Leave a run folder with its report, or one in which the repeated command goes on."""
+        self.tally.stopped = stopped
+        goes_on = stopped and self.settings.results is not None
         if not goes_on:
             merge_workers(results)
-        if self.settings.report and (results / MANIFEST).is_file():
+        if self.settings.report and not stopped and (results / MANIFEST).is_file():
             from harness.report.build import build_report
 
             build_report(results)

@@ -22,7 +22,7 @@ class Tally:
 
     Attributes:
         judged: cases that have a baseline; ``identical`` of them show its very bits.
-        goes_on: whether the session was stopped, and the same command goes on.
+        stopped: whether Ctrl-C or the disk stopped the session.
         problem: why the run could not be closed, in one line.
     """
 
@@ -34,7 +34,7 @@ class Tally:
     variants: int = 0
     judged: int = 0
     identical: int = 0
-    goes_on: bool = False
+    stopped: bool = False
     problem: str = ""
 
     def count(self, row: Row) -> None:
@@ -75,12 +75,13 @@ def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]
         lines.append(f"baselines without a case: {_names(tally.orphans)}")
     if tally.problem:
         lines.append(tally.problem)
+    elif tally.stopped and tally.cases:
+        how = "repeat the command" if settings.results else f"harness report {results} shows it"
+        lines.append(f"stopped: what was finished is saved; {how}")
     elif tally.verdicts:
         lines.append(
             f"{'report' if settings.report else 'results'}: {results}{'/index.html' * settings.report}"
         )
-    if tally.goes_on:
-        lines.append("stopped: what was finished is saved; repeat the command to go on")
     return lines
 
 

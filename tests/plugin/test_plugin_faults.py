@@ -84,7 +84,7 @@ def test_a_full_disk_ends_the_session_before_more_renders_are_lost(
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert renders.made == 2
     assert "Traceback" not in output(result)
-    lines = [f"tiny/*: *{said}", "stopped: what was finished is saved; repeat the command to go on"]
+    lines = [f"tiny/*: *{said}", "stopped: what was finished is saved; repeat the command"]
     result.stdout.fnmatch_lines(lines)
     assert len(rows(RUN)) == 1
     ends_as_unbroken(pytester, renders, more=3)
@@ -97,7 +97,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     renders.actions[3] = lambda: signal.raise_signal(signal.SIGINT)
     result = pytester.runpytest_inprocess(*COMMAND, no_reraise_ctrlc=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["stopped: what was finished is saved; repeat the command to go on"])
+    result.stdout.fnmatch_lines(["stopped: what was finished is saved; repeat the command"])
     assert len(rows(RUN)) == 2
     ends_as_unbroken(pytester, renders, more=2)
 
