@@ -36,7 +36,7 @@ class Ahead:
             return runner.row(item, outcome, None)
         future = self._scoring.submit(finished)
         try:
-            if upcoming is not None and self._scoring.depth:
+            if upcoming is not None and self._scoring.depth and not self._is_made(upcoming):
                 with suppress(HarnessError):  # bad input is for its own test to say
                     self._made = upcoming, self._render(runner, upcoming)
         finally:
@@ -48,8 +48,14 @@ class Ahead:
         self._scoring.close()
 
     def _outcome(self, runner: CaseRunner, item: Planned) -> Outcome:
-        made, self._made = self._made, None
-        return made[1] if made is not None and made[0] is item else self._render(runner, item)
+        if not self._is_made(item):
+            return self._render(runner, item)
+        assert self._made is not None
+        (_, outcome), self._made = self._made, None
+        return outcome
+
+    def _is_made(self, item: Planned) -> bool:
+        return self._made is not None and self._made[0] is item
 
     def _render(self, runner: CaseRunner, item: Planned) -> Outcome:
         self._progress.case_started(item.case.id)
