@@ -118,7 +118,7 @@ def _run(
             if progress is not None:
                 progress.case_done(row)
 
-        pool = scoring(scorer, options.lpips_weights, options.score_workers)
+        pool = scoring(scorer, options.lpips_weights, options.score_workers if todo else 0)
         try:
             with Desk(runner, pool, stored) as desk:
                 _render(runner, todo, crew, desk, progress)

@@ -7,6 +7,7 @@ import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -79,6 +80,9 @@ class Processes:
         self._pool = ProcessPoolExecutor(
             workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(weights,)
         )
+        with suppress(BrokenProcessPool):
+            for _ in range(workers):  # they import for seconds: while the base loads, not while images wait
+                self._pool.submit(_ready)
 
     def submit(self, finished: Finished) -> Future[Evidence]:
         """Hand an image to the next free worker."""
@@ -144,6 +148,10 @@ def _end_with_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
+
+
+def _ready() -> None:
+    """Do nothing, in a worker that has begun."""
 
 
 def _gather(finished: Finished) -> Evidence:
