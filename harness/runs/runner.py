@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.baselines.judging import against_baseline
@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 from harness.judge import DEFAULT_TOLERANCE, judge, judge_sizes
 from harness.renderer import OnStep, Render, Renderer
 from harness.runs.plan import REFERENCE, Planned, RunOptions
-from harness.runs.row import Images, Row, Verdict
+from harness.runs.row import Finding, Images, Row, Verdict
 from harness.runs.score import Evidence, Finished, Scorer
 from harness.runs.store import RunFolder
 from harness.tolerances import case_tolerance
@@ -33,6 +33,7 @@ class CaseRunner:
     options: RunOptions
     environment: dict[str, Any]
     on_step: OnStep | None = None
+    _found: list[tuple[Case, list[Finding]]] = field(default_factory=list)
 
     def run(self, item: Planned) -> Row:
         """Return the row of one planned case; a failed render is a row with the verdict ``error``.
@@ -126,8 +127,6 @@ class CaseRunner:
         )
 
     def _row(self, item: Planned, verdict: Verdict, reason: str, **more: Any) -> Row:
-        from harness.diagnosis.findings import static_findings
-
         case = item.case
         more.setdefault("images", Images(preview=self.folder.keep_preview(case.id, case.preview_path)))
         return Row(
@@ -141,11 +140,19 @@ class CaseRunner:
             },
             environment=self.environment,
             tolerance=tolerance_of(case, self.options, self.environment),
-            findings=static_findings(case),
+            findings=self._findings(case),
             description=case,
             key=item.key,
             **more,
         )
+
+    def _findings(self, case: Case) -> list[Finding]:
+        """Return what the case shows by itself; looked for once for all variants that follow each other."""
+        from harness.diagnosis.findings import static_findings
+
+        if not self._found or self._found[0][0] is not case:
+            self._found[:] = [(case, static_findings(case))]
+        return self._found[0][1]
 
 
 def tolerance_of(case: Case, options: RunOptions, environment: dict[str, Any]) -> Tolerance:

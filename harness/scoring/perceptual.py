@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ class Lpips:
         self.sha256 = _checked_hash(self.weights, SHIPPED_SHA256 if weights is None else None)
         self._device = torch.device(device)
         self._net = _network(self.weights).to(self._device)
+        self._net.net.forward = _Remembering(self._net.net.forward)
 
     def score(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
         """Return the distance of two H×W×3 images, 0 to 255: 0 is equal, about 1 is unrelated.
@@ -82,6 +84,28 @@ class Lpips:
         import torch
 
         return torch.from_numpy(array.copy()).to(self._device).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+class _Remembering:
+    """Features of the last images: each of a pair is compared several times, a preview with every variant.
+
+    Args:
+        features: 1×3×H×W to the layers' outputs.
+    """
+
+    def __init__(self, features: Callable[[torch.Tensor], Any]) -> None:
+        self._features = features
+        self._kept: deque[tuple[torch.Tensor, Any]] = deque(maxlen=3)
+
+    def __call__(self, image: torch.Tensor) -> Any:
+        """Return the features of ``image``, computed at most once while it is among the last three."""
+        known = (entry for entry in self._kept if entry[0].shape == image.shape and (entry[0] == image).all())
+        if (entry := next(known, None)) is None:
+            entry = (image, self._features(image))
+        else:
+            self._kept = deque((other for other in self._kept if other is not entry), self._kept.maxlen)
+        self._kept.append(entry)
+        return entry[1]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,11 +58,14 @@ def score_pair(preview: Path, rerun: Pixels, lpips: Lpips) -> PairScores:
     check_pair(shown, rerun)
     codec = Codec.of(preview)
     matched_image = codec.apply(rerun)
-    matched, local_ssim = _measure(shown, matched_image, lpips)
+    pairs = [(shown, matched_image), (matched_image, rerun)]
+    if not codec.lossless:
+        pairs.append((shown, rerun))
+    (matched, local_ssim), (floor, _), *raw = _measure(pairs, lpips)
     return PairScores(
         matched=matched,
-        raw=matched if codec.lossless else _measure(shown, rerun, lpips)[0],
-        codec_floor=_measure(matched_image, rerun, lpips)[0],
+        raw=raw[0][0] if raw else matched,
+        codec_floor=floor,
         codec=codec,
         matched_image=matched_image,
         maps={
@@ -78,10 +82,18 @@ def score_images(a: Pixels, b: Pixels, lpips: Lpips) -> Scores:
     Raises:
         ValueError: the shapes differ, are not H×W×3, or an edge is under 31 pixels.
     """
-    return _measure(a, b, lpips)[0]
+    ((scores, _),) = _measure([(a, b)], lpips)
+    return scores
 
 
-def _measure(a: Pixels, b: Pixels, lpips: Lpips) -> tuple[Scores, NDArray[np.float64]]:
-    similarity, local = ssim(a, b)
-    scores = Scores(ssim=similarity, lpips=lpips.score(a, b), psnr=psnr(a, b), pixels=pixel_stats(a, b))
-    return scores, local
+def _measure(pairs: list[tuple[Pixels, Pixels]], lpips: Lpips) -> list[tuple[Scores, NDArray[np.float64]]]:
+    """Return scores and SSIM map of every pair; SSIM is computed beside LPIPS, on another core."""
+    with ThreadPoolExecutor(1) as beside:
+        similar = [beside.submit(ssim, a, b) for a, b in pairs]
+        apart = [lpips.score(a, b) for a, b in pairs]
+    found = []
+    for (a, b), future, distance in zip(pairs, similar, apart, strict=True):
+        similarity, local = future.result()
+        scores = Scores(ssim=similarity, lpips=distance, psnr=psnr(a, b), pixels=pixel_stats(a, b))
+        found.append((scores, local))
+    return found

@@ -7,6 +7,7 @@ from PIL import Image
 from harness.errors import ImageError
 from harness.scoring.images import load_rgb
 from harness.scoring.maps import ANCHORS, SCALES
+from harness.scoring.perceptual import Lpips
 from harness.scoring.score import score_images, score_pair
 
 
@@ -59,3 +60,19 @@ def test_sizes_that_differ_are_never_resized(tmp_path, picture, lpips):
 def test_a_preview_that_cannot_be_read(tmp_path, picture, lpips):
     with pytest.raises(ImageError, match="does not exist"):
         score_pair(tmp_path / "gone.jpg", picture(), lpips)
+
+
+def test_every_image_goes_through_the_network_once(tmp_path, picture, lpips, monkeypatch):
+    seen = []
+    lpips.score(picture(seed=8), picture(seed=9))
+    features = lpips._net.net.forward._features
+    monkeypatch.setattr(lpips._net.net.forward, "_features", lambda image: seen.append(1) or features(image))
+    shown, first, second = picture(), picture(seed=1), picture(seed=2)
+    Image.fromarray(shown).save(tmp_path / "preview.jpg")
+    path = tmp_path / "preview.jpg"
+    pairs = [score_pair(path, rerun, lpips) for rerun in (first, second)]
+    assert len(seen) == 3 + 2  # the preview is known by then
+    for rerun, pair in zip((first, second), pairs, strict=True):
+        fresh = score_pair(path, rerun, Lpips())
+        assert (pair.matched, pair.raw, pair.codec_floor) == (fresh.matched, fresh.raw, fresh.codec_floor)
+        assert np.array_equal(pair.maps["lpips"], fresh.maps["lpips"])
