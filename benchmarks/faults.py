@@ -65,7 +65,8 @@ def _pytest() -> None:
     try:
         sys.exit(int(pytest.main(["cases", *options, *plain, "-c", os.devnull])))
     except KeyboardInterrupt:  # outside its session pytest leaves that to Python; so does the harness
-        sys.exit("KeyboardInterrupt")
+        print("KeyboardInterrupt", file=sys.stderr)
+        sys.exit(130)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,19 @@ def heard() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Let a process that is started within never hear Ctrl-C, which a terminal sends to all of them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _press(*_: object) -> NoReturn:
     global _presses  # noqa: PLW0603
     _presses += 1

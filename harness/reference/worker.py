@@ -10,10 +10,11 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from harness.ctrl_c import unheard
 from harness.errors import DeviceLostError, HarnessError
 from harness.renderer import OnStep, Render, Renderer, RenderRequest
 
-GRACE = 5.0
+GRACE = 1.5
 """Seconds that a process has to end by itself."""
 
 Make = Callable[[], Renderer]
@@ -73,8 +74,8 @@ class Worker:
         Raises:
             DeviceLostError: the process lost its GPU, or died.
         """
+        pipe, process = self._started()
         try:
-            pipe = self._started()
             pipe.send(request)
             while True:
                 kind, content = pipe.recv()
@@ -85,8 +86,8 @@ class Worker:
                 if on_step is not None:
                     on_step(*content)
         except (EOFError, ConnectionError) as error:
-            self._process.join()
-            raise DeviceLostError(f"the worker process died ({self._process.exitcode})") from error
+            process.join()
+            raise DeviceLostError(f"the worker process died ({process.exitcode})") from error
 
     def close(self) -> None:
         """End the process: an idle one ends by itself, one that hangs is killed."""
@@ -97,16 +98,17 @@ class Worker:
             self._process.join()
             self._process = self._pipe = None
 
-    def _started(self) -> Connection:
+    def _started(self) -> tuple[Connection, Any]:
         if self._pipe is None:
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
             self._process = context.Process(
                 target=_serve, args=(theirs, self._make, self._environment), daemon=True
             )
-            self._process.start()
+            with unheard():
+                self._process.start()
             theirs.close()
-        return self._pipe
+        return self._pipe, self._process
 
 
 def _serve(pipe: Connection, make: Make, environment: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -55,9 +56,9 @@ class Crew:
             self._kept.learn(self._out, row)
 
     def close(self) -> None:
-        """Close every renderer."""
-        for renderer in self.renderers:
-            renderer.close()
+        """Close every renderer, all at once: a process that is busy takes its time."""
+        with ThreadPoolExecutor(len(self.renderers)) as pool:
+            list(pool.map(lambda renderer: renderer.close(), self.renderers))
 
 
 def reference_renderer(options: RunOptions, device: str) -> Renderer:

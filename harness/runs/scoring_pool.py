@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from harness.ctrl_c import unheard
 from harness.runs.score import Evidence, Finished, Scorer
 
 MOST_WORKERS = 4
@@ -87,7 +87,8 @@ class Processes:
     def submit(self, finished: Finished) -> Future[Evidence]:
         """Hand an image to the next free worker."""
         try:
-            return self._pool.submit(_gather, finished)
+            with unheard():  # it starts a process where none is free
+                return self._pool.submit(_gather, finished)
         except BrokenProcessPool as error:
             future: Future[Evidence] = Future()
             future.set_exception(error)
@@ -130,11 +131,10 @@ def default_workers(device: str, gpus: int = 0) -> int:
 
 
 def _begin(weights: Path | None) -> None:
-    """Load the scorer in a worker, which leaves Ctrl-C to its parent and ends with it."""
+    """Load the scorer in a worker, which ends with its parent."""
     import torch
 
     global _scorer  # noqa: PLW0603
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _scorer = Scorer(weights)

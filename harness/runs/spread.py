@@ -17,6 +17,9 @@ from harness.runs.runner import CaseRunner, Outcome
 PARTS = 4
 """Parts for each renderer: the last one to finish is not waited for long, and weights change rarely."""
 
+PATIENCE = 0.5
+"""Seconds that Ctrl-C waits for renders under way."""
+
 TRIES = 2
 """How often a render is begun whose process is lost."""
 
@@ -28,6 +31,7 @@ class Retrying:
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
+        self._closed = False
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
         """Render one request; see ``Renderer``.
@@ -40,12 +44,13 @@ class Retrying:
                 return self._renderer.render(request, on_step)
             except DeviceLostError:
                 self._renderer.close()
-                if tried == TRIES:
+                if tried == TRIES or self._closed:
                     raise
         raise AssertionError
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; a render under way is lost with it, and not tried again."""
+        self._closed = True
         self._renderer.close()
 
 
@@ -64,7 +69,8 @@ def parts(todo: Sequence[Planned], renderers: int) -> list[list[Planned]]:
 def spread(runner: CaseRunner, todo: Sequence[Planned], renderers: Sequence[Renderer], put: Put) -> None:
     """Hand in every item of ``todo`` with its outcome, in this thread, as the renderers finish.
 
-    A failure, or Ctrl-C, lets every renderer finish what it has begun, which is handed in too.
+    A failure lets every renderer finish what it has begun, which is handed in too. Ctrl-C does not wait for
+    it: what is not there at once is lost when the renderers are closed.
 
     Raises:
         HarnessError: bad input that only the loaded weights could show.
@@ -89,13 +95,17 @@ def spread(runner: CaseRunner, todo: Sequence[Planned], renderers: Sequence[Rend
     threads = [threading.Thread(target=work, args=(renderer,), daemon=True) for renderer in renderers]
     for thread in threads:
         thread.start()
+    patience: float | None = None
     try:
         for _ in range(sum(map(_is_rendered, todo))):
             _hand_in(done.get(), put)
+    except KeyboardInterrupt:
+        patience = PATIENCE / len(threads)
+        raise
     finally:
         stop.set()
         for thread in threads:
-            thread.join()
+            thread.join(patience)
         while not done.empty():
             if not isinstance(late := done.get(), BaseException):
                 put(*late)

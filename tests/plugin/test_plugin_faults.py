@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,6 @@ class Renders:
 @pytest.fixture
 def renders(monkeypatch: pytest.MonkeyPatch) -> Renders:
     return Renders(monkeypatch)
-
-
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Let SIGINT be what it is where a user types: xdist's workers and background jobs ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def ends_as_unbroken(pytester: pytest.Pytester, renders: Renders, more: int) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.case import Case
@@ -21,7 +22,7 @@ from harness.renderer import OnStep, Render, RenderRequest
 from harness.runs.execute import run_cases
 from harness.runs.plan import RunOptions
 from harness.runs.results import load_run
-from harness.runs.row import Row
+from harness.runs.row import Images, Row
 from harness.runs.score import Evidence, Finished, Scorer
 from harness.runs.scoring_pool import Here, Processes
 from harness.runs.store import read_rows
@@ -69,6 +70,30 @@ def test_scoring_in_processes_gives_the_rows_of_scoring_here(
     monkeypatch.setattr("harness.runs.execute.scoring", remembered)
     killed = run_cases(cases, out=tmp_path / "killed", options=beside, renderer=renderer)
     assert told(killed.rows) == told(here.rows), "a dead worker's images are scored in this process"
+
+
+class Unused(Scorer):
+    """Must not be asked: a process scores."""
+
+    def gather(self, finished: Finished) -> Evidence:
+        raise AssertionError("the process died")
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_scoring_process_never_hears_ctrl_c(
+    make_case: MakeCase, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A terminal sends it to every process, also to one that has only begun to start."""
+    case = make_case("a")
+    image = np.zeros((64, 64, 3), np.uint8)
+    preview = case.preview_path.relative_to(tmp_path).as_posix()
+    pool = Processes(Unused(), None, 1)
+    finished = Finished(tmp_path, Images(preview=preview, rerun="rerun.png"), image, comparable=True)
+    future = pool.submit(finished)
+    os.kill(next(iter(pool._pool._processes)), signal.SIGINT)
+    assert pool.result(finished, future).scored is not None
+    pool.close()
+    assert capfd.readouterr().err == ""
 
 
 class Slow(Here):

@@ -150,7 +150,10 @@ class Waits:
     def close(self) -> None: ...
 
 
-def test_ctrl_c_hands_in_what_was_begun_and_begins_no_more(make_case: MakeCase) -> None:
+@pytest.mark.parametrize("error", [LoraError("does not fit"), KeyboardInterrupt()])
+def test_a_failure_hands_in_what_was_begun_and_ctrl_c_waits_for_nothing(
+    make_case: MakeCase, error: BaseException
+) -> None:
     planned = plan([make_case(f"s{seed}", settings={"seed": seed}) for seed in range(8)], CPU, "cpu")
     begun: list[int] = []
     let = threading.Semaphore(1)
@@ -162,13 +165,37 @@ def test_ctrl_c_hands_in_what_was_begun_and_begins_no_more(make_case: MakeCase) 
     def put(item: Planned, outcome: Any) -> None:
         seen.append(outcome)
         if len(seen) == 1:
-            threading.Timer(1.0, let.release, (8,)).start()
-            raise KeyboardInterrupt
+            if isinstance(error, LoraError):
+                threading.Timer(1.0, let.release, (8,)).start()
+            raise error
+
+    with pytest.raises(type(error)):
+        spread(runner, planned, renderers, put)
+    assert 2 <= len(begun) <= 3, "one that ended, and one or two that were under way; no more begin"
+    assert sorted(seen) == (sorted(begun) if isinstance(error, LoraError) else seen[:1])
+    let.release(8)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_amid_long_renders_ends_their_processes_for_good(
+    make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [make_case("short"), make_case("long", settings={"sample_steps": 150}, size=(512, 512))]
+    made: list[Worker] = []
+    monkeypatch.setattr("harness.reference.worker.Worker", lambda *new: made.append(Worker(*new)) or made[-1])
+
+    class Presses(KillsOne):
+        def case_done(self, row: Row) -> None:
+            self.killed += 1
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        spread(runner, planned, renderers, put)
-    assert sorted(seen) == sorted(begun)
-    assert 2 <= len(begun) <= 3, "one that ended, and one or two that were under way"
+        run_cases(cases, out=tmp_path / "run", options=TWO, progress=Presses([]))
+    assert [row.case for row in read_rows(tmp_path / "run")] == ["small/short"]
+    for thread in threading.enumerate():
+        if "work" in thread.name:
+            thread.join(60)
+    assert [worker._process for worker in made] == [None, None], "none was started again"
 
 
 def test_parts_share_weights_and_leave_nobody_waiting_long(make_case: MakeCase) -> None:
