@@ -57,7 +57,7 @@ def build_report(folder: Path, *, single_file: bool = False, jobs: int | None = 
         raise RunError(
             f"the report cannot be written ({error.strerror or error})",
             file=folder,
-            fix="make the run folder writable",
+            fix=f"mend that, then run harness report {folder}",
         ) from error
 
 
