@@ -107,9 +107,9 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Note which case comes next: it can render while this one is scored."""
+    """Note what comes next: it can render while this case is scored."""
     if found := _started(item.config):
-        found.upcoming = getattr(nextitem, "planned", None)
+        found.nextitem = nextitem
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,8 +1,11 @@
-"""A case's scores beside the next case's render: another process scores while the GPU goes on."""
+"""A case's scores beside the next cases' renders: other processes score while the GPU goes on."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import islice
 
 from harness.errors import HarnessError
 from harness.pytest_plugin.progress import StepProgress
@@ -10,52 +13,80 @@ from harness.runs.plan import Planned
 from harness.runs.preflight import preflight
 from harness.runs.row import Row
 from harness.runs.runner import CaseRunner, Outcome
+from harness.runs.score import Evidence, Finished
 from harness.runs.scoring_pool import Scoring
 
 
-class Ahead:
-    """Makes planned cases into rows, one render ahead of them where they are scored in another process.
+@dataclass(frozen=True)
+class _Made:
+    """A case whose render is over: with its scores under way, where there are some to wait for."""
 
-    The time of the render ahead counts as the case's before it.
+    item: Planned
+    outcome: Outcome = None
+    finished: Finished | None = None
+    future: Future[Evidence] | None = None
+    refused: HarnessError | OSError | None = None
+
+
+class Ahead:
+    """Makes planned cases into rows; while a case is scored in another process, those after it are rendered.
+
+    The time of these renders counts as the case's. What they fail with is for their own turn to say.
+
+    Args:
+        most: how many cases may be rendered before their turn.
     """
 
-    def __init__(self, scoring: Scoring, progress: StepProgress) -> None:
+    def __init__(self, scoring: Scoring, most: int, progress: StepProgress) -> None:
         self._scoring = scoring
+        self._most = most
         self._progress = progress
-        self._made: tuple[Planned, Outcome] | None = None
+        self._waiting: list[_Made] = []
 
-    def row(self, runner: CaseRunner, item: Planned, upcoming: Planned | None) -> Row:
-        """Return the row of ``item``; ``upcoming`` is rendered meanwhile, unless None.
+    def row(self, runner: CaseRunner, item: Planned, following: Iterable[Planned]) -> Row:
+        """Return the row of ``item``; as many of ``following`` as its scores take time for are rendered.
 
         Raises:
             HarnessError: bad input.
+            OSError: the disk refused an image.
         """
-        outcome = self._outcome(runner, item)
-        finished = runner.finished(item, outcome)
-        if finished is None:
-            return runner.row(item, outcome, None)
-        future = self._scoring.submit(finished)
-        try:
-            if upcoming is not None and self._scoring.depth and not self._is_made(upcoming):
-                with suppress(HarnessError):  # bad input is for its own test to say
-                    self._made = upcoming, self._render(runner, upcoming)
-        finally:
-            evidence = self._scoring.result(finished, future)
-        return runner.row(item, outcome, evidence)
+        coming = list(islice(following, self._most))
+        made = self._taken(item, coming) or self._make(runner, item)
+        if made.refused is not None:
+            raise made.refused
+        if made.finished is None or made.future is None:
+            return runner.row(item, made.outcome, None)
+        self._fill(runner, made.future, coming)
+        evidence = self._scoring.result(made.finished, made.future)
+        return runner.row(item, made.outcome, evidence)
 
     def close(self) -> None:
-        """End the scoring process."""
+        """End the scoring processes."""
         self._scoring.close()
 
-    def _outcome(self, runner: CaseRunner, item: Planned) -> Outcome:
-        if not self._is_made(item):
-            return self._render(runner, item)
-        assert self._made is not None
-        (_, outcome), self._made = self._made, None
-        return outcome
+    def _taken(self, item: Planned, coming: list[Planned]) -> _Made | None:
+        """Return what was made of ``item`` ahead; what is not ``coming`` either is forgotten."""
+        taken = next((made for made in self._waiting if made.item is item), None)
+        self._waiting = [made for made in self._waiting if any(made.item is other for other in coming)]
+        return taken
 
-    def _is_made(self, item: Planned) -> bool:
-        return self._made is not None and self._made[0] is item
+    def _fill(self, runner: CaseRunner, scores: Future[Evidence], coming: list[Planned]) -> None:
+        """Render ahead, in order, until the scores are there; not past what was refused."""
+        for item in coming:
+            if scores.done() or any(made.refused for made in self._waiting):
+                return
+            if not any(made.item is item for made in self._waiting):
+                self._waiting.append(self._make(runner, item))
+
+    def _make(self, runner: CaseRunner, item: Planned) -> _Made:
+        """Render ``item`` and begin to score it."""
+        try:
+            outcome = self._render(runner, item)
+            finished = runner.finished(item, outcome)
+            future = self._scoring.submit(finished) if finished is not None else None
+        except (HarnessError, OSError) as error:
+            return _Made(item, refused=error)
+        return _Made(item, outcome, finished, future)
 
     def _render(self, runner: CaseRunner, item: Planned) -> Outcome:
         self._progress.case_started(item.case.id)

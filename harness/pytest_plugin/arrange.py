@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import dropwhile
 
 import pytest
 
@@ -10,6 +11,8 @@ from harness.case import Case
 from harness.pytest_plugin.collect import CaseItem
 from harness.pytest_plugin.workers import groups, worker_count
 from harness.runs.plan import Planned
+
+SKIPPING = ("skip", "skipif")
 
 Plan = Callable[[list[Case]], list[Planned]]
 
@@ -37,6 +40,30 @@ def plan_items(items: list[pytest.Item], plan: Plan) -> list[CaseItem]:
 def planned_of(items: list[pytest.Item]) -> list[Planned]:
     """Return the planned renders of the case items among ``items``, in their order."""
     return [item.planned for item in items if isinstance(item, CaseItem) and item.planned is not None]
+
+
+def following(item: Planned, nextitem: pytest.Item | None) -> Iterator[Planned]:
+    """Yield the cases from ``nextitem`` on, in pytest's order, up to where something else comes first.
+
+    That is another test, a case that a mark may skip, one that renders nothing, or a base other than that of
+    ``item``. An xdist worker knows the next item, and that the rest of that item's group comes after it.
+    """
+    if nextitem is None or item.request is None:
+        return
+    for coming in dropwhile(lambda other: other is not nextitem, nextitem.session.items):
+        planned = coming.planned if isinstance(coming, CaseItem) else None
+        if planned is None or planned.request is None or planned.request.base != item.request.base:
+            return
+        if any(map(coming.get_closest_marker, SKIPPING)) or not _same_worker(nextitem, coming):
+            return
+        yield planned
+
+
+def _same_worker(one: pytest.Item, other: pytest.Item) -> bool:
+    if worker_count() == 1 or other is one:
+        return True
+    marks = [item.get_closest_marker("xdist_group") for item in (one, other)]
+    return bool(getattr(one.config.option, "loadgroup", False)) and marks[0] == marks[1]
 
 
 def arrange(items: list[pytest.Item], cases: list[CaseItem], *, gpu: bool) -> list[pytest.Item]:

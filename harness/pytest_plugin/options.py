@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 
 
@@ -72,7 +74,13 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--harness-score-workers",
-        type=int,
-        choices=(0, 1),
-        help="1: another process scores while the next case renders (default on CUDA); 0: between renders.",
+        type=_workers,
+        metavar="N",
+        help="Processes that score while the next N cases render (default: up to 4 on CUDA, 0 on the CPU).",
     )
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text!r}, give 0 or more")
+    return int(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,12 @@ from harness.baselines.model import environment_key
 from harness.baselines.store import BaselineStore
 from harness.case import Case
 from harness.errors import BaselineError, HarnessError, RenderError
-from harness.pytest_plugin.arrange import arrange, plan_items, planned_of
+from harness.pytest_plugin.arrange import arrange, following, plan_items, planned_of
 from harness.pytest_plugin.merge import UNFINISHED, merge_workers, worker_folder
 from harness.pytest_plugin.progress import StepProgress
 from harness.pytest_plugin.settings import read_settings
 from harness.pytest_plugin.summary import Tally, summary
+from harness.pytest_plugin.workers import score_workers
 from harness.runs.fresh import claim, give_back
 from harness.runs.plan import REFERENCE, Planned, plan
 from harness.runs.row import Row, Verdict
@@ -63,7 +65,7 @@ class Session:
         self._renderer: Renderer | None = None
         self._runner: CaseRunner | None = None
         self._ahead: Ahead | None = None
-        self.upcoming: Planned | None = None
+        self.nextitem: pytest.Item | None = None
 
     @property
     def results(self) -> Path:
@@ -154,17 +156,17 @@ class Session:
     def _render(self, runner: CaseRunner, item: Planned) -> Row:
         assert self._ahead is not None
         try:
-            return self._ahead.row(runner, item, self._upcoming())
+            return self._ahead.row(runner, item, self._following(item))
         except HarnessError as error:
             self.tally.verdicts["error"] += 1
             if item.case.preview_path.is_file() and self._folder is not None:
                 self._folder.append(runner.refused(item, error))
             raise
 
-    def _upcoming(self) -> Planned | None:
-        """Return the next case, where nothing else is to be rendered before it."""
-        item = self.upcoming
-        return item if item and not self._variants and self._made_before(item) is None else None
+    def _following(self, item: Planned) -> Iterator[Planned]:
+        """Return the cases that are to be rendered after ``item``, where nothing else comes before them."""
+        coming = following(item, self.nextitem) if not self._variants else ()
+        return (each for each in coming if self._made_before(each) is None)
 
     def _judged(self, row: Row) -> Row:
         update = self.settings
@@ -196,7 +198,8 @@ class Session:
         self._folder = self._run_folder(facts)
         self._renderer = reference_renderer(options, device)
         scorer, workers = Scorer(), self.settings.score_workers
-        self._ahead = Ahead(scoring(scorer, None, device == "cuda" if workers is None else workers), progress)
+        workers = score_workers(device) if workers is None else workers
+        self._ahead = Ahead(scoring(scorer, None, workers), workers, progress)
         self._runner = CaseRunner(self._folder, self._renderer, scorer, options, facts, progress.step_done)
         return self._runner
 

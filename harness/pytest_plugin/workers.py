@@ -34,6 +34,13 @@ def worker_count() -> int:
     return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
+def score_workers(device: str) -> int:
+    """Return how many processes score for this xdist worker: its part of what the machine has for all."""
+    from harness.runs.scoring_pool import default_workers
+
+    return ceil(default_workers(device, worker_count()) / worker_count())
+
+
 def groups(keys: Sequence[Key], workers: int) -> list[str]:
     """Name a group for each item: items with one key share a group, unless it is more than a worker's part.
 

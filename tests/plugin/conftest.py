@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_project import CASES, make_project
+from tiny_project import CASES, Slow, make_project
 
 from harness.reference.render import ReferenceRenderer
 from harness.report.build import build_report
@@ -42,3 +42,9 @@ def accepted(project: Path, pytester: pytest.Pytester) -> Path:
         f"{CASES}/plain.case.yaml", f"{CASES}/drifted.case.yaml", "--update-baselines", "--no-harness-report"
     )
     return project
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no scores be there before a session waits for them, as far as it renders ahead at all."""
+    monkeypatch.setattr("harness.runs.scoring_pool.scoring", lambda scorer, *_: Slow(scorer))

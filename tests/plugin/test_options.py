@@ -34,36 +34,35 @@ def test_gpu_without_a_usable_one_fails_before_anything_runs(
     assert not (project / "reports").exists()
 
 
-def test_the_next_case_renders_while_another_process_scores(
+def test_other_processes_score_and_the_rows_are_the_same(
     accepted: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.runs.runner import CaseRunner
     from harness.runs.scoring_pool import Processes
 
-    said: list[str] = []
+    submitted: list[str] = []
+    real = Processes.submit
 
-    def noting(kind: type, name: str) -> None:
-        real = getattr(kind, name)
+    def submit(self: Processes, finished: Any) -> Any:
+        submitted.append(finished.images.rerun)
+        return real(self, finished)
 
-        def call(self: Any, first: Any, *more: Any) -> Any:
-            said.append(name)
-            return real(self, first, *more)
-
-        monkeypatch.setattr(kind, name, call)
-
-    for kind, name in ((CaseRunner, "render"), (Processes, "submit"), (Processes, "result")):
-        noting(kind, name)
-    for workers in ("0", "1"):
-        said.clear()
+    monkeypatch.setattr(Processes, "submit", submit)
+    for workers in ("0", "2"):
         result = pytester.runpytest_inprocess(
             CASES, NO_REPORT, f"--harness-score-workers={workers}", f"--harness-results=run{workers}"
         )
         result.stdout.fnmatch_lines(["verdicts: *1 match*"])
-    assert said == ["render", *["submit", "render", "result"] * 3, "submit", "result"]
-    between, beside = rows(accepted / "run0"), rows(accepted / "run1")
+    assert len(submitted) == len(set(submitted)) == 4
+    between, beside = rows(accepted / "run0"), rows(accepted / "run2")
     assert {case: row.model_dump(exclude={"seconds"}) for case, row in beside.items()} == {
         case: row.model_dump(exclude={"seconds"}) for case, row in between.items()
     }
+
+
+def test_a_number_of_scoring_processes_that_is_none(project: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(PLAIN, "--harness-score-workers=-1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--harness-score-workers: found '-1', give 0 or more"])
 
 
 def test_the_engine_that_is_asked_for_is_used(project: Path, pytester: pytest.Pytester) -> None:

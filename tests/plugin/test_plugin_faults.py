@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from harness.reference.render import ReferenceRenderer
 
 COMMAND = (CASES, "--update-baselines", "--harness-reason=kept", "--harness-results=run")
 RUN = Path("run")
+RUN_FULL = "/run: cannot go on: No space left on device; what was finished is saved*"
 
 
 class Renders:
@@ -61,18 +63,25 @@ def full(*_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "said"),
+    ("where", "name", "said", "ahead"),
     [
-        (os, "fsync", "/run: cannot go on: No space left on device; what was finished is saved*"),
-        (harness.baselines.store, "write_text", "/baselines/tiny/*.json: cannot be written (No space left*"),
+        (os, "fsync", RUN_FULL, 0),
+        (
+            harness.baselines.store,
+            "write_text",
+            "/baselines/tiny/*.json: cannot be written (No space left*",
+            0,
+        ),
+        (shutil, "copyfile", RUN_FULL, 2),
     ],
 )
+@pytest.mark.usefixtures("slow")
 def test_a_full_disk_ends_the_session_before_more_renders_are_lost(
-    project: Path, pytester: pytest.Pytester, renders: Renders, where: Any, name: str, said: str
+    project: Path, pytester: pytest.Pytester, renders: Renders, where: Any, name: str, said: str, ahead: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         renders.actions[2] = lambda: patch.setattr(where, name, full)
-        result = pytester.runpytest_inprocess(*COMMAND)
+        result = pytester.runpytest_inprocess(*COMMAND, f"--harness-score-workers={ahead}")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert renders.made == 2
     assert "Traceback" not in output(result)
@@ -82,16 +91,18 @@ def test_a_full_disk_ends_the_session_before_more_renders_are_lost(
     ends_as_unbroken(pytester, renders, more=3)
 
 
-@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize(("ahead", "pressed", "stored"), [(0, 3, 2), (2, 4, 1)])
+@pytest.mark.usefixtures("ctrl_c", "slow")
 def test_ctrl_c_saves_and_the_same_command_goes_on(
-    project: Path, pytester: pytest.Pytester, renders: Renders
+    project: Path, pytester: pytest.Pytester, renders: Renders, ahead: int, pressed: int, stored: int
 ) -> None:
-    renders.actions[3] = lambda: signal.raise_signal(signal.SIGINT)
-    result = pytester.runpytest_inprocess(*COMMAND, no_reraise_ctrlc=True)
+    renders.actions[pressed] = lambda: signal.raise_signal(signal.SIGINT)
+    command = (*COMMAND, f"--harness-score-workers={ahead}")
+    result = pytester.runpytest_inprocess(*command, no_reraise_ctrlc=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["stopped: what was finished is saved; repeat the command"])
-    assert len(rows(RUN)) == 2
-    ends_as_unbroken(pytester, renders, more=2)
+    assert len(rows(RUN)) == stored
+    ends_as_unbroken(pytester, renders, more=4 - stored)
 
 
 def test_a_report_that_cannot_be_written_is_one_line(

@@ -18,7 +18,7 @@ def test_two_workers_give_the_same_rows_baselines_and_one_report(
             "--update-baselines", *arguments,
         )  # fmt: skip
 
-    one, two = run("one"), run("two", "-n", "2", "--dist", "loadgroup")
+    one, two = run("one"), run("two", "-n", "2", "--dist", "loadgroup", "--harness-score-workers=1")
     assert one.ret == two.ret == 0, output(two)
     two.stdout.fnmatch_lines(
         ["verdicts: 3 match, 1 drift", "bit-equal to their baselines: 4 of 4", "report: two/index.html"]

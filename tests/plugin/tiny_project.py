@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from harness.renderer import Renderer
 from harness.runs.plan import RunOptions, plan
 from harness.runs.results import load_run
 from harness.runs.row import Row
+from harness.runs.score import Evidence, Finished
+from harness.runs.scoring_pool import Here
 from harness.scoring.images import save_png
 
 CASES = "cases"
@@ -67,6 +70,18 @@ def _make(
     save_png(image, renderer.render(dataclasses.replace(request, guidance_scale=guidance_scale)).image)
     preview = draft.preview.model_copy(update={"sha256": sha256_file(image)})
     return save_case(draft.model_copy(update={"preview": preview}), path)
+
+
+class Slow(Here):
+    """Has no scores before somebody waits for them."""
+
+    def submit(self, finished: Finished) -> Future[Evidence]:
+        """Begin nothing."""
+        return Future()
+
+    def result(self, finished: Finished, future: Future[Evidence]) -> Evidence:
+        """Score."""
+        return self._scorer.gather(finished)
 
 
 def only_run(project: Path) -> Path:
