@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Composition = Literal["same", "different"]
 CELLS = 16
 """Cells along the shorter edge."""
-SAME_FROM = 0.8
+SAME_FROM = 0.93
 """Correlation from which two images count as one composition."""
 
 

@@ -82,6 +82,12 @@ class Ranking:
         for batch in [rest, alone] if same else [alone + rest]:
             yield (estimate(options) for estimate, options in batch)
 
+    def decides_composition(self, group: list[Estimate]) -> bool:
+        """Whether a group is noise and the base shows another picture than the preview."""
+        changed = {name for each in group for name in set(each.settings) - set(self._base.settings)}
+        noise = bool(changed) and all(_is_noise(AXES[name]) for name in changed)
+        return noise and self._bench.composition(self._base) == "different"
+
     def refined(self, estimate: Estimate) -> Estimate | None:
         """Return an estimate that asks for more of the way; None where nothing is left to ask."""
         more = [share for share in SHARES if estimate.share is not None and share > estimate.share]

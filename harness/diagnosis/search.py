@@ -19,6 +19,8 @@ FIRST_PATIENCE, PATIENCE = 2, 6
 """Whole renders in a row that may fail to improve, after each group and after each batch."""
 STANDS_OUT = 0.25
 """Share of the distance that may be left where a round ends early: the factor stands out."""
+FOUND_AGAIN = 0.5
+"""The same where a trial brings the composition back: other seeds of one prompt can come near it too."""
 ROUNDS = 3
 BEAM = 2
 FLOOR_FACTOR = 1.5
@@ -117,8 +119,8 @@ class _Rounds:
     def extend(self, base: Trial, ranked: list[list[Estimate]]) -> list[Trial]:
         """Return whole renders of ``base`` with one more factor, until one suffices.
 
-        After each group what stands out is tried, after each batch what may come nearer than ``base``, and
-        in the end the likeliest of the others.
+        After each group what stands out is tried, of noise for another picture everything; after each batch
+        what may come nearer than ``base``, and in the end the likeliest of the others.
 
         Args:
             ranked: takes the groups as they are estimated.
@@ -129,7 +131,10 @@ class _Rounds:
             for group in batch:
                 ranked.append(group)
                 race.waiting += group
-                if race.run("distance", CLEAR * base.distance, FIRST_PATIENCE):
+                limit, patience = CLEAR * base.distance, FIRST_PATIENCE
+                if ranking.decides_composition(group):
+                    limit, patience = math.inf, len(group)
+                if race.run("distance", limit, patience):
                     return race.trials
             if race.run("hope", base.distance, PATIENCE):
                 return race.trials
@@ -216,7 +221,8 @@ class _Rounds:
 
     def _is_found_again(self, base: Trial, trial: Trial) -> bool:
         """Whether a trial shows the preview's composition and its base does not: only noise does that."""
-        return self.bench.composition(base) == "different" and self.bench.composition(trial) == "same"
+        nearer = trial.distance < FOUND_AGAIN * base.distance
+        return nearer and (self.bench.composition(base), self.bench.composition(trial)) == ("different", "same")
 
 
 @dataclass
