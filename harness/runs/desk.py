@@ -27,7 +27,8 @@ class _Waiting:
 class Desk:
     """A bounded queue of renders on their way into the run folder.
 
-    Whatever ends the run, a failure or Ctrl-C, what was handed in is scored and stored first.
+    Where a failure ends the run, what was handed in is scored and stored first. Ctrl-C waits for no scores:
+    the renders are on disk, see ``waiting``.
 
     Args:
         done: called with every stored row.
@@ -44,7 +45,8 @@ class Desk:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._store_all()
+            if not isinstance(error, KeyboardInterrupt):
+                self._store_all()
         finally:
             self._scoring.close()
 
@@ -81,4 +83,6 @@ class Desk:
             evidence = self._scoring.result(first.finished, first.future)
         row = self._runner.row(first.item, first.outcome, evidence)
         self._runner.folder.append(row)
+        if self._runner.waiting is not None:
+            self._runner.waiting.drop(first.item)
         self._done(row)

@@ -24,6 +24,7 @@ from harness.runs.score import Scorer
 from harness.runs.scoring_pool import scoring
 from harness.runs.spread import spread
 from harness.runs.store import RunFolder, write_rows
+from harness.runs.waiting import Waiting
 
 if TYPE_CHECKING:
     from harness.runs.ray_cluster import Cluster
@@ -103,7 +104,8 @@ def _run(
     }
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with RunFolder(out, identity, {"created": created, "environment": facts}) as folder:
-        todo = [item for item in planned if not _already(folder, item, options)]
+        waiting = Waiting(out, keeps=options.score_workers > 0 or bool(options.gpus) or cluster is not None)
+        todo = _todo(folder, waiting, planned, options)
         if progress is not None:
             progress.started(out, todo, len(planned) - len(todo))
             for line in memory_lines(bases, options, device) if cluster is None else []:
@@ -111,7 +113,7 @@ def _run(
         keys = Keys({name: base.revision for name, base in bases.items()}, {**facts, **options.reaching()})
         crew = Crew(options, device, keys, out, todo, renderer, cluster)
         on_step = progress.step_done if progress is not None else None
-        runner = CaseRunner(folder, crew.renderers[0], scorer, options, facts, on_step)
+        runner = CaseRunner(folder, crew.renderers[0], scorer, options, facts, on_step, waiting)
 
         def stored(row: Row) -> None:
             crew.learn(row)
@@ -151,6 +153,18 @@ def _render(
 
 def _place(item: Planned) -> tuple[str, str]:
     return (item.case.id, item.variant)
+
+
+def _todo(folder: RunFolder, waiting: Waiting, planned: list[Planned], options: RunOptions) -> list[Planned]:
+    """Return what has no row that holds; a render that waits for any other row is removed."""
+    todo = []
+    for item in planned:
+        there = _already(folder, item, options)
+        if there or options.fresh:
+            waiting.drop(item)
+        if not there:
+            todo.append(item)
+    return todo
 
 
 def _already(folder: RunFolder, item: Planned, options: RunOptions) -> bool:

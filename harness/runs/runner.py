@@ -17,6 +17,7 @@ from harness.runs.plan import REFERENCE, Planned, RunOptions
 from harness.runs.row import Finding, Images, Row, Verdict
 from harness.runs.score import Evidence, Finished, Scorer
 from harness.runs.store import RunFolder
+from harness.runs.waiting import Waiting
 from harness.tolerances import case_tolerance
 
 Outcome = Render | HarnessError | None
@@ -25,7 +26,11 @@ Outcome = Render | HarnessError | None
 
 @dataclass(frozen=True)
 class CaseRunner:
-    """Makes planned cases into rows: renders, keeps the images, scores, judges."""
+    """Makes planned cases into rows: renders, keeps the images, scores, judges.
+
+    Attributes:
+        waiting: where renders wait for their scores; None where they do not.
+    """
 
     folder: RunFolder
     renderer: Renderer
@@ -33,6 +38,7 @@ class CaseRunner:
     options: RunOptions
     environment: dict[str, Any]
     on_step: OnStep | None = None
+    waiting: Waiting | None = None
     _found: list[tuple[Case, list[Finding]]] = field(default_factory=list)
 
     def run(self, item: Planned) -> Row:
@@ -53,13 +59,18 @@ class CaseRunner:
         """
         if item.request is None or item.same_as is not None:
             return None
+        if self.waiting is not None and (found := self.waiting.find(item)) is not None:
+            return found
         try:
             with heard():
-                return self.renderer.render(item.request, self.on_step)
+                made = self.renderer.render(item.request, self.on_step)
         except HarnessError as error:
             if error.exit_code == HarnessError.exit_code:
                 raise
             return error
+        if self.waiting is not None:
+            self.waiting.keep(item, made)
+        return made
 
     def finished(self, item: Planned, outcome: Outcome) -> Finished | None:
         """Return what is to be kept and scored of a render, its preview in the run folder already."""

@@ -38,7 +38,7 @@ class Scoring(Protocol):
         ...
 
     def close(self) -> None:
-        """Give up what nobody waits for."""
+        """Give up what nobody waits for, at once."""
         ...
 
 
@@ -80,7 +80,7 @@ class Processes:
         self._pool = ProcessPoolExecutor(
             workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(weights,)
         )
-        with suppress(BrokenProcessPool):
+        with suppress(BrokenProcessPool), unheard():
             for _ in range(workers):  # they import for seconds: while the base loads, not while images wait
                 self._pool.submit(_ready)
 
@@ -102,7 +102,9 @@ class Processes:
             return self._scorer.gather(finished)
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers, also those that still import or score."""
+        for worker in list((self._pool._processes or {}).values()):  # Python 3.14 has kill_workers
+            worker.kill()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -69,8 +69,8 @@ def parts(todo: Sequence[Planned], renderers: int) -> list[list[Planned]]:
 def spread(runner: CaseRunner, todo: Sequence[Planned], renderers: Sequence[Renderer], put: Put) -> None:
     """Hand in every item of ``todo`` with its outcome, in this thread, as the renderers finish.
 
-    A failure lets every renderer finish what it has begun, which is handed in too. Ctrl-C does not wait for
-    it: what is not there at once is lost when the renderers are closed.
+    A failure lets every renderer finish what it has begun, which is handed in too. Ctrl-C hands in nothing
+    more: what is finished waits on disk, and what is not at once is lost when the renderers are closed.
 
     Raises:
         HarnessError: bad input that only the loaded weights could show.
@@ -106,7 +106,7 @@ def spread(runner: CaseRunner, todo: Sequence[Planned], renderers: Sequence[Rend
         stop.set()
         for thread in threads:
             thread.join(patience)
-        while not done.empty():
+        while patience is None and not done.empty():
             if not isinstance(late := done.get(), BaseException):
                 put(*late)
     for item in todo:

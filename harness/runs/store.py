@@ -2,7 +2,7 @@
 
     reports/<run>/run.json             what the run is: cases, options, environment
     reports/<run>/results.jsonl        one row per finished case, whole lines only
-    reports/<run>/images/<case>/       preview, re-run and maps
+    reports/<run>/images/<case>/       preview, re-run and maps; hidden: renders that wait for their scores
     reports/<run>/index.html           the report
 
 A killed run leaves whole rows and whole images; opening the folder again with the same manifest resumes it.

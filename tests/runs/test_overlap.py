@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from harness.case import Case
-from harness.errors import ImageError
+from harness.errors import ImageError, LoraError
 from harness.reference.render import ReferenceRenderer
 from harness.renderer import OnStep, Render, RenderRequest
 from harness.runs.execute import run_cases
@@ -115,18 +115,18 @@ class Slow(Here):
 
 
 class Stops(ReferenceRenderer):
-    """Stops as Ctrl-C does before the fourth render."""
+    """Fails at the fourth render, in a way that ends the run."""
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
         if request.seed == 3:
-            raise KeyboardInterrupt
+            raise LoraError("does not fit")
         return super().render(request, on_step)
 
 
 @pytest.mark.parametrize(
-    ("bad", "error", "seeds"), [(None, KeyboardInterrupt, [0, 1, 2]), ("s1", ImageError, [0, 2])]
+    ("bad", "error", "seeds"), [(None, LoraError, [0, 1, 2]), ("s1", ImageError, [0, 2])]
 )
-def test_what_was_rendered_is_stored_before_a_run_ends_early(
+def test_what_was_rendered_is_stored_before_a_failure_ends_a_run(
     make_case: MakeCase,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
