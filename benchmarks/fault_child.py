@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import multiprocessing
 import os
 import resource
 import signal
@@ -18,6 +20,8 @@ EVENTS = {
     "shutil.copytree", "shutil.rmtree", "tempfile.mkstemp", "tempfile.mkdtemp",
 }  # fmt: skip
 """What Python reports before it touches the file system."""
+
+SCORING = 0.3
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,10 @@ class Ended:
 
 
 def preload() -> None:
-    """Import everything and load weights once; children share them, and start in milliseconds."""
+    """Import everything and load weights once; children share them, and start in milliseconds.
+
+    Their scoring processes are forked too, and take ``SCORING`` seconds more for an image: renders wait.
+    """
     import torch
 
     torch.set_num_threads(1)
@@ -76,11 +83,26 @@ def preload() -> None:
             loaded[key] = load(checkpoint, spec, **options)
         return loaded[key]
 
+    _score_slowly_in_forks()
     lpips = score.Lpips()
     score.Lpips = lambda weights=None: lpips  # type: ignore[misc,assignment]
     render.load_pipeline = load_once  # type: ignore[assignment]
     options = {"code": "builtin", "dtype": "bf16", "device": "cpu", "offload": "none"}
     load_once(find_checkpoint(Base(embedded="tiny-flex2"), FLEX2), FLEX2, **options, trust_remote_code=False)
+
+
+def _score_slowly_in_forks() -> None:
+    from harness.runs import scoring_pool
+
+    gather, context = scoring_pool._gather, multiprocessing.get_context
+
+    @functools.wraps(gather)
+    def slowly(finished: Any) -> Any:
+        time.sleep(SCORING)
+        return gather(finished)
+
+    scoring_pool._gather = slowly
+    multiprocessing.get_context = lambda method=None: context("fork")  # type: ignore[assignment]
 
 
 def run_child(main: Callable[[], None], work: Path, fault: Fault) -> Ended:
@@ -144,10 +166,12 @@ def _child(main: Callable[[], Any], work: Path, fault: Fault, log: Path, counts:
 
 def _count_events(work: Path, counts: Path, fault: Fault) -> None:
     """Write a byte per file-system event within ``work``, and stop at the one that ``fault`` names."""
-    out, seen = os.open(counts, os.O_WRONLY | os.O_APPEND), 0
+    out, seen, child = os.open(counts, os.O_WRONLY | os.O_APPEND), 0, os.getpid()
 
     def happened() -> None:
         nonlocal seen
+        if os.getpid() != child:  # a scoring process
+            return
         seen += 1
         os.write(out, b".")
         if seen == fault.event:

@@ -7,7 +7,8 @@ write, or at any time; interrupted; or by a disk that takes no more. What it lef
 command runs again. A row is lost if the unbroken command has it and the repeated one has not, doubled if two
 lines have it; a file is corrupt if it is there and is not what the unbroken command left. Renders are
 counted: only the one in flight may be made again. "Left over" are hidden files that the repeated command did
-not take over. Exit code 0: nothing lost, doubled, corrupt, rendered twice or left over, all recovered.
+not take over, and renders that still wait for their scores. Exit code 0: nothing lost, doubled, corrupt,
+rendered twice or left over, all recovered.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests" / "plugin")]
 
 from fault_child import Ended, Fault, preload, run_child  # noqa: E402
+
+from harness.runs.waiting import FILE  # noqa: E402
 
 JOB = Path(__file__).parents[1] / "harness/data/jobs/tiny_flex2_simple_v1"
 CPU = ["--device", "cpu"]
@@ -88,8 +91,10 @@ class Kind:
         return self.marker is not None and (run / "run.json").exists() and not (run / self.marker).exists()
 
 
+BESIDE = "run --score-workers 2"
 KINDS = {
     "run": Kind(_harness("run", "cases", "--out", "run", *CPU)),
+    BESIDE: Kind(_harness("run", "cases", "--out", "run", "--score-workers", "2", *CPU)),
     "sweep": Kind(_harness("sweep", "cases", "--out", "run", "--axis", "guidance_scale=1,7", *CPU)),
     "calibration": Kind(
         _harness("calibrate", "cases/lora_0.case.yaml", "--run", "run", "--out", "tolerance.json", *CPU)
@@ -101,7 +106,7 @@ KINDS = {
 }
 
 
-INTERRUPTED = ("run", "sweep", "calibration", "pytest --update-baselines")
+INTERRUPTED = ("run", BESIDE, "sweep", "calibration", "pytest --update-baselines")
 FULL = ("run", "pytest --update-baselines", "harness accept", "report", "import")
 
 
@@ -218,7 +223,7 @@ class Bench:
         counts["doubled"] += len(lines) - len({(line["case"], line["variant"]) for line in lines})
         counts["corrupt"] += len(problems)
         counts["rendered twice"] += max(0, stopped.renders + again.renders - ended.renders - 1)
-        counts["left over"] += sum(1 for path in work.rglob(".*.part"))
+        counts["left over"] += sum(1 for name in (".*.part", FILE) for _ in work.rglob(name))
         counts["recovered"] += again.code == ended.code and not missing
         if problems or again.code != ended.code:
             result.problems.append(

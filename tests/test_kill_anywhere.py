@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "faults.py"
-KINDS = ("kill run", "kill pytest", "kill harness accept", "kill report", "kill import", "full disk report")
+KINDS = (
+    "kill run",
+    "kill run --score-workers 2",
+    "kill pytest",
+    "kill harness accept",
+    "kill report",
+    "kill import",
+    "full disk report",
+)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
