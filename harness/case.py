@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -239,33 +240,33 @@ class Case(Strict):
         """The LoRA on disk, or None for a case without one."""
         return self.folder / self.lora.file if self.lora is not None else None
 
-    def verify(self) -> None:
+    def verify(self, sha256_of: Callable[[Path], str] = sha256_file) -> None:
         """Check that preview and LoRA exist, lie inside the case's folder, and hash to what the case says.
+
+        Args:
+            sha256_of: hashes a file; one that remembers spares a LoRA that many cases share.
 
         Raises:
             CaseError: a file is missing, leads out of the folder by a link, or its SHA-256 differs.
         """
-        self._verify("preview", self.preview_path, self.preview.sha256)
+        self._verify("preview", self.preview_path, self.preview.sha256, sha256_of)
         if self.lora is not None and self.lora_path is not None:
-            self._verify("lora", self.lora_path, self.lora.sha256)
+            self._verify("lora", self.lora_path, self.lora.sha256, sha256_of)
 
-    def _verify(self, field: str, path: Path, sha256: str) -> None:
+    def _verify(self, field: str, path: Path, expected: str, sha256_of: Callable[[Path], str]) -> None:
         if not path.resolve().is_relative_to(self.folder.resolve()):
             found, fix = f"{path} leads out of the case's folder by a link", "put the file itself there"
             raise CaseError(found, file=self._file, field=f"{field}.file", fix=fix)
-        _verify(self._file, field, path, sha256)
-
-
-def _verify(case_file: Path | None, field: str, path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise CaseError(f"{path} does not exist", file=case_file, field=f"{field}.file", fix="import again")
-    if (found := sha256_file(path)) != expected:
-        raise CaseError(
-            f"{path} hashes to {found[:12]}…, not {expected[:12]}…",
-            file=case_file,
-            field=f"{field}.sha256",
-            fix="the file changed after the import: restore it, or import again",
-        )
+        if not path.is_file():
+            found = f"{path} does not exist"
+            raise CaseError(found, file=self._file, field=f"{field}.file", fix="import again")
+        if (found := sha256_of(path)) != expected:
+            raise CaseError(
+                f"{path} hashes to {found[:12]}…, not {expected[:12]}…",
+                file=self._file,
+                field=f"{field}.sha256",
+                fix="the file changed after the import: restore it, or import again",
+            )
 
 
 def load_case(path: Path) -> Case:

@@ -10,7 +10,7 @@ from itertools import islice
 from harness.errors import HarnessError
 from harness.pytest_plugin.progress import StepProgress
 from harness.runs.plan import Planned
-from harness.runs.preflight import preflight
+from harness.runs.preflight import Preflight
 from harness.runs.row import Row
 from harness.runs.runner import CaseRunner, Outcome
 from harness.runs.score import Evidence, Finished
@@ -41,6 +41,7 @@ class Ahead:
         self._scoring = scoring
         self._most = most
         self._progress = progress
+        self._preflight = Preflight()
         self._waiting: list[_Made] = []
 
     def row(self, runner: CaseRunner, item: Planned, following: Iterable[Planned]) -> Row:
@@ -91,7 +92,7 @@ class Ahead:
     def _render(self, runner: CaseRunner, item: Planned) -> Outcome:
         self._progress.case_started(item.case.id)
         try:
-            preflight([item], runner.options)
+            self._preflight.check([item], runner.options)
             return runner.render(item)
         finally:
             self._progress.case_ended(item.case.settings.sample_steps)

@@ -121,11 +121,11 @@ def _run(
                 progress.case_done(row)
 
         pool = scoring(scorer, options.lpips_weights, options.score_workers if todo else 0)
-        try:
-            with Desk(runner, pool, stored) as desk:
+        with Desk(runner, pool, stored) as desk:
+            try:
                 _render(runner, todo, crew, desk, progress)
-        finally:
-            crew.close()
+            finally:
+                crew.close()  # beside the last scores
         if len(crew.renderers) > 1:
             write_rows(
                 out, [folder.done[place] for item in planned if (place := _place(item)) in folder.done]

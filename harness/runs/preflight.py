@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import TypeVar
 
 from harness.aitoolkit.lora import inspect_lora
 from harness.case import Case
 from harness.errors import CaseError
+from harness.files import sha256_file
 from harness.reference.checkpoint import Checkpoint, find_checkpoint
 from harness.reference.fit import check_fits, transformer_shapes
 from harness.reference.load import check_trust, free_memory
@@ -28,20 +30,35 @@ def preflight(planned: list[Planned], options: RunOptions) -> dict[str, Checkpoi
     Raises:
         HarnessError: the first file that is missing, changed, unsafe or unusable.
     """
-    for item in planned:
-        item.case.verify()
-        _check_preview(item.case)
-    requests = [item.request for item in planned if item.request is not None]
-    bases = {
-        str(base): find_checkpoint(base, FLEX2) for base in _unique(request.base for request in requests)
-    }
-    for name, code in _unique((str(request.base), request.pipeline) for request in requests):
-        check_trust(bases[name], code, options.trust_remote_code)
-    shapes = {name: transformer_shapes(checkpoint) for name, checkpoint in bases.items()}
-    loras = _unique((str(r.base), r.lora.file) for r in requests if r.lora is not None)
-    for name, file in loras:
-        check_fits(inspect_lora(file), shapes[name])
-    return bases
+    return Preflight().check(planned, options)
+
+
+class Preflight:
+    """Checks what is planned; reads each base and LoRA once, whatever is checked after that."""
+
+    def __init__(self) -> None:
+        self._sha256_of = cache(sha256_file)
+        self._inspected = cache(inspect_lora)
+        self._shapes = cache(transformer_shapes)
+        self._found = cache(lambda base: find_checkpoint(base, FLEX2))
+
+    def check(self, planned: list[Planned], options: RunOptions) -> dict[str, Checkpoint]:
+        """Check as ``preflight`` does.
+
+        Raises:
+            HarnessError: as ``preflight``.
+        """
+        for case in {id(item.case): item.case for item in planned}.values():  # of many variants, perhaps
+            case.verify(self._sha256_of)
+            _check_preview(case)
+        requests = [item.request for item in planned if item.request is not None]
+        bases = {str(base): self._found(base) for base in _unique(request.base for request in requests)}
+        for name, code in _unique((str(request.base), request.pipeline) for request in requests):
+            check_trust(bases[name], code, options.trust_remote_code)
+        shapes = {name: self._shapes(checkpoint) for name, checkpoint in bases.items()}
+        for name, file in _unique((str(r.base), r.lora.file) for r in requests if r.lora is not None):
+            check_fits(self._inspected(file), shapes[name])
+        return bases
 
 
 def memory_lines(bases: dict[str, Checkpoint], options: RunOptions, device: str) -> list[str]:

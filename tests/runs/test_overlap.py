@@ -141,6 +141,27 @@ def test_what_was_rendered_is_stored_before_a_failure_ends_a_run(
     assert [row.settings["seed"] for row in load_run(tmp_path / "run").rows] == seeds
 
 
+def test_the_renderer_is_closed_beside_the_last_scores(
+    make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    class Closing(ReferenceRenderer):
+        def close(self) -> None:
+            said.append("closed")
+            super().close()
+
+    class Scoring(Slow):
+        def result(self, finished: Finished, future: Future[Evidence]) -> Evidence:
+            said.append("scored")
+            return super().result(finished, future)
+
+    cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(3)]
+    monkeypatch.setattr("harness.runs.execute.scoring", lambda scorer, *_: Scoring(scorer))
+    run_cases(cases, out=tmp_path / "run", options=CPU, renderer=Closing(device="cpu"))
+    assert said == ["scored", "closed", "scored", "scored"]
+
+
 ORPHANS = """
 import os, signal
 from harness.runs.score import Scorer

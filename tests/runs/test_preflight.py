@@ -1,0 +1,48 @@
+"""What is checked before a run reads every file once, however many renders share it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.case import Case
+from harness.errors import CaseError
+from harness.files import sha256_file
+from harness.runs.plan import RunOptions, plan
+from harness.runs.preflight import Preflight, preflight
+from harness.variants.grid import parse_axis, product
+from harness.variants.sweep import plan_sweep
+
+MakeCase = Callable[..., Case]
+CPU = RunOptions(device="cpu")
+
+
+def test_a_file_that_renders_share_is_hashed_once(
+    make_case: MakeCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: Counter[str] = Counter()
+
+    def counted(path: Path) -> str:
+        hashed[path.name] += 1
+        return sha256_file(path)
+
+    monkeypatch.setattr("harness.runs.preflight.sha256_file", counted)
+    cases = [make_case(name, lora=30) for name in ("a", "b")]
+    planned = plan_sweep(cases, product([parse_axis("shift=1,3,5")]), CPU, "cpu")
+    assert len(planned) == 8
+    assert list(preflight(planned, CPU)) == ["embedded:tiny-flex2"]
+    assert hashed == {"a.jpg": 1, "b.jpg": 1, "lora.safetensors": 1}
+
+
+def test_a_changed_file_is_found_behind_one_that_was_good(make_case: MakeCase) -> None:
+    good, bad = make_case("good", lora=30), make_case("bad", lora=20)
+    assert bad.lora_path is not None
+    bad.lora_path.write_bytes(bad.lora_path.read_bytes()[:-1] + b"\x01")
+    checks = Preflight()
+    checks.check(plan([good], CPU, "cpu"), CPU)
+    for _ in range(2):
+        with pytest.raises(CaseError, match=r"small/bad|bad\.case.*lora\.sha256"):
+            checks.check(plan([good, bad], CPU, "cpu"), CPU)
