@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from harness.renderer import OnStep, Render, RenderRequest
 from harness.runs.execute import run_cases
 from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.row import Row
+from harness.runs.runner import CaseRunner
+from harness.runs.spread import spread
 from harness.runs.waiting import FILE, Waiting
 
 MakeCase = Callable[..., Case]
@@ -119,6 +122,40 @@ def render(item: Planned) -> Render:
     return dataclasses.replace(
         ReferenceRenderer(device="cpu").render(item.request), key="0" * 64, warnings=("offloaded",)
     )
+
+
+class Has:
+    """A renderer that has its render already."""
+
+    def __init__(self, render: Render) -> None:
+        self._render = render
+
+    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
+        return self._render
+
+    def close(self) -> None: ...
+
+
+def test_what_several_renderers_finish_waits_while_another_render_is_stored(
+    make_case: MakeCase, tmp_path: Path, render: Render
+) -> None:
+    planned = plan(seeded(make_case, 4), CPU, "cpu")
+    waiting, several, anything = (
+        Waiting(tmp_path / "run", keeps=True),
+        [Has(render), Has(render)],
+        cast(Any, 0),
+    )
+    runner = CaseRunner(anything, several[0], anything, CPU, {}, waiting=waiting)
+    deadline = time.monotonic() + 60
+
+    def put(item: Planned, outcome: object) -> None:
+        while len(list((tmp_path / "run").rglob(FILE))) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        spread(runner, planned, several, put)
+    assert all(waiting.find(item) is not None for item in planned)
 
 
 def test_what_waits_is_found_as_it_was_and_anything_else_is_removed(
