@@ -13,29 +13,36 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 _presses = 0
+_before = 0
+"""Presses when the outermost block began."""
 
 
 @contextmanager
 def heard() -> Iterator[None]:
     """Leave the block by KeyboardInterrupt where Ctrl-C was pressed within, even if it was lost on the way.
 
-    Only in the main thread, and where nobody else handles the signal.
+    A block within another is left, or not entered, also for what was lost in the other before. Only in the
+    main thread, and where nobody else handles the signal.
     """
+    global _before  # noqa: PLW0603
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or handler not in _KNOWN:
         yield
         return
-    before = _presses
+    if handler is not _press:
+        _before = _presses
+    elif _presses > _before:
+        raise KeyboardInterrupt
     signal.signal(signal.SIGINT, _press)
     try:
         yield
     except Exception as error:
-        if _presses > before:
+        if _presses > _before:
             raise KeyboardInterrupt from error
         raise
     finally:
         signal.signal(signal.SIGINT, handler)
-    if _presses > before:
+    if _presses > _before:
         raise KeyboardInterrupt
 
 

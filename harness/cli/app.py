@@ -33,6 +33,13 @@ from harness.ctrl_c import heard
 class Commands(TyperGroup):
     """The commands; typer alone ends without a word where Ctrl-C comes."""
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the command line."""
+        try:
+            return super().make_context(*arguments, **options)
+        except KeyboardInterrupt:
+            interrupted()
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command, and say so where Ctrl-C ended it and it did not itself."""
         try:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
 
+from harness.ctrl_c import heard
 from harness.errors import HarnessError
 from harness.runs.plan import Planned
 from harness.runs.row import Row
@@ -57,16 +58,18 @@ class Desk:
             HarnessError: an earlier render cannot be scored or stored.
         """
         finished = self._runner.finished(item, outcome)
-        future = self._scoring.submit(finished) if finished is not None else None
-        self._waiting.append(_Waiting(item, outcome, finished, future))
-        while self._waiting and (len(self._waiting) > self._scoring.depth or self._first_is_ready()):
-            self._store_first()
+        with heard():
+            future = self._scoring.submit(finished) if finished is not None else None
+            self._waiting.append(_Waiting(item, outcome, finished, future))
+            while self._waiting and (len(self._waiting) > self._scoring.depth or self._first_is_ready()):
+                self._store_first()
 
     def _store_all(self) -> None:
         failed: HarnessError | None = None
         while self._waiting:
             try:
-                self._store_first()
+                with heard():
+                    self._store_first()
             except HarnessError as error:
                 failed = failed or error
         if failed is not None:

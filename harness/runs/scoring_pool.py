@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from harness.ctrl_c import unheard
+from harness.ctrl_c import heard, unheard
 from harness.runs.score import Evidence, Finished, Scorer
 
 MOST_WORKERS = 4
@@ -80,9 +80,13 @@ class Processes:
         self._pool = ProcessPoolExecutor(
             workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(weights,)
         )
-        with suppress(BrokenProcessPool), unheard():
-            for _ in range(workers):  # they import for seconds: while the base loads, not while images wait
-                self._pool.submit(_ready)
+        try:  # they import for seconds: while the base loads, not while images wait
+            with suppress(BrokenProcessPool), heard(), unheard():
+                for _ in range(workers):
+                    self._pool.submit(_ready)
+        except BaseException:
+            self.close()
+            raise
 
     def submit(self, finished: Finished) -> Future[Evidence]:
         """Hand an image to the next free worker."""
