@@ -103,6 +103,21 @@ def _score_slowly_in_forks() -> None:
 
     scoring_pool._gather = slowly
     multiprocessing.get_context = lambda method=None: context("fork")  # type: ignore[assignment]
+    os.fork = _forked  # type: ignore[assignment]
+
+
+_fork = os.fork
+
+
+def _forked() -> int:
+    """Fork, and hear Ctrl-C after it: Python drops it in hooks that run for a fork and not for a spawn."""
+    pressed: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    process = _fork()
+    signal.signal(signal.SIGINT, handler)
+    if pressed and process:
+        signal.raise_signal(signal.SIGINT)
+    return process
 
 
 def run_child(main: Callable[[], None], work: Path, fault: Fault) -> Ended:
