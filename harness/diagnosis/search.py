@@ -222,7 +222,10 @@ class _Rounds:
     def _is_found_again(self, base: Trial, trial: Trial) -> bool:
         """Whether a trial shows the preview's composition and its base does not: only noise does that."""
         nearer = trial.distance < FOUND_AGAIN * base.distance
-        return nearer and (self.bench.composition(base), self.bench.composition(trial)) == ("different", "same")
+        return nearer and (self.bench.composition(base), self.bench.composition(trial)) == (
+            "different",
+            "same",
+        )
 
 
 @dataclass
