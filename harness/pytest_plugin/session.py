@@ -129,6 +129,8 @@ class Session:
         if row is None or row.tolerance != tolerance:
             row = self._judged(self._render(runner, item))
             runner.folder.append(row)
+            if runner.waiting is not None:
+                runner.waiting.drop(item)
         self.tally.count(row)
         self._sweep(runner, item.case)
         return Checked(row, self._relative(self.store.path(row.case)), self._page(row))
@@ -186,6 +188,7 @@ class Session:
         from harness.runs.crew import reference_renderer
         from harness.runs.score import Scorer
         from harness.runs.scoring_pool import scoring
+        from harness.runs.waiting import Waiting
 
         options = self.settings.run
         device = choose_device(options.device)
@@ -200,7 +203,10 @@ class Session:
         scorer, workers = Scorer(), self.settings.score_workers
         workers = score_workers(device) if workers is None else workers
         self._ahead = Ahead(scoring(scorer, None, workers), workers, progress)
-        self._runner = CaseRunner(self._folder, self._renderer, scorer, options, facts, progress.step_done)
+        waiting = Waiting(self._folder.path, keeps=workers > 0)
+        self._runner = CaseRunner(
+            self._folder, self._renderer, scorer, options, facts, progress.step_done, waiting
+        )
         return self._runner
 
     def _plan_variants(self) -> dict[str, list[Planned]]:

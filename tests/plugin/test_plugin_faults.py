@@ -63,21 +63,29 @@ def full(*_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "said", "ahead"),
+    ("where", "name", "said", "ahead", "more"),
     [
-        (os, "fsync", RUN_FULL, 0),
+        (os, "fsync", RUN_FULL, 0, 3),
         (
             harness.baselines.store,
             "write_text",
             "/baselines/tiny/*.json: cannot be written (No space left*",
             0,
+            3,
         ),
-        (shutil, "copyfile", RUN_FULL, 2),
+        (shutil, "copyfile", RUN_FULL, 2, 2),
     ],
 )
 @pytest.mark.usefixtures("slow")
 def test_a_full_disk_ends_the_session_before_more_renders_are_lost(
-    project: Path, pytester: pytest.Pytester, renders: Renders, where: Any, name: str, said: str, ahead: int
+    project: Path,
+    pytester: pytest.Pytester,
+    renders: Renders,
+    where: Any,
+    name: str,
+    said: str,
+    ahead: int,
+    more: int,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         renders.actions[2] = lambda: patch.setattr(where, name, full)
@@ -88,21 +96,29 @@ def test_a_full_disk_ends_the_session_before_more_renders_are_lost(
     lines = [f"tiny/*: *{said}", "stopped: what was finished is saved; repeat the command"]
     result.stdout.fnmatch_lines(lines)
     assert len(rows(RUN)) == 1
-    ends_as_unbroken(pytester, renders, more=3)
+    ends_as_unbroken(pytester, renders, more=more)
 
 
-@pytest.mark.parametrize(("ahead", "pressed", "stored"), [(0, 3, 2), (2, 4, 1)])
+@pytest.mark.parametrize(("ahead", "pressed", "stored", "more"), [(0, 3, 2, 2), (2, 4, 1, 1)])
 @pytest.mark.usefixtures("ctrl_c", "slow")
 def test_ctrl_c_saves_and_the_same_command_goes_on(
-    project: Path, pytester: pytest.Pytester, renders: Renders, ahead: int, pressed: int, stored: int
+    project: Path,
+    pytester: pytest.Pytester,
+    renders: Renders,
+    ahead: int,
+    pressed: int,
+    stored: int,
+    more: int,
 ) -> None:
+    """What was rendered ahead waits on disk: only the render in flight is made again."""
     renders.actions[pressed] = lambda: signal.raise_signal(signal.SIGINT)
     command = (*COMMAND, f"--harness-score-workers={ahead}")
     result = pytester.runpytest_inprocess(*command, no_reraise_ctrlc=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["stopped: what was finished is saved; repeat the command"])
     assert len(rows(RUN)) == stored
-    ends_as_unbroken(pytester, renders, more=4 - stored)
+    ends_as_unbroken(pytester, renders, more=more)
+    assert not list(RUN.rglob(".waiting*"))
 
 
 def test_a_report_that_cannot_be_written_is_one_line(
