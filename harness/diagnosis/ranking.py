@@ -193,6 +193,12 @@ class Ranking:
         return max(2, self._bench.request(settings).sample_steps // 8)
 
 
+def numbers_of(bench: Bench, name: str) -> list[Value]:
+    """Return the values of an axis that the case can take, in order; none where they are no numbers."""
+    values = [value for value in AXES[name].candidates(bench.context) if not isinstance(value, (str, bool))]
+    return sorted((value for value in values if AXES[name].problem(bench.context, value) is None), key=float)
+
+
 def changes(bench: Bench, belongs: Callable[[Axis], bool]) -> list[Settings]:
     """Return every value that the case can take of the axes that ``belongs`` accepts, each as a change."""
     context = bench.context

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from harness.diagnosis.bench import Bench, Settings, Trial, rms
-from harness.diagnosis.ranking import Estimate, Ranking
+from harness.diagnosis.ranking import Estimate, Ranking, numbers_of
 from harness.variants.axes import ATTENTION
 from harness.variants.values import Value
 
@@ -88,6 +88,7 @@ def search(
         first = rounds.extend(reference, found.ranked)
         found.singles = sorted(first, key=lambda trial: trial.distance)
         best = [trial for trial in found.singles if trial.distance < reference.distance][:BEAM]
+        best = sorted([*best, *rounds.neighbours(best)], key=lambda trial: trial.distance)[:BEAM]
         best = sorted([*best, *rounds.pairs(best, tell)], key=lambda trial: trial.distance)[:BEAM]
     for _ in range(ROUNDS - 1):
         if rounds.done(best) or not best:
@@ -152,6 +153,27 @@ class _Rounds:
     def stands_out(self, base: Trial, trials: list[Trial]) -> bool:
         """Whether a trial leaves little of its base's distance."""
         return any(trial.distance < STANDS_OUT * base.distance for trial in trials)
+
+    def neighbours(self, best: list[Trial]) -> list[Trial]:
+        """Return whole renders of the values beside the best one, each way while they come nearer.
+
+        An estimate tells which number matters better than it tells which value of it is right.
+        """
+        if not best or self.done(best) or len(best[0].settings) > 1:
+            return []
+        ((name, value),) = best[0].settings.items()
+        values = numbers_of(self.bench, name)
+        if value not in values:
+            return []
+        made: list[Trial] = []
+        for way in (values[values.index(value) + 1 :], values[: values.index(value)][::-1]):
+            nearest = best[0].distance
+            for other in way:
+                made.append(trial := self.bench.trial({name: other}))
+                if trial.distance >= nearest or self.done(made):
+                    break
+                nearest = trial.distance
+        return made
 
     def pairs(self, best: list[Trial], tell: Tell) -> list[Trial]:
         """Return whole renders of pairs that no single factor leads to, where ``best`` leaves much open.
