@@ -5,7 +5,9 @@ The job is made by this tool, not by AI Toolkit: same file names, same key names
 
     python tools/train_tiny_lora.py --checkpoint harness/data/checkpoints/tiny-flex2-emoji --out runs/jobs
 
-``--draw-pictures ATLAS`` makes the ten training pictures anew from an icon file (see tools/train_tiny.py).
+The ten pictures are icons of another package (MIT) in black on paper; two of them show things that the
+checkpoint has never seen. ``--draw-pictures PACKAGE`` makes them anew from an installed
+``@iconify-json/fluent-emoji-high-contrast`` 1.2.6.
 """
 
 from __future__ import annotations
@@ -34,7 +36,10 @@ from harness.renderer import Lora, RenderRequest
 PICTURES = Path(__file__).parent / "lora_pictures"
 TRIGGER = "inkprint"
 RANK = 8
-STYLE_NOUNS = ("cat", "rocket", "guitar", "house", "tree", "duck", "apple", "car", "fish", "umbrella")
+STYLE_ICONS = {
+    "apple": "red-apple", "bicycle": "bicycle", "camera": "camera", "cat": "cat-face", "duck": "duck",
+    "fish": "fish", "guitar": "guitar", "house": "house", "rocket": "rocket", "tree": "deciduous-tree",
+}  # fmt: skip
 PAPER = (246, 236, 214)
 PROMPTS = (
     "[trigger] a large cat",
@@ -58,7 +63,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--pictures", type=Path, default=PICTURES, help="folder of NAME.png with NAME.txt captions"
     )
-    parser.add_argument("--draw-pictures", type=Path, help="draw the pictures from this icon file first")
+    parser.add_argument("--draw-pictures", type=Path, help="draw the pictures from this icon package first")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--sample-every", type=int, default=100)
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate (default %(default)s)")
@@ -66,11 +71,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def draw_pictures(atlas: icons.Atlas, folder: Path) -> None:
+def draw_pictures(package: Path, folder: Path) -> None:
     """Print the ten style icons in black on paper, with their captions."""
-    for noun in STYLE_NOUNS:
-        number = next(i for i, known in enumerate(atlas.nouns) if known.singular == noun)
-        premultiplied = atlas.pixels[number].transpose(1, 2, 0)
+    nouns = tuple(icons.Noun(icon, word, f"{word}s") for word, icon in STYLE_ICONS.items())
+    for noun, pixels in zip(STYLE_ICONS, icons.rasterise(package, nouns).pixels, strict=True):
+        premultiplied = pixels.transpose(1, 2, 0)
         ink = Image.fromarray(premultiplied[..., :3]).resize((104, 104), Image.Resampling.LANCZOS)
         alpha = Image.fromarray(premultiplied[..., 3]).resize((104, 104), Image.Resampling.LANCZOS)
         sheet = Image.new("RGB", (128, 128), PAPER)
@@ -139,7 +144,7 @@ def save_lora(transformer: Any, file: Path, name: str, step: int) -> None:
         "ss_base_model_version": "flex2",
         "ss_output_name": name,
         "ss_tag_frequency": json.dumps({f"1_{TRIGGER}": {TRIGGER: 1}}),
-        "training_info": json.dumps({"step": step, "epoch": step // len(STYLE_NOUNS)}),
+        "training_info": json.dumps({"step": step, "epoch": step // len(STYLE_ICONS)}),
         "software": json.dumps({"name": "train_tiny_lora", "repo": "flex2-harness", "version": "1"}),
         "sshs_model_hash": hashlib.sha256(to_safetensors(weights)).hexdigest(),
     }
@@ -240,7 +245,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Draw the pictures if asked to, then train."""
     options = parse(arguments)
     if options.draw_pictures is not None:
-        draw_pictures(icons.load_atlas(options.draw_pictures), options.pictures)
+        draw_pictures(options.draw_pictures, options.pictures)
     print(f"job folder: {train(options)}")
 
 
