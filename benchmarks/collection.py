@@ -49,7 +49,7 @@ def write_cases(folder: Path, count: int) -> None:
     from harness.aitoolkit import import_job
     from harness.case import SUFFIX, load_case
 
-    job = importlib.resources.files("harness.data") / "jobs" / "tiny_flex2_simple_v1"
+    job = importlib.resources.files("harness.data") / "jobs" / "emoji_inkprint"
     with tempfile.TemporaryDirectory() as made:
         import_job(Path(str(job)), out=Path(made) / "demo", steps="last")
         source = next(Path(made).rglob(f"*{SUFFIX}"))

@@ -33,7 +33,7 @@ from harness.runs.plan import RunOptions, request_of  # noqa: E402
 from harness.variants.axes import AXES  # noqa: E402
 from harness.variants.axis import Context  # noqa: E402
 
-JOB = ROOT / "harness" / "data" / "jobs" / "tiny_flex2_simple_v1"
+JOB = ROOT / "harness" / "data" / "jobs" / "emoji_inkprint"
 Row = dict[str, Any]
 
 

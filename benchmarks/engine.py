@@ -71,7 +71,7 @@ def main() -> int:
     parser.add_argument("--offload", default="none")
     parser.add_argument("--profile", action="store_true", help="list the kernels of a fast render (CUDA)")
     options = parser.parse_args()
-    base = Base(path=str(options.base.resolve())) if options.base else Base(embedded="tiny-flex2")
+    base = Base(path=str(options.base.resolve())) if options.base else Base(embedded="tiny-flex2-emoji")
     engines: list[EngineName] = ["eager", "exact"] if options.offload == "none" else ["eager"]
     eager: dict[tuple[str, int], tuple[Render, float]] = {}
     different = 0

@@ -55,7 +55,7 @@ print(g, 'torch', torch.__version__, 'diffusers', d.__version__, 'load', os.getl
       run python -m pytest -c /dev/null --rootdir "$PWD" -p no:cacheprovider tests/reference/test_engine_cuda.py -q -s
       run python benchmarks/engine.py --dtypes bf16 fp32 ;;
     calibrate)
-      harness import harness/data/jobs/tiny_flex2_simple_v1 --out "$work/cases-tiny" > /dev/null
+      harness import tests/data/jobs/tiny_flex2_simple_v1 --out "$work/cases-tiny" > /dev/null
       sed -i 's/^noise: auto/noise: current/' "$work"/cases-tiny/*.case.yaml  # drawn under torch 2.14
       run harness calibrate "$work"/cases-tiny/*_0.case.yaml --device auto \
         --out "$work/out/tolerance.json" --run "$work/calibration" ;;

@@ -88,7 +88,9 @@ def preload() -> None:
     score.Lpips = lambda weights=None: lpips  # type: ignore[misc,assignment]
     render.load_pipeline = load_once  # type: ignore[assignment]
     options = {"code": "builtin", "dtype": "bf16", "device": "cpu", "offload": "none"}
-    load_once(find_checkpoint(Base(embedded="tiny-flex2"), FLEX2), FLEX2, **options, trust_remote_code=False)
+    load_once(
+        find_checkpoint(Base(embedded="tiny-flex2-emoji"), FLEX2), FLEX2, **options, trust_remote_code=False
+    )
 
 
 def _score_slowly_in_forks() -> None:

@@ -36,7 +36,7 @@ from fault_child import Ended, Fault, preload, run_child  # noqa: E402
 
 from harness.runs.waiting import FILE  # noqa: E402
 
-JOB = Path(__file__).parents[1] / "harness/data/jobs/tiny_flex2_simple_v1"
+JOB = Path(__file__).parents[1] / "harness/data/jobs/emoji_inkprint"
 CPU = ["--device", "cpu"]
 
 

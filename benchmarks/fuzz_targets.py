@@ -37,16 +37,16 @@ from harness.scoring.codec import Codec
 from harness.scoring.images import load_rgb
 from harness.variants.grid import read_grid
 
-JOB = Path(__file__).parents[1] / "harness/data/jobs/tiny_flex2_simple_v1"
+JOB = Path(__file__).parents[1] / "harness/data/jobs/emoji_inkprint"
 CASE = b"""id: job/a
-base: {embedded: tiny-flex2}
+base: {embedded: tiny-flex2-emoji}
 preview: {file: a.jpg, sha256: "%s", width: 64, height: 64, step: 250, index: 3}
 settings: {prompt: "a cat", width: 64, height: 64, seed: 42, sample_steps: 2, guidance_scale: 4.0}
 tolerance: {ssim_min: 0.9, lpips_max: 0.1, source: test}
 """ % (b"0" * 64)
 CASE_JSON: dict[str, Any] = {
     "id": "job/a",
-    "base": {"embedded": "tiny-flex2"},
+    "base": {"embedded": "tiny-flex2-emoji"},
     "preview": {"file": "a.png", "sha256": "0" * 64, "width": 8, "height": 8},
     "settings": {"prompt": "a cat", "width": 64, "height": 64, "seed": 42, "sample_steps": 2},
 }
@@ -280,7 +280,7 @@ def _base(work: Path) -> Target:
     from harness.case import Base
 
     folder = work / "base"
-    shutil.copytree(Path(__file__).parents[1] / "harness/data/checkpoints/tiny-flex2", folder)
+    shutil.copytree(Path(__file__).parents[1] / "harness/data/checkpoints/tiny-flex2-emoji", folder)
     base = Base(path=str(folder))
     for weights in folder.glob("*/*.safetensors"):
         weights.write_bytes(b"")

@@ -22,24 +22,27 @@ from harness.scoring.pixels import psnr
 from harness.variants.axis import Context
 
 ROOT = Path(__file__).parent.parent
+OLDER = ROOT / "tests" / "data" / "jobs"
 JOBS = {
-    "simple": ROOT / "harness" / "data" / "jobs" / "tiny_flex2_simple_v1",
-    "q8": ROOT / "tests" / "data" / "jobs" / "tiny_flex2_q8",
-    "legacy_jpg_q8": ROOT / "tests" / "data" / "jobs" / "legacy_jpg_q8",
+    "inkprint": (ROOT / "harness" / "data" / "jobs" / "emoji_inkprint", 200),
+    "simple": (OLDER / "tiny_flex2_simple_v1", 20),
+    "q8": (OLDER / "tiny_flex2_q8", 20),
+    "legacy_jpg_q8": (OLDER / "legacy_jpg_q8", 20),
 }
+"""Job folders, and the training step whose first preview is diagnosed."""
 
 
 def main() -> None:
     """Print for each job what was named, and how near its previews come with it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("jobs", nargs="*", help=", ".join(JOBS))
-    parser.add_argument("--step", type=int, default=20)
     chosen = parser.parse_args()
     renderer = ReferenceRenderer(device="cpu")
     for name in chosen.jobs or JOBS:
         folder = Path(tempfile.mkdtemp()) / name
-        cases = [case for case in import_job(JOBS[name], out=folder).cases if case.incomparable is None]
-        one = next(case for case in cases if (case.preview.step, case.preview.index) == (chosen.step, 0))
+        job, step = JOBS[name]
+        cases = [case for case in import_job(job, out=folder).cases if case.incomparable is None]
+        one = next(case for case in cases if (case.preview.step, case.preview.index) == (step, 0))
         started = time.perf_counter()
         found = diagnose(one, renderer=renderer)
         print(f"\n== {name}, {one.id} ({time.perf_counter() - started:.0f} s)")

@@ -12,7 +12,7 @@ cases() { # name base size
 export COLUMNS=150 HF_HUB_OFFLINE=1
 
 run nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader
-cases tiny harness/data/checkpoints/tiny-flex2 128
+cases tiny harness/data/checkpoints/tiny-flex2-emoji 128
 python benchmarks/make_full_size.py "$work/full" 2> /dev/null
 cases full "$work/full" 1024
 check=(python -m pytest -p harness.pytest_plugin -p no:cacheprovider -q -c /dev/null --rootdir "$work"

@@ -9,9 +9,9 @@ export COLUMNS=150 HF_HUB_OFFLINE=1
 
 run nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader
 run harness doctor
-run harness import harness/data/jobs/tiny_flex2_simple_v1 --out "$work/tiny-cases"
+run harness import harness/data/jobs/emoji_inkprint --out "$work/tiny-cases"
 run harness run "$work/tiny-cases" --device cuda --out "$work/tiny-run"
-run python benchmarks/make_job.py harness/data/checkpoints/tiny-flex2 "$work/tiny-job" --size 128
+run python benchmarks/make_job.py harness/data/checkpoints/tiny-flex2-emoji "$work/tiny-job" --size 128
 run harness import "$work/tiny-job" --out "$work/tiny-job-cases"
 run harness run "$work/tiny-job-cases" --device cuda --out "$work/tiny-job-run"
 run python benchmarks/make_full_size.py "$work/full"

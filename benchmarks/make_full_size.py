@@ -17,7 +17,7 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-TINY = Path(__file__).parent.parent / "harness" / "data" / "checkpoints" / "tiny-flex2"
+TINY = Path(__file__).parent.parent / "harness" / "data" / "checkpoints" / "tiny-flex2-emoji"
 SEED = 0
 
 

@@ -24,7 +24,7 @@ from harness.runs.ray_cluster import Actor
 from harness.runs.results import RunResult
 from harness.runs.row import Row
 
-JOB = Path(__file__).parent.parent / "harness" / "data" / "jobs" / "tiny_flex2_simple_v1"
+JOB = Path(__file__).parent.parent / "harness" / "data" / "jobs" / "emoji_inkprint"
 ONE = RunOptions(device="cpu", fresh=True)
 TWO = dataclasses.replace(ONE, ray="local", ray_workers=2)
 

@@ -10,8 +10,9 @@ from harness.runs.execute import Progress, run_cases
 from harness.runs.plan import RunOptions
 from harness.runs.results import RunResult
 
-JOB = Path(__file__).parent / "data" / "jobs" / "tiny_flex2_simple_v1"
-STEPS = "0,30"
+JOB = Path(__file__).parent / "data" / "jobs" / "emoji_inkprint"
+STEPS = "0,300"
+WRONG_CASE = f"{JOB.name}/000000000_1"
 WRONG_GUIDANCE = 3.0
 
 
@@ -26,7 +27,7 @@ def run_demo(*, out: Path, cases: Path, progress: Progress | None = None) -> Run
         JobError, RunError: one of the folders holds something else.
     """
     imported = import_job(JOB, out=cases, steps=STEPS)
-    wrong = _with_wrong_guidance(imported.cases[-1])
+    wrong = _with_wrong_guidance(next(case for case in imported.cases if case.id == WRONG_CASE))
     return run_cases([*imported.cases, wrong], out=out, options=RunOptions(device="cpu"), progress=progress)
 
 

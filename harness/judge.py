@@ -10,7 +10,7 @@ from harness.reference.spec import FLEX2
 from harness.runs.row import Baseline, Verdict
 from harness.scoring.scores import Scores
 
-DEFAULT_TOLERANCE = Tolerance(ssim_min=0.9803, lpips_max=0.0044, psnr_min=37.9, source="harness default")
+DEFAULT_TOLERANCE = Tolerance(ssim_min=0.9787, lpips_max=0.0055, psnr_min=33.2, source="harness default")
 """Limits for a case that sets none: what ``harness calibrate`` proposed for a genuine job on a CPU.
 
 The evidence and the command are in ``harness/data/calibration/``. No GPU is calibrated yet.
@@ -26,12 +26,12 @@ class Margin:
     psnr: float
 
 
-SAME_ENVIRONMENT = Margin(ssim=0.0065, lpips=0.002, psnr=3.0)
-"""At least twice what equally valid re-runs of a case differ by there: 0.0031, 0.0009, 1.3 dB."""
+SAME_ENVIRONMENT = Margin(ssim=0.018, lpips=0.004, psnr=9.0)
+"""At least twice what another kernel or a batch changes of a case there: 0.0089, 0.0018, 4.1 dB."""
 
-OTHER_ENVIRONMENT = Margin(ssim=0.02, lpips=0.02, psnr=6.0)
-"""Another kind of machine rounds at other places. Measured so far: a re-run on another processor than the
-preview's loses up to 0.0107 SSIM and 0.0026 LPIPS against identity. Provisional until two GPUs are compared.
+OTHER_ENVIRONMENT = Margin(ssim=0.02, lpips=0.02, psnr=10.0)
+"""Another kind of machine rounds at other places. Measured so far: without bf16 units, a re-run loses up
+to 0.0113 SSIM, 0.0014 LPIPS and 4.2 dB against identity. Provisional until two GPUs are compared.
 """
 
 

@@ -29,9 +29,10 @@ PACKAGE_DATA = Path(__file__).parent.parent / "harness" / "data"
 
 @pytest.fixture(scope="session")
 def jobs() -> dict[str, Path]:
-    """The genuine AI Toolkit jobs, by name."""
+    """The genuine AI Toolkit jobs, by name: ``inkprint`` ships, the others are older and test data."""
     return {
-        "simple": PACKAGE_DATA / "jobs" / "tiny_flex2_simple_v1",
+        "inkprint": PACKAGE_DATA / "jobs" / "emoji_inkprint",
+        "simple": DATA / "jobs" / "tiny_flex2_simple_v1",
         "q8": DATA / "jobs" / "tiny_flex2_q8",
         "legacy": DATA / "jobs" / "legacy_jpg_q8",
         "identity_simple": DATA / "jobs" / "identity_simple",
@@ -41,21 +42,21 @@ def jobs() -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def tiny() -> Path:
-    """The random-weight checkpoint that the genuine jobs were trained on."""
-    return PACKAGE_DATA / "checkpoints" / "tiny-flex2"
+    """The embedded checkpoint."""
+    return PACKAGE_DATA / "checkpoints" / "tiny-flex2-emoji"
 
 
 @pytest.fixture(scope="session")
 def quick_request() -> Callable[..., RenderRequest]:
-    """Makes quick requests to the tiny checkpoint, without a LoRA unless one is given."""
+    """Makes quick requests to the embedded checkpoint, without a LoRA unless one is given."""
 
     def make(**changes: object) -> RenderRequest:
         settings: dict[str, object] = {
-            "base": Base(embedded="tiny-flex2"),
+            "base": Base(embedded="tiny-flex2-emoji"),
             "pipeline": "builtin",
             "dtype": "bf16",
             "lora": None,
-            "prompt": "moon over the sea",
+            "prompt": "a rocket and a star on a purple background",
             "neg": "",
             "width": 64,
             "height": 64,

@@ -64,12 +64,12 @@ def test_an_unknown_name() -> None:
 
 
 def test_from_a_job_folder_to_a_report(jobs: dict[str, Path], tmp_path: Path) -> None:
-    imported = harness.import_job(jobs["simple"], out=tmp_path / "cases", steps="last")
+    imported = harness.import_job(jobs["inkprint"], out=tmp_path / "cases", steps="last")
     assert isinstance(imported, harness.ImportResult)
     assert isinstance(imported.frame(), pd.DataFrame)
     case = imported.cases[2]
     few = case.settings.model_copy(update={"sample_steps": 2})
-    case = save_case(case.model_copy(update={"settings": few}), case.folder / "000000030_2.case.yaml")
+    case = save_case(case.model_copy(update={"settings": few}), case.folder / "000000300_2.case.yaml")
 
     result = harness.run_cases([case], out=tmp_path / "run", options=harness.RunOptions(device="cpu"))
     assert isinstance(result, harness.RunResult)

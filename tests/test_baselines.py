@@ -28,7 +28,7 @@ RENDERED = Rendered(
     width=64, height=64, steps=2, seed=0, guidance_scale=4.0, sigmas=[1.0, 0.5, 0.0], sigmas_sha256="5" * 64,
     dtype="bf16", noise="current", attention="native", device="cpu", offload="none", pipeline="builtin",
     pipeline_sha256="6" * 64, lora_mode="none", lora_sha256=None, network_multiplier=None,
-    base="embedded:tiny-flex2", revision="content:1",
+    base="embedded:tiny-flex2-emoji", revision="content:1",
 )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def row(
     settings = SampleSettings(prompt="a cat", width=64, height=64, seed=0, sample_steps=2)
     case = Case(
         id="job/0",
-        base=Base(embedded="tiny-flex2"),
+        base=Base(embedded="tiny-flex2-emoji"),
         preview=Preview(file="0.png", sha256="1" * 64, width=64, height=64),
         settings=settings,
     )
@@ -101,9 +101,9 @@ def test_a_changed_image_within_limits_is_never_silent() -> None:
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (scores(0.9884), "SSIM 0.9884 was 0.9950 (margin 0.0065)"),
-        (scores(0.995, lpips=0.0062), "LPIPS 0.0062 was 0.0010"),
-        (scores(0.995, psnr=41.9), "PSNR 41.9 was 45.0"),
+        (scores(0.9769), "SSIM 0.9769 was 0.9950 (margin 0.018)"),
+        (scores(0.995, lpips=0.0051), "LPIPS 0.0051 was 0.0010"),
+        (scores(0.995, psnr=35.9), "PSNR 35.9 was 45.0"),
         (scores(float("nan")), "SSIM nan was"),
     ],
 )
@@ -128,7 +128,7 @@ def test_the_latents_tell_denoising_from_decoding(before: str | None, now: str |
     judged = against_baseline(changed, entries)
     assert judged.verdict is Verdict.MATCH
     assert said in judged.reason
-    worse = row(scores(0.98), image="b").model_copy(update={"latents_sha256": now})
+    worse = row(scores(0.976), image="b").model_copy(update={"latents_sha256": now})
     regressed = against_baseline(worse, entries)
     assert regressed.verdict is Verdict.REGRESSION
     assert said in regressed.reason
@@ -205,11 +205,11 @@ def test_entries_of_several_environments_stand_beside_each_other(tmp_path: Path)
 
 
 def test_accepting_a_regression_accepts_its_scores(tmp_path: Path) -> None:
-    worse = against_baseline(row(scores(0.988), image="b"), accepted(row()))
+    worse = against_baseline(row(scores(0.98), image="b"), accepted(row(scores(0.999))))
     assert worse.verdict is Verdict.REGRESSION
     store = BaselineStore(tmp_path)
     accept_row(worse, store, reason="new torch, looked at it")
-    assert against_baseline(row(scores(0.988), image="b"), store.entries("job/0")).verdict is Verdict.MATCH
+    assert against_baseline(row(scores(0.98), image="b"), store.entries("job/0")).verdict is Verdict.MATCH
 
 
 def test_accept_run(tmp_path: Path) -> None:
@@ -278,5 +278,5 @@ def test_the_command_accepts_and_says_what_it_did(tmp_path: Path, monkeypatch: p
 
 
 def test_a_rescored_row_keeps_to_its_baseline() -> None:
-    worse = against_baseline(row(scores(0.988), image="b"), accepted(row()))
+    worse = against_baseline(row(scores(0.98), image="b"), accepted(row(scores(0.999))))
     assert judge_again(worse, DEFAULT_TOLERANCE).verdict is Verdict.REGRESSION

@@ -22,7 +22,7 @@ YAML_WORDS = ["no", "yes", "null", "~", "1e3", "0x1F", "1_000", "12:30", "2024-0
 def contents(**changes: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "id": "job/000000010_0",
-        "base": {"embedded": "tiny-flex2"},
+        "base": {"embedded": "tiny-flex2-emoji"},
         "preview": {"file": "previews/a.jpg", "sha256": "0" * 64, "width": 64, "height": 96, "step": 10},
         "lora": {"file": "loras/a.safetensors", "sha256": "1" * 64, "network_multiplier": 0.7},
         "settings": {"prompt": "a cat", "width": 64, "height": 96, "seed": 3},
@@ -151,7 +151,7 @@ def test_a_base_has_exactly_one_source(tmp_path: Path, base: dict[str, str], sai
 
 
 @pytest.mark.parametrize(
-    "base", [Base(repo="a/b", revision="c"), Base(repo="a/b"), Base(embedded="tiny-flex2")]
+    "base", [Base(repo="a/b", revision="c"), Base(repo="a/b"), Base(embedded="tiny-flex2-emoji")]
 )
 def test_a_base_reads_what_it_prints(base: Base) -> None:
     assert Base.parse(str(base)) == base

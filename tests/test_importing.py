@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import harness.data
 from harness.aitoolkit import import_job
 from harness.case import Base, Case, Tolerance, load_case, load_cases, save_case
 from harness.case_folder import write_cases
@@ -23,7 +22,7 @@ NAME = "tiny_flex2_simple_v1"
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
     """A copy of the genuine simple job that a test may change."""
-    return Path(shutil.copytree(Path(harness.data.__file__).parent / "jobs" / NAME, tmp_path / NAME))
+    return Path(shutil.copytree(Path(__file__).parent / "data" / "jobs" / NAME, tmp_path / NAME))
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -15,9 +15,7 @@ from harness.case import Base, SampleSettings, load_cases
 from harness.errors import HarnessError, ImageError, JobError, LoraError, RequestError
 from harness.request import InferenceRequest, import_request, resolve_prompt
 
-LORA = (
-    Path(harness.data.__file__).parent / "jobs" / "tiny_flex2_simple_v1" / "tiny_flex2_simple_v1.safetensors"
-)
+LORA = Path(harness.data.__file__).parent / "jobs" / "emoji_inkprint" / "emoji_inkprint.safetensors"
 
 
 def request(folder: Path, prompts: list[dict[str, Any]], **fields: Any) -> Path:
@@ -70,9 +68,8 @@ def test_everything_given(tmp_path: Path) -> None:
     }
     loras = [{"path": "loras/mine.safetensors", "network_multiplier": 0.5}, {"path": "never read"}]
     path = request(tmp_path, [prompt], loras=loras, trigger_word="other")
-    result = import_request(
-        path, [image(tmp_path, size=(192, 128))], out=tmp_path / "cases", base=Base(embedded="tiny-flex2")
-    )
+    preview, base = image(tmp_path, size=(192, 128)), Base(embedded="tiny-flex2-emoji")
+    result = import_request(path, [preview], out=tmp_path / "cases", base=base)
     (case,) = load_cases([tmp_path / "cases"])
     assert case == result.cases[0]
     assert case.settings == SampleSettings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -17,6 +18,8 @@ TOOLS = ROOT / "tools"
 if str(TOOLS) not in sys.path:
     sys.path.append(str(TOOLS))
 
+import axis_table  # noqa: E402
+import model_card  # noqa: E402
 from tinyflex import icons, scenes  # noqa: E402
 from tinyflex.components import Tokenizers, read_words, write_tokenizers  # noqa: E402
 
@@ -146,3 +149,45 @@ def test_without_icons_the_tool_says_what_it_needs(tmp_path: Path) -> None:
     assert result.returncode != 0
     assert "--icons" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_embedded_checkpoint_is_what_its_card_says(tiny: Path) -> None:
+    card = (tiny / "README.md").read_text()
+    assert model_card.hashes(tiny) in card
+    assert {"grid.webp", "grid_guidance1.webp", "lora.webp"} <= {path.name for path in tiny.iterdir()}
+    assert sum(path.stat().st_size for path in tiny.rglob("*") if path.is_file()) < 20e6
+
+
+def test_axes_change_its_pictures_in_their_order(jobs: dict[str, Path]) -> None:
+    """Seed and noise era most, a static shift less, equally valid arithmetic hardly: means of two prompts."""
+    groups = [
+        (axis_table.SEED, axis_table.NOISE_ERA),
+        (axis_table.STATIC_SHIFT,),
+        (axis_table.ATTENTION, axis_table.ADAPTER),
+    ]
+    lora = jobs["inkprint"] / "emoji_inkprint.safetensors"
+    wanted = {name for group in groups for name in group}
+    rows = {row.change: row for row in axis_table.table(lora, axis_table.PROMPTS[1:3], only=wanted)}
+    for larger, smaller in itertools.pairwise(groups):
+        assert max(rows[name].ssim for name in larger) < min(rows[name].ssim for name in smaller)
+        assert min(rows[name].lpips for name in larger) > max(rows[name].lpips for name in smaller)
+
+
+@pytest.mark.timeout(600)
+def test_a_lora_job_of_the_tool_is_one_that_the_harness_imports(tiny: Path, tmp_path: Path) -> None:
+    from harness.aitoolkit import import_job
+
+    made = run_tool(
+        "train_tiny_lora.py",
+        "--checkpoint",
+        str(tiny),
+        "--out",
+        str(tmp_path),
+        "--steps=2",
+        "--sample-every=2",
+    )
+    assert made.returncode == 0, made.stderr[-2000:]
+    imported = import_job(tmp_path / "tiny_flex2_inkprint", out=tmp_path / "cases")
+    assert [case.preview.step for case in imported.cases] == [0] * 5 + [2] * 5
+    assert all(case.incomparable is None and case.base.embedded for case in imported.cases)
+    assert {case.lora.network_multiplier for case in imported.cases if case.lora} == {1.0}

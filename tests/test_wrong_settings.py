@@ -17,32 +17,31 @@ from harness.scoring.perceptual import Lpips
 from harness.scoring.score import score_pair
 from harness.scoring.scores import Scores
 
-# In the order of PSNR that another machine measured, dB: 42.1, 39.3, 38.3, 33.0, 32.7, 28.3, 26.7, 23.7,
-# 20.0, 16.9, 15.0, 12.9, 11.5, 11.0. Neighbours inside a group lie within about 1.5 dB: which of them is
-# nearer depends on how the CPU rounds bf16. Between groups the order must hold.
+# In the order of PSNR, dB: 40.5, 37.7, 36.5, 35.9, 30.0, 17.3, 13.4, 12.5, 11.5, 10.3, 10.2, 10.0, 9.0.
+# Which of a group is nearer depends on how the CPU rounds bf16. Between groups the order must hold.
 GROUPS = [
     ["correct"],
-    ["fp32 for bf16", "multiplier .9"],
-    ["15 steps", "20 steps"],
-    ["static shift 3", "multiplier .5"],
+    ["fp32 for bf16", "static shift 3", "15 steps"],
     ["guidance 3.5"],
-    ["step-30 checkpoint"],
-    ["step-10 checkpoint", "[trigger] left literal"],
-    ["trigger removed", "no LoRA", "seed 43"],
-]
+    ["multiplier .9"],
+    [
+        "seed 43", "trigger removed", "step-100 checkpoint", "multiplier .5", "[trigger] left literal",
+        "step-300 checkpoint", "no LoRA",
+    ],
+]  # fmt: skip
 WRONG = [name for group in GROUPS[1:] for name in group]
 
 
 @pytest.fixture(scope="module")
 def cases(jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[int, Case]:
-    """Prompt 0 of the simple job, by step."""
+    """Prompt 0 of the shipped job, by step."""
     out = tmp_path_factory.mktemp("wrong") / "cases"
-    import_job(jobs["simple"], out=out)
+    import_job(jobs["inkprint"], out=out)
     return {case.preview.step or 0: case for case in load_cases([out]) if case.preview.index == 0}
 
 
 def requests(cases: dict[int, Case]) -> dict[str, RenderRequest]:
-    request = plan([cases[20]], RunOptions(), "cpu")[0].request
+    request = plan([cases[200]], RunOptions(), "cpu")[0].request
     assert request is not None
     assert request.lora is not None
 
@@ -53,7 +52,7 @@ def requests(cases: dict[int, Case]) -> dict[str, RenderRequest]:
         return Lora(case.lora_path, case.lora.sha256, 1.0)
 
     prompt = request.prompt
-    assert "tr1gg3r" in prompt
+    assert "inkprint" in prompt
     changes: dict[str, dict[str, object]] = {
         "correct": {},
         "static shift 3": {},
@@ -61,12 +60,11 @@ def requests(cases: dict[int, Case]) -> dict[str, RenderRequest]:
         "multiplier .9": {"lora": dataclasses.replace(request.lora, network_multiplier=0.9)},
         "multiplier .5": {"lora": dataclasses.replace(request.lora, network_multiplier=0.5)},
         "15 steps": {"sample_steps": 15},
-        "20 steps": {"sample_steps": 20},
         "guidance 3.5": {"guidance_scale": 3.5},
-        "step-30 checkpoint": {"lora": lora_of(30)},
-        "step-10 checkpoint": {"lora": lora_of(10)},
-        "[trigger] left literal": {"prompt": prompt.replace("tr1gg3r", "[trigger]")},
-        "trigger removed": {"prompt": prompt.replace("tr1gg3r", "")},
+        "step-300 checkpoint": {"lora": lora_of(300)},
+        "step-100 checkpoint": {"lora": lora_of(100)},
+        "[trigger] left literal": {"prompt": prompt.replace("inkprint", "[trigger]")},
+        "trigger removed": {"prompt": prompt.replace("inkprint", "")},
         "no LoRA": {"lora": None},
         "seed 43": {"seed": 43},
     }
@@ -83,7 +81,7 @@ def table(cases: dict[int, Case]) -> dict[str, Scores]:
     scores = {}
     for name, request in sorted(requests(cases).items(), key=lambda entry: entry[1].weights_key):
         image = renderers.get(name, reference).render(request).image
-        scores[name] = score_pair(cases[20].preview_path, image, lpips).matched
+        scores[name] = score_pair(cases[200].preview_path, image, lpips).matched
     for name in ["correct", *WRONG]:
         found = scores[name]
         print(f"{name:24} {found.psnr:5.1f} dB  SSIM {found.ssim:.3f}  LPIPS {found.lpips:.4f}")
@@ -105,7 +103,7 @@ def test_every_wrong_setting_scores_worse(table: dict[str, Scores], name: str) -
 
 @pytest.mark.parametrize("name", [name for name in WRONG if name not in GROUPS[1]])
 def test_what_changes_the_picture_is_seen_by_every_metric(table: dict[str, Scores], name: str) -> None:
-    """SSIM and LPIPS hardly separate fp32 and multiplier .9 from correct, so those are left to PSNR."""
+    """SSIM and LPIPS hardly separate the mildest from correct, so those are left to PSNR."""
     assert table[name].ssim < table["correct"].ssim
     assert table[name].lpips > table["correct"].lpips
 

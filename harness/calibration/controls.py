@@ -11,6 +11,8 @@ from harness.variants.schedulers import Shift
 Kind = Literal["noise", "signal"]
 REPEAT = "repeat"
 CODEC = "codec round trip"
+OTHER_KERNEL = "other attention kernel"
+IN_A_BATCH = "batch of two"
 OTHER_ATTENTION = "_native_math"
 """torch's attention without a fused kernel: there on every machine, and not the one torch chooses."""
 
@@ -40,8 +42,8 @@ def controls(request: RenderRequest, other_lora: Lora | None) -> list[Control]:
     """
     made = [
         Control(REPEAT, "noise", request),
-        Control("other attention kernel", "noise", replace(request, attention=OTHER_ATTENTION)),
-        Control("batch of two", "noise", replace(request, batch=BATCH)),
+        Control(OTHER_KERNEL, "noise", replace(request, attention=OTHER_ATTENTION)),
+        Control(IN_A_BATCH, "noise", replace(request, batch=BATCH)),
         Control("wrong seed", "signal", replace(request, seed=request.seed ^ 1)),
         Control("other guidance", "signal", replace(request, guidance_scale=_other_guidance(request))),
         Control(

@@ -71,12 +71,12 @@ def find_checkpoint(base: Base, spec: ModelSpec, *, download: bool = True) -> Ch
 
 def _local(folder: Path, name: str) -> Checkpoint:
     if not folder.is_dir():
-        known = sorted(entry.name for entry in EMBEDDED.iterdir() if entry.is_dir())
+        known = sorted(f"embedded:{entry.name}" for entry in EMBEDDED.iterdir() if entry.is_dir())
         raise CheckpointError(
             "base checkpoint does not exist",
             file=folder,
             field="base",
-            fix=f"give --base OWNER/NAME, a folder in the hub's layout, or embedded:{known[0]}",
+            fix=f"give --base OWNER/NAME, a folder in the hub's layout, or {' or '.join(known)}",
         )
     _read_index(folder)
     return Checkpoint(folder, name, fingerprint(folder))
@@ -106,14 +106,14 @@ def _from_hub(repo: str, revision: str | None, download: bool) -> Checkpoint:
 
 
 def fingerprint(folder: Path) -> str:
-    """Return ``content:`` and 16 hexadecimal digits over every file's name, size and sampled bytes.
+    """Return ``content:`` and 16 hexadecimal digits over name, size and sampled bytes of what is loaded.
 
+    That is the index, ``pipeline.py`` and the components' folders; a model card beside them changes nothing.
     Files up to 1 MiB are hashed whole; of larger ones, 64 KiB at each of 16 evenly spaced places.
     """
     digest = hashlib.sha256()
-    for file in sorted(
-        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
-    ):
+    loaded = [folder / "model_index.json", folder / PIPELINE_FILE, *folder.glob("*/**/*")]
+    for file in sorted(path for path in loaded if path.is_file() and not path.name.startswith(".")):
         size = file.stat().st_size
         digest.update(f"{file.relative_to(folder).as_posix()}\0{size}\0".encode())
         with file.open("rb") as stream:

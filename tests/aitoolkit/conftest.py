@@ -23,7 +23,7 @@ def genuine() -> Callable[[str], Path]:
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
     """A copy of the genuine job simple_v1 that a test may change."""
-    return Path(shutil.copytree(SHIPPED / "tiny_flex2_simple_v1", tmp_path / "tiny_flex2_simple_v1"))
+    return Path(shutil.copytree(TEST_JOBS / "tiny_flex2_simple_v1", tmp_path / "tiny_flex2_simple_v1"))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Every sample of the three genuine jobs; expected values were worked out from their config.yaml by hand."""
+"""Every sample of the genuine jobs; expected values were worked out from their config.yaml by hand."""
 
 from __future__ import annotations
 
@@ -14,6 +14,23 @@ from harness.files import sha256_file
 
 Job = dict[str, Any]
 
+INKPRINT: Job = {
+    "base": "tiny-flex2-emoji",
+    "multiplier": 1.0,
+    "loras": {
+        0: None,
+        100: "emoji_inkprint_000000100.safetensors",
+        200: "emoji_inkprint_000000200.safetensors",
+        300: "emoji_inkprint.safetensors",
+    },
+    "pruned": set(),
+    "settings": [
+        ("inkprint a large cat on a white background", 128, 128, 42, 25, 4.0),
+        ("inkprint a large penguin on a yellow background", 128, 128, 42, 25, 4.0),
+        ("a large dog on a blue background", 128, 128, 7, 20, 3.0),
+        ("inkprint a rocket and a star on a purple background", 128, 128, 42, 25, 4.0),
+    ],
+}
 SIMPLE: Job = {
     "multiplier": 1.0,
     "loras": {
@@ -56,7 +73,12 @@ LEGACY: Job = {
         ("old house by the lake, snow", 160, 96, 99, 10, 5.0),
     ],
 }
-JOBS = {"tiny_flex2_simple_v1": SIMPLE, "tiny_flex2_q8": Q8, "legacy_jpg_q8": LEGACY}
+JOBS = {
+    "emoji_inkprint": INKPRINT,
+    "tiny_flex2_simple_v1": SIMPLE,
+    "tiny_flex2_q8": Q8,
+    "legacy_jpg_q8": LEGACY,
+}
 SAMPLES = [
     (name, step, index)
     for name, job in JOBS.items()
@@ -97,7 +119,7 @@ def test_each_sample(imported: dict[str, dict[str, Case]], name: str, step: int,
     if case.lora is not None:
         assert case.lora.network_multiplier == job["multiplier"]
     assert (case.incomparable is not None) == (step in job["pruned"])
-    assert case.base.embedded == "tiny-flex2"
+    assert case.base.embedded == job.get("base", "tiny-flex2")
     case.verify()
 
 

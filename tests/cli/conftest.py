@@ -51,9 +51,9 @@ def job(tmp_path: Path, jobs: dict[str, Path]) -> Path:
 
 @pytest.fixture
 def cases(tmp_path: Path, jobs: dict[str, Path]) -> Path:
-    """Two cases of the simple job, of two steps each: one with a LoRA."""
+    """Two cases of the shipped job, of two steps each: one with a LoRA."""
     folder = tmp_path / "cases"
-    for case in import_job(jobs["simple"], out=folder, steps="0,20").cases:
+    for case in import_job(jobs["inkprint"], out=folder, steps="0,200").cases:
         path = folder / f"{case.id.rpartition('/')[2]}.case.yaml"
         if case.preview.index != 2:
             path.unlink()

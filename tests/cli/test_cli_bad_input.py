@@ -155,7 +155,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         "settings.width: 32 is outside the reference's range 64 to 4096",
     ),
     "preview changed": (
-        lambda folder: next((folder / "previews").glob("*20_2.jpg")).write_bytes(b"x"),
+        lambda folder: next((folder / "previews").glob("*200_2.jpg")).write_bytes(b"x"),
         "preview.sha256: ",
     ),
     "LoRA changed": (lambda folder: next((folder / "loras").iterdir()).write_bytes(b"x"), "lora.sha256: "),
@@ -188,7 +188,7 @@ def rehashed(cases: Path, data: bytes) -> None:
     for case in load_cases([cases]):
         if case.lora is not None:
             reference = case.lora.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
-            save_case(case.model_copy(update={"lora": reference}), case.folder / "000000020_2.case.yaml")
+            save_case(case.model_copy(update={"lora": reference}), case.folder / "000000200_2.case.yaml")
 
 
 def test_run_with_a_lora_that_is_not_safe_or_not_a_lora(harness: Harness, cases: Path) -> None:
@@ -235,7 +235,7 @@ def test_run_hub_code_without_trust(harness: Harness, cases: Path, base: Path) -
         (["--base", "a/b@c@d"], "--base 'a/b@c@d' is neither"),
         (["--base", "https://huggingface.co/ostris/Flex.2-preview"], "give OWNER/NAME or OWNER/NAME@COMMIT"),
         (["--only", ""], "--only: no case matches ''"),
-        (["--only", "x*"], "--only: no case matches 'x*'; ids look like 'tiny_flex2_simple_v1/000000000_2'"),
+        (["--only", "x*"], "--only: no case matches 'x*'; ids look like 'emoji_inkprint/000000000_2'"),
         (["--lpips-weights", "none.safetensors"], "none.safetensors"),
     ],
 )

@@ -101,7 +101,7 @@ def test_run_report_and_rescore(harness: Harness, cases: Path) -> None:
     Path("run/index.html").unlink()
     ended = harness("report", "run")
     assert (ended.code, ended.err, ended.out) == (0, "", "run/index.html\n")
-    assert "tiny_flex2_simple_v1/000000020_2" in Path("run/index.html").read_text()
+    assert "emoji_inkprint/000000200_2" in Path("run/index.html").read_text()
 
 
 def test_options_come_from_the_environment_too(

@@ -16,4 +16,4 @@ def renderer() -> ReferenceRenderer:
 
 @pytest.fixture(scope="session")
 def bases(jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
-    return base_cases(jobs["simple"], tmp_path_factory.mktemp("truths") / "cases")
+    return base_cases(jobs["inkprint"], tmp_path_factory.mktemp("truths") / "cases")

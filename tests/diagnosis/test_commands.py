@@ -15,7 +15,7 @@ HARNESS = Path(sys.executable).with_name("harness")
 
 @pytest.fixture(scope="module")
 def cases(jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return import_job(jobs["simple"], out=tmp_path_factory.mktemp("commands") / "cases", steps="20").folder
+    return import_job(jobs["inkprint"], out=tmp_path_factory.mktemp("commands") / "cases", steps="200").folder
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from harness.runs.plan import RunOptions, request_of
 
 
 def test_it_is_the_same_prompt_of_the_same_job(jobs: dict[str, Path], tmp_path: Path) -> None:
-    cases = import_job(jobs["simple"], out=tmp_path / "cases", steps="0,20").cases
-    trained = next(case for case in cases if (case.preview.step, case.preview.index) == (20, 1))
+    cases = import_job(jobs["inkprint"], out=tmp_path / "cases", steps="0,200").cases
+    trained = next(case for case in cases if (case.preview.step, case.preview.index) == (200, 1))
     fixed = trained.model_copy(update={"noise": "legacy"})
     fixed._file = trained._file
     found = step_zero(fixed)
@@ -37,7 +37,7 @@ def trained(
     jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, renderer: ReferenceRenderer
 ) -> Case:
     """A case in whose folder the step-0 preview lies, rendered with nothing but the recorded settings."""
-    case = in_fp32(base_cases(jobs["simple"], tmp_path_factory.mktemp("step-0") / "cases")[0])
+    case = in_fp32(base_cases(jobs["inkprint"], tmp_path_factory.mktemp("step-0") / "cases")[0])
     zero = case.model_copy(update={"id": "zero", "lora": None})
     zero._file = case._file
     file = case.folder / "previews" / "zero.png"

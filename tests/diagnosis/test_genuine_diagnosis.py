@@ -12,7 +12,7 @@ from harness.aitoolkit import import_job
 from harness.diagnosis.diagnose import Diagnosis, diagnose
 from harness.reference.render import ReferenceRenderer
 
-CASES = {"simple": "000000020_1", "q8": "000000020_0", "legacy": "000000010_0"}
+CASES = {"inkprint": "000000200_1", "q8": "000000020_0", "legacy": "000000010_0"}
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,11 @@ def last_psnr(diagnosis: Diagnosis) -> float:
 def test_a_job_that_was_rendered_as_recorded_has_nothing_to_explain(
     found: Callable[[str], Diagnosis],
 ) -> None:
-    simple = found("simple")
-    assert simple.explained
-    assert simple.causes == []
-    assert simple.step_zero is not None
-    assert simple.step_zero.matches
+    inkprint = found("inkprint")
+    assert inkprint.explained
+    assert inkprint.causes == []
+    assert inkprint.step_zero is not None
+    assert inkprint.step_zero.matches
 
 
 def test_q8_names_its_quantization(found: Callable[[str], Diagnosis]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from truths import in_fp32
+from truths import base_cases, in_fp32
 
-from harness.case import Case
 from harness.diagnosis.bench import rms
 from harness.reference.render import ReferenceRenderer
 from harness.reference.retrace import Answers, sigmas_asked, worth_asking
@@ -18,8 +18,10 @@ from harness.runs.plan import RunOptions, request_of
 
 
 @pytest.fixture(scope="module")
-def request_(bases: list[Case]) -> RenderRequest:
-    return request_of(in_fp32(bases[0]), RunOptions(), "cpu")
+def request_(jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> RenderRequest:
+    """A case of the random checkpoint, which answers alike at alike sigmas along whichever render."""
+    case = base_cases(jobs["simple"], tmp_path_factory.mktemp("ranking") / "cases")[0]
+    return request_of(in_fp32(case), RunOptions(), "cpu")
 
 
 def recorded(*sigmas: float) -> Answers:

@@ -22,7 +22,7 @@ from harness.variants.axes import AXES
 from harness.variants.axis import Context
 from harness.variants.values import Value
 
-SIZE, STEPS = 64, 6
+SIZE, STEPS = 128, 6
 AXES_ON_CPU = tuple(name for name in AXES if name not in {"generator", "shift"})
 Factors = dict[str, Value]
 
@@ -42,7 +42,7 @@ class Truth:
 
 def base_cases(job: Path, folder: Path) -> list[Case]:
     """Import a genuine job and return its cases with a LoRA, made small; their files lie in ``folder``."""
-    cases = import_job(job, out=folder, steps="10,20,30").cases
+    cases = import_job(job, out=folder, steps="all").cases
     return [_small(case) for case in cases if case.lora is not None and case.incomparable is None]
 
 

@@ -26,8 +26,10 @@ from harness.runs.score import Scorer
 from harness.scoring.images import save_png
 
 
-def measured(kind: str, ssim: float, lpips: float = 0.01, psnr: float | None = 40.0) -> Measured:
-    return Measured(control=f"{kind} {ssim}", kind=kind, ssim=ssim, lpips=lpips, psnr=psnr)
+def measured(
+    kind: str, ssim: float, lpips: float = 0.01, psnr: float | None = 40.0, control: str | None = None
+) -> Measured:
+    return Measured(control=control or f"{kind} {ssim}", kind=kind, ssim=ssim, lpips=lpips, psnr=psnr)
 
 
 def test_limits_lie_half_way() -> None:
@@ -41,7 +43,7 @@ def test_limits_lie_half_way() -> None:
 
 def test_identical_noise_leaves_finite_limits() -> None:
     found = propose([measured("noise", 1.0, 0.0, None), measured("signal", 0.5, 0.5, 20.0)])
-    assert found.psnr_min == 40.0
+    assert found.psnr_min == 34.0
 
 
 def test_overlap_is_said_and_keeps_everything_valid() -> None:
@@ -58,14 +60,20 @@ def test_one_side_alone_gives_no_limit(kind: str) -> None:
 
 
 def test_noise_spreads_between_the_re_runs_of_one_case() -> None:
+    """Nothing else counts: no copy, no other mode of the LoRA, and no dB that nobody sees."""
     case = [
-        measured("noise", 0.992, 0.01, 43.0),
-        measured("noise", 0.99, 0.013, 44.0),
+        measured("noise", 0.992, 0.01, 43.0, "repeat"),
+        measured("noise", 0.99, 0.013, 44.0, "batch of two"),
+        measured("noise", 0.9, 0.1, 30.0, "live adapter"),
+        measured("noise", 0.9, 0.1, 30.0, "codec round trip"),
         measured("signal", 0.5),
     ]
-    other = [measured("noise", 0.999, 0.001, None), measured("noise", 0.998, 0.002, 58.0)]
+    other = [
+        measured("noise", 0.999, 0.001, None, "repeat"),
+        measured("noise", 0.998, 0.002, 46.5, "other attention kernel"),
+    ]
     spread = noise_spread([case, other])
-    assert spread == pytest.approx({"ssim": 0.002, "lpips": 0.003, "psnr": 2.0})
+    assert spread == pytest.approx({"ssim": 0.002, "lpips": 0.003, "psnr": 1.5})
 
 
 def test_a_copy_loses_less_than_the_codec_floor(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from harness.runs.row import Finding, Images, Row, Verdict
 def test_likely_causes_are_what_the_case_shows_by_itself() -> None:
     case = Case(
         id="job/0",
-        base=Base(embedded="tiny-flex2"),
+        base=Base(embedded="tiny-flex2-emoji"),
         preview=Preview(file="0.png", sha256="1" * 64, width=64, height=64),
         settings=SampleSettings(prompt="a cat", width=64, height=64),
         assumptions=["the seed walks"],

@@ -21,7 +21,7 @@ from harness.runs.scoring_pool import Here
 from harness.scoring.images import save_png
 
 CASES = "cases"
-LORA = Path(__file__).parents[2] / "harness/data/jobs/tiny_flex2_simple_v1/tiny_flex2_simple_v1.safetensors"
+LORA = Path(__file__).parents[2] / "harness/data/jobs/emoji_inkprint/emoji_inkprint.safetensors"
 EDGE = 64
 
 NAMES: dict[str, dict[str, Any]] = {
@@ -53,12 +53,12 @@ def _make(
     cases: Path, name: str, renderer: Renderer, *, seed: int, guidance_scale: float = 3.0, lora: bool = False
 ) -> Case:
     settings = SampleSettings(
-        prompt=f"a {name}", width=EDGE, height=EDGE, seed=seed, sample_steps=2, guidance_scale=3.0
+        prompt="a large cat", width=EDGE, height=EDGE, seed=seed, sample_steps=2, guidance_scale=3.0
     )
     image = cases / f"{name}.png"
     draft = Case(
         id=f"tiny/{name}",
-        base=Base(embedded="tiny-flex2"),
+        base=Base(embedded="tiny-flex2-emoji"),
         preview=Preview(file=image.name, sha256="0" * 64, width=EDGE, height=EDGE),
         lora=LoraRef(file=LORA.name, sha256=sha256_file(LORA)) if lora else None,
         settings=settings,

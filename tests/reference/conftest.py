@@ -18,11 +18,11 @@ DATA = Path(__file__).parent.parent / "data"
 def request_for(
     jobs: dict[str, Path], quick_request: Callable[..., RenderRequest]
 ) -> Callable[..., RenderRequest]:
-    """Makes small requests; ``lora`` is a step of the simple job."""
+    """Makes small requests; ``lora`` is a step of the shipped job."""
 
     def make(lora: int | None = None, multiplier: float = 1.0, **changes: object) -> RenderRequest:
-        name = {10: "_000000010", 20: "_000000020", 30: ""}.get(lora or 0, "")
-        file = jobs["simple"] / f"tiny_flex2_simple_v1{name}.safetensors"
+        name = {100: "_000000100", 200: "_000000200", 300: ""}.get(lora or 0, "")
+        file = jobs["inkprint"] / f"emoji_inkprint{name}.safetensors"
         weights = Lora(file, sha256_file(file), multiplier) if lora else None
         return quick_request(**{"lora": weights, **changes})
 
@@ -37,7 +37,7 @@ def renderer() -> ReferenceRenderer:
 @pytest.fixture(scope="session")
 def hub_folder(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny checkpoint in the hub's layout: with a pipeline.py of its own."""
-    folder = tmp_path_factory.mktemp("hub") / "tiny-flex2"
+    folder = tmp_path_factory.mktemp("hub") / "tiny-flex2-emoji"
     shutil.copytree(tiny, folder)
     shutil.copy(DATA / "hub" / "pipeline.py", folder)
     return folder

@@ -22,9 +22,9 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
 
 
 def test_embedded_and_local_are_the_same_content(tiny: Path) -> None:
-    embedded = find_checkpoint(Base(embedded="tiny-flex2"), FLEX2)
+    embedded = find_checkpoint(Base(embedded="tiny-flex2-emoji"), FLEX2)
     assert embedded.revision == find_checkpoint(Base(path=str(tiny)), FLEX2).revision
-    assert embedded.name == "embedded:tiny-flex2"
+    assert embedded.name == "embedded:tiny-flex2-emoji"
 
 
 def test_the_fingerprint_sees_a_changed_weight(copy: Path) -> None:
@@ -33,6 +33,14 @@ def test_the_fingerprint_sees_a_changed_weight(copy: Path) -> None:
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
+    assert fingerprint(copy) != before
+
+
+def test_the_fingerprint_sees_the_pipeline_and_no_model_card(copy: Path) -> None:
+    before = fingerprint(copy)
+    (copy / "README.md").write_text("A model card.")
+    assert fingerprint(copy) == before
+    (copy / "pipeline.py").write_text("")
     assert fingerprint(copy) != before
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from harness.case import Base
 from harness.reference.engine import cache, fast
 from harness.reference.engine.engine import Engine, why_eager
 from harness.reference.engine.norms import layer_norm, rms_norm
@@ -45,8 +46,8 @@ def test_fast_is_proved_once_for_every_shape_and_weights(
     requests = [
         request_for(),
         request_for(seed=6),
-        request_for(lora=30),
-        request_for(lora=30, multiplier=0.5),
+        request_for(lora=300),
+        request_for(lora=300, multiplier=0.5),
         request_for(),
         request_for(width=96),
     ]
@@ -63,7 +64,7 @@ def test_fast_is_proved_once_for_every_shape_and_weights(
 def test_blocks_of_one_kind_share_what_is_compiled(exact: ReferenceRenderer, request_for: Make) -> None:
     torch._dynamo.reset()
     before = counters["stats"]["unique_graphs"]
-    exact.render(request_for())
+    exact.render(request_for(base=Base(embedded="tiny-flex2")))  # it has several blocks of both kinds
     blocks = [
         module
         for module in engine_of(exact)._transformer.modules()
@@ -84,7 +85,7 @@ def test_other_bits_are_never_used(
         return moved
 
     monkeypatch.setattr(fast.torch, "compile", nearly)
-    for request in (request_for(), request_for(lora=30)):
+    for request in (request_for(), request_for(lora=300)):
         found = exact.render(request)
         assert np.array_equal(found.image, renderer.render(request).image)
         assert found.rendered.engine == "eager"
@@ -123,7 +124,7 @@ def test_what_fails_after_its_proof_is_rendered_eagerly_to_its_end(
 
 
 def test_who_is_eager_without_trying(request_for: Make) -> None:
-    plain, lora = request_for(), request_for(lora=30)
+    plain, lora = request_for(), request_for(lora=300)
     cases = {
         "asked for": ("eager", plain, "cuda", "none"),
         "the exact engine is for CUDA": ("auto", plain, "cpu", "none"),
@@ -184,7 +185,7 @@ def test_all_schedules_share_their_first_call(request_for: Make, renderer: Refer
         {"prompt": "a red flower"},
         {"guidance_scale": 3.0},
         {"width": 96},
-        {"lora": 30},
+        {"lora": 300},
     ):
         request = request_for(**other)
         assert np.array_equal(own.render(request).image, renderer.render(request).image)

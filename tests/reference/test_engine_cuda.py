@@ -21,8 +21,8 @@ def test_every_render_has_eagers_bits(request_for: Make, dtype: str) -> None:
     requests = [
         request_for(dtype=dtype),
         request_for(dtype=dtype, seed=6),
-        request_for(dtype=dtype, lora=30),
-        request_for(dtype=dtype, lora=30, multiplier=0.5),
+        request_for(dtype=dtype, lora=300),
+        request_for(dtype=dtype, lora=300, multiplier=0.5),
         request_for(dtype=dtype, width=96),
         request_for(dtype=dtype),
     ]
@@ -38,7 +38,7 @@ def test_every_render_has_eagers_bits(request_for: Make, dtype: str) -> None:
 
 def test_a_lora_reaches_a_graph_that_was_captured_before_it(request_for: Make) -> None:
     renderer = ReferenceRenderer(device="cuda")
-    plain, with_lora = request_for(), request_for(lora=30)
+    plain, with_lora = request_for(), request_for(lora=300)
     images = [renderer.render(request).image for request in (plain, with_lora, plain, with_lora)]
     assert np.array_equal(images[0], images[2])
     assert np.array_equal(images[1], images[3])
@@ -48,7 +48,7 @@ def test_a_lora_reaches_a_graph_that_was_captured_before_it(request_for: Make) -
 def test_weights_kept_aside_stay_on_the_gpu_or_in_pinned_memory(request_for: Make) -> None:
     for offload, expected in (("none", "cuda"), ("model", "cpu")):
         renderer = ReferenceRenderer(device="cuda", offload=offload)  # type: ignore[arg-type]
-        renderer.render(request_for(lora=30))
+        renderer.render(request_for(lora=300))
         assert renderer._session is not None
         kept = renderer._session._loras._pristine.values()
         assert {weight.device.type for weight in kept} == {expected}

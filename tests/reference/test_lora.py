@@ -22,10 +22,10 @@ Make = Callable[..., RenderRequest]
 def test_any_sequence_gives_the_bits_of_a_fresh_renderer(request_for: Make) -> None:
     sequence = [
         request_for(),
-        request_for(lora=30, multiplier=0.5),
-        request_for(lora=30, multiplier=1.0),
-        request_for(lora=30, multiplier=0.5),
-        request_for(lora=10, multiplier=-1.0),
+        request_for(lora=300, multiplier=0.5),
+        request_for(lora=300, multiplier=1.0),
+        request_for(lora=300, multiplier=0.5),
+        request_for(lora=100, multiplier=-1.0),
         request_for(),
     ]
     used = ReferenceRenderer(device="cpu")
@@ -40,7 +40,7 @@ def test_any_sequence_gives_the_bits_of_a_fresh_renderer(request_for: Make) -> N
 def test_the_fused_weights_are_those_of_the_reference_calls(
     request_for: Make, renderer: ReferenceRenderer
 ) -> None:
-    request = request_for(lora=20, multiplier=0.7)
+    request = request_for(lora=200, multiplier=0.7)
     renderer.render(request)
     assert renderer._session is not None
     ours = {
@@ -67,7 +67,7 @@ def altered(request_for: Make, tmp_path: Path) -> Callable[..., RenderRequest]:
     """A request with a LoRA whose tensors went through ``change``."""
 
     def make(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> RenderRequest:
-        request = request_for(lora=30)
+        request = request_for(lora=300)
         assert request.lora is not None
         file = tmp_path / "altered.safetensors"
         save_file(change(load_file(request.lora.file)), file)
@@ -112,7 +112,7 @@ def test_another_width_is_an_error(
 def test_after_a_refused_lora_the_next_render_is_clean(
     altered: Callable[..., RenderRequest], renderer: ReferenceRenderer, request_for: Make
 ) -> None:
-    before = renderer.render(request_for(lora=30)).image
+    before = renderer.render(request_for(lora=300)).image
     with pytest.raises(LoraError):
         renderer.render(altered(lambda t: {key.replace("blocks.0", "blocks.9"): v for key, v in t.items()}))
-    assert np.array_equal(before, renderer.render(request_for(lora=30)).image)
+    assert np.array_equal(before, renderer.render(request_for(lora=300)).image)

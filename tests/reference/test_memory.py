@@ -25,7 +25,7 @@ FULL: dict[Offload, int] = {"none": 31 * GIB, "model": 19 * GIB}
 
 def test_a_base_needs_its_weights_and_working_space(tiny: Path) -> None:
     sizes = {file: file.stat().st_size for file in tiny.glob("*/*.safetensors")}
-    needed = needs(find_checkpoint(Base(embedded="tiny-flex2"), FLEX2))
+    needed = needs(find_checkpoint(Base(embedded="tiny-flex2-emoji"), FLEX2))
     assert needed["none"] == int(1.25 * sum(sizes.values()))
     assert needed["model"] == int(1.25 * max(sizes.values()))
 

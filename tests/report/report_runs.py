@@ -15,13 +15,13 @@ from harness.scoring.maps import SCALES, difference_map
 from harness.scoring.pixels import pixel_stats
 from harness.scoring.scores import Scores
 
-SAMPLES = Path(__file__).parents[2] / "harness" / "data" / "jobs" / "tiny_flex2_simple_v1" / "samples"
+SAMPLES = Path(__file__).parents[1] / "data" / "jobs" / "tiny_flex2_simple_v1" / "samples"
 LIMITS = Tolerance(ssim_min=0.985, lpips_max=0.02, psnr_min=40.0, source="harness default")
 ENVIRONMENT = {"python": "3.11.7", "packages": {"torch": "2.14.1", "diffusers": "0.42.1"}, "threads": 2}
 
 
 def sample(step: int, index: int) -> Path:
-    """Return a genuine preview of the shipped job."""
+    """Return a genuine preview."""
     return next(SAMPLES.glob(f"*__{step:09d}_{index}.jpg"))
 
 

@@ -34,20 +34,20 @@ def make_case(tmp_path: Path, jobs: dict[str, Path]) -> MakeCase:
         folder = tmp_path / "cases"
         folder.mkdir(exist_ok=True)
         preview = folder / f"{name}.jpg"
-        with Image.open(next((jobs["simple"] / "samples").glob("*__000000030_0.jpg"))) as image:
+        with Image.open(next((jobs["inkprint"] / "samples").glob("*__000000300_0.jpg"))) as image:
             image.crop((0, 0, *size)).save(preview)
         reference = None
         if lora is not None:
-            suffix = "" if lora == 30 else f"_{lora:09d}"
+            suffix = "" if lora == 300 else f"_{lora:09d}"
             file = folder / f"lora{suffix}.safetensors"
-            file.write_bytes((jobs["simple"] / f"tiny_flex2_simple_v1{suffix}.safetensors").read_bytes())
+            file.write_bytes((jobs["inkprint"] / f"emoji_inkprint{suffix}.safetensors").read_bytes())
             reference = LoraRef(file=file.name, sha256=sha256_file(file), network_multiplier=multiplier)
         width, height = asked or size
-        few = {"prompt": "moon over the sea", "width": width, "height": height, "seed": 5, "sample_steps": 2}
+        few = {"prompt": "a large rocket", "width": width, "height": height, "seed": 5, "sample_steps": 2}
         case = Case(
             **{
                 "id": f"small/{name}",
-                "base": Base(embedded="tiny-flex2"),
+                "base": Base(embedded="tiny-flex2-emoji"),
                 "preview": Preview(
                     file=preview.name, sha256=sha256_file(preview), width=size[0], height=size[1]
                 ),

@@ -97,7 +97,7 @@ def images(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_row_holds_its_evidence(make_case: MakeCase, tmp_path: Path) -> None:
-    case = make_case("a", lora=20, multiplier=0.7, settings={"neg": "blurry", "guidance_scale": 3.5})
+    case = make_case("a", lora=200, multiplier=0.7, settings={"neg": "blurry", "guidance_scale": 3.5})
     result = run_cases([case], out=tmp_path / "run", options=CPU)
     (line,) = (tmp_path / "run" / "results.jsonl").read_text().splitlines()
     row = json.loads(line)
@@ -113,7 +113,7 @@ def test_a_row_holds_its_evidence(make_case: MakeCase, tmp_path: Path) -> None:
         assert set(row[part]) == {"ssim", "lpips", "psnr", "pixels"}
     assert row["codec_floor"]["psnr"] > row["raw"]["psnr"]
     assert row["settings"] == {
-        "prompt": "moon over the sea",
+        "prompt": "a large rocket",
         "neg": "blurry",
         "width": 64,
         "height": 64,
@@ -125,7 +125,7 @@ def test_a_row_holds_its_evidence(make_case: MakeCase, tmp_path: Path) -> None:
     rendered = row["rendered"]
     assert (rendered["width"], rendered["height"], rendered["steps"], rendered["seed"]) == (64, 64, 2, 5)
     assert (rendered["dtype"], rendered["device"], rendered["noise"]) == ("bf16", "cpu", torch_era())
-    assert (rendered["pipeline"], rendered["base"]) == ("builtin", "embedded:tiny-flex2")
+    assert (rendered["pipeline"], rendered["base"]) == ("builtin", "embedded:tiny-flex2-emoji")
     assert rendered["revision"].startswith("content:")
     assert len(rendered["sigmas"]) == 3
     assert len(rendered["sigmas_sha256"]) == len(rendered["pipeline_sha256"]) == 64

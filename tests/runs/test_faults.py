@@ -133,7 +133,7 @@ def test_what_a_killed_write_left_is_taken_over_and_writers_wait_for_each_other(
 def test_a_file_that_vanishes_is_one_line(
     make_case: MakeCase, tmp_path: Path, renderer: ReferenceRenderer, what: str
 ) -> None:
-    cases = [make_case("s0", settings={"seed": 0}), make_case("s1", lora=20, settings={"seed": 1})]
+    cases = [make_case("s0", settings={"seed": 0}), make_case("s1", lora=200, settings={"seed": 1})]
     lost = cases[1].preview_path if what == "preview" else cases[1].lora_path
     assert lost is not None
 

@@ -26,13 +26,13 @@ def request_of(case: Case, device: str = "cpu", **options: Any) -> RenderRequest
 
 def test_weights_change_as_rarely_as_they_can(make_case: MakeCase) -> None:
     cases = [
-        make_case("a", lora=10),
+        make_case("a", lora=100),
         make_case("b"),
-        make_case("c", lora=20),
-        make_case("d", lora=10, size=(64, 96)),
+        make_case("c", lora=200),
+        make_case("d", lora=100, size=(64, 96)),
         make_case("e"),
-        make_case("f", lora=10, multiplier=0.5),
-        make_case("g", lora=10),
+        make_case("f", lora=100, multiplier=0.5),
+        make_case("g", lora=100),
         make_case("h", incomparable="pruned"),
     ]
     planned = plan(cases, RunOptions(), "cpu")
@@ -46,22 +46,22 @@ def test_weights_change_as_rarely_as_they_can(make_case: MakeCase) -> None:
 
 
 def test_the_order_does_not_depend_on_the_order_given(make_case: MakeCase) -> None:
-    cases = [make_case("a", lora=10), make_case("b"), make_case("c", lora=20), make_case("d", lora=10)]
+    cases = [make_case("a", lora=100), make_case("b"), make_case("c", lora=200), make_case("d", lora=100)]
     ids = [item.case.id for item in plan(cases, RunOptions(), "cpu")]
     assert [item.case.id for item in plan(cases[::-1], RunOptions(), "cpu")] == ids
 
 
 def test_the_request_is_the_case(make_case: MakeCase) -> None:
     settings = {"neg": "blurry", "seed": 9, "sample_steps": 7, "guidance_scale": 2.5}
-    case = make_case("a", lora=20, multiplier=0.7, asked=(70, 90), settings=settings)
+    case = make_case("a", lora=200, multiplier=0.7, asked=(70, 90), settings=settings)
     request = request_of(case)
-    assert (request.prompt, request.neg, request.seed) == ("moon over the sea", "blurry", 9)
+    assert (request.prompt, request.neg, request.seed) == ("a large rocket", "blurry", 9)
     assert (request.width, request.height, request.sample_steps) == (70, 90, 7)
     assert request.guidance_scale == 2.5
     assert request.lora is not None
     assert request.lora.file == case.lora_path
     assert (request.lora.sha256, request.lora.network_multiplier) == (case.lora.sha256, 0.7)  # type: ignore[union-attr]
-    assert (request.base, request.pipeline) == (Base(embedded="tiny-flex2"), "builtin")
+    assert (request.base, request.pipeline) == (Base(embedded="tiny-flex2-emoji"), "builtin")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_dtype_rule(make_case: MakeCase, recorded: str | None, expected: str
 
 @pytest.mark.parametrize(
     ("base", "code"),
-    [(Base(repo="a/b"), "hub"), (Base(embedded="tiny-flex2"), "builtin"), (Base(path="x"), "builtin")],
+    [(Base(repo="a/b"), "hub"), (Base(embedded="tiny-flex2-emoji"), "builtin"), (Base(path="x"), "builtin")],
 )
 def test_the_default_pipeline(make_case: MakeCase, base: Base, code: str) -> None:
     assert default_pipeline(base) == code
@@ -138,7 +138,7 @@ def key(case: Case, **options: Any) -> str:
 
 
 def test_the_key_sees_whatever_decides_the_render(make_case: MakeCase) -> None:
-    case = make_case("a", lora=10)
+    case = make_case("a", lora=100)
     (planned,) = plan([case], RunOptions(), "cpu")
     request = planned.request
     assert request is not None
@@ -156,13 +156,13 @@ def test_the_key_sees_whatever_decides_the_render(make_case: MakeCase) -> None:
             case, dataclasses.replace(request, lora=dataclasses.replace(request.lora, network_multiplier=0.5))
         )
     )
-    others.append(Planned(make_case("b", lora=10, size=(64, 96)), request))
+    others.append(Planned(make_case("b", lora=100, size=(64, 96)), request))
     keys = {planned.key, *(other.key for other in others)}
     assert len(keys) == len(others) + 1
 
 
 def test_the_key_does_not_see_where_the_lora_lies_nor_the_tolerance(make_case: MakeCase) -> None:
-    case = make_case("a", lora=10)
+    case = make_case("a", lora=100)
     before = key(case)
     (planned,) = plan([case], RunOptions(), "cpu")
     assert planned.request is not None
@@ -170,4 +170,4 @@ def test_the_key_does_not_see_where_the_lora_lies_nor_the_tolerance(make_case: M
     moved = dataclasses.replace(planned.request.lora, file=Path("/elsewhere.safetensors"))
     assert Planned(case, dataclasses.replace(planned.request, lora=moved)).key == before
     limits = Tolerance(ssim_min=0.1, lpips_max=1, source="test")
-    assert key(case, tolerance=limits) == key(make_case("a", lora=10, tolerance=limits)) == before
+    assert key(case, tolerance=limits) == key(make_case("a", lora=100, tolerance=limits)) == before

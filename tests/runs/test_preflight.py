@@ -30,15 +30,15 @@ def test_a_file_that_renders_share_is_hashed_once(
         return sha256_file(path)
 
     monkeypatch.setattr("harness.runs.preflight.sha256_file", counted)
-    cases = [make_case(name, lora=30) for name in ("a", "b")]
+    cases = [make_case(name, lora=300) for name in ("a", "b")]
     planned = plan_sweep(cases, product([parse_axis("shift=1,3,5")]), CPU, "cpu")
     assert len(planned) == 8
-    assert list(preflight(planned, CPU)) == ["embedded:tiny-flex2"]
+    assert list(preflight(planned, CPU)) == ["embedded:tiny-flex2-emoji"]
     assert hashed == {"a.jpg": 1, "b.jpg": 1, "lora.safetensors": 1}
 
 
 def test_a_changed_file_is_found_behind_one_that_was_good(make_case: MakeCase) -> None:
-    good, bad = make_case("good", lora=30), make_case("bad", lora=20)
+    good, bad = make_case("good", lora=300), make_case("bad", lora=200)
     assert bad.lora_path is not None
     bad.lora_path.write_bytes(bad.lora_path.read_bytes()[:-1] + b"\x01")
     checks = Preflight()

@@ -75,7 +75,7 @@ def test_one_render_serves_every_case_of_a_run_that_asks_for_it(
 def test_the_key_holds_everything_that_decides_the_pixels(
     make_case: MakeCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (planned,) = plan([make_case("a", lora=20)], CPU, "cpu")
+    (planned,) = plan([make_case("a", lora=200)], CPU, "cpu")
     request = planned.request
     assert request is not None
     assert request.lora is not None

@@ -27,7 +27,7 @@ from harness.runs.store import RESULTS, RunFolder, read_manifest, read_rows
 
 @pytest.fixture
 def imported(jobs: dict[str, Path], tmp_path: Path) -> Path:
-    return import_job(jobs["simple"], out=tmp_path / "cases" / "simple", steps="30").folder
+    return import_job(jobs["inkprint"], out=tmp_path / "cases" / "inkprint", steps="300").folder
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_truncated_transformer_is_found_before_loading(tiny: Path, tmp_path: P
 
 
 def test_a_lora_that_does_not_fit_is_found_from_headers(jobs: dict[str, Path], tiny: Path) -> None:
-    lora = inspect_lora(jobs["simple"] / "tiny_flex2_simple_v1.safetensors")
+    lora = inspect_lora(jobs["inkprint"] / "emoji_inkprint.safetensors")
     shapes = dict(transformer_shapes(find_checkpoint(Base(path=str(tiny)), FLEX2)))
     check_fits(lora, shapes)
     shapes.pop(f"{next(iter(lora.modules))}.weight")

@@ -60,7 +60,7 @@ def test_two_processes_one_killed_give_every_row_once_and_as_one_does(
     make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(8)]
-    cases += [make_case("lora", lora=30), make_case("gone", incomparable="pruned")]
+    cases += [make_case("lora", lora=300), make_case("gone", incomparable="pruned")]
     workers: list[Worker] = []
     monkeypatch.setattr(
         "harness.reference.worker.Worker", lambda *made: workers.append(Worker(*made)) or workers[-1]
@@ -200,7 +200,7 @@ def test_ctrl_c_amid_long_renders_ends_their_processes_for_good(
 
 def test_parts_share_weights_and_leave_nobody_waiting_long(make_case: MakeCase) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(8)]
-    cases += [make_case(f"l{seed}", lora=30, settings={"seed": seed}) for seed in range(8)]
+    cases += [make_case(f"l{seed}", lora=300, settings={"seed": seed}) for seed in range(8)]
     planned = plan(cases, CPU, "cpu")
     found = parts(planned, 2)
     assert [item for part in found for item in part] == planned

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import harness.data
 from harness.errors import ImageError
 from harness.scoring.codec import Codec
 from harness.scoring.images import load_rgb
 
-GENUINE = Path(harness.data.__file__).parent / "jobs" / "tiny_flex2_simple_v1" / "samples"
+GENUINE = Path(__file__).parents[1] / "data" / "jobs" / "tiny_flex2_simple_v1" / "samples"
 
 JPEGS = [
     ({}, "JPEG, 4:2:0, quality 75 tables"),

@@ -14,8 +14,8 @@ from harness.renderer import Lora, RenderRequest
 def small_request(
     jobs: dict[str, Path], quick_request: Callable[..., RenderRequest]
 ) -> Callable[..., RenderRequest]:
-    """Makes quick requests with the simple job's last LoRA."""
-    file = jobs["simple"] / "tiny_flex2_simple_v1.safetensors"
+    """Makes quick requests with the shipped job's last LoRA."""
+    file = jobs["inkprint"] / "emoji_inkprint.safetensors"
     lora = Lora(file, sha256_file(file), 1.0)
     return lambda **changes: quick_request(**{"lora": lora, **changes})
 

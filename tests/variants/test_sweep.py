@@ -20,7 +20,7 @@ from harness.variants.sweep import plan_sweep, sweep_cases
 @pytest.fixture(scope="module")
 def case(jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp("sweep")
-    made = import_job(jobs["simple"], out=folder / "cases", steps="20").cases[0]
+    made = import_job(jobs["inkprint"], out=folder / "cases", steps="200").cases[0]
     quick = made.model_copy(update={"settings": made.settings.model_copy(update={"sample_steps": 3})})
     return save_case(quick, folder / "cases" / "quick.case.yaml")
 

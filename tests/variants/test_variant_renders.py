@@ -37,7 +37,7 @@ def test_naming_the_defaults_changes_no_bit(renderer: ReferenceRenderer, small_r
 def test_the_other_era_is_another_picture(renderer: ReferenceRenderer, small_request: Make) -> None:
     other = "legacy" if torch_era() == "current" else "current"
     render = renderer.render(small_request(noise=other))
-    assert decibels(image(renderer, small_request()), render.image) < 20
+    assert decibels(image(renderer, small_request()), render.image) < 25
     assert render.rendered.noise == other
 
 
@@ -47,7 +47,7 @@ def test_lora_modes_differ_by_rounding_only(
 ) -> None:
     fused = image(renderer, small_request())
     render = renderer.render(small_request(lora_mode=mode))
-    assert 40 < decibels(fused, render.image) < float("inf")
+    assert 33 < decibels(fused, render.image) < float("inf")
     assert render.rendered.lora_mode == mode
 
 
