@@ -68,7 +68,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda")
     )
     parser.add_argument(
-        "--minutes", type=float, default=15.0, help="training budget, bank and export not counted"
+        "--minutes", type=float, default=13.5, help="training budget, bank and export not counted"
     )
     parser.add_argument("--resume", action="store_true", help="go on from OUT/state.pt")
     parser.add_argument("--no-compile", action="store_true", help="every kernel on its own (slower)")
