@@ -141,9 +141,9 @@ def test_job_summary_lists_the_worst_and_no_markup(tmp_path: Path) -> None:
 
 
 def test_the_commands_print_history_and_summary(tmp_path: Path) -> None:
-    write_nights(tmp_path, [row(scores(0.995))] * 5 + [row(scores(0.98))] * 4)
+    write_nights(tmp_path, [row(scores(0.995))] * 5 + [row(scores(0.97))] * 4)
     every = CliRunner().invoke(app, ["history", "--runs", str(tmp_path)]).output
-    assert "SSIM stepped from 0.9950 to 0.9800 at night-05" in every
+    assert "SSIM stepped from 0.9950 to 0.9700 at night-05" in every
     assert every.endswith("1 series, 1 with a step or flicker\n")
     one = CliRunner().invoke(app, ["history", "job/0", "--runs", str(tmp_path)]).output
     assert "  2026-11-01T03:00  0.9950  match" in one
