@@ -3,7 +3,7 @@
 #
 #   bash tools/remake.sh RUN AI_TOOLKIT PYTHON
 #
-# RUN is that run's folder; AI_TOOLKIT and PYTHON are as tools/emoji_job/train.sh takes them. Half an hour on two CPU
+# RUN is that run's folder; AI_TOOLKIT and PYTHON are as tools/emoji_job/train.sh takes them. 17 minutes on two busy CPU
 # cores. The limits that harness/judge.py holds, and the documents that name them, are then changed by hand:
 # pytest tests/test_judge.py says where they differ from the calibration.
 set -euo pipefail
