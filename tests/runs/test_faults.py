@@ -256,6 +256,7 @@ def test_ctrl_c_while_the_report_is_built_says_how_to_make_it(
 MAIN = "from harness.cli import main; main()"
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_saves_and_says_how_to_go_on(make_case: MakeCase, tmp_path: Path) -> None:
     for case in seeded(make_case, 2):
         assert case.folder == tmp_path / "cases"

@@ -76,6 +76,7 @@ def told(rows: list[Row]) -> list[Row]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
 def test_a_run_that_is_stopped_while_renders_wait_for_scores_makes_none_again(
     make_case: MakeCase, tmp_path: Path, sent: signal.Signals, code: int
