@@ -47,8 +47,12 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would wait for its writer
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` atomically: readers see the old file or the whole new one."""
+def write_bytes(path: Path, data: bytes, *, lasting: bool = True) -> None:
+    """Write ``data`` to ``path`` atomically: readers see the old file or the whole new one.
+
+    Args:
+        lasting: wait until the disk has it, so that this holds of a power failure as well.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PART}")
     with _alone(partial):
@@ -56,7 +60,8 @@ def write_bytes(path: Path, data: bytes) -> None:
             with partial.open("wb") as stream:
                 stream.write(data)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if lasting:
+                    os.fsync(stream.fileno())
             partial.chmod(0o644)
             partial.replace(path)
         except BaseException:

@@ -1,7 +1,8 @@
 """Renders that wait for their scores, on disk: whatever ends the run, they need not be made again.
 
 Each lies beside its row's images, hidden, until its row is stored. It counts as a stored row would: for the
-same case under the same variant, where the row's key is the same.
+same case under the same variant, where the row's key is the same. A power failure may tear one: its hash
+tells, and no render waits for the disk.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Waiting:
             render_key=render.key,
         )
         data = save({"image": render.image}, metadata={"about": about.model_dump_json()})
-        write_bytes(self._file(item), data)
+        write_bytes(self._file(item), data, lasting=False)
 
     def find(self, item: Planned) -> Render | None:
         """Return the render that waits for its row; None where there is none, or not as it was."""
