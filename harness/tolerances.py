@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import Field, ValidationError
+
 from harness.calibration.file import ToleranceFile
 from harness.case import Case, Strict, Tolerance
 from harness.errors import HarnessError
 from harness.judge import DEFAULT_TOLERANCE
+from harness.validation import first_problem
 
 NAMES = {"ssim": "ssim_min", "lpips": "lpips_max", "psnr": "psnr_min"}
 
@@ -17,8 +20,8 @@ NAMES = {"ssim": "ssim_min", "lpips": "lpips_max", "psnr": "psnr_min"}
 class Limits(Strict):
     """Limits as a user writes them; what is left out is the harness's default."""
 
-    ssim_min: float = DEFAULT_TOLERANCE.ssim_min
-    lpips_max: float = DEFAULT_TOLERANCE.lpips_max
+    ssim_min: float = Field(DEFAULT_TOLERANCE.ssim_min, ge=-1, le=1)
+    lpips_max: float = Field(DEFAULT_TOLERANCE.lpips_max, ge=0)
     psnr_min: float | None = DEFAULT_TOLERANCE.psnr_min
 
 
@@ -87,7 +90,11 @@ def _parse(text: str, source: str) -> Limits:
             raise HarnessError(
                 f"{part.strip()!r} is no limit", field=source, fix="write ssim=0.98,lpips=0.03,psnr=38"
             ) from None
-    return Limits(**found)
+    try:
+        return Limits(**found)
+    except ValidationError as error:
+        name, problem, _ = first_problem(error, Limits)
+        raise HarnessError(problem, field=f"{source}: {name}") from None
 
 
 def case_tolerance(case: Case) -> Tolerance | None:

@@ -19,10 +19,10 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str |
     nearest key that ``model`` knows at that place.
     """
     problem = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-    location = [str(part) for part in problem["loc"]]
+    location, at = _walk([str(part) for part in problem["loc"]], model)
     field = ".".join(location) or None
     if problem["type"] == "extra_forbidden":
-        known = _fields_at(model, location[:-1])
+        known = list(at.model_fields)
         near = difflib.get_close_matches(location[-1], known, n=1)
         fix = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return field, "unknown key", fix
@@ -37,14 +37,16 @@ def _short(value: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
+def _walk(location: list[str], model: type[BaseModel]) -> tuple[list[str], type[BaseModel]]:
+    """Return the location without the names that pydantic gives the members of a union, and the model there."""
+    path = []
     for name in location:
+        if name == model.__name__:
+            continue
+        path.append(name)
         field = model.model_fields.get(name)
-        nested = _model_of(field.annotation) if field is not None else None
-        if nested is None:
-            break
-        model = nested
-    return list(model.model_fields)
+        model = (field and _model_of(field.annotation)) or model
+    return path, model
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
