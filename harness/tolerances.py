@@ -93,8 +93,8 @@ def _parse(text: str, source: str) -> Limits:
     try:
         return Limits(**found)
     except ValidationError as error:
-        name, problem, _ = first_problem(error, Limits)
-        raise HarnessError(problem, field=f"{source}: {name}") from None
+        limit, problem, _ = first_problem(error, Limits)
+        raise HarnessError(problem, field=f"{source}: {limit}") from None
 
 
 def case_tolerance(case: Case) -> Tolerance | None:

@@ -38,7 +38,7 @@ def _short(value: Any, limit: int = 60) -> str:
 
 
 def _walk(location: list[str], model: type[BaseModel]) -> tuple[list[str], type[BaseModel]]:
-    """Return the location without the names that pydantic gives the members of a union, and the model there."""
+    """Return the location without the names that pydantic gives to a union's members, and the model there."""
     path = []
     for name in location:
         if name == model.__name__:

@@ -32,7 +32,7 @@ class Harness:
             The row, when the case matches.
 
         Raises:
-            HarnessError: the case cannot be read, or its files are missing or changed.
+            HarnessError: the case cannot be read, or its preview is missing.
         """
         if not isinstance(case, Case):
             case = load_case(self._node.path.parent / case)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from harness.pytest_plugin.session import Checked
 from harness.runs.row import Baseline, Row, Verdict
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A judged row, the file of its baseline, and where its page in the report is, or why there is none."""
+
+    row: Row
+    baseline_file: Path
+    page: str
 
 
 def settle(checked: Checked, item: pytest.Item) -> Row:
@@ -48,12 +58,17 @@ def limits(row: Row) -> str:
 
 
 def explain(checked: Checked) -> str:
-    """Return a failing row as lines: verdict, reason, scores, limits, baseline, likely causes, report."""
+    """Return a failing row as lines: verdict and reason, then scores, limits, baseline, causes, report.
+
+    The first line is what pytest's short summary shows.
+    """
     row = checked.row
-    lines = [f"{row.case}: {row.verdict}", f"  reason    {row.reason}", f"  scores    {_scores(row)}"]
-    lines.append(f"  limits    {limits(row)} ({row.tolerance.source})")
-    lines.append(f"  baseline  {_baseline(checked)}")
-    lines += [f"  cause?    {fact}" for fact in _likely_causes(row)]
+    lines = [f"{row.verdict}: {row.reason}", f"  case      {row.case}"]
+    if row.verdict is not Verdict.ERROR:
+        lines.append(f"  scores    {_scores(row)}")
+        lines.append(f"  limits    {limits(row)} ({row.tolerance.source})")
+        lines.append(f"  baseline  {_baseline(checked)}")
+        lines += [f"  cause?    {fact}" for fact in _likely_causes(row)]
     lines.append(f"  report    {checked.page}")
     return "\n".join(lines)
 

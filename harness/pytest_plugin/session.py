@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from harness.case import Case
 from harness.errors import BaselineError, HarnessError, RenderError
 from harness.pytest_plugin.arrange import arrange, following, plan_items, planned_of
 from harness.pytest_plugin.merge import UNFINISHED, merge_workers, worker_folder
+from harness.pytest_plugin.outcome import Checked
 from harness.pytest_plugin.progress import StepProgress
 from harness.pytest_plugin.settings import read_settings
 from harness.pytest_plugin.summary import Tally, summary
@@ -33,15 +33,6 @@ from harness.runs.store import MANIFEST, RunFolder, disk_error
 if TYPE_CHECKING:
     from harness.pytest_plugin.ahead import Ahead
     from harness.renderer import Renderer
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A judged row, and where its evidence lies."""
-
-    row: Row
-    baseline_file: Path
-    page: str
 
 
 class Session:
@@ -105,8 +96,8 @@ class Session:
         """Render, score and judge one case, store its row, and accept it where that was asked for.
 
         Raises:
-            HarnessError: bad input; kept as a row with the verdict ``error`` as well where that is possible.
-                Or the disk refused, which ends the session: what is rendered after that would be lost.
+            HarnessError: the preview is missing, or the baseline cannot be read or written. Or the disk
+                refused, which ends the session: what is rendered after that would be lost.
         """
         try:
             return self._check(self._open(), item)
@@ -132,7 +123,8 @@ class Session:
             if runner.waiting is not None:
                 runner.waiting.drop(item)
         self.tally.count(row)
-        self._sweep(runner, item.case)
+        if row.verdict is not Verdict.ERROR:
+            self._sweep(runner, item.case)
         return Checked(row, self._relative(self.store.path(row.case)), self._page(row))
 
     def _made_before(self, item: Planned) -> Row | None:
@@ -156,13 +148,14 @@ class Session:
                 raise RenderError(f"{item.variant}: {row.reason}", field=case.id)
 
     def _render(self, runner: CaseRunner, item: Planned) -> Row:
+        """Return the row of a case as its preview judges it; bad input is a row too, if it has a preview."""
         assert self._ahead is not None
         try:
             return self._ahead.row(runner, item, self._following(item))
         except HarnessError as error:
-            self.tally.verdicts["error"] += 1
-            if item.case.preview_path.is_file() and self._folder is not None:
-                self._folder.append(runner.refused(item, error))
+            if item.case.preview_path.is_file():
+                return runner.refused(item, error)
+            self.tally.verdicts[Verdict.ERROR.value] += 1
             raise
 
     def _following(self, item: Planned) -> Iterator[Planned]:
@@ -299,7 +292,10 @@ class Session:
     def _page(self, row: Row) -> str:
         from harness.report.words import slug
 
-        return f"{self._relative(self.results)}/cases/{slug(row.case, row.variant)}.html"
+        results = self._relative(self.results)
+        if not self.settings.report:
+            return f"none was asked for; harness report {results} builds it"
+        return f"{results}/cases/{slug(row.case, row.variant)}.html"
 
     def _relative(self, path: Path) -> Path:
         root = self._config.rootpath

@@ -72,7 +72,9 @@ def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]
     if tally.written:
         lines.append(f"baselines written: {_names(tally.written)}")
     if tally.orphans:
-        lines.append(f"baselines without a case: {_names(tally.orphans)}")
+        found = f"baselines without a case: {_names(tally.orphans)}"
+        fails = settings.unused == "fail"
+        lines.append(f"failed: {found}; delete their files, or bring the cases back" if fails else found)
     if tally.problem:
         lines.append(tally.problem)
     elif tally.stopped and tally.cases:

@@ -99,7 +99,9 @@ def test_bad_input_ahead_fails_its_own_test_once(
     shutil.copyfile(project / CASES / "drifted.png", project / CASES / "plain.png")
     result = pytester.runpytest_inprocess(*COMMAND, "--update-baselines")
     result.assert_outcomes(passed=2, failed=1, xfailed=1)
-    result.stdout.fnmatch_lines(["tiny/plain: *preview*hashes to*"])
+    result.stdout.fnmatch_lines(
+        ["error: *preview*hashes to*", "  case      tiny/plain", "  report    none was asked for*"]
+    )
     assert said == steps("r0 w0 r2 r3 w2 w3")
     verdicts = {case: row.verdict.value for case, row in rows(project / "run").items()}
     assert verdicts == dict(zip(ORDER, ["drift", "error", "match", "match"], strict=True))

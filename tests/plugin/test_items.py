@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_project import CASES, output
+from tiny_project import CASES, only_run, output
 
 
 def test_ids_are_case_ids_and_weights_change_rarely(project: Path, pytester: pytest.Pytester) -> None:
@@ -66,13 +66,30 @@ def test_two_cases_of_one_id_are_refused(project: Path, pytester: pytest.Pyteste
     assert "both hold the case 'tiny/plain'" in output(result)
 
 
-def test_a_changed_lora_is_one_clear_line_and_a_row(project: Path, pytester: pytest.Pytester) -> None:
+def test_a_changed_lora_is_an_error_with_a_row_a_page_and_properties(
+    project: Path, pytester: pytest.Pytester
+) -> None:
     lora = next((project / CASES).glob("*.safetensors"))
     lora.write_bytes(lora.read_bytes()[:-1] + b"\x01")
-    result = pytester.runpytest_inprocess(f"{CASES}/lora_0.case.yaml")
+    result = pytester.runpytest_inprocess(
+        f"{CASES}/lora_0.case.yaml", "--harness-sweep=shift", "--junitxml=junit.xml"
+    )
     result.assert_outcomes(failed=1)
     assert "Traceback" not in output(result)
-    result.stdout.fnmatch_lines(["tiny/lora_0: *lora.sha256*hashes to*", "verdicts: 1 error"])
+    assert "baseline  " not in output(result)
+    result.stdout.fnmatch_lines(
+        ["error: *lora.sha256*hashes to*", "  case *", "  report *tiny--lora_0.html", "verdicts: 1 error"]
+    )
+    assert (only_run(project) / "cases/tiny--lora_0.html").is_file()
+    assert '<property name="verdict" value="error"' in (project / "junit.xml").read_text()
+
+
+def test_a_missing_preview_is_one_clear_line(project: Path, pytester: pytest.Pytester) -> None:
+    (project / CASES / "plain.png").unlink()
+    result = pytester.runpytest_inprocess(f"{CASES}/plain.case.yaml", "--no-harness-report")
+    result.assert_outcomes(failed=1)
+    assert "Traceback" not in output(result)
+    result.stdout.fnmatch_lines(["tiny/plain: *plain.png*", "verdicts: 1 error"])
 
 
 def test_collection_imports_no_torch_and_ordinary_tests_import_no_harness(project: Path) -> None:

@@ -73,13 +73,14 @@ def test_the_engine_that_is_asked_for_is_used(project: Path, pytester: pytest.Py
 
 
 def test_a_missing_baseline_fails_although_the_preview_matches(
-    project: Path, pytester: pytest.Pytester
+    project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     result = pytester.runpytest_inprocess(PLAIN)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([
-        "tiny/plain: incomparable",
-        "  reason    no baseline was accepted for this case; against its preview: match, bit-identical*",
+        "incomparable: no baseline was accepted for this case; against its preview: match, bit-identical*",
+        "  case      tiny/plain",
         "  scores    SSIM 1.0000, LPIPS 0.0000, PSNR ∞ dB",
         "  limits    SSIM ≥ 0.9787, LPIPS ≤ 0.0055, PSNR ≥ 33.2 dB (harness default)",
         "  baseline  none in baselines/tiny/plain.json: *",
@@ -87,6 +88,7 @@ def test_a_missing_baseline_fails_although_the_preview_matches(
     ])  # fmt: skip
     page = next(line.split()[-1] for line in result.outlines if line.startswith("  report "))
     assert (project / page).is_file()
+    result.stdout.fnmatch_lines(["FAILED *::tiny/plain - Failed: incomparable: no baseline*"])
 
 
 def test_update_baselines_accepts_and_the_next_run_is_bit_equal(
@@ -123,9 +125,16 @@ def test_update_baselines_new_only_keeps_what_was_accepted(accepted: Path, pytes
 def test_unused_baselines_warn_or_fail(accepted: Path, pytester: pytest.Pytester) -> None:
     orphan = accepted / "baselines/tiny/gone.json"
     orphan.write_text((accepted / "baselines/tiny/plain.json").read_text().replace("tiny/plain", "tiny/gone"))
-    for arguments, code in (((), 0), (("--harness-unused-baselines=fail",), 1)):
+    for arguments, code, said in (
+        ((), 0, "baselines without a case: tiny/gone"),
+        (
+            ("--harness-unused-baselines=fail",),
+            1,
+            "failed: baselines without a case: tiny/gone; delete their files, or bring the cases back",
+        ),
+    ):
         result = pytester.runpytest_inprocess(CASES, "-k", "plain", NO_REPORT, *arguments)
-        result.stdout.fnmatch_lines(["baselines without a case: tiny/gone"])
+        result.stdout.fnmatch_lines([said])
         assert result.ret == code
 
 
@@ -263,7 +272,7 @@ def test_fixture_checks_a_case_as_its_item_would(accepted: Path, pytester: pytes
     )
     result = pytester.runpytest_inprocess("test_hand.py", NO_REPORT, "--junitxml=junit.xml")
     result.assert_outcomes(passed=1, failed=1, xfailed=1)
-    result.stdout.fnmatch_lines(["tiny/lora_0: incomparable", "verdicts: 1 match, 1 drift, 1 incomparable"])
+    result.stdout.fnmatch_lines(["  case      tiny/lora_0", "verdicts: 1 match, 1 drift, 1 incomparable"])
     assert 'name="ssim"' in (accepted / "junit.xml").read_text()
 
 

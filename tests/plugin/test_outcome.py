@@ -6,8 +6,7 @@ from pathlib import Path
 
 from harness.case import Base, Case, Preview, SampleSettings
 from harness.judge import DEFAULT_TOLERANCE
-from harness.pytest_plugin.outcome import explain
-from harness.pytest_plugin.session import Checked
+from harness.pytest_plugin.outcome import Checked, explain
 from harness.runs.row import Finding, Images, Row, Verdict
 
 
