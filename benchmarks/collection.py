@@ -1,6 +1,9 @@
 """Collect 5,000 cases with pytest: how long it takes, and that it imports no torch.
 
-python benchmarks/collection.py [COUNT]
+    python benchmarks/collection.py [COUNT]
+
+Plugins that only the harness's own tests need are off: one of them, hypothesis, imports itself at the end of
+every session.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from pathlib import Path
 
 PROBE = """
 import sys, time, pytest
-code = pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", "cases"])
+off = [f"-pno:{name}" for name in ("cacheprovider", "hypothesispytest", "anyio", "timeout")]
+code = pytest.main(["--collect-only", "-qq", *off, "cases"])
 heavy = sorted({"torch", "diffusers", "pandas", "skimage", "lpips"} & set(sys.modules))
 print(f"{time.process_time():.2f} s of processor time,",
       "imported:", ", ".join(heavy) or "none of torch, diffusers, pandas, skimage, lpips")

@@ -35,12 +35,12 @@ def read_bytes(path: Path, limit: int = MOST_BYTES) -> bytes:
         OSError: not readable, not a regular file (a pipe or device may never end), or larger.
     """
     with open(path, "rb", opener=_at_once) as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        found = os.fstat(stream.fileno())
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        data = stream.read(limit + 1)
-    if len(data) > limit:
-        raise OSError(errno.EFBIG, f"larger than {limit >> 20} MiB", str(path))
-    return data
+        if found.st_size > limit:
+            raise OSError(errno.EFBIG, f"larger than {limit >> 20} MiB", str(path))
+        return stream.read()  # read(limit) would make room for that much first
 
 
 def _at_once(path: str, flags: int) -> int:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.aitoolkit.config_file import load_config
 from harness.case import load_case
 from harness.errors import CaseError, HarnessError, JobError
-from harness.strict_yaml import MOST_BYTES, read_yaml, write_yaml
+from harness.strict_yaml import MOST_BYTES, read_yaml, read_yaml_file, write_yaml
 from harness.variants.grid import read_grid
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -101,3 +101,11 @@ def test_what_was_written_is_read_back(data: object) -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(yaml.YAMLError):
         read_yaml(text)
+
+
+def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "large.case.yaml"
+    with file.open("wb") as stream:
+        stream.truncate(MOST_BYTES + 1)
+    with pytest.raises(OSError, match="larger than 4 MiB"):
+        read_yaml_file(file)
