@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.case import Case, load_case
+from harness.errors import HarnessError
 from harness.pytest_plugin.outcome import settle
 from harness.runs.row import Row
 
@@ -23,17 +24,18 @@ class Harness:
         self._node = node
 
     def check(self, case: Case | Path | str) -> Row:
-        """Render, score and judge a case as its own item would; fails the test unless it matches.
+        """Render, score and judge a case as its own item would; bad input fails the test in one line.
 
         Args:
             case: a case, or the path of its file; a relative path starts at the test file's folder.
 
         Returns:
             The row, when the case matches.
-
-        Raises:
-            HarnessError: the case cannot be read, or its preview is missing.
         """
-        if not isinstance(case, Case):
-            case = load_case(self._node.path.parent / case)
-        return settle(self._session.check(self._session.plan([case])[0]), self._node)
+        try:
+            if not isinstance(case, Case):
+                case = load_case(self._node.path.parent / case)
+            checked = self._session.check(self._session.plan([case])[0])
+        except HarnessError as error:
+            pytest.fail(str(error), pytrace=False)
+        return settle(checked, self._node)

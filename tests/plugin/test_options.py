@@ -268,10 +268,15 @@ def test_fixture_checks_a_case_as_its_item_would(accepted: Path, pytester: pytes
 
         def test_accepted_drift(harness):
             harness.check("cases/drifted.case.yaml")
+
+        def test_no_case(harness):
+            harness.check("cases/none.case.yaml")
         """
     )
     result = pytester.runpytest_inprocess("test_hand.py", NO_REPORT, "--junitxml=junit.xml")
-    result.assert_outcomes(passed=1, failed=1, xfailed=1)
+    result.assert_outcomes(passed=1, failed=2, xfailed=1)
+    assert "fixture.py" not in output(result)
+    result.stdout.fnmatch_lines(["*/none.case.yaml: cannot be read (No such file or directory)"])
     result.stdout.fnmatch_lines(["  case      tiny/lora_0", "verdicts: 1 match, 1 drift, 1 incomparable"])
     assert 'name="ssim"' in (accepted / "junit.xml").read_text()
 
