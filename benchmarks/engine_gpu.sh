@@ -8,7 +8,8 @@
 #   large       the same at 1024², without (a)
 #   offload     seconds and peak memory with --offload model, sequential
 #   tests       CUDA tests of the exact engine; bf16 and fp32 on the tiny checkpoint
-#   calibrate   harness calibrate over the tiny checkpoint's cases
+#   calibrate   harness calibrate over the embedded job's cases
+#   environments  the embedded job's cases on GPU and CPU, in bf16 and fp32
 #   all         all of these, one after the other, going on after one that fails
 #   one         pytest --gpu by one process: the first half of two
 # Two GPUs:
@@ -37,6 +38,11 @@ cases() {
   job "$1"
   [ -d "$work/cases-$1" ] || harness import "$work/job-$1" --out "$work/cases-$1" > /dev/null
 }
+embedded() {
+  [ -d "$work/cases-tiny" ] && return
+  harness import harness/data/jobs/emoji_inkprint --out "$work/cases-tiny" > /dev/null
+  sed -i 's/^noise: auto/noise: current/' "$work"/cases-tiny/*.case.yaml  # drawn under torch 2.14
+}
 small=${sizes% *} large=${sizes#* }
 
 stage() {
@@ -55,10 +61,17 @@ print(g, 'torch', torch.__version__, 'diffusers', d.__version__, 'load', os.getl
       run python -m pytest -c /dev/null --rootdir "$PWD" -p no:cacheprovider tests/reference/test_engine_cuda.py -q -s
       run python benchmarks/engine.py --dtypes bf16 fp32 ;;
     calibrate)
-      harness import tests/data/jobs/tiny_flex2_simple_v1 --out "$work/cases-tiny" > /dev/null
-      sed -i 's/^noise: auto/noise: current/' "$work"/cases-tiny/*.case.yaml  # drawn under torch 2.14
+      embedded
       run harness calibrate "$work"/cases-tiny/*_0.case.yaml --device auto \
         --out "$work/out/tolerance.json" --run "$work/calibration" ;;
+    environments)
+      embedded
+      for device in cuda cpu; do
+        for dtype in bf16 fp32; do
+          run harness run "$work/cases-tiny" --device $device --dtype $dtype --out "$work/environments/$device-$dtype"
+        done
+      done
+      run python benchmarks/environments.py "$work"/environments/* ;;
     gpus) cases "$large"; run python benchmarks/gpus.py "$work/cases-$large" --base "$base" --gpus 2 --steps 20 ;;
     one | two)
       cases "$large"
@@ -68,7 +81,7 @@ print(g, 'torch', torch.__version__, 'diffusers', d.__version__, 'load', os.getl
 }
 for name in "$@"; do
   stages=$name
-  [ "$name" = all ] && stages="prepare engine reference large offload tests calibrate"
+  [ "$name" = all ] && stages="prepare engine reference large offload tests calibrate environments"
   for each in $stages; do
     stage "$each" 2>&1 | sed -u "s|$work|WORK|g" | tee "$work/out/$each.txt"
   done

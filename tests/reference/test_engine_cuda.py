@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from harness.reference.render import ReferenceRenderer
 from harness.renderer import RenderRequest
@@ -53,3 +54,15 @@ def test_weights_kept_aside_stay_on_the_gpu_or_in_pinned_memory(request_for: Mak
         kept = renderer._session._loras._pristine.values()
         assert {weight.device.type for weight in kept} == {expected}
         assert all(weight.is_pinned() for weight in kept if expected == "cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_the_norm_of_queries_and_keys_has_eagers_bits(dtype: torch.dtype) -> None:
+    rms = pytest.importorskip("harness.reference.engine.rms")
+    x = torch.randn(1, 37, 24, 128, device="cuda").to(dtype)
+    weight = torch.rand(128, device="cuda").add(0.5).to(dtype)
+    assert rms.can_stand_for_eager(x, [128], weight, 1e-6)
+    assert torch.equal(rms.rms_norm(x, weight, 1e-6), functional.rms_norm(x, (128,), weight, 1e-6))
+    strided = x.transpose(1, 2)
+    assert torch.equal(rms.rms_norm(strided, weight, 1e-6), functional.rms_norm(strided, (128,), weight, 1e-6))
+    assert not rms.can_stand_for_eager(x, [24, 128], None, 1e-6)
