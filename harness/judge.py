@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from harness.aitoolkit.samples import image_size
 from harness.case import Case, Tolerance
 from harness.reference.spec import FLEX2
 from harness.runs.row import Baseline, Verdict
-from harness.scoring.scores import Scores
+from harness.scoring.scores import BEST_PSNR, Scores
 
 DEFAULT_TOLERANCE = Tolerance(ssim_min=0.9787, lpips_max=0.0055, psnr_min=33.2, source="harness default")
 """Limits for a case that sets none: what ``harness calibrate`` proposed for a genuine job on a CPU.
@@ -87,15 +88,15 @@ def _worse(scores: Scores | None, baseline: Baseline) -> str | None:
     if scores is None:
         return f"could be compared when it was accepted ({baseline.verdict}) and cannot now"
     margin = SAME_ENVIRONMENT if baseline.same_environment else OTHER_ENVIRONMENT
+    was, now = (math.inf if found.psnr is None else found.psnr for found in (accepted, scores))
     losses = [
         ("SSIM", accepted.ssim, scores.ssim, accepted.ssim - scores.ssim, margin.ssim, ".4f"),
         ("LPIPS", accepted.lpips, scores.lpips, scores.lpips - accepted.lpips, margin.lpips, ".4f"),
+        ("PSNR", was, now, min(was, BEST_PSNR) - min(now, BEST_PSNR), margin.psnr, ".1f"),
     ]
-    if accepted.psnr is not None and scores.psnr is not None:
-        losses.append(("PSNR", accepted.psnr, scores.psnr, accepted.psnr - scores.psnr, margin.psnr, ".1f"))
     worse = [
-        f"{name} {now:{form}} was {before:{form}} (margin {allowed:g})"
-        for name, before, now, loss, allowed, form in losses
+        f"{name} {found:{form}} was {before:{form}} (margin {allowed:g})"
+        for name, before, found, loss, allowed, form in losses
         if not loss <= allowed
     ]
     where = "" if baseline.same_environment else f" of {baseline.environment}"
@@ -114,7 +115,7 @@ def _place(baseline: Baseline) -> str:
 def _changes(baseline: Baseline) -> str:
     if not baseline.changes:
         return "; nothing recorded differs"
-    return f"; since then: {', '.join(baseline.changes)}"
+    return f"; {'since then' if baseline.same_environment else 'unlike there'}: {', '.join(baseline.changes)}"
 
 
 def judge_sizes(case: Case, rendered_size: tuple[int, int]) -> str | None:

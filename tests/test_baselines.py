@@ -168,11 +168,19 @@ def test_another_environment_has_a_wider_margin() -> None:
     assert SAME_ENVIRONMENT.ssim < OTHER_ENVIRONMENT.ssim
 
 
-@pytest.mark.parametrize("unsound", [{"dtype": "fp16"}, {"noise": "legacy"}])
-def test_another_environment_and_another_computation_cannot_be_compared(unsound: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("unsound", "said"),
+    [({"dtype": "fp16"}, "dtype bf16 → fp16"), ({"noise": "legacy"}, "noise current → legacy")],
+)
+def test_another_environment_and_another_computation_cannot_be_compared(
+    unsound: dict[str, str], said: str
+) -> None:
     judged = against_baseline(row(image="b", environment=H100, **unsound), accepted(row()))
     assert judged.verdict is Verdict.INCOMPARABLE
-    assert "no baseline for cuda-nvidia-h100-80gb-hbm3" in judged.reason
+    assert judged.reason.startswith(
+        "no baseline for cuda-nvidia-h100-80gb-hbm3, and none that can be compared "
+        f"(cpu-linux-x86-64-avx512: {said}); against its preview: match"
+    )
 
 
 def test_an_edited_case_is_not_the_accepted_one() -> None:
@@ -275,6 +283,27 @@ def test_the_command_accepts_and_says_what_it_did(tmp_path: Path, monkeypatch: p
     refused = CliRunner().invoke(app, ["accept", "run"])
     assert isinstance(refused.exception, BaselineError)
     assert refused.exception.field == "--reason"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "verdict"),
+    [
+        (60.0, 45.0, Verdict.MATCH),
+        (None, 45.0, Verdict.MATCH),
+        (None, 38.9, Verdict.REGRESSION),
+        (48.1, 38.9, Verdict.REGRESSION),
+        (48.1, None, Verdict.MATCH),
+    ],
+)
+def test_a_psnr_that_nobody_sees_is_no_loss(
+    before: float | None, now: float | None, verdict: Verdict
+) -> None:
+    judged = against_baseline(
+        row(scores(0.995, psnr=now), image="b"), accepted(row(scores(0.995, psnr=before)))
+    )
+    assert judged.verdict is verdict
+    if verdict is Verdict.REGRESSION:
+        assert f"PSNR 38.9 was {before or 'inf'} (margin 9)" in judged.reason
 
 
 def test_a_rescored_row_keeps_to_its_baseline() -> None:

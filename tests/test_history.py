@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_baselines import row, scores
+from test_baselines import accepted, row, scores
 from typer.testing import CliRunner
 
+from harness.baselines.judging import against_baseline
 from harness.cli.app import app
 from harness.errors import RunError
 from harness.history.changes import NIGHTS_TO_SETTLE, _cost, _cumulated, _spread, flickers, steps
@@ -138,6 +139,30 @@ def test_job_summary_lists_the_worst_and_no_markup(tmp_path: Path) -> None:
     assert "[cases/job--h.html](https://example.org/artifact)" in text
     assert "<b>" not in text
     assert "\\|\\`x\\`\\| \\[a\\](b)" in text
+
+
+def test_job_summary_names_changed_matches_and_lists_what_is_accepted_after_what_is_new(
+    tmp_path: Path,
+) -> None:
+    def judged(name: str, now: float, before: float) -> Row:
+        held = against_baseline(row(scores(now), image="b"), accepted(row(scores(before))))
+        return held.model_copy(update={"case": f"job/{name}"})
+
+    rows = [
+        judged("changed", 0.994, 0.995),
+        judged("known_drift", 0.7, 0.7),
+        judged("new_drift", 0.97, 0.97).model_copy(update={"baseline": None}),
+        judged("known_drift", 0.6, 0.6).model_copy(update={"variant": "shift=1"}),
+    ]
+    (tmp_path / MANIFEST).write_text('{"identity": {}}')
+    (tmp_path / RESULTS).write_text("".join(found.model_dump_json() + "\n" for found in rows))
+    lines = job_summary(tmp_path).splitlines()
+    assert "Changed within limits: job/changed." in lines
+    assert [line.split(" | ")[:2] for line in lines[-3:]] == [
+        ["| drift", "job/new\\_drift"],
+        ["| drift (accepted)", "job/known\\_drift"],
+        ["| drift (accepted)", "job/known\\_drift (shift=1)"],
+    ]
 
 
 def test_the_commands_print_history_and_summary(tmp_path: Path) -> None:

@@ -31,14 +31,14 @@ def against_baseline(row: Row, entries: Mapping[str, Entry]) -> Row:
     entry = entries.get(key)
     if entry is not None:
         return _judged(row, key, entry, same_environment=True)
-    sound = {other: entry for other, entry in entries.items() if _sound(row, entry)}
+    unsound = {other: _unsound(row, entry) for other, entry in entries.items()}
+    sound = {other: entries[other] for other, why in unsound.items() if not why}
     if sound:
         nearest = min(sorted(sound), key=lambda other: _distance(row, sound[other]))
         return _judged(row, nearest, sound[nearest], same_environment=False)
     if entries:
-        others = ", ".join(sorted(entries))
-        why = f"no baseline for {key}, and those of {others} have another {' or '.join(COMPARABLE)}"
-        return _without(row, why)
+        others = "; ".join(f"{other}: {', '.join(unsound[other])}" for other in sorted(unsound))
+        return _without(row, f"no baseline for {key}, and none that can be compared ({others})")
     return _without(row, "no baseline was accepted for this case")
 
 
@@ -119,9 +119,10 @@ def _short(value: Any) -> str:
     return text if len(text) <= 24 else f"{text[:12]}…"
 
 
-def _sound(row: Row, entry: Entry) -> bool:
-    now = rendered_facts(row)
-    return all(entry.rendered.get(name) == now.get(name) for name in COMPARABLE)
+def _unsound(row: Row, entry: Entry) -> list[str]:
+    """Return what makes scores of the row and of an entry two different computations."""
+    before, now = entry.rendered, rendered_facts(row)
+    return _differences(*({name: facts.get(name) for name in COMPARABLE} for facts in (before, now)))
 
 
 def _distance(row: Row, entry: Entry) -> float:

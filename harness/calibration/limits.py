@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from harness.calibration.controls import IN_A_BATCH, OTHER_KERNEL, REPEAT
 from harness.calibration.file import Measured, Proposal
 from harness.errors import CalibrationError
+from harness.scoring.scores import BEST_PSNR
 
-BEST_PSNR = 48.0
-"""dB; a PSNR above it, infinite included, counts as this: the images are less than one level of 255 apart."""
 UNASKED = (REPEAT, OTHER_KERNEL, IN_A_BATCH)
 """What may change from night to night with nothing changed in the case; a LoRA's mode is a setting."""
 

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from harness.cli import interrupted
-from harness.runs.plan import Planned
+from harness.runs.plan import REFERENCE, Planned
 from harness.runs.results import RunResult
 from harness.runs.row import Row, Verdict
 
@@ -112,8 +112,9 @@ class LiveProgress:
 
 
 def _line(row: Row) -> Text:
+    name = row.case if row.variant == REFERENCE else f"{row.case} {row.variant}"
     return Text.assemble(
-        (f"{row.verdict.value:>12}", STYLES[row.verdict]), "  ", row.case, "  ", (row.reason, "dim")
+        (f"{row.verdict.value:>12}", STYLES[row.verdict]), "  ", name, "  ", (row.reason, "dim")
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.report.overview import worst_first
 from harness.report.words import number, slug
+from harness.runs.plan import REFERENCE
 from harness.runs.results import load_run
 from harness.runs.row import Row, Verdict
 
@@ -19,7 +20,8 @@ def job_summary(run: Path, *, worst: int = WORST, link: str | None = None) -> st
 
     Args:
         run: a run folder.
-        worst: so many cases that are no match are listed.
+        worst: so many cases that are no match are listed, those that somebody accepted as they are
+            after the others, and a sweep's variants last.
         link: where the report was uploaded; each case names its page and thumbnail inside it.
 
     Raises:
@@ -30,7 +32,10 @@ def job_summary(run: Path, *, worst: int = WORST, link: str | None = None) -> st
     lines = [f"## {_cell(run.name)}: {counts or 'no results'}"]
     if link:
         lines += ["", f"[Report, images and rows]({link})"]
-    listed = sorted((row for row in result.rows if row.verdict is not Verdict.MATCH), key=worst_first)
+    if changed := [_cell(row.case) for row in result.rows if row.changed]:
+        more = f" and {len(changed) - worst} more" if len(changed) > worst else ""
+        lines += ["", f"Changed within limits: {', '.join(changed[:worst])}{more}."]
+    listed = sorted((row for row in result.rows if row.verdict is not Verdict.MATCH), key=_news_first)
     if listed:
         lines += ["", HEAD, "|---|---|--:|--:|---|---|---|"]
         lines += [_line(row, link) for row in listed[:worst]]
@@ -39,10 +44,16 @@ def job_summary(run: Path, *, worst: int = WORST, link: str | None = None) -> st
     return "\n".join(lines) + "\n"
 
 
+def _news_first(row: Row) -> tuple[bool, bool, tuple[int, float, str, str]]:
+    return row.variant != REFERENCE, row.known, worst_first(row)
+
+
 def _line(row: Row, link: str | None) -> str:
     page = f"cases/{slug(row.case, row.variant)}"
     files = [f"[{name}]({link})" if link else name for name in (f"{page}.html", f"{page}.webp")]
-    cells = [row.verdict, row.case, number(row.ssim, 4), number(row.lpips, 4)]
+    verdict = f"{row.verdict} (accepted)" if row.known else row.verdict
+    case = row.case if row.variant == REFERENCE else f"{row.case} ({row.variant})"
+    cells = [verdict, case, number(row.ssim, 4), number(row.lpips, 4)]
     return f"| {' | '.join([*map(_cell, cells), *files, _cell(row.reason)])} |"
 
 

@@ -88,7 +88,8 @@ def _baseline(checked: Checked) -> str:
     accepted = checked.row.baseline
     if accepted is None:
         return (
-            f"none in {checked.baseline_file}: look at the report, then harness accept or --update-baselines"
+            f"none that applies in {checked.baseline_file}: look at the report, "
+            "then harness accept or --update-baselines"
         )
     return f"{checked.baseline_file}: {accepted.verdict}, {_known(accepted)}"
 

@@ -22,6 +22,8 @@ class Tally:
 
     Attributes:
         judged: cases that have a baseline; ``identical`` of them show its very bits.
+        changed: cases that match and do not show the bits that were accepted on this kind of machine.
+        elsewhere: cases that were accepted on another kind of machine only.
         stopped: whether Ctrl-C or the disk stopped the session.
         problem: why the run could not be closed, in one line.
     """
@@ -34,6 +36,8 @@ class Tally:
     variants: int = 0
     judged: int = 0
     identical: int = 0
+    changed: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
     stopped: bool = False
     problem: str = ""
 
@@ -42,6 +46,10 @@ class Tally:
         self.verdicts[row.verdict.value] += 1
         self.judged += row.baseline is not None
         self.identical += row.baseline is not None and row.baseline.identical
+        if row.changed:
+            self.changed.append(row.case)
+        if row.baseline is not None and not row.baseline.same_environment:
+            self.elsewhere.append(row.case)
 
     def plain(self) -> dict[str, Any]:
         """Return the tally in types that xdist can send."""
@@ -54,6 +62,8 @@ class Tally:
         self.variants += worker["variants"]
         self.judged += worker["judged"]
         self.identical += worker["identical"]
+        self.changed += worker["changed"]
+        self.elsewhere += worker["elsewhere"]
         self.orphans = worker["orphans"]
         self.cases, self.deselected = worker["cases"], worker["deselected"]
 
@@ -67,6 +77,10 @@ def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]
         lines.append(f"verdicts: {counts}")
     if tally.judged:
         lines.append(f"bit-equal to their baselines: {tally.identical} of {tally.judged}")
+    if tally.changed:
+        lines.append(f"changed within limits: {_names(tally.changed)}")
+    if tally.elsewhere:
+        lines.append(f"held against another machine's baseline: {_names(tally.elsewhere)}")
     if tally.variants:
         lines.append(f"sweep: {tally.variants} variants, in the report")
     if tally.written:

@@ -152,6 +152,17 @@ class Row(Frozen):
         return self.baseline is not None and self.baseline.verdict is self.verdict
 
     @property
+    def changed(self) -> bool:
+        """It matches, and is not the image that was accepted on this kind of machine."""
+        accepted = self.baseline
+        return (
+            self.verdict is Verdict.MATCH
+            and accepted is not None
+            and accepted.same_environment
+            and not accepted.identical
+        )
+
+    @property
     def scores(self) -> Scores | None:
         """The codec-matched scores, or None for a row without any."""
         if self.ssim is None or self.lpips is None or self.pixels is None:

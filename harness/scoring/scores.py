@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+BEST_PSNR = 48.0
+"""dB; where PSNRs are compared, larger ones, infinite included, count as this: less than one level of 255."""
+
 
 class Tile(BaseModel):
     """The tile with the largest mean absolute difference."""

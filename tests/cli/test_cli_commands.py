@@ -144,6 +144,7 @@ def test_axes_are_listed_without_cases(harness: Harness) -> None:
 
 def test_a_sweep_without_out_gets_a_folder_of_its_own(harness: Harness, cases: Path) -> None:
     ended = harness("sweep", cases, "--limit", 1, "--axis", "steps=1")
+    assert " steps=1  " in ended.out
     assert (ended.code, ended.err) == (0, "")
     (folder,) = Path("reports").iterdir()
     assert folder.name.startswith("sweep-")

@@ -83,7 +83,7 @@ def test_a_missing_baseline_fails_although_the_preview_matches(
         "  case      tiny/plain",
         "  scores    SSIM 1.0000, LPIPS 0.0000, PSNR ∞ dB",
         "  limits    SSIM ≥ 0.9787, LPIPS ≤ 0.0055, PSNR ≥ 33.2 dB (harness default)",
-        "  baseline  none in baselines/tiny/plain.json: *",
+        "  baseline  none that applies in baselines/tiny/plain.json: *",
         "  report    reports/pytest-*/cases/tiny--plain.html",
     ])  # fmt: skip
     page = next(line.split()[-1] for line in result.outlines if line.startswith("  report "))
@@ -120,6 +120,25 @@ def test_update_baselines_new_only_keeps_what_was_accepted(accepted: Path, pytes
     result.stdout.fnmatch_lines(["baselines written: baselines/tiny/drifted.json"])
     assert (accepted / "baselines/tiny/plain.json").read_bytes() == before
     assert "known: other guidance" in (accepted / "baselines/tiny/drifted.json").read_text()
+
+
+def test_a_baseline_of_another_machine_is_told_from_this_ones(
+    accepted: Path, pytester: pytest.Pytester
+) -> None:
+    file = accepted / "baselines/tiny/plain.json"
+    content = json.loads(file.read_text())
+    (here,) = content["entries"]
+    content["entries"] = {"cuda-nvidia-h100": content["entries"][here] | {"image_sha256": "0" * 64}}
+    file.write_text(json.dumps(content))
+    result = pytester.runpytest_inprocess(PLAIN, NO_REPORT)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["bit-equal to their baselines: 0 of 1", "held against another machine's baseline: tiny/plain"]
+    )
+    pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--update-baselines-new-only")
+    assert list(json.loads(file.read_text())["entries"]) == sorted([here, "cuda-nvidia-h100"])
+    own = pytester.runpytest_inprocess(PLAIN, NO_REPORT)
+    assert "another machine" not in output(own)
 
 
 def test_unused_baselines_warn_or_fail(accepted: Path, pytester: pytest.Pytester) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from tiny_project import CASES, output, rows
 
+from harness.pytest_plugin.summary import Tally
 from harness.pytest_plugin.workers import groups, pin_worker_to_gpu
 from harness.runs.gpus import visible_gpus
 
@@ -28,6 +30,16 @@ def test_two_workers_give_the_same_rows_baselines_and_one_report(
     assert sorted(path.name for path in project.iterdir() if "two" in path.name) == ["two", "two_baselines"]
     assert (project / "two/index.html").is_file()
     assert len(list((project / "two/images").rglob("rerun.png"))) == 4
+
+
+def test_what_a_worker_found_is_taken_over_whole() -> None:
+    found = Tally(
+        Counter(match=3, drift=1), ["b.json"], ["gone"], cases=4, deselected=2, variants=5, judged=4,
+        identical=1, changed=["tiny/plain"], elsewhere=["tiny/drifted"],
+    )  # fmt: skip
+    total = Tally()
+    total.add(found.plain())
+    assert total == found
 
 
 def _told(found: dict[str, object]) -> dict[str, object]:
