@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from harness.case import Case
     from harness.runs.plan import Planned
 
+NO_VERDICT = pytest.mark.filterwarnings("default")
+"""A library's warning decides nothing about a case, also where the project makes errors of warnings."""
+
 
 class CaseFile(pytest.File):
     """A ``*.case.yaml`` file: it holds one item."""
@@ -39,6 +42,7 @@ class CaseItem(pytest.Item):
 
     def __init__(self, *, case: Case, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.add_marker(NO_VERDICT)
         self.case = case
         self.planned: Planned | None = None
 

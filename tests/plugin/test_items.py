@@ -4,10 +4,14 @@ import gc
 import importlib
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_project import CASES, only_run, output
+
+from harness.reference.render import ReferenceRenderer
 
 
 def test_ids_are_case_ids_and_weights_change_rarely(project: Path, pytester: pytest.Pytester) -> None:
@@ -108,6 +112,21 @@ print("loaded:", [name for name in ("torch", "diffusers", "pandas", "pydantic") 
 
     assert loaded(CASES) == "loaded: ['pydantic']"
     assert loaded("test_plain.py") == "loaded: []"
+
+
+def test_a_librarys_warning_is_no_verdict(
+    project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ReferenceRenderer.render
+
+    def render(renderer: ReferenceRenderer, *arguments: Any, **options: Any) -> Any:
+        warnings.warn("soon to be gone", FutureWarning, stacklevel=1)
+        return real(renderer, *arguments, **options)
+
+    monkeypatch.setattr(ReferenceRenderer, "render", render)
+    pytester.makeini("[pytest]\nfilterwarnings = error")
+    result = pytester.runpytest_inprocess(f"{CASES}/plain.case.yaml", "--update-baselines")
+    result.assert_outcomes(passed=1, warnings=1)
 
 
 @pytest.mark.parametrize("colour", ["yes", "no"])
