@@ -4,8 +4,8 @@
 
 (a) the plain script once per setting, for ``--plain`` settings spread over all of them; (b) one process
 that keeps the pipeline, reloaded per LoRA scale; (c) ``harness sweep``, which scores codec-matched, keeps
-maps and rows, and renders the case as recorded besides. (a) and (b) are plain.py. Ratios are of seconds per
-setting, loading and compiling included. Exit code 1 where an image differs.
+maps and rows. (a) and (b) are plain.py. One setting is the recorded one, as in any sweep around a case.
+Ratios are of seconds per setting, loading and compiling included. Exit code 1 where an image differs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SCHEDULES: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         (("dynamic_shifting=off", f"shift={shift}"), {"use_dynamic_shifting": False, "shift": float(shift)})
         for shift in (1, 2, 3, 4, 5, 6)
     ),
-    *((("max_shift=" + each,), {"max_shift": float(each)}) for each in ("0.9", "1", "1.3")),
+    *((("max_shift=" + each,), {"max_shift": float(each)}) for each in ("0.9", "1.15", "1.3")),
     (("scheduler=FlowMatchEuler-karras",), {"use_karras_sigmas": True}),
     (("scheduler=FlowMatchEuler-exponential",), {"use_exponential_sigmas": True}),
     (("scheduler=FlowMatchEuler-beta",), {"use_beta_sigmas": True}),
@@ -86,12 +86,17 @@ def plain(case: Case, base: str, jobs: list[dict[str, Any]], work: Path) -> floa
 
 def overhead(clock: Clock, wall: float) -> list[str]:
     """Say where the time of a run went beside denoising and decoding, as a whole and between renders."""
-    rows = clock.stored
+    made = [
+        (start, row)
+        for start, planned, row in zip(clock.starts, clock.planned, clock.stored, strict=True)
+        if planned.same_as is None
+    ]
+    starts, rows = zip(*made, strict=True)
     loads = [row.seconds["load"] for row in rows]
     proving = sum(row.seconds["prove"] for row in rows)
     rendering = sum(row.seconds["render"] for row in rows) - proving
-    start = clock.starts[0]
-    last = clock.starts[-1] + loads[-1] + rows[-1].seconds["render"]
+    start = starts[0]
+    last = starts[-1] + loads[-1] + rows[-1].seconds["render"]
     between = last - start - loads[0] - proving - rendering
     return [
         f"wall {wall:.1f} s = start {start:.1f} + first load {loads[0]:.1f} + compile and proofs "

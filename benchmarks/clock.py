@@ -10,11 +10,12 @@ from harness.runs.row import Row
 
 
 class Clock:
-    """Seconds from its making to every start of a case, and to every stored row; the rows in their order."""
+    """Seconds from its making to every start of a case and every stored row; what was planned and stored."""
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
         self.starts: list[float] = []
+        self.planned: list[Planned] = []
         self.rows: list[float] = []
         self.stored: list[Row] = []
 
@@ -28,6 +29,7 @@ class Clock:
     def case_started(self, planned: Planned) -> None:
         """Take the time: with one renderer, its render begins now."""
         self.starts.append(time.perf_counter() - self.began)
+        self.planned.append(planned)
 
     def step_done(self, done: int, total: int) -> None:
         """Do nothing."""
