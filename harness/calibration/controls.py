@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from harness.reference.spec import FLEX2
 from harness.renderer import Lora, RenderRequest
 from harness.variants.schedulers import Shift
 
@@ -16,7 +18,6 @@ IN_A_BATCH = "batch of two"
 OTHER_ATTENTION = "_native_math"
 """torch's attention without a fused kernel: there on every machine, and not the one torch chooses."""
 
-WRONG_SHIFT = 1.5
 WRONG_GUIDANCE = 1.0
 BATCH = 2
 
@@ -34,8 +35,8 @@ def controls(request: RenderRequest, other_lora: Lora | None) -> list[Control]:
     """Return the controls of one request; those that need a LoRA only where there is one.
 
     Noise: the same again, another attention kernel, the first of a batch of two, and the LoRA as a live
-    adapter and merged in fp32 instead of fused. Signal: a neighbouring seed, guidance − 1, a weaker static
-    shift, no LoRA, another checkpoint.
+    adapter and merged in fp32 instead of fused. Signal: a neighbouring seed, guidance − 1, half the
+    shift that the image's size asks for, no LoRA, another checkpoint.
 
     Args:
         other_lora: another checkpoint of the same job, if the cases hold one.
@@ -46,9 +47,7 @@ def controls(request: RenderRequest, other_lora: Lora | None) -> list[Control]:
         Control(IN_A_BATCH, "noise", replace(request, batch=BATCH)),
         Control("wrong seed", "signal", replace(request, seed=request.seed ^ 1)),
         Control("other guidance", "signal", replace(request, guidance_scale=_other_guidance(request))),
-        Control(
-            "other shift", "signal", replace(request, shift=Shift(shift=WRONG_SHIFT, dynamic_shifting=False))
-        ),
+        Control("half the shift", "signal", replace(request, shift=_half_the_shift())),
     ]
     if request.lora is None:
         return made
@@ -61,6 +60,13 @@ def controls(request: RenderRequest, other_lora: Lora | None) -> list[Control]:
     if other_lora is not None:
         made.append(Control("other checkpoint", "signal", replace(request, lora=other_lora)))
     return made
+
+
+def _half_the_shift() -> Shift:
+    """Sigmas are shifted by exp(mu), and mu is linear in the size between these two."""
+    ends = FLEX2.scheduler["base_shift"], FLEX2.scheduler["max_shift"]
+    base_shift, max_shift = (mu - math.log(2) for mu in ends)
+    return Shift(base_shift=base_shift, max_shift=max_shift)
 
 
 def _other_guidance(request: RenderRequest) -> float:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,21 @@ from PIL import Image
 from tiny_project import CASES, only_run, rows
 
 from harness.baselines.model import environment_key
+from harness.calibration.controls import controls
 from harness.calibration.file import Measured, ToleranceFile
 from harness.calibration.limits import noise_spread, propose
 from harness.calibration.run import calibrate
 from harness.case import load_case
 from harness.environment import environment
 from harness.errors import CalibrationError
+from harness.renderer import RenderRequest
 from harness.runs.execute import run_cases
 from harness.runs.plan import RunOptions
 from harness.runs.rescore import rescore
 from harness.runs.row import Images
 from harness.runs.score import Scorer
 from harness.scoring.images import save_png
+from harness.variants.schedules import mu
 
 
 def measured(
@@ -88,6 +92,14 @@ def test_a_copy_loses_less_than_the_codec_floor(tmp_path: Path) -> None:
     assert copy.psnr is None or copy.psnr > floor.psnr + 3
 
 
+@pytest.mark.parametrize("tokens", [16, 64, 1024, 4096])
+def test_half_the_shift_is_half_at_every_size(
+    tokens: int, quick_request: Callable[..., RenderRequest]
+) -> None:
+    (control,) = (each for each in controls(quick_request(), None) if each.name == "half the shift")
+    assert math.exp(mu(tokens, shift=control.request.shift)) == pytest.approx(math.exp(mu(tokens)) / 2)
+
+
 unit = st.floats(0, 1)
 entries = st.builds(measured, st.sampled_from(["noise", "signal"]), unit, unit, st.none() | st.floats(5, 90))
 
@@ -115,7 +127,7 @@ def test_a_real_calibration_separates_and_is_used(
     controls = {entry.control: entry for entry in made.environments[key].evidence[case.id]}
     assert set(controls) == {
         "repeat", "other attention kernel", "batch of two", "live adapter", "merged in fp32",
-        "codec round trip", "wrong seed", "other guidance", "other shift", "LoRA off",
+        "codec round trip", "wrong seed", "other guidance", "half the shift", "LoRA off",
     }  # fmt: skip
     assert controls["repeat"].psnr is None
     assert made.environments[key].cases[case.id].separated
