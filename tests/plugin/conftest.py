@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,13 +36,34 @@ def project(master: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyP
     return pytester.path
 
 
+@pytest.fixture(scope="session")
+def baselines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``--update-baselines`` writes for the project; empty until the first test that asks for some."""
+    return tmp_path_factory.mktemp("accepted")
+
+
 @pytest.fixture
-def accepted(project: Path, pytester: pytest.Pytester) -> Path:
+def accept(project: Path, pytester: pytest.Pytester, baselines: Path) -> Callable[..., Path]:
+    """Gives the project baselines for the cases of these names; they are rendered for once in all."""
+
+    def give(*names: str) -> Path:
+        if not any(baselines.iterdir()):
+            pytester.runpytest_inprocess(CASES, "--update-baselines", "--no-harness-report")
+            shutil.rmtree(project / "reports")
+            (project / "baselines").replace(baselines / "all")
+        for name in names:
+            file = f"tiny/{name}.json"
+            (project / "baselines/tiny").mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(baselines / "all" / file, project / "baselines" / file)
+        return project
+
+    return give
+
+
+@pytest.fixture
+def accepted(accept: Callable[..., Path]) -> Path:
     """The project with a baseline for the cases ``tiny/plain`` and ``tiny/drifted``."""
-    pytester.runpytest_inprocess(
-        f"{CASES}/plain.case.yaml", f"{CASES}/drifted.case.yaml", "--update-baselines", "--no-harness-report"
-    )
-    return project
+    return accept("plain", "drifted")
 
 
 @pytest.fixture

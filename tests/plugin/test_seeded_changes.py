@@ -48,7 +48,6 @@ def decoder(patch: pytest.MonkeyPatch, project: Path) -> None:
 def threads(patch: pytest.MonkeyPatch, project: Path) -> None:
     import torch
 
-    patch.setattr(torch, "get_num_threads", torch.get_num_threads)
     torch.set_num_threads(2)
 
 
@@ -100,9 +99,8 @@ TABLE: list[tuple[Change, Verdict, str]] = [
 
 
 @pytest.fixture
-def with_lora(project: Path, pytester: pytest.Pytester) -> Path:
-    pytester.runpytest_inprocess(f"{CASES}/lora_0.case.yaml", "--update-baselines", "--no-harness-report")
-    return project
+def with_lora(accept: Callable[..., Path]) -> Path:
+    return accept("lora_0")
 
 
 @pytest.mark.parametrize(("change", "verdict", "said"), TABLE, ids=[row[0].__name__ for row in TABLE])
@@ -124,6 +122,7 @@ def test_verdict_after(
         torch.set_num_threads(before)
     row = rows(only_run(with_lora))["tiny/lora_0"]
     assert (row.verdict, said in row.reason) == (verdict, True), row.reason
+    assert row.environment["threads"] == (2 if change is threads else before)
     assert result.ret == (0 if verdict is Verdict.MATCH else 1), output(result)
     _never_silent(row, output(result))
 

@@ -14,13 +14,15 @@ from harness.runs.gpus import visible_gpus
 def test_two_workers_give_the_same_rows_baselines_and_one_report(
     project: Path, pytester: pytest.Pytester
 ) -> None:
-    def run(name: str, *arguments: str) -> pytest.RunResult:
-        return pytester.runpytest_subprocess(
-            CASES, f"--harness-results={name}", f"--harness-baselines={name}_baselines",
-            "--update-baselines", *arguments,
+    def command(name: str) -> tuple[str, ...]:
+        return (
+            CASES, f"--harness-results={name}", f"--harness-baselines={name}_baselines", "--update-baselines",
         )  # fmt: skip
 
-    one, two = run("one"), run("two", "-n", "2", "--dist", "loadgroup", "--harness-score-workers=1")
+    one = pytester.runpytest_inprocess(*command("one"), "--no-harness-report")
+    two = pytester.runpytest_subprocess(
+        *command("two"), "-n", "2", "--dist", "loadgroup", "--harness-score-workers=1"
+    )
     assert one.ret == two.ret == 0, output(two)
     two.stdout.fnmatch_lines(
         ["verdicts: 3 match, 1 drift", "bit-equal to their baselines: 4 of 4", "report: two/index.html"]
