@@ -220,5 +220,16 @@ def _run_facts(manifest: dict[str, Any], rows: list[Row], environment: dict[str,
         "Torch": environment.get("packages.torch"),
         "Diffusers": environment.get("packages.diffusers"),
         "Time": seconds(spent) if spent else None,
+        "Baselines": _against_baselines(rows),
     }
     return tuple(Fact(name, plain(value)) for name, value in found.items() if value)
+
+
+def _against_baselines(rows: list[Row]) -> str | None:
+    """Say how many show the accepted image; a match that does not is never silent."""
+    held = [row.baseline for row in rows if row.baseline is not None]
+    changed = sum(row.changed for row in rows)
+    if not held:
+        return None
+    equal = f"{sum(baseline.identical for baseline in held)} of {len(held)} bit-equal"
+    return f"{equal}, {changed} changed within limits" if changed else equal

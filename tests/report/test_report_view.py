@@ -15,7 +15,7 @@ from harness.case import SampleSettings, Tolerance, Trained
 from harness.report.comparison import Setting, baseline_environment, flat, provenance, settings
 from harness.report.curve import curve
 from harness.report.measures import codec_sentence, measures, severity
-from harness.report.overview import WORST_FIRST
+from harness.report.overview import WORST_FIRST, overview
 from harness.report.pictures import beside
 from harness.report.view import case_view
 from harness.report.words import script_json, slug
@@ -149,6 +149,23 @@ def test_the_environment_stands_beside_the_baselines_what_differs_first(run: Run
     )
     assert {line.state for line in lines[2:]} == {"same"}
     assert "python" in {line.name for line in lines}
+
+
+def test_the_first_page_counts_the_matches_that_are_not_the_accepted_image(run: Run) -> None:
+    picture = sample(30, 0)
+    changed = accept_of(scores_of(picture, picture), ENVIRONMENT, rendered_of(case_of(picture, "job/a")))
+    held = {"job/a": changed, "job/b": changed.model_copy(update={"identical": True}), "job/c": None}
+    rows = [
+        run.compared(case_of(picture, name), picture, picture, baseline=baseline)
+        for name, baseline in held.items()
+    ]
+
+    def told(*shown: Row) -> dict[str, str]:
+        return {fact.name: fact.value for fact in overview(run.path, {}, list(shown)).facts}
+
+    assert told(*rows)["Baselines"] == "1 of 2 bit-equal, 1 changed within limits"
+    assert told(rows[1])["Baselines"] == "1 of 1 bit-equal"
+    assert "Baselines" not in told(rows[2])
 
 
 def test_what_a_finding_says_is_not_said_again_as_an_assumption(run: Run) -> None:
