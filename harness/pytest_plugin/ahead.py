@@ -90,9 +90,6 @@ class Ahead:
         return _Made(item, outcome, finished, future)
 
     def _render(self, runner: CaseRunner, item: Planned) -> Outcome:
-        self._progress.case_started(item.case.id)
-        try:
+        with self._progress.rendering(item):
             self._preflight.check([item], runner.options)
             return runner.render(item)
-        finally:
-            self._progress.case_ended(item.case.settings.sample_steps)

@@ -10,7 +10,8 @@ import pytest
 from harness.case import Case
 from harness.pytest_plugin.collect import CaseItem
 from harness.pytest_plugin.workers import groups, worker_count
-from harness.runs.plan import Planned
+from harness.runs.plan import REFERENCE, Planned, RunOptions
+from harness.variants.grid import Variant
 
 SKIPPING = ("skip", "skipif")
 
@@ -40,6 +41,19 @@ def plan_items(items: list[pytest.Item], plan: Plan) -> list[CaseItem]:
 def planned_of(items: list[pytest.Item]) -> list[Planned]:
     """Return the planned renders of the case items among ``items``, in their order."""
     return [item.planned for item in items if isinstance(item, CaseItem) and item.planned is not None]
+
+
+def variants_of(cases: list[Planned], sweep: list[Variant], options: RunOptions) -> dict[str, list[Planned]]:
+    """Return a sweep's variants of every case, by its id."""
+    if not sweep:
+        return {}
+    from harness.variants.sweep import plan_sweep
+
+    by_case: dict[str, list[Planned]] = {}
+    for item in plan_sweep([item.case for item in cases], sweep, options, options.device):
+        if item.variant != REFERENCE:
+            by_case.setdefault(item.case.id, []).append(item)
+    return by_case
 
 
 def following(item: Planned, nextitem: pytest.Item | None) -> Iterator[Planned]:

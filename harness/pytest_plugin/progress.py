@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
 
 from harness.pytest_plugin.workers import worker_count
+from harness.runs.plan import REFERENCE, Planned
 
 QUIET_SECONDS = 60.0
 """Without a terminal to draw on, a line at most this often."""
+
+
+def steps_of(item: Planned) -> int:
+    """Return how many denoising steps a planned render makes."""
+    return item.request.sample_steps if item.request is not None and item.same_as is None else 0
 
 
 class StepProgress:
@@ -31,9 +38,18 @@ class StepProgress:
         self._said = time.monotonic()
         self._case, self._started = "", 0.0
 
-    def case_started(self, case: str) -> None:
-        """A case begins."""
-        self._case, self._started = case, time.monotonic()
+    @contextmanager
+    def rendering(self, item: Planned) -> Iterator[None]:
+        """A case, or a variant of one, is rendered inside."""
+        variant = "" if item.variant == REFERENCE else f" {item.variant}"
+        self._case, self._started = f"{item.case.id}{variant}", time.monotonic()
+        try:
+            yield
+        finally:
+            self._spent += time.monotonic() - self._started
+            self._done += steps_of(item)
+            if self._drawn:
+                self._write("\r\033[K")
 
     def step_done(self, done: int, total: int) -> None:
         """``done`` of ``total`` steps of the case are made."""
@@ -42,13 +58,6 @@ class StepProgress:
         self._said = time.monotonic()
         text = f"{self._case}  step {done}/{total}  {self._left(done, total)}"
         self._write(f"\r{text}\033[K\r" if self._drawn else f"\n{text}\n")
-
-    def case_ended(self, total: int) -> None:
-        """The case is rendered."""
-        self._spent += time.monotonic() - self._started
-        self._done += total
-        if self._drawn:
-            self._write("\r\033[K")
 
     def _write(self, text: str) -> None:
         assert self._writer is not None

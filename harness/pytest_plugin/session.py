@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,15 @@ from harness.baselines.model import environment_key
 from harness.baselines.store import BaselineStore
 from harness.case import Case
 from harness.errors import BaselineError, HarnessError, RenderError
-from harness.pytest_plugin.arrange import arrange, following, plan_items, planned_of
+from harness.pytest_plugin.arrange import arrange, following, plan_items, planned_of, variants_of
 from harness.pytest_plugin.merge import UNFINISHED, merge_workers, worker_folder
 from harness.pytest_plugin.outcome import Checked
-from harness.pytest_plugin.progress import StepProgress
+from harness.pytest_plugin.progress import StepProgress, steps_of
 from harness.pytest_plugin.settings import read_settings
 from harness.pytest_plugin.summary import Tally, summary
 from harness.pytest_plugin.workers import score_workers
 from harness.runs.fresh import claim, give_back
-from harness.runs.plan import REFERENCE, Planned, plan
+from harness.runs.plan import Planned, plan
 from harness.runs.row import Row, Verdict
 from harness.runs.runner import CaseRunner
 from harness.runs.store import MANIFEST, RunFolder, disk_error
@@ -56,6 +57,7 @@ class Session:
         self._renderer: Renderer | None = None
         self._runner: CaseRunner | None = None
         self._ahead: Ahead | None = None
+        self._progress: StepProgress | None = None
         self.nextitem: pytest.Item | None = None
 
     @property
@@ -87,7 +89,8 @@ class Session:
         """Return what is said after collecting."""
         if self.tally.cases + self.tally.deselected == 0:
             return []
-        line = f"harness: {self.tally.cases} cases on {'the GPU' if self._config.option.gpu else 'the CPU'}"
+        cases = "1 case" if self.tally.cases == 1 else f"{self.tally.cases} cases"
+        line = f"harness: {cases} on {'the GPU' if self._config.option.gpu else 'the CPU'}"
         if self.tally.deselected:
             line += f", {self.tally.deselected} deselected: their base is not embedded, they need --gpu"
         return [line]
@@ -141,7 +144,9 @@ class Session:
         for item in self._variants.get(case.id, []):
             row = self._made_before(item)
             if row is None:
-                row = runner.run(item)
+                assert self._progress is not None
+                with self._progress.rendering(item):
+                    row = runner.run(item)
                 runner.folder.append(row)
             self.tally.variants += 1
             if row.verdict is Verdict.ERROR:
@@ -185,12 +190,12 @@ class Session:
 
         options = self.settings.run
         device = choose_device(options.device)
-        progress = StepProgress(
-            self._config.pluginmanager,
-            sum(item.case.settings.sample_steps for item in self._planned),
-        )
         facts = environment(device)
-        self._variants = self._plan_variants()
+        self._variants = variants_of(self._planned, self.settings.sweep, options)
+        self._progress = progress = StepProgress(
+            self._config.pluginmanager,
+            sum(steps_of(item) for item in chain(self._planned, *self._variants.values())),
+        )
         self._folder = self._run_folder(facts)
         self._renderer = reference_renderer(options, device)
         scorer, workers = Scorer(), self.settings.score_workers
@@ -201,18 +206,6 @@ class Session:
             self._folder, self._renderer, scorer, options, facts, progress.step_done, waiting
         )
         return self._runner
-
-    def _plan_variants(self) -> dict[str, list[Planned]]:
-        if not self.settings.sweep:
-            return {}
-        from harness.variants.sweep import plan_sweep
-
-        cases, options = [item.case for item in self._planned], self.settings.run
-        by_case: dict[str, list[Planned]] = {}
-        for item in plan_sweep(cases, self.settings.sweep, options, options.device):
-            if item.variant != REFERENCE:
-                by_case.setdefault(item.case.id, []).append(item)
-        return by_case
 
     def _run_folder(self, facts: dict[str, Any]) -> RunFolder:
         if (self.results / MANIFEST).exists() and not (self.results / UNFINISHED).exists():

@@ -52,7 +52,7 @@ def test_only_cases_that_need_a_gpu_is_not_a_success(project: Path, pytester: py
 def test_k_selects_by_case_id(project: Path, pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess(CASES, "--collect-only", "-q", "-k", "lora_1")
     assert [line for line in result.outlines if "::" in line] == [f"{CASES}/lora_1.case.yaml::tiny/lora_1"]
-    result.stdout.fnmatch_lines(["harness: 1 cases on the CPU, 1 deselected*"])
+    result.stdout.fnmatch_lines(["harness: 1 case on the CPU, 1 deselected*"])
 
 
 def test_a_broken_case_file_is_one_line(project: Path, pytester: pytest.Pytester) -> None:
@@ -143,3 +143,20 @@ def test_progress_names_case_step_and_time_left_and_is_not_captured(
     assert text.count("tiny/plain  step 2/2  0:00:00 left") == 1
     assert ("\033[K" in text) == (colour == "yes")
     assert "Captured stdout" not in text
+
+
+def test_progress_counts_a_sweeps_variants_and_names_them(
+    project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = importlib.import_module("harness.pytest_plugin.progress")
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(
+        progress.StepProgress, "_left", lambda self, done, _: f"{self._done + done} of {self._steps}"
+    )
+    result = pytester.runpytest_inprocess(
+        f"{CASES}/plain.case.yaml", "--no-harness-report", "--harness-sweep=shift"
+    )
+    told = [line.split("  ") for line in result.outlines if "  step " in line]
+    assert told[0] == ["tiny/plain", "step 1/2", f"1 of {len(told)}"]
+    assert told[-1][2] == f"{len(told)} of {len(told)}"
+    assert {name for name, *_ in told} >= {"tiny/plain", "tiny/plain max_shift=1.5"}
