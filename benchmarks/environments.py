@@ -5,7 +5,7 @@
 Takes run folders, made by ``harness run`` over the same cases on several machines. Two of them are compared
 where a baseline of one would be held against the other: where dtype and noise are the same. What is printed
 is the most that a case loses against its preview from one to the other, whichever way round is worse: what
-``OTHER_ENVIRONMENT`` in harness/judge.py has to allow.
+``OTHER_ENVIRONMENT`` in harness/judge.py has to allow. A PSNR above 48 dB, infinite included, counts as 48.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from harness.baselines.model import environment_key
 from harness.runs.results import load_run
 from harness.runs.row import Row
+from harness.scoring.scores import counted_psnr
 
 
 def scored(folder: Path) -> dict[str, Row]:
@@ -37,16 +38,11 @@ def compared(a: dict[str, Row], b: dict[str, Row]) -> str:
     scores = [(one.scores, other.scores) for one, other in pairs]
     ssim = max(abs(one.ssim - other.ssim) for one, other in scores if one and other)
     lpips = max(abs(one.lpips - other.lpips) for one, other in scores if one and other)
-    psnr = [
-        abs(one.psnr - other.psnr)
-        for one, other in scores
-        if one and other and one.psnr is not None and other.psnr is not None
-    ]
-    without = len(scores) - len(psnr)
-    said = f"PSNR {max(psnr):.1f} dB" if psnr else "no PSNR"
-    if without:
-        said += f" ({without} of them identical to their previews in one)"
-    return f"{len(pairs)} cases, {same} with the same bits; SSIM {ssim:.4f}, LPIPS {lpips:.4f}, {said}"
+    psnr = max(
+        abs(counted_psnr(one.psnr) - counted_psnr(other.psnr)) for one, other in scores if one and other
+    )
+    said = f"SSIM {ssim:.4f}, LPIPS {lpips:.4f}, PSNR {psnr:.1f} dB"
+    return f"{len(pairs)} cases, {same} with the same bits; {said}"
 
 
 def main() -> None:

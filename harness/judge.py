@@ -9,7 +9,7 @@ from harness.aitoolkit.samples import image_size
 from harness.case import Case, Tolerance
 from harness.reference.spec import FLEX2
 from harness.runs.row import Baseline, Verdict
-from harness.scoring.scores import BEST_PSNR, Scores
+from harness.scoring.scores import Scores, counted_psnr
 
 DEFAULT_TOLERANCE = Tolerance(ssim_min=0.9787, lpips_max=0.0055, psnr_min=33.2, source="harness default")
 """Limits for a case that sets none: what ``harness calibrate`` proposed for a genuine job on a CPU.
@@ -92,7 +92,7 @@ def _worse(scores: Scores | None, baseline: Baseline) -> str | None:
     losses = [
         ("SSIM", accepted.ssim, scores.ssim, accepted.ssim - scores.ssim, margin.ssim, ".4f"),
         ("LPIPS", accepted.lpips, scores.lpips, scores.lpips - accepted.lpips, margin.lpips, ".4f"),
-        ("PSNR", was, now, min(was, BEST_PSNR) - min(now, BEST_PSNR), margin.psnr, ".1f"),
+        ("PSNR", was, now, counted_psnr(accepted.psnr) - counted_psnr(scores.psnr), margin.psnr, ".1f"),
     ]
     worse = [
         f"{name} {found:{form}} was {before:{form}} (margin {allowed:g})"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.calibration.controls import IN_A_BATCH, OTHER_KERNEL, REPEAT
 from harness.calibration.file import Measured, Proposal
 from harness.errors import CalibrationError
-from harness.scoring.scores import BEST_PSNR
+from harness.scoring.scores import counted_psnr
 
 UNASKED = (REPEAT, OTHER_KERNEL, IN_A_BATCH)
 """What may change from night to night with nothing changed in the case; a LoRA's mode is a setting."""
@@ -59,7 +59,7 @@ def propose(measured: Sequence[Measured]) -> Proposal:
         margin={name: round(gap.noise - gap.signal, 4) for name, gap in gaps.items()},
         undetected=sorted({
             entry.control for entry in signal
-            if entry.ssim >= ssim_min and entry.lpips <= lpips_max and _psnr(entry) >= psnr_min
+            if entry.ssim >= ssim_min and entry.lpips <= lpips_max and counted_psnr(entry.psnr) >= psnr_min
         }),
     )  # fmt: skip
 
@@ -80,12 +80,8 @@ def noise_spread(evidence: Iterable[Sequence[Measured]]) -> dict[str, float]:
     }
 
 
-def _psnr(entry: Measured) -> float:
-    return BEST_PSNR if entry.psnr is None else min(entry.psnr, BEST_PSNR)
-
-
 METRICS = {
     "ssim": lambda entry: entry.ssim,
     "lpips": lambda entry: -entry.lpips,
-    "psnr": _psnr,
+    "psnr": lambda entry: counted_psnr(entry.psnr),
 }
