@@ -31,7 +31,7 @@ from harness.reference.render import ReferenceRenderer  # noqa: E402
 from harness.renderer import Renderer  # noqa: E402
 from harness.runs.plan import RunOptions, request_of  # noqa: E402
 from harness.variants.axes import AXES  # noqa: E402
-from harness.variants.axis import Context  # noqa: E402
+from harness.variants.axis import Context, Family  # noqa: E402
 
 JOB = ROOT / "harness" / "data" / "jobs" / "emoji_inkprint"
 Row = dict[str, Any]
@@ -113,14 +113,14 @@ def grid(bench: Bench) -> list[float]:
 
 
 def places(bench: Bench, found: Search, made: Truth) -> dict[str, list[int]]:
-    """Return for each factor its place in its group's cheap ranking, from 1, and the size of the group."""
+    """Return for each factor the place of its line in its group, from 1, and the group's number of lines."""
     here = {}
     for name, value in made.factors.items():
         wanted = bench.effective({name: value})
         for group in found.ranked:
-            keys = [bench.effective(each.settings) for each in group]
-            if wanted in keys:
-                here[name] = [keys.index(wanted) + 1, len(keys)]
+            for place, line in enumerate(group, 1):
+                if wanted in map(bench.effective, line):
+                    here[name] = [place, len(group)]
     return here
 
 
@@ -164,7 +164,8 @@ def _ranking(rows: list[Row]) -> None:
     absent: Counter[str] = Counter()
     for row in rows:
         for name in row["factors"]:
-            if place := row["places"].get(name):
+            place = row["places"].get(name)
+            if place and AXES[name].family is not Family.NOISE:  # noise is not estimated, but tried whole
                 found[name].append(place)
             else:
                 absent[name] += 1
@@ -179,7 +180,7 @@ def _ranking(rows: list[Row]) -> None:
                 + " ".join(f"{count:>6}" for count in (*within, max(places)))
             )
     if absent:
-        print(f"found or given up before their group was ranked: {dict(absent)}")
+        print(f"tried without a ranking, or found or given up before it: {dict(absent)}")
 
 
 def _read(path: Path) -> dict[str, Row]:

@@ -162,13 +162,10 @@ class Retracer(Renderer, Protocol):
         """Render, and return beside it what the model said on the way."""
         ...
 
-    def retrace(self, request: RenderRequest, answers: Any, share: float) -> tuple[Render, int]:
+    def retrace(self, request: RenderRequest, answers: Any) -> tuple[Render, int]:
         """Return an estimate of the request's render, and how many model calls it took.
 
-        Another schedule is followed with ``answers``, and the model is asked and remembered where steps are
-        long. Of a request that stops early, only the last call is asked, and not remembered.
-
-        Args:
-            share: of the way from noise to image, 0 to 1, that is to be answered exactly.
+        Another schedule is followed with ``answers`` alone; of a request that stops early the last call is
+        asked.
         """
         ...

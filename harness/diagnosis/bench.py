@@ -100,16 +100,15 @@ class Bench:
             self._keep(key, made, calls_of(request))
         return self.trial(settings)
 
-    def follow(self, settings: Settings, base: Trial, share: float, stop_after: int | None = None) -> Pixels:
+    def follow(self, settings: Settings, base: Trial, stop_after: int | None = None) -> Pixels:
         """Estimate the image of ``settings`` with what the model said along ``base``, which was traced.
 
         Args:
-            share: of the way from noise to image, 0 to 1, that is answered exactly.
-            stop_after: stop early, and ask for the last call only.
+            stop_after: stop early, and ask the model for the last call.
         """
         assert isinstance(self._renderer, Retracer)
         answers = self._answers[self.effective(base.settings)]
-        made, calls = self._renderer.retrace(self.request(settings, stop_after), answers, share)
+        made, calls = self._renderer.retrace(self.request(settings, stop_after), answers)
         self._count(calls)
         return made.image
 

@@ -138,7 +138,8 @@ def diagnose(
         there = Context(sibling, request_of(sibling, options, device), device)
         control = ask_step_zero(Bench(there, own), budget, tell)
         left = budget - control.spent
-        found = search(bench, left, tell, start=control.settings, lora_first=control.matches)
+        cleared = control.matches or bool(control.settings)
+        found = search(bench, left, tell, start=control.settings, lora_first=cleared)
         return _diagnosis(case, bench, found, control, Lpips(lpips_weights))
     finally:
         if renderer is None:

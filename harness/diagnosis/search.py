@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
 
 from harness.diagnosis.bench import Bench, Settings, Trial, rms
-from harness.diagnosis.ranking import Estimate, Ranking, numbers_of
+from harness.diagnosis.ranking import Line, Ranking
 from harness.variants.axes import ATTENTION
 from harness.variants.values import Value
 
 CLEAR = 0.75
-"""Share of the distance below which an estimate is tried before the next group is estimated."""
-FIRST_PATIENCE, PATIENCE = 2, 6
-"""Whole renders in a row that may fail to improve, after each group and after each batch."""
-STANDS_OUT = 0.25
-"""Share of the distance that may be left where a round ends early: the factor stands out."""
+"""Share of the distance below which the estimate of a pair of schedules is worth a render."""
+STANDS_OUT, SURE = 0.25, 3
+"""Share of the distance that may be left where a factor stands out, and how many lines are tried then."""
 FOUND_AGAIN = 0.5
 """The same where a trial brings the composition back: other seeds of one prompt can come near it too."""
 ROUNDS = 3
@@ -39,7 +35,7 @@ class Search:
         floor: root mean square difference that equally valid kernels make, codec-matched, 0 to 255.
         path: accepted trials, one factor more in each, best last; empty where nothing helps.
         singles: every whole render of the first round, best first.
-        ranked: the groups of the first round, in order, each with its estimates, best first.
+        ranked: the groups of lines of the first round, in order, the likeliest line first.
         explained: the last trial is identical to the preview, or within the floor.
     """
 
@@ -47,7 +43,7 @@ class Search:
     floor: float
     path: list[Trial] = field(default_factory=list)
     singles: list[Trial] = field(default_factory=list)
-    ranked: list[list[Estimate]] = field(default_factory=list)
+    ranked: list[list[Line]] = field(default_factory=list)
     explained: bool = False
 
 
@@ -63,8 +59,8 @@ def search(
 
     Args:
         tell: called with one line before each round.
-        start: settings that a control proved; if they help here, the search goes on from them.
-        lora_first: a control cleared everything but the LoRA.
+        start: settings that a control proved; where they come nearer here, the search goes on from them.
+        lora_first: a control cleared everything but the LoRA, with ``start`` where there is one.
     """
     reference = bench.trace({})
     kernel = bench.trial({"attention": ATTENTION[bench.context.device][1]})
@@ -81,14 +77,13 @@ def search(
         polished = rounds.polish(reference)
         found.path = [polished] if polished.distance == 0 else []
         return found
-    if start and rounds.helps(trial := bench.trial(start)):
+    if start and (trial := bench.trial(start)).distance < reference.distance:
         best = [trial]
     else:
         tell("ranking single factors")
         first = rounds.extend(reference, found.ranked)
         found.singles = sorted(first, key=lambda trial: trial.distance)
         best = [trial for trial in found.singles if trial.distance < reference.distance][:BEAM]
-        best = sorted([*best, *rounds.neighbours(best)], key=lambda trial: trial.distance)[:BEAM]
         best = sorted([*best, *rounds.pairs(best, tell)], key=lambda trial: trial.distance)[:BEAM]
     for _ in range(ROUNDS - 1):
         if rounds.done(best) or not best:
@@ -117,63 +112,58 @@ class _Rounds:
     budget: float
     lora_first: bool
 
-    def extend(self, base: Trial, ranked: list[list[Estimate]]) -> list[Trial]:
-        """Return whole renders of ``base`` with one more factor, until one suffices.
-
-        After each group what stands out is tried, of noise for another picture everything; after each batch
-        what may come nearer than ``base``, and in the end the likeliest of the others.
+    def extend(self, base: Trial, ranked: list[list[Line]]) -> list[Trial]:
+        """Return whole renders of ``base`` with one more factor, the likeliest first, until one suffices.
 
         Args:
             ranked: takes the groups as they are estimated.
         """
-        ranking = Ranking(self.bench, base, self.budget)
-        race = _Race(self, ranking, base)
-        for batch in ranking.batches(self.lora_first):
-            for group in batch:
-                ranked.append(group)
-                race.waiting += group
-                limit, patience = CLEAR * base.distance, FIRST_PATIENCE
-                if ranking.decides_composition(group):
-                    limit, patience = math.inf, len(group)
-                if race.run("distance", limit, patience):
-                    return race.trials
-            if race.run("hope", base.distance, PATIENCE):
-                return race.trials
-        race.run("distance", math.inf, PATIENCE)
-        return race.trials
+        trials: list[Trial] = []
+        for group, patience in Ranking(self.bench, base, self.budget).groups(self.lora_first):
+            ranked.append(group)
+            trials += self.race(base, group, patience)
+            if self.settled(base, trials) or self.stands_out(base, trials):
+                break
+        return trials
+
+    def race(self, base: Trial, lines: list[Line], patience: int) -> list[Trial]:
+        """Return whole renders of the lines until the round is settled.
+
+        Args:
+            patience: lines in a row that may fail to improve.
+        """
+        trials: list[Trial] = []
+        best, idle = base.distance, 0
+        for line in lines:
+            if idle >= (SURE if self.stands_out(base, trials) else patience) or self.done(trials):
+                break
+            made = self.along(base, line)
+            trials += made
+            if self.settled(base, made):
+                break
+            nearest = min(trial.distance for trial in made)
+            idle = 0 if nearest < best else idle + 1
+            best = min(best, nearest)
+        return trials
+
+    def along(self, base: Trial, line: Line) -> list[Trial]:
+        """Return whole renders of a line's settings, while they come nearer than ``base`` and each other."""
+        made: list[Trial] = []
+        nearest = base.distance
+        for settings in line:
+            made.append(trial := self.bench.trial(settings))
+            if trial.distance >= nearest or self.done(made):
+                break
+            nearest = trial.distance
+        return made
 
     def settled(self, base: Trial, trials: list[Trial]) -> bool:
-        """Whether a round can end: enough, one factor clearly stands out, or brings the picture back."""
-        return (
-            self.done(trials)
-            or self.stands_out(base, trials)
-            or any(self._is_found_again(base, trial) for trial in trials)
-        )
+        """Whether a round can end: enough, or one factor brings the picture back."""
+        return self.done(trials) or any(self._is_found_again(base, trial) for trial in trials)
 
     def stands_out(self, base: Trial, trials: list[Trial]) -> bool:
         """Whether a trial leaves little of its base's distance."""
         return any(trial.distance < STANDS_OUT * base.distance for trial in trials)
-
-    def neighbours(self, best: list[Trial]) -> list[Trial]:
-        """Return whole renders of the values beside the best one, each way while they come nearer.
-
-        An estimate tells which number matters better than it tells which value of it is right.
-        """
-        if not best or self.done(best) or len(best[0].settings) > 1:
-            return []
-        ((name, value),) = best[0].settings.items()
-        values = numbers_of(self.bench, name)
-        if value not in values:
-            return []
-        made: list[Trial] = []
-        for way in (values[values.index(value) + 1 :], values[: values.index(value)][::-1]):
-            nearest = best[0].distance
-            for other in way:
-                made.append(trial := self.bench.trial({name: other}))
-                if trial.distance >= nearest or self.done(made):
-                    break
-                nearest = trial.distance
-        return made
 
     def pairs(self, best: list[Trial], tell: Tell) -> list[Trial]:
         """Return whole renders of pairs that no single factor leads to, where ``best`` leaves much open.
@@ -186,15 +176,13 @@ class _Rounds:
             return []
         if all(self.bench.composition(trial) == "different" for trial in [base, *best]):
             tell("ranking pairs of noise settings")
-            race = _Race(self, ranking, base, ranking.noise_pairs())
-            race.run("distance", math.inf, BEAM + 1)
-            return race.trials
+            return self.race(base, ranking.noise_pairs(), BEAM + 1)
         if self.stands_out(base, best):
             return []
         tell("following pairs of schedules")
-        race = _Race(self, ranking, base, ranking.schedule_pairs())
-        race.run("distance", CLEAR * base.distance, FIRST_PATIENCE)
-        return [trial for trial in race.trials if self.stands_out(base, [trial])]
+        clear = [each for each in ranking.schedule_pairs() if each.distance < CLEAR * base.distance]
+        trials = self.race(base, [[each.settings] for each in clear], BEAM)
+        return [trial for trial in trials if self.stands_out(base, [trial])]
 
     def polish(self, base: Trial) -> Trial:
         """Return ``base`` with the one numeric setting that makes it identical, or ``base``.
@@ -248,37 +236,3 @@ class _Rounds:
             "different",
             "same",
         )
-
-
-@dataclass
-class _Race:
-    """Whole renders of the likeliest first; what is only half asked for is asked before it is rendered."""
-
-    rounds: _Rounds
-    ranking: Ranking
-    base: Trial
-    waiting: list[Estimate] = field(default_factory=list)
-    trials: list[Trial] = field(default_factory=list)
-
-    def run(self, by: Literal["distance", "hope"], limit: float, patience: int) -> bool:
-        """Try what is below ``limit``; return whether the round is settled.
-
-        Args:
-            patience: whole renders in a row that may fail to improve.
-        """
-        best, idle = self.base.distance, 0
-        while self.waiting and idle < patience and not self.rounds.done(self.trials):
-            likeliest = min(self.waiting, key=lambda each: float(getattr(each, by)))
-            if getattr(likeliest, by) >= limit:
-                break
-            self.waiting.remove(likeliest)
-            if refined := self.ranking.refined(likeliest):
-                self.waiting.append(refined)
-                continue
-            trial = self.rounds.bench.trial(likeliest.settings)
-            self.trials.append(trial)
-            if self.rounds.settled(self.base, [trial]):
-                return True
-            idle = 0 if trial.distance < best else idle + 1
-            best = min(best, trial.distance)
-        return self.rounds.done(self.trials)

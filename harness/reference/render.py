@@ -24,7 +24,7 @@ from harness.reference.load import (
 )
 from harness.reference.memory import next_offload
 from harness.reference.noise import torch_era
-from harness.reference.retrace import Answers, answering, recording, sigmas_asked, worth_asking
+from harness.reference.retrace import Answers, answering, recording, sigmas_asked
 from harness.reference.session import Session
 from harness.reference.spec import FLEX2, ModelSpec
 from harness.renderer import EngineName, Offload, OnStep, Render, RenderRequest
@@ -85,13 +85,11 @@ class ReferenceRenderer:
         made = self._render_somehow(request, None, lambda model: recording(model, sigmas, answers))
         return made, answers
 
-    def retrace(self, request: RenderRequest, answers: Answers, share: float) -> tuple[Render, int]:
+    def retrace(self, request: RenderRequest, answers: Answers) -> tuple[Render, int]:
         """Render with ``answers`` for the transformer, as ``renderer.Retracer`` says."""
         sigmas, stop = sigmas_asked(request), request.stop_after
-        asked = worth_asking(sigmas, answers, share) if stop is None else {stop - 1}
-        made = self._render_somehow(
-            request, None, lambda model: answering(model, sigmas, answers, asked, remember=stop is None)
-        )
+        asked = range(0) if stop is None else range(stop - 1, stop)
+        made = self._render_somehow(request, None, lambda model: answering(model, sigmas, answers, asked))
         return made, len(asked)
 
     def _render_somehow(self, request: RenderRequest, on_step: OnStep | None, around: Around) -> Render:

@@ -2,17 +2,16 @@
 
 A schedule decides at which sigmas the transformer is asked and how far each answer is followed. Along one
 case the answers depend on sigma far more than on the path that led there, so another schedule can be
-followed with the answers of a render that was made, asking anew only where the record is thin.
+followed with the answers of a render that was made.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 
 from harness.reference.spec import FLEX2
@@ -60,51 +59,40 @@ def sigmas_asked(request: RenderRequest) -> list[float]:
     return [float(sigma) for sigma in schedule]
 
 
-def worth_asking(sigmas: Sequence[float], answers: Answers, share: float) -> frozenset[int]:
-    """Return the numbers of the calls, from 0, at which to ask the transformer itself.
-
-    The longest steps in sigma come first, until ``share`` (0 to 1) of the way from 1 to 0 is answered, either
-    by the record or anew.
-    """
-    lengths = -np.diff(sigmas)
-    known = np.array([answers.knows(sigma) for sigma in sigmas[:-1]])
-    covered, asked = float(lengths[known].sum()), set()
-    for call in np.argsort(-lengths, kind="stable"):
-        if covered >= share:
-            break
-        if not known[call]:
-            asked.add(int(call))
-            covered += float(lengths[call])
-    return frozenset(asked)
-
-
 @contextmanager
 def recording(transformer: Any, sigmas: Sequence[float], answers: Answers) -> Iterator[None]:
     """Remember in ``answers`` all that the transformer says."""
-    with answering(transformer, sigmas, answers, range(len(sigmas)), remember=True):
+    own, call = transformer.forward, iter(sigmas)
+
+    def forward(*args: Any, **inputs: Any) -> Any:
+        said = own(*args, **inputs)
+        answers.add(next(call), said[0])
+        return said
+
+    with _forwarding(transformer, forward):
         yield
 
 
 @contextmanager
 def answering(
-    transformer: Any, sigmas: Sequence[float], answers: Answers, asked: Collection[int], *, remember: bool
+    transformer: Any, sigmas: Sequence[float], answers: Answers, asked: Collection[int]
 ) -> Iterator[None]:
-    """Answer for the transformer, which is asked only at the calls ``asked``.
-
-    Args:
-        remember: keep what it says there.
-    """
+    """Answer for the transformer, which is asked only at the calls ``asked``, counted from 0."""
     own, call = transformer.forward, iter(range(len(sigmas)))
 
     def forward(*args: Any, **inputs: Any) -> Any:
         number = next(call)
-        if number not in asked:
-            return (answers.at(sigmas[number]).to(inputs["hidden_states"].dtype),)
-        said = own(*args, **inputs)
-        if remember:
-            answers.add(sigmas[number], said[0])
-        return said
+        if number in asked:
+            return own(*args, **inputs)
+        return (answers.at(sigmas[number]).to(inputs["hidden_states"].dtype),)
 
+    with _forwarding(transformer, forward):
+        yield
+
+
+@contextmanager
+def _forwarding(transformer: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    own = transformer.forward
     transformer.forward = forward
     try:
         yield

@@ -77,3 +77,4 @@ def test_where_it_does_not_what_explains_it_is_tried_on_the_case(
     assert found.step_zero.settings == {"guidance_scale": 4.0}
     assert found.to_json()["step_zero"]["settings"] == {"guidance_scale": 4.0}
     assert {cause.axis: cause.value for cause in found.causes} == {"guidance_scale": 4.0, **made.factors}
+    assert found.spent < 60  # on the case itself, only settings of the LoRA were tried
