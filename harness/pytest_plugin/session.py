@@ -69,6 +69,9 @@ class Session:
 
     def plan(self, cases: list[Case]) -> list[Planned]:
         """Plan cases for this session's device; imports no torch."""
+        if self.settings.pipeline is not None:
+            default = {"pipeline": self.settings.pipeline}
+            cases = [case if case.pipeline else case.model_copy(update=default) for case in cases]
         return plan(cases, self.settings.run, self.settings.run.device)
 
     def arrange(self, items: list[pytest.Item]) -> None:

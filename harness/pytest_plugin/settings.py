@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from harness.case import Base, Strict
 from harness.errors import HarnessError
-from harness.renderer import Dtype, PipelineCode
+from harness.renderer import PipelineCode
 from harness.runs.plan import RunOptions
 from harness.tolerances import Limits, Tolerances, limits_from
 from harness.validation import first_problem
@@ -28,9 +28,7 @@ class Project(Strict):
     baselines: str = "baselines"
     cases: str = "cases"
     tolerance: Limits | str | None = Field(None, description="Limits, or a file of harness calibrate.")
-    base: str | None = None
-    pipeline: Literal["hub", "builtin"] | None = None
-    dtype: Literal["bf16", "fp16", "fp32"] | None = None
+    pipeline: PipelineCode | None = Field(None, description="For cases that name none.")
     trust_remote_code: bool = False
 
 
@@ -40,6 +38,7 @@ class Settings:
 
     Attributes:
         results: the run folder that was asked for; None asks for a new one under ``runs``.
+        pipeline: what cases are rendered by that name none.
         score_workers: processes that score while the next case renders; None takes the device's own number.
     """
 
@@ -47,6 +46,7 @@ class Settings:
     runs: Path
     baselines: Path
     cases: Path
+    pipeline: PipelineCode | None
     tolerances: Tolerances
     run: RunOptions
     update: bool
@@ -67,21 +67,21 @@ def read_settings(config: pytest.Config) -> Settings:
     option, root = config.option, config.rootpath
     try:
         project = _project(root / PYPROJECT)
-        base, pipeline, dtype = _render_choices(option, project)
         return Settings(
             results=_here(option.harness_results),
             runs=root / project.results,
             baselines=_here(option.harness_baselines) or root / project.baselines,
             cases=root / project.cases,
+            pipeline=project.pipeline,
             tolerances=Tolerances(
                 command_line=limits_from(option.harness_tolerance, Path.cwd(), "--harness-tolerance"),
                 project=limits_from(project.tolerance, root, "pyproject.toml"),
             ),
             run=RunOptions(
                 device="cuda" if option.gpu else "cpu",
-                pipeline=pipeline,
-                base=base,
-                dtype=dtype,
+                pipeline=option.harness_pipeline,
+                base=Base.parse(option.harness_base) if option.harness_base else None,
+                dtype=option.harness_dtype,
                 engine=option.harness_engine,
                 trust_remote_code=option.harness_trust_remote_code or project.trust_remote_code,
             ),
@@ -108,15 +108,6 @@ def _project(path: Path) -> Project:
             raise HarnessError(f"cannot be read ({error})", file=path) from error
         field, found, fix = first_problem(error, Project)
         raise HarnessError(found, file=path, field=f"tool.harness.{field}", fix=fix) from error
-
-
-def _render_choices(
-    option: object, project: Project
-) -> tuple[Base | None, PipelineCode | None, Dtype | None]:
-    base = getattr(option, "harness_base", None) or project.base
-    pipeline = getattr(option, "harness_pipeline", None) or project.pipeline
-    dtype = getattr(option, "harness_dtype", None) or project.dtype
-    return Base.parse(base) if base else None, pipeline, dtype
 
 
 def _here(path: str | None) -> Path | None:

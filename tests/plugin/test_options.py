@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tiny_project import CASES, only_run, output, rows
 
+from harness.pytest_plugin.collect import CaseItem
 from harness.runs.results import load_run
 from harness.runs.row import Verdict
 from harness.variants.grid import preset
@@ -209,7 +210,7 @@ def test_tolerance_precedence(accepted: Path, pytester: pytest.Pytester) -> None
     ("table", "message"),
     [
         ("baselins = 'x'", "tool.harness.baselins: unknown key; did you mean 'baselines'?"),
-        ("base = 'nowhere/at/all'", "is neither a folder nor a repository"),
+        ("pipeline = 'ours'", "tool.harness.pipeline: Input should be 'hub' or 'builtin', found 'ours'"),
         ("results = [", "pyproject.toml: Invalid value"),  # pytest reads it first
         ("tolerance = 3", "tool.harness.tolerance: Input should be a valid dictionary"),
         ("tolerance.ssim_min = 2.0", "tool.harness.tolerance.ssim_min: Input should be less than"),
@@ -254,6 +255,23 @@ def test_base_pipeline_and_dtype_override_the_case(
     assert row.rendered is not None
     assert row.rendered.dtype == "bf16"
     assert row.rendered.base != "embedded:tiny-flex2-emoji"
+
+
+def test_pipeline_precedence(project: Path, pytester: pytest.Pytester) -> None:
+    def pipeline(*arguments: str) -> str:
+        (item,), _ = pytester.inline_genitems(PLAIN, *arguments)
+        assert isinstance(item, CaseItem)
+        assert item.planned is not None
+        assert item.planned.request is not None
+        return item.planned.request.pipeline
+
+    assert pipeline() == "builtin"
+    (project / "pyproject.toml").write_text("[tool.harness]\npipeline = 'hub'\n")
+    assert pipeline() == "hub"
+    with (project / PLAIN).open("a") as stream:
+        stream.write("pipeline: builtin\n")
+    assert pipeline() == "builtin"
+    assert pipeline("--harness-pipeline=hub") == "hub"
 
 
 def test_hub_code_needs_trust(accepted: Path, pytester: pytest.Pytester, tiny: Path) -> None:
