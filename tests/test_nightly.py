@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from test_baselines import row, scores
+from test_history import write_nights
 
 WORKFLOW = Path(__file__).parents[1] / ".github/workflows/nightly.yml"
 
@@ -46,11 +49,34 @@ def test_a_shard_runs_pytest_on_its_folder_and_names_its_results(tmp_path: Path)
     pytest_there.parent.mkdir(parents=True)
     pytest_there.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > arguments\nexit 1\n')
     pytest_there.chmod(0o755)
-    code, outputs = run_step("run", "test", tmp_path, FOLDER="cases/my lora_1", HARNESS_TRUST="")
+    code, outputs = run_step("run", "test", tmp_path, FOLDER="cases/my lora_1", HARNESS_TRUST="", RUNS="kept")
     assert code == 1
     assert outputs["name"].startswith("nightly-20")
     assert outputs["name"].endswith("-cases-my-lora_1")
     assert (tmp_path / "arguments").read_text().splitlines() == [
         "cases/my lora_1", "--gpu", "--timeout=0",
-        f"--harness-results=reports/{outputs['name']}", f"--junitxml=reports/{outputs['name']}.xml",
+        f"--harness-results=kept/{outputs['name']}", f"--junitxml=kept/{outputs['name']}.xml",
     ]  # fmt: skip
+
+
+def test_the_summary_holds_the_run_and_the_history(tmp_path: Path) -> None:
+    write_nights(tmp_path / "kept", [row(scores(0.995))] * 5 + [row(scores(0.97))] * 4)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    summary = tmp_path / "summary"
+    told = {"RUNS": "kept", "LINK": "https://example.org/a", "GITHUB_STEP_SUMMARY": str(summary)}
+    assert run_step("run", "summarise", tmp_path, NAME="night-08", **told)[0] == 0
+    text = summary.read_text()
+    assert text.startswith("## night-08: 1 drift\n\n[Report, images and rows](https://example.org/a)\n")
+    assert "\n~~~\njob/0 on cpu-linux-x86-64-avx512, 9 runs\n  SSIM stepped from 0.9950" in text
+    assert run_step("run", "summarise", tmp_path, NAME="night-09", **told)[0] == 0
+    assert summary.read_text().endswith("No case was rendered: see the log.\n")
+
+
+def test_a_damaged_older_run_is_no_reason_to_fail(tmp_path: Path) -> None:
+    write_nights(tmp_path / "kept", [row(), row()])
+    (tmp_path / "kept/night-00/results.jsonl").write_text("{}\n")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    summary = tmp_path / "summary"
+    told = {"RUNS": "kept", "LINK": "", "GITHUB_STEP_SUMMARY": str(summary)}
+    assert run_step("run", "summarise", tmp_path, NAME="night-01", **told)[0] == 0
+    assert summary.read_text().endswith("~~~\nThe history cannot be read: see the log.\n~~~\n")
