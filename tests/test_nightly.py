@@ -65,6 +65,8 @@ def test_the_summary_holds_the_run_and_the_history(tmp_path: Path) -> None:
     summary = tmp_path / "summary"
     told = {"RUNS": "kept", "LINK": "https://example.org/a", "GITHUB_STEP_SUMMARY": str(summary)}
     assert run_step("run", "summarise", tmp_path, NAME="night-08", **told)[0] == 0
+    assert run_step("run", "history", tmp_path, RUNS="kept")[0] == 0
+    assert "job/0" in (tmp_path / "kept/history.html").read_text()
     text = summary.read_text()
     assert text.startswith("## night-08: 1 drift\n\n[Report, images and rows](https://example.org/a)\n")
     assert "\n~~~\njob/0 on cpu-linux-x86-64-avx512, 9 runs\n  SSIM stepped from 0.9950" in text
@@ -79,4 +81,5 @@ def test_a_damaged_older_run_is_no_reason_to_fail(tmp_path: Path) -> None:
     summary = tmp_path / "summary"
     told = {"RUNS": "kept", "LINK": "", "GITHUB_STEP_SUMMARY": str(summary)}
     assert run_step("run", "summarise", tmp_path, NAME="night-01", **told)[0] == 0
+    assert run_step("run", "history", tmp_path, RUNS="kept")[0] == 0
     assert summary.read_text().endswith("~~~\nThe history cannot be read: see the log.\n~~~\n")
