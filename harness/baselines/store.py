@@ -45,7 +45,8 @@ class BaselineStore:
             raise BaselineError(f"cannot be read ({error.strerror or error})", file=path) from error
         except ValidationError as error:
             field, what, fix = first_problem(error, BaselineFile)
-            raise BaselineError(what, file=path, field=field, fix=fix or "accept the case again") from error
+            fix = fix or "restore the file, or delete it and accept the case again"
+            raise BaselineError(what, file=path, field=field, fix=fix) from error
         if found.case != case_id:
             raise BaselineError(
                 f"is the baseline of {found.case!r}", file=path, field="case", fix="move it back"

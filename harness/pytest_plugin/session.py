@@ -172,12 +172,18 @@ class Session:
         return (each for each in coming if self._made_before(each) is None)
 
     def _judged(self, row: Row) -> Row:
-        update = self.settings
-        if update.update:
-            written = accept_row(row, self.store, reason=update.reason, new_only=update.new_only)
-            if written is not None:
-                self.tally.written.append(str(self._relative(written)))
-        return against_baseline(row, self.store.entries(row.case))
+        """Return the row held against its baseline; a damaged one is an error, and the render is kept."""
+        asked = self.settings
+        try:
+            if asked.update:
+                written = accept_row(row, self.store, reason=asked.reason, new_only=asked.new_only)
+                if written is not None:
+                    self.tally.written.append(str(self._relative(written)))
+            return against_baseline(row, self.store.entries(row.case))
+        except BaselineError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            return row.model_copy(update={"verdict": Verdict.ERROR, "reason": str(error)})
 
     def _open(self) -> CaseRunner:
         """Open run folder, scorer and renderer; once."""

@@ -121,6 +121,23 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     assert not list(RUN.rglob(".waiting*"))
 
 
+@pytest.mark.parametrize("update", [(), ("--update-baselines",)])
+def test_a_damaged_baseline_is_an_error_that_keeps_the_render_and_the_file(
+    accepted: Path, pytester: pytest.Pytester, update: tuple[str, ...]
+) -> None:
+    baseline = accepted / "baselines/tiny/plain.json"
+    baseline.write_text("{\n")
+    result = pytester.runpytest_inprocess(f"{CASES}/plain.case.yaml", "--harness-results=run", *update)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["error: *plain.json: Invalid JSON*; restore the file, or delete it and accept the case again"]
+    )
+    row = rows(RUN)["tiny/plain"]
+    assert row.image_sha256 is not None
+    assert (RUN / "cases/tiny--plain.html").is_file()
+    assert baseline.read_text() == "{\n"
+
+
 def test_a_report_that_cannot_be_written_is_one_line(
     project: Path, pytester: pytest.Pytester, renders: Renders
 ) -> None:
