@@ -7,6 +7,7 @@ from functools import cache
 from typing import TypeVar
 
 from harness.aitoolkit.lora import inspect_lora
+from harness.baselines.store import BaselineStore
 from harness.case import Case
 from harness.errors import CaseError
 from harness.files import sha256_file
@@ -22,7 +23,7 @@ Item = TypeVar("Item")
 
 
 def preflight(planned: list[Planned], options: RunOptions) -> dict[str, Checkpoint]:
-    """Check previews, LoRAs, bases and trust.
+    """Check previews, LoRAs, baselines, bases and trust.
 
     Returns:
         The checkpoint of every base, by the base's name.
@@ -51,6 +52,8 @@ class Preflight:
         for case in {id(item.case): item.case for item in planned}.values():  # of many variants, perhaps
             case.verify(self._sha256_of)
             _check_preview(case)
+            if options.baselines is not None:
+                BaselineStore(options.baselines).entries(case.id)
         requests = [item.request for item in planned if item.request is not None]
         bases = {str(base): self._found(base) for base in _unique(request.base for request in requests)}
         for name, code in _unique((str(request.base), request.pipeline) for request in requests):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.case import Case
-from harness.errors import CaseError
+from harness.errors import BaselineError, CaseError
 from harness.files import sha256_file
 from harness.runs.plan import RunOptions, plan
 from harness.runs.preflight import Preflight, preflight
@@ -46,3 +47,14 @@ def test_a_changed_file_is_found_behind_one_that_was_good(make_case: MakeCase) -
     for _ in range(2):
         with pytest.raises(CaseError, match=r"small/bad|bad\.case.*lora\.sha256"):
             checks.check(plan([good, bad], CPU, "cpu"), CPU)
+
+
+def test_a_damaged_baseline_is_found_before_anything_is_rendered(make_case: MakeCase, tmp_path: Path) -> None:
+    case = make_case("a")
+    options = dataclasses.replace(CPU, baselines=tmp_path / "baselines")
+    preflight(plan([case], options, "cpu"), options)
+    file = tmp_path / "baselines" / f"{case.id}.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("{")
+    with pytest.raises(BaselineError, match="restore the file, or delete it"):
+        preflight(plan([case], options, "cpu"), options)
