@@ -13,6 +13,11 @@ UNFINISHED = f".{MANIFEST}.unfinished"
 """Marks the run folder of a session that has not come to its end: the same command goes on there."""
 
 
+def finished(results: Path) -> bool:
+    """Say whether a session came to its end in this run folder."""
+    return (results / MANIFEST).exists() and not (results / UNFINISHED).exists()
+
+
 def worker_folder(results: Path, worker: str) -> Path:
     """Return where a worker writes: beside the run folder, so that the two are never mistaken."""
     return results.with_name(f".{results.name}.{worker}")

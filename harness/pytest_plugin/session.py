@@ -19,7 +19,7 @@ from harness.baselines.store import BaselineStore
 from harness.case import Case
 from harness.errors import BaselineError, HarnessError, RenderError
 from harness.pytest_plugin.arrange import arrange, following, plan_items, planned_of, variants_of
-from harness.pytest_plugin.merge import UNFINISHED, merge_workers, worker_folder
+from harness.pytest_plugin.merge import UNFINISHED, finished, merge_workers, worker_folder
 from harness.pytest_plugin.outcome import Checked
 from harness.pytest_plugin.progress import StepProgress, steps_of
 from harness.pytest_plugin.settings import read_settings
@@ -49,6 +49,8 @@ class Session:
         self.settings = read_settings(config)
         handed = getattr(config, "workerinput", {}).get("harness_results")
         self._results = Path(handed) if handed else self.settings.results
+        if self._results and not config.option.collectonly and finished(self._results):
+            raise pytest.UsageError(f"--harness-results: {self._results} holds a run already; name another")
         self.store = BaselineStore(self.settings.baselines)
         self.tally = Tally()
         self._planned: list[Planned] = []
@@ -217,10 +219,6 @@ class Session:
         return self._runner
 
     def _run_folder(self, facts: dict[str, Any]) -> RunFolder:
-        if (self.results / MANIFEST).exists() and not (self.results / UNFINISHED).exists():
-            raise pytest.UsageError(
-                f"--harness-results: {self.results} holds a run already; choose another folder"
-            )
         own = worker_folder(self.results, self._worker) if self._worker else self.results
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         identity = {

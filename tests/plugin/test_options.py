@@ -169,8 +169,8 @@ def test_results_and_report(accepted: Path, pytester: pytest.Pytester) -> None:
     assert (accepted / "night/one/index.html").is_file()
     assert list(rows(accepted / "night/one")) == ["tiny/plain"]
     again = pytester.runpytest_inprocess(PLAIN, "--harness-results", "night/one")
-    assert again.ret != 0
-    assert "holds a run already" in output(again)
+    assert again.ret == pytest.ExitCode.USAGE_ERROR
+    again.stderr.fnmatch_lines(["ERROR: --harness-results: *night/one holds a run already; name another"])
     pytester.runpytest_inprocess(PLAIN, "--harness-results", "night/two", NO_REPORT)
     assert not (accepted / "night/two/index.html").exists()
     assert (accepted / "night/two/results.jsonl").is_file()
