@@ -71,7 +71,7 @@ def _is_step_zero(other: Case, case: Case) -> bool:
 def ask_step_zero(bench: Bench, budget: float, tell: Tell) -> StepZero:
     """Re-run a step-0 preview, and search what explains it where it does not match."""
     tell(f"control: the step-0 preview {bench.context.case.id}")
-    found = search(bench, budget, tell)
+    found = search(bench, budget, tell, identical=False)
     own = found.reference
     sized = own.image.shape == bench.preview.shape
     return StepZero(

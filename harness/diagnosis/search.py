@@ -54,6 +54,7 @@ def search(
     *,
     start: Settings = MappingProxyType({}),
     lora_first: bool = False,
+    identical: bool = True,
 ) -> Search:
     """Search the settings that explain the preview, spending at most ``budget`` renders of the case's own.
 
@@ -61,6 +62,7 @@ def search(
         tell: called with one line before each round.
         start: settings that a control proved; where they come nearer here, the search goes on from them.
         lora_first: a control cleared everything but the LoRA, with ``start`` where there is one.
+        identical: where a picture within the floor is found, look for an identical one among numerics.
     """
     reference = bench.trace({})
     kernel = bench.trial({"attention": ATTENTION[bench.context.device][1]})
@@ -72,8 +74,10 @@ def search(
         return found
     rounds = _Rounds(bench, found, budget, lora_first)
     if reference.distance <= floor:
-        tell("within the floor: looking for an identical picture among numerics")
         found.explained = True
+        if not identical:
+            return found
+        tell("within the floor: looking for an identical picture among numerics")
         polished = rounds.polish(reference)
         found.path = [polished] if polished.distance == 0 else []
         return found
@@ -97,7 +101,7 @@ def search(
         if not better:
             break
         best = sorted([*best, *better], key=lambda trial: trial.distance)[:BEAM]
-    if best and rounds.enough(best[0]):
+    if identical and best and rounds.enough(best[0]):
         best = [rounds.polish(best[0])]
     if best and rounds.helps(best[0]):
         found.path = rounds.path(best[0])
