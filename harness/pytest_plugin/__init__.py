@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.pytest_plugin.options import add_options
-from harness.pytest_plugin.workers import group_by_weights, pin_worker_to_gpu
+from harness.pytest_plugin.workers import group_by_weights, name_groups, pin_worker_to_gpu
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.fixture import Harness
@@ -94,9 +94,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Note which cases are left after every plugin's deselection."""
+    """Note which cases are left after every plugin's deselection; name their groups before xdist looks."""
     if found := _started(session.config):
         found.selected(session.items)
+        if getattr(session.config.option, "loadgroup", False):
+            name_groups(session.items)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from harness.case import Case
 from harness.pytest_plugin.collect import CaseItem
-from harness.pytest_plugin.workers import groups, worker_count
+from harness.pytest_plugin.workers import group_of, groups, worker_count
 from harness.runs.plan import REFERENCE, Planned, RunOptions
 from harness.variants.grid import Variant
 
@@ -76,8 +76,7 @@ def following(item: Planned, nextitem: pytest.Item | None) -> Iterator[Planned]:
 def _same_worker(one: pytest.Item, other: pytest.Item) -> bool:
     if worker_count() == 1 or other is one:
         return True
-    marks = [item.get_closest_marker("xdist_group") for item in (one, other)]
-    return bool(getattr(one.config.option, "loadgroup", False)) and marks[0] == marks[1]
+    return group_of(one) is not None and group_of(one) == group_of(other)
 
 
 def arrange(items: list[pytest.Item], cases: list[CaseItem], *, gpu: bool) -> list[pytest.Item]:

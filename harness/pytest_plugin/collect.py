@@ -55,9 +55,14 @@ class CaseItem(pytest.Item):
         settle(session.check(self.planned or session.plan([self.case])[0]), self)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Print bad input as its one line, and everything unexpected with its traceback."""
+        """Print bad input as its one line, and everything unexpected with its traceback.
+
+        An expected failure has no traceback either: pytest parses every source file on its way for it.
+        """
         from harness.errors import HarnessError
 
+        if isinstance(excinfo.value, pytest.xfail.Exception):
+            return str(excinfo.value)
         if isinstance(excinfo.value, HarnessError):
             return f"{self.name}: {excinfo.value}"
         return super().repr_failure(excinfo, style)

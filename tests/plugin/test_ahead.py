@@ -14,7 +14,7 @@ from tiny_project import CASES, rows
 from harness.case import Base
 from harness.pytest_plugin.arrange import following
 from harness.pytest_plugin.collect import CaseItem
-from harness.pytest_plugin.workers import score_workers
+from harness.pytest_plugin.workers import name_groups, score_workers
 from harness.runs.plan import Planned
 from harness.runs.runner import CaseRunner, Outcome
 from harness.runs.scoring_pool import Here
@@ -148,14 +148,15 @@ def test_another_base_or_test_stops_what_renders_ahead(items: Callable[[], list[
     assert list(following(planned[0], made[1])) == planned[1:2]
 
 
-@pytest.mark.parametrize(("groups", "second"), [(True, 2), (False, 1)])
+@pytest.mark.parametrize(("named", "second"), [(True, 2), (False, 1)])
 def test_an_xdist_worker_renders_ahead_what_it_surely_runs(
-    items: Callable[[], list[CaseItem]], monkeypatch: pytest.MonkeyPatch, groups: bool, second: int
+    items: Callable[[], list[CaseItem]], monkeypatch: pytest.MonkeyPatch, named: bool, second: int
 ) -> None:
     monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "2")
     made = items()
     planned = [item.planned for item in made]
-    made[0].config.option.loadgroup = groups
+    if named:
+        name_groups(made)
     assert planned[0] is not None
     assert planned[1] is not None
     assert list(following(planned[0], made[1])) == planned[1:2]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -21,9 +22,11 @@ def test_two_workers_give_the_same_rows_baselines_and_one_report(
 
     one = pytester.runpytest_inprocess(*command("one"), "--no-harness-report")
     two = pytester.runpytest_subprocess(
-        *command("two"), "-n", "2", "--dist", "loadgroup", "--harness-score-workers=1"
+        *command("two"), "-v", "-n", "2", "--dist", "loadgroup", "--harness-score-workers=1"
     )
     assert one.ret == two.ret == 0, output(two)
+    worker = {case: gw for gw, case in re.findall(r"\[(gw\d)\].*::tiny/(\w+)@weights", output(two))}
+    assert worker["lora_0"] == worker["lora_1"] != worker["plain"] == worker["drifted"]
     two.stdout.fnmatch_lines(
         ["verdicts: 3 match, 1 drift", "bit-equal to their baselines: 4 of 4", "report: two/index.html"]
     )
