@@ -20,7 +20,7 @@ cd "$(dirname "$0")/.."
 work=$1
 shift
 export COLUMNS=150 HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-base=${BASE:-$work/full} sizes=${SIZES:-512 1024} steps=${STEPS:-25} copies=${COPIES:-12}
+base=${BASE:-$work/full} sizes=${SIZES:-512 1024} steps=${STEPS:-25} copies=${COPIES:-40}
 mkdir -p "$work/out"
 
 run() {
@@ -31,7 +31,11 @@ run() {
   echo
 }
 harness() { python -m harness "$@"; }
+checkpoint() {
+  [ -d "$base/vae" ] || run python benchmarks/make_full_size.py "$base"
+}
 job() {
+  checkpoint
   [ -d "$work/job-$1" ] || run python benchmarks/make_job.py "$base" "$work/job-$1" --size "$1" --steps "$steps"
 }
 cases() {
@@ -48,13 +52,13 @@ small=${sizes% *} large=${sizes#* }
 stage() {
   python -c "import os, torch, diffusers as d; g = torch.cuda.is_available() and torch.cuda.get_device_name(); \
 print(g, 'torch', torch.__version__, 'diffusers', d.__version__, 'load', os.getloadavg()[0])"
-  [ -d "$base/vae" ] || run python benchmarks/make_full_size.py "$base"
   case $1 in
     prepare) job "$small"; job "$large" ;;
-    engine) run python benchmarks/engine.py "$base" --sizes $sizes --steps "$steps" --profile ;;
+    engine) checkpoint; run python benchmarks/engine.py "$base" --sizes $sizes --steps "$steps" --profile ;;
     reference) job "$small"; run python benchmarks/against_reference.py "$work/job-$small" --base "$base" ;;
     large) job "$large"; run python benchmarks/against_reference.py "$work/job-$large" --base "$base" --plain 0 ;;
     offload)
+      checkpoint
       run python benchmarks/engine.py "$base" --sizes "$large" --steps "$steps" --offload model --repeats 1
       run python benchmarks/engine.py "$base" --sizes "$large" --steps 2 --offload sequential --repeats 1 ;;
     tests)
@@ -68,7 +72,7 @@ print(g, 'torch', torch.__version__, 'diffusers', d.__version__, 'load', os.getl
       embedded
       for device in cuda cpu; do
         for dtype in bf16 fp32; do
-          run harness run "$work/cases-tiny" --device $device --dtype $dtype --out "$work/environments/$device-$dtype"
+          OMP_NUM_THREADS=4 run harness run "$work/cases-tiny" --device $device --dtype $dtype --out "$work/environments/$device-$dtype"
         done
       done
       run python benchmarks/environments.py "$work"/environments/* ;;
