@@ -11,10 +11,11 @@ from harness.reference.spec import FLEX2
 from harness.runs.row import Baseline, Verdict
 from harness.scoring.scores import Scores, counted_psnr
 
-DEFAULT_TOLERANCE = Tolerance(ssim_min=0.9787, lpips_max=0.0055, psnr_min=33.2, source="harness default")
-"""Limits for a case that sets none: what ``harness calibrate`` proposed for a genuine job on a CPU.
+DEFAULT_TOLERANCE = Tolerance(ssim_min=0.967, lpips_max=0.01, psnr_min=30.7, source="harness default")
+"""Limits for a case that sets none: a little wider than any valid bf16 re-run of a genuine job scored.
 
-The evidence and the command are in ``harness/data/calibration/``; an older job's, on an H100, beside it.
+Measured on an H100 (0.9675, 0.0096, 30.8 dB) and three kinds of CPU; ``harness/data/calibration/`` has the
+evidence, ``docs/decisions.md`` what passes too.
 """
 
 
@@ -30,10 +31,8 @@ class Margin:
 SAME_ENVIRONMENT = Margin(ssim=0.018, lpips=0.004, psnr=9.0)
 """At least twice what another kernel or a batch changes of a case there: 0.0089, 0.0018, 4.1 dB."""
 
-OTHER_ENVIRONMENT = Margin(ssim=0.02, lpips=0.02, psnr=10.0)
-"""Another kind of machine rounds at other places. Measured so far: a processor with AVX2 alone
-against one with bf16 units, up to 0.0128 SSIM, 0.0022 LPIPS and 5.3 dB. Provisional until GPUs are compared.
-"""
+OTHER_ENVIRONMENT = Margin(ssim=0.036, lpips=0.0145, psnr=13.0)
+"""At least twice what another kind of machine changes of a case: 0.0179, 0.0071, 6.5 dB, H100 against CPU."""
 
 
 def judge(scores: Scores | None, tolerance: Tolerance) -> tuple[Verdict, str]:

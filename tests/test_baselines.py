@@ -23,6 +23,7 @@ from harness.runs.store import MANIFEST, RESULTS
 from harness.scoring.scores import PixelStats, Scores, Tile
 
 CPU: dict[str, Any] = {"platform": "Linux x86_64", "cpu": "AVX512", "packages": {"torch": "2.14.1"}}
+XEON: dict[str, Any] = {**CPU, "cpu_bf16": "amx_bf16"}
 H100: dict[str, Any] = {"platform": "Linux x86_64", "gpu": {"name": "NVIDIA H100 80GB HBM3"}}
 RENDERED = Rendered(
     width=64, height=64, steps=2, seed=0, guidance_scale=4.0, sigmas=[1.0, 0.5, 0.0], sigmas_sha256="5" * 64,
@@ -166,6 +167,47 @@ def test_another_environment_has_a_wider_margin() -> None:
     beyond = row(scores(0.995 - OTHER_ENVIRONMENT.ssim - 0.001), image="b", environment=H100)
     assert against_baseline(beyond, entries).verdict is Verdict.REGRESSION
     assert SAME_ENVIRONMENT.ssim < OTHER_ENVIRONMENT.ssim
+
+
+def test_of_several_other_machines_the_strictest_baseline_counts() -> None:
+    """The most lenient would be the nearest: a regression could hide behind it."""
+    lenient, strict = row(scores(0.96)), row(scores(0.995), environment=XEON)
+    regressed = row(scores(0.95), image="b", environment=H100)
+    assert against_baseline(regressed, accepted(lenient)).verdict is Verdict.DRIFT
+    judged = against_baseline(regressed, accepted(lenient) | accepted(strict))
+    assert judged.verdict is Verdict.REGRESSION
+    assert f"worse than its baseline of {environment_key(XEON)}" in judged.reason
+
+
+def test_no_metric_hides_behind_a_baseline_with_a_better_ssim() -> None:
+    better_ssim, better_lpips = row(scores(0.995, lpips=0.009)), row(scores(0.99), environment=XEON)
+    blurred = row(scores(0.994, lpips=0.02), image="b", environment=H100)
+    judged = against_baseline(blurred, accepted(better_ssim) | accepted(better_lpips))
+    assert judged.verdict is Verdict.REGRESSION
+    assert "LPIPS 0.0200 was 0.0010 (margin 0.0145)" in judged.reason
+
+
+def test_a_drift_accepted_on_one_other_machine_is_not_accepted_where_another_accepted_a_match() -> None:
+    known, matched = row(scores(0.96)), row(scores(0.98), environment=XEON)
+    now = row(scores(0.955), image="b", environment=H100)
+    assert against_baseline(now, accepted(known)).known
+    assert not against_baseline(now, accepted(known) | accepted(matched)).known
+
+
+def test_the_very_image_that_another_machine_accepted_is_no_regression() -> None:
+    known, matched = row(scores(0.9)), row(scores(0.995), image="b", environment=XEON)
+    judged = against_baseline(row(scores(0.9), environment=H100), accepted(known) | accepted(matched))
+    assert judged.reason.startswith("bit-equal to its baseline")
+    assert judged.known
+
+
+def test_another_machines_baseline_of_the_case_before_it_was_edited_is_passed_over() -> None:
+    (current,) = accepted(row(scores(0.99))).items()
+    ((machine, entry),) = accepted(row(environment=XEON)).items()
+    stale = entry.model_copy(update={"settings": {**entry.settings, "seed": 7}})
+    now = row(image="b", environment=H100)
+    assert against_baseline(now, {machine: stale}).verdict is Verdict.INCOMPARABLE
+    assert against_baseline(now, dict([current, (machine, stale)])).verdict is Verdict.MATCH
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from harness.calibration.controls import CODEC
-from harness.calibration.file import ToleranceFile
+from harness.calibration.controls import REPEAT
+from harness.calibration.file import Environment, Measured, ToleranceFile
 from harness.calibration.limits import noise_spread, propose
 from harness.case import Base, Case, Preview, SampleSettings, Tolerance
-from harness.judge import DEFAULT_TOLERANCE, SAME_ENVIRONMENT, judge, judge_sizes
+from harness.judge import DEFAULT_TOLERANCE, OTHER_ENVIRONMENT, SAME_ENVIRONMENT, judge, judge_sizes
 from harness.runs.row import Verdict
-from harness.scoring.scores import PixelStats, Scores, Tile
+from harness.scoring.scores import PixelStats, Scores, Tile, counted_psnr
 
-PACKAGE_DATA = Path(__file__).parent.parent / "harness" / "data"
+CALIBRATION = Path(__file__).parent.parent / "harness" / "data" / "calibration"
 LIMITS = Tolerance(ssim_min=0.9, lpips_max=0.1, psnr_min=30.0, source="test")
 
 
@@ -90,33 +92,74 @@ def test_the_default_names_its_source():
     assert judge(scores(ssim=1, lpips=0, psnr=None), DEFAULT_TOLERANCE)[0] is Verdict.MATCH
 
 
-def test_the_defaults_are_what_the_shipped_calibration_proposes():
+def calibrated(name: str) -> Environment:
+    (found,) = ToleranceFile.load(CALIBRATION / name).environments.values()
+    return found
+
+
+@pytest.fixture(scope="module")
+def shipped() -> list[Measured]:
+    """Every control of the two calibrations: on the CPU that made the previews, and on an H100."""
+    files = [calibrated(f"emoji_inkprint-{machine}.json") for machine in ("cpu", "h100")]
+    return [entry for found in files for case in found.evidence.values() for entry in case]
+
+
+def elsewhere(dtype: str) -> list[list[Measured]]:
+    """The re-runs of every case on four kinds of machine."""
+    runs = json.loads((CALIBRATION / "environments.json").read_text()).values()
+    found = [run["scores"] for run in runs if run["dtype"] == dtype]
+    assert len(found) == 4
+    return [
+        [Measured(control=REPEAT, kind="noise", **run[case]) for run in found] for case in sorted(found[0])
+    ]
+
+
+def verdict(entry: Measured) -> Verdict:
+    return judge(scores(ssim=entry.ssim, lpips=entry.lpips, psnr=entry.psnr), DEFAULT_TOLERANCE)[0]
+
+
+def test_the_shipped_calibration_proposes_what_it_says():
     """The worst noise, for there is milder signal; the margin is twice what a kernel or a batch changes."""
-    file = PACKAGE_DATA / "calibration" / "emoji_inkprint-cpu.json"
-    (found,) = ToleranceFile.load(file).environments.values()
+    found = calibrated("emoji_inkprint-cpu.json")
     assert propose([entry for case in found.evidence.values() for entry in case]) == found.all_cases
     assert found.all_cases.overlap == ["ssim", "lpips", "psnr"]
     assert found.all_cases.undetected == ["half the shift", "other guidance"]
     assert sum(not proposal.overlap for proposal in found.cases.values()) == 15
-    for name in ("ssim_min", "lpips_max", "psnr_min"):
-        assert getattr(DEFAULT_TOLERANCE, name) == getattr(found.all_cases, name)
     for name, spread in noise_spread(found.evidence.values()).items():
         assert 2 * spread <= getattr(SAME_ENVIRONMENT, name) <= 3 * spread
 
 
-def test_the_defaults_tell_an_h100s_equally_valid_renders_from_wrong_ones():
-    """The previews are a CPU's: the limits hold across that border too, but for a second codec generation."""
-    file = PACKAGE_DATA / "calibration" / "tiny_flex2_simple_v1-h100.json"
-    (found,) = ToleranceFile.load(file).environments.values()
-    measured = [entry for case in found.evidence.values() for entry in case]
-    verdicts = {
-        (entry.kind, judge(scores(ssim=entry.ssim, lpips=entry.lpips, psnr=entry.psnr), DEFAULT_TOLERANCE)[0])
-        for entry in measured
-        if entry.control != CODEC
-    }
-    assert verdicts == {("noise", Verdict.MATCH), ("signal", Verdict.DRIFT)}
-    for name, spread in noise_spread(found.evidence.values()).items():
-        assert spread <= getattr(SAME_ENVIRONMENT, name)
+def test_the_defaults_call_no_valid_re_run_wrong_on_any_machine_and_little_more(shipped: list[Measured]):
+    valid = [entry for entry in shipped if entry.kind == "noise"]
+    valid += [entry for case in elsewhere("bf16") for entry in case]
+    assert {verdict(entry) for entry in valid} == {Verdict.MATCH}
+    limits = DEFAULT_TOLERANCE
+    assert min(entry.ssim for entry in valid) - limits.ssim_min < 0.001
+    assert limits.lpips_max - max(entry.lpips for entry in valid) < 0.0005
+    assert min(counted_psnr(entry.psnr) for entry in valid) - float(limits.psnr_min or 0) < 0.2
+
+
+def test_the_defaults_see_every_wrong_seed_lora_and_checkpoint(shipped: list[Measured]):
+    """What passes are settings that hardly change some of the pictures."""
+    missed = Counter(
+        entry.control for entry in shipped if entry.kind == "signal" and verdict(entry) is Verdict.MATCH
+    )
+    assert {entry.control for entry in shipped if entry.kind == "signal"} - set(missed) == {
+        "wrong seed", "LoRA off", "other checkpoint",
+    }  # fmt: skip
+    assert missed == {"half the shift": 9, "other guidance": 2, "other shift": 4}
+
+
+def test_the_margin_between_machines_is_twice_what_they_change_and_little_more():
+    for name, spread in noise_spread(elsewhere("bf16")).items():
+        assert 2 * spread <= getattr(OTHER_ENVIRONMENT, name) <= 2.1 * spread
+    for name, spread in noise_spread(elsewhere("fp32")).items():
+        assert spread < getattr(OTHER_ENVIRONMENT, name) / 20
+
+
+def test_an_h100_stays_within_the_margin_of_one_machine():
+    for name, spread in noise_spread(calibrated("emoji_inkprint-h100.json").evidence.values()).items():
+        assert 0 < spread <= getattr(SAME_ENVIRONMENT, name)
 
 
 def test_equal_sizes_are_comparable():

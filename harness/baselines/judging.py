@@ -23,7 +23,8 @@ def against_baseline(row: Row, entries: Mapping[str, Entry]) -> Row:
 
     A match without any baseline becomes ``incomparable``: nobody has said yet that it is as it should be.
     So does a row whose case was changed after it was accepted, and one that was accepted only where another
-    dtype or another noise era was rendered.
+    dtype or another noise era was rendered. Without a baseline of its own kind of machine a row is held
+    against those of all other kinds, and the strictest answer counts.
     """
     if row.verdict is Verdict.ERROR:
         return row
@@ -34,8 +35,8 @@ def against_baseline(row: Row, entries: Mapping[str, Entry]) -> Row:
     unsound = {other: _unsound(row, entry) for other, entry in entries.items()}
     sound = {other: entries[other] for other, why in unsound.items() if not why}
     if sound:
-        nearest = min(sorted(sound), key=lambda other: _distance(row, sound[other]))
-        return _judged(row, nearest, sound[nearest], same_environment=False)
+        judged = [_judged(row, other, sound[other], same_environment=False) for other in sorted(sound)]
+        return max(judged, key=_precedence)
     if entries:
         others = "; ".join(f"{other}: {', '.join(unsound[other])}" for other in sorted(unsound))
         return _without(row, f"no baseline for {key}, and none that can be compared ({others})")
@@ -125,7 +126,13 @@ def _unsound(row: Row, entry: Entry) -> list[str]:
     return _differences(*({name: facts.get(name) for name in COMPARABLE} for facts in (before, now)))
 
 
-def _distance(row: Row, entry: Entry) -> float:
-    if row.scores is None or entry.scores is None:
-        return 2.0
-    return abs(row.scores.ssim - entry.scores.ssim)
+def _precedence(judged: Row) -> tuple[bool, bool, bool, float]:
+    """Rank a row judged against one of several other machines' baselines: the highest counts.
+
+    The very image that somebody accepted, then a regression against any, so that none hides behind the most
+    lenient; then a baseline of the case as it is now, and of those the one that scored best.
+    """
+    baseline = judged.baseline
+    best = baseline.scores.ssim if baseline and baseline.scores else -2.0
+    identical = baseline is not None and baseline.identical
+    return identical, judged.verdict is Verdict.REGRESSION, baseline is not None, best

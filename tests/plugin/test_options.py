@@ -83,7 +83,7 @@ def test_a_missing_baseline_fails_although_the_preview_matches(
         "incomparable: no baseline was accepted for this case; against its preview: match, bit-identical*",
         "  case      tiny/plain",
         "  scores    SSIM 1.0000, LPIPS 0.0000, PSNR ∞ dB",
-        "  limits    SSIM ≥ 0.9787, LPIPS ≤ 0.0055, PSNR ≥ 33.2 dB (harness default)",
+        "  limits    SSIM ≥ 0.967, LPIPS ≤ 0.01, PSNR ≥ 30.7 dB (harness default)",
         "  baseline  none that applies in baselines/tiny/plain.json: *",
         "  report    reports/pytest-*/cases/tiny--plain.html",
     ])  # fmt: skip
