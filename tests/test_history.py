@@ -151,7 +151,7 @@ def test_job_summary_names_changed_matches_and_lists_what_is_accepted_after_what
     rows = [
         judged("changed", 0.994, 0.995),
         judged("known_drift", 0.7, 0.7),
-        judged("new_drift", 0.97, 0.97).model_copy(update={"baseline": None}),
+        judged("new_drift", 0.96, 0.96).model_copy(update={"baseline": None}),
         judged("known_drift", 0.6, 0.6).model_copy(update={"variant": "shift=1"}),
     ]
     (tmp_path / MANIFEST).write_text('{"identity": {}}')
@@ -166,9 +166,9 @@ def test_job_summary_names_changed_matches_and_lists_what_is_accepted_after_what
 
 
 def test_the_commands_print_history_and_summary(tmp_path: Path) -> None:
-    write_nights(tmp_path, [row(scores(0.995))] * 5 + [row(scores(0.97))] * 4)
+    write_nights(tmp_path, [row(scores(0.995))] * 5 + [row(scores(0.96))] * 4)
     every = CliRunner().invoke(app, ["history", "--runs", str(tmp_path)]).output
-    assert "SSIM stepped from 0.9950 to 0.9700 at night-05" in every
+    assert "SSIM stepped from 0.9950 to 0.9600 at night-05" in every
     assert every.endswith("1 series, 1 with a step or flicker\n")
     one = CliRunner().invoke(app, ["history", "job/0", "--runs", str(tmp_path)]).output
     assert "  2026-11-01T03:00  0.9950  match" in one
