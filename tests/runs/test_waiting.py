@@ -206,7 +206,7 @@ def test_a_fresh_run_takes_none_and_a_stored_row_needs_none(
 def test_a_disk_without_room_for_a_waiting_render_is_one_line(
     tmp_path: Path, item: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("harness.runs.waiting.write_bytes", full)
