@@ -60,7 +60,7 @@ def test_a_shard_runs_pytest_on_its_folder_and_names_its_results(tmp_path: Path)
 
 
 def test_the_summary_holds_the_run_and_the_history(tmp_path: Path) -> None:
-    write_nights(tmp_path / "kept", [row(scores(0.995))] * 5 + [row(scores(0.97))] * 4)
+    write_nights(tmp_path / "kept", [row(scores(0.995))] * 5 + [row(scores(0.96))] * 4)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     summary = tmp_path / "summary"
     told = {"RUNS": "kept", "LINK": "https://example.org/a", "GITHUB_STEP_SUMMARY": str(summary)}
