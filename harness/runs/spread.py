@@ -79,16 +79,20 @@ def spread(runner: CaseRunner, todo: Sequence[Planned], renderers: Sequence[Rend
     done: Queue[tuple[Planned, Outcome] | BaseException] = Queue()
     stop = threading.Event()
 
+    def next_part() -> list[Planned]:
+        try:
+            return waiting.popleft()
+        except IndexError:
+            return []
+
     def work(renderer: Renderer) -> None:
         own = dataclasses.replace(runner, renderer=renderer, on_step=None)
         try:
-            while True:
-                for item in waiting.popleft():
+            for part in iter(next_part, []):
+                for item in part:
                     if stop.is_set():
                         return
                     done.put((item, own.render(item)))
-        except IndexError:
-            return
         except BaseException as error:  # for the thread that waits
             done.put(error)
 

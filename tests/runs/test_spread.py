@@ -198,6 +198,24 @@ def test_ctrl_c_amid_long_renders_ends_their_processes_for_good(
     assert [worker._process for worker in made] == [None, None], "none was started again"
 
 
+def test_whatever_a_renderer_raises_ends_the_run(make_case: MakeCase) -> None:
+    planned = plan([make_case("a")], CPU, "cpu")
+    anything: Any = None
+    runner = CaseRunner(anything, anything, anything, CPU, {})
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            spread(runner, planned, [Fails(IndexError("out of range"))], anything)
+        except IndexError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert [str(error) for error in caught] == ["out of range"], "the run waits for ever"
+
+
 def test_parts_share_weights_and_leave_nobody_waiting_long(make_case: MakeCase) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(8)]
     cases += [make_case(f"l{seed}", lora=300, settings={"seed": seed}) for seed in range(8)]
