@@ -152,7 +152,8 @@ ScoreWorkers = Annotated[
     typer.Option(
         envvar="HARNESS_SCORE_WORKERS",
         min=0,
-        help="Processes that score while the next image renders. Default: up to 4 on CUDA, none on the CPU.",
+        help="Processes that score while the next image renders. "
+        "Default: up to 4 for each GPU, none on the CPU.",
         rich_help_panel=RENDERING,
     ),
 ]
@@ -220,13 +221,12 @@ def run_options(
         gpus: ``all``, or how many; None renders in this process.
 
     Raises:
-        DeviceError: CUDA was asked for and is not there.
+        DeviceError: GPUs were asked for and are not there.
         CaseError: ``base`` is neither a folder nor a repository.
     """
     from harness.case import Base
     from harness.runs.gpus import choose_gpus
     from harness.runs.plan import RunOptions
-    from harness.runs.scoring_pool import default_workers
 
     names = choose_gpus(gpus) if gpus else ()
     return RunOptions(
@@ -241,7 +241,7 @@ def run_options(
         baselines=baselines,
         lpips_weights=lpips_weights,
         fresh=fresh,
-        score_workers=default_workers(device.value, len(names)) if score_workers is None else score_workers,
+        score_workers=score_workers,
         gpus=names,
         ray=ray,
         ray_workers=ray_workers,

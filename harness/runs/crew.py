@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.errors import HarnessError
 from harness.renderer import Renderer
 from harness.runs.plan import Planned, RunOptions
 from harness.runs.reuse import Kept, Keys, Thrifty
@@ -78,10 +79,18 @@ def _several(options: RunOptions, device: str) -> list[Renderer]:
 
 @contextmanager
 def joined(options: RunOptions) -> Iterator[Cluster | None]:
-    """Join the Ray cluster that ``options`` names, for as long as a run takes; None where they name none."""
+    """Join the Ray cluster that ``options`` names, for as long as a run takes; None where they name none.
+
+    Raises:
+        HarnessError: the options contradict each other, or the cluster cannot be used.
+    """
     if options.ray is None:
+        if options.ray_workers is not None:
+            raise HarnessError("stands without --ray", field="--ray-workers", fix="give --ray ADDRESS too")
         yield None
         return
+    if options.gpus:
+        raise HarnessError("stands beside --ray", field="--gpus", fix="give one of the two")
     from harness.runs.ray_cluster import Cluster
 
     cluster = Cluster(options.ray, options.ray_workers, options.device, partial(_make, options))

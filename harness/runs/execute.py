@@ -13,7 +13,7 @@ from harness.reference.load import choose_device
 from harness.renderer import Renderer
 from harness.runs.crew import Crew, joined
 from harness.runs.desk import Desk
-from harness.runs.plan import Planned, RunOptions, plan
+from harness.runs.plan import Planned, Planner, RunOptions, plan
 from harness.runs.preflight import memory_lines, preflight
 from harness.runs.rescore import judge_again
 from harness.runs.results import RunResult, load_run
@@ -21,7 +21,7 @@ from harness.runs.reuse import Keys
 from harness.runs.row import Row, Verdict
 from harness.runs.runner import CaseRunner, Outcome, against_accepted, tolerance_of
 from harness.runs.score import Scorer
-from harness.runs.scoring_pool import scoring
+from harness.runs.scoring_pool import default_workers, scoring
 from harness.runs.spread import spread
 from harness.runs.store import RunFolder, write_rows
 from harness.runs.waiting import Waiting
@@ -56,7 +56,7 @@ def run_cases(
     options: RunOptions | None = None,
     progress: Progress | None = None,
     renderer: Renderer | None = None,
-    planned: list[Planned] | None = None,
+    planner: Planner = plan,
 ) -> RunResult:
     """Re-render every case, score it against its preview and judge it; rows are stored as they finish.
 
@@ -66,7 +66,7 @@ def run_cases(
     Args:
         out: the run folder.
         renderer: the system under test; the reference pipeline unless given.
-        planned: renders of a sweep; one per case, as recorded, unless given.
+        planner: plans what is rendered: every case as recorded, unless it is a sweep.
 
     Raises:
         HarnessError: bad input; found before anything is rendered.
@@ -78,7 +78,7 @@ def run_cases(
         else:
             device = choose_device(options.device)
             facts = environment(device)
-        planned = planned or plan(cases, options, device)
+        planned = planner(cases, options, device)
         _run(cases, planned, out, options, progress, device, facts, renderer, cluster)
     return load_run(out)
 
@@ -104,11 +104,16 @@ def _run(
     }
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with RunFolder(out, identity, {"created": created, "environment": facts}) as folder:
-        waiting = Waiting(out, keeps=options.score_workers > 0 or bool(options.gpus) or cluster is not None)
+        renderers = len(cluster.renderers) if cluster is not None else len(options.gpus) or 1
+        workers = options.score_workers
+        if workers is None:
+            workers = default_workers(device, renderers)
+        waiting = Waiting(out, keeps=workers > 0 or renderers > 1)
         todo = _todo(folder, waiting, planned, options)
         if progress is not None:
             progress.started(out, todo, len(planned) - len(todo))
-            for line in memory_lines(bases, options, device) if cluster is None else []:
+            free = cluster.facts.free if cluster is not None else None
+            for line in memory_lines(bases, options, device, free):
                 progress.told(line)
         keys = Keys({name: base.revision for name, base in bases.items()}, {**facts, **options.reaching()})
         crew = Crew(options, device, keys, out, todo, renderer, cluster)
@@ -120,7 +125,7 @@ def _run(
             if progress is not None:
                 progress.case_done(row)
 
-        pool = scoring(scorer, options.lpips_weights, options.score_workers if todo else 0)
+        pool = scoring(scorer, options.lpips_weights, workers if todo else 0)
         with Desk(runner, pool, stored) as desk:
             try:
                 _render(runner, todo, crew, desk, progress)

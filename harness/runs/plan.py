@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -37,8 +38,9 @@ class RunOptions:
         baselines: folder of accepted results to judge against as well, as pytest does; every image is then
             rendered, since one that another run rendered says nothing about today.
         fresh: make every render, also those that this run or one beside it holds.
-        score_workers: processes that score while the next image renders; 0 scores in between. They are
-            spawned, so a script that asks for some needs ``if __name__ == "__main__":``.
+        score_workers: processes that score while the next image renders; 0 scores in between, None takes the
+            device's own number. They are spawned, so a script that asks for some needs
+            ``if __name__ == "__main__":``.
         gpus: what ``CUDA_VISIBLE_DEVICES`` is in each of several rendering processes; none renders in this
             one. They are spawned too.
         ray: address of a Ray cluster that renders instead; ``ray_workers`` actors, None for one on each GPU.
@@ -55,7 +57,7 @@ class RunOptions:
     baselines: Path | None = None
     lpips_weights: Path | None = None
     fresh: bool = False
-    score_workers: int = 0
+    score_workers: int | None = 0
     gpus: tuple[str, ...] = ()
     ray: str | None = None
     ray_workers: int | None = None
@@ -105,6 +107,10 @@ class Planned:
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(RenderRequest)} | {
     "shift": dataclasses.asdict(REFERENCE_SHIFT)
 }
+
+
+Planner = Callable[[list[Case], RunOptions, str], list[Planned]]
+"""Plans cases under options for a device, ``cpu`` or ``cuda``."""
 
 
 def facts_of(request: RenderRequest) -> dict[str, Any]:

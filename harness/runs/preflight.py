@@ -64,11 +64,17 @@ class Preflight:
         return bases
 
 
-def memory_lines(bases: dict[str, Checkpoint], options: RunOptions, device: str) -> list[str]:
-    """Say what each base needs of the GPU's memory and how it will run; nothing on the CPU."""
+def memory_lines(
+    bases: dict[str, Checkpoint], options: RunOptions, device: str, free: int | None = None
+) -> list[str]:
+    """Say what each base needs of the GPU's memory and how it will run; nothing on the CPU.
+
+    Args:
+        free: bytes that are free on another machine's GPU; None asks this one's.
+    """
     if device != "cuda":
         return []
-    free = free_memory()
+    free = free_memory() if free is None else free
     return [memory_line(base.name, needs(base), free, options.offload) for base in bases.values()]
 
 

@@ -16,7 +16,10 @@ from typing import Any
 from harness.errors import CheckpointError, DeviceError, DeviceLostError, HarnessError
 from harness.files import write_bytes
 from harness.renderer import OnStep, Render, Renderer, RenderRequest
+from harness.runs.reuse import code_sha256
 
+SAME_HARNESS = "every machine needs the same harness, installed with its libraries"
+MOST_WORDS = 160
 Make = Callable[[str], Renderer]
 """Makes a renderer on the device that is named; can be pickled."""
 
@@ -28,6 +31,9 @@ class Facts:
     pid: int
     device: str
     environment: dict[str, Any]
+    code: str
+    free: int
+    """Bytes of its GPU's memory that are free; 0 on a CPU."""
 
 
 class Cluster:
@@ -40,27 +46,40 @@ class Cluster:
 
     Raises:
         HarnessError: Ray is not installed.
-        DeviceError: the cluster cannot be reached, has no room, or its machines differ.
+        DeviceError: the cluster cannot be reached, has no room, or its machines cannot serve together.
     """
 
     def __init__(self, address: str, workers: int | None, device: str, make: Make) -> None:
         self._ray = _import_ray()
+        self._loras: dict[str, Any] = {}
+        self.renderers: list[Actor] = []
         try:
             self._ray.init(
                 address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            line = str(error).strip().splitlines()[0]
+            line = str(error).strip().partition("\n")[0]
             raise DeviceError(
                 f"{address} cannot be reached ({line})", field="--ray", fix="see ray status"
             ) from error
-        gpus = int(self._ray.cluster_resources().get("GPU", 0)) if device != "cpu" else 0
-        self._loras: dict[str, Any] = {}
-        self.renderers = [Actor(self, device, make, gpu=gpus > 0) for _ in range(workers or max(1, gpus))]
         try:
+            resources = self._ray.cluster_resources()
+            cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+            gpus = 0 if device == "cpu" else gpus
+            workers = workers or max(1, gpus)
+            if workers > (room := min(cpus, gpus) if gpus else cpus):
+                raise DeviceError(
+                    f"asked for {workers} workers, and the cluster has room for {room}",
+                    field="--ray-workers",
+                    fix="each takes a processor, and a GPU where there are some: see ray status",
+                )
+            self.renderers += [Actor(self, device, make, gpu=gpus > 0) for _ in range(workers)]
             self.facts = self.renderers[0].begin()
             for actor in self.renderers:
                 actor.begin()
+        except DeviceLostError as error:
+            self.close()
+            raise DeviceError(error.found, field="--ray", fix=SAME_HARNESS) from error
         except BaseException:
             self.close()
             raise
@@ -104,6 +123,8 @@ class Actor:
             remote = self._cluster.ray.remote(num_gpus=int(self._gpu), num_cpus=1, max_restarts=0)(_Serving)
             self._handle = remote.remote(self._device, self._make)
             self.facts = self._got(self._handle.facts.remote())
+        if self.facts.code != code_sha256():
+            raise DeviceError("a worker has other sources of the harness", field="--ray", fix=SAME_HARNESS)
         expected = getattr(self._cluster, "facts", self.facts)
         if (self.facts.device, self.facts.environment) != (expected.device, expected.environment):
             mine, other = self.facts.environment, expected.environment
@@ -135,7 +156,8 @@ class Actor:
         try:
             kind, content = self._cluster.ray.get(reference)
         except self._cluster.ray.exceptions.RayError as error:
-            raise DeviceLostError(f"a Ray worker was lost ({type(error).__name__})") from error
+            last = str(error).strip().rpartition("\n")[2].strip()
+            raise DeviceLostError(f"a Ray worker was lost ({last[:MOST_WORDS]})") from error
         if kind == "error":
             raise content
         return content
@@ -151,13 +173,14 @@ class _Serving:
 
     def facts(self) -> tuple[str, Any]:
         from harness.environment import environment
-        from harness.reference.load import choose_device
+        from harness.reference.load import choose_device, free_memory
 
         try:
-            self._device = choose_device(self._device)
+            device = self._device = choose_device(self._device)
         except HarnessError as error:
             return "error", error
-        return "facts", Facts(os.getpid(), self._device, environment(self._device))
+        free = free_memory() if device == "cuda" else 0
+        return "facts", Facts(os.getpid(), device, environment(device), code_sha256(), free)
 
     def render(self, request: RenderRequest, lora: bytes | None) -> tuple[str, Any]:
         try:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.errors import ImageError
+from harness.errors import CheckpointError, ImageError
 from harness.renderer import OnStep, Render, Renderer, RenderRequest
 from harness.runs.plan import facts_of
 from harness.runs.row import Row
@@ -51,7 +51,7 @@ class Keys:
             "request": {**facts_of(request), "base": self.revisions[str(request.base)]},
             "facts": self.facts,
             "attention": os.environ.get("DIFFUSERS_ATTN_BACKEND"),
-            "code": _code_sha256(),
+            "code": code_sha256(),
         }
         return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
@@ -107,10 +107,25 @@ class Thrifty:
         self._renderer, self._keys, self._kept = renderer, keys, kept
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
-        """Take a kept render, or make it; see ``Renderer``."""
+        """Take a kept render, or make it; see ``Renderer``.
+
+        Raises:
+            CheckpointError: another machine has another base of this name, or it was changed meanwhile.
+        """
         key = self._keys.of(request)
         found = self._kept.find(key) if self._kept is not None else None
-        return found or dataclasses.replace(self._renderer.render(request, on_step), key=key)
+        return found or dataclasses.replace(self._made(request, on_step), key=key)
+
+    def _made(self, request: RenderRequest, on_step: OnStep | None) -> Render:
+        made = self._renderer.render(request, on_step)
+        used, checked = made.rendered.revision, self._keys.revisions[str(request.base)]
+        if used != checked:
+            raise CheckpointError(
+                f"was rendered with revision {used}, and {checked} was checked before the run",
+                file=str(request.base),
+                fix="pin it with --base OWNER/NAME@COMMIT, or copy one folder to every machine",
+            )
+        return made
 
     def close(self) -> None:
         """Close the renderer."""
@@ -146,8 +161,8 @@ def _rows(run: Path, wanted: set[str]) -> Iterator[Row]:
 
 
 @cache
-def _code_sha256() -> str:
-    """Hash our own code that a render goes through."""
+def code_sha256() -> str:
+    """Return a hash of our own code that a render goes through."""
     files = [
         file
         for name in _CODE

@@ -117,23 +117,16 @@ def scoring(scorer: Scorer, weights: Path | None, workers: int) -> Scoring:
     return Processes(scorer, weights, workers) if workers else Here(scorer)
 
 
-def default_workers(device: str, gpus: int = 0) -> int:
+def default_workers(device: str, renderers: int = 1) -> int:
     """Return how many processes score beside a render: none on the CPU, where rendering takes every core.
 
     Args:
-        device: ``auto``, ``cpu`` or ``cuda``.
-        gpus: how many GPUs render, where several do.
-
-    Raises:
-        DeviceError: CUDA was asked for and is not there.
+        device: ``cpu`` or ``cuda``: where is rendered.
+        renderers: how many GPUs render at once.
     """
-    from harness.reference.load import choose_device
-
-    return (
-        min(MOST_WORKERS * max(1, gpus), max(1, (os.cpu_count() or 2) - 1))
-        if choose_device(device) == "cuda"
-        else 0
-    )
+    if device == "cpu":
+        return 0
+    return min(MOST_WORKERS * renderers, max(1, (os.cpu_count() or 2) - 1))
 
 
 def _begin(weights: Path | None) -> None:

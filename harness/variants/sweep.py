@@ -33,12 +33,11 @@ def sweep_cases(
     Raises:
         HarnessError: bad input, or a variant that no case can take; found before anything is rendered.
     """
-    from harness.reference.load import choose_device
 
-    options = options or RunOptions()
-    device = choose_device(options.device)
-    planned = plan_sweep(cases, variants, options, device)
-    return run_cases(cases, out=out, options=options, progress=progress, renderer=renderer, planned=planned)
+    def planner(cases: list[Case], options: RunOptions, device: str) -> list[Planned]:
+        return plan_sweep(cases, variants, options, device)
+
+    return run_cases(cases, out=out, options=options, progress=progress, renderer=renderer, planner=planner)
 
 
 def plan_sweep(

@@ -164,7 +164,6 @@ def test_an_xdist_worker_renders_ahead_what_it_surely_runs(
 
 
 def test_xdist_workers_share_the_scoring_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.reference.load.choose_device", lambda device: device)
     monkeypatch.setattr("os.cpu_count", lambda: 16)
     found = []
     for workers in (1, 2, 8, 64):

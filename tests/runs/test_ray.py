@@ -1,17 +1,33 @@
-"""A Ray cluster of two worker processes, one of them killed; and what is said without Ray."""
+"""A Ray cluster of two worker processes, one of them killed; what is refused, and what a cluster decides."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.case import Case
+from harness.environment import environment
+from harness.errors import DeviceError, HarnessError, RenderError
+from harness.reference.memory import GIB
+from harness.renderer import OnStep, Render, RenderRequest
 from harness.runs.execute import run_cases
-from harness.runs.plan import RunOptions
+from harness.runs.plan import Planned, RunOptions
+from harness.runs.ray_cluster import Cluster, Facts
+from harness.runs.reuse import code_sha256
+from harness.runs.row import Row
+from harness.runs.score import Scorer
+from harness.runs.scoring_pool import Here
+from harness.variants.grid import Variant
+from harness.variants.sweep import sweep_cases
 
 SCRIPT = Path(__file__).parent.parent.parent / "benchmarks" / "ray_cluster.py"
 
@@ -34,3 +50,132 @@ def test_without_ray_one_line_says_what_to_install(tmp_path: Path, monkeypatch: 
         run_cases([], out=tmp_path / "run", options=RunOptions(device="cpu", ray="local"))
     assert str(caught.value) == '--ray: needs Ray, which is not installed; pip install "flex2-harness[ray]"'
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (RunOptions(ray_workers=2), "--ray-workers: stands without --ray; give --ray ADDRESS too"),
+        (RunOptions(ray="auto", gpus=("0",)), "--gpus: stands beside --ray; give one of the two"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    tmp_path: Path, options: RunOptions, said: str
+) -> None:
+    with pytest.raises(HarnessError) as caught:
+        run_cases([], out=tmp_path / "run", options=options)
+    assert str(caught.value) == said
+
+
+class LostError(Exception):
+    """What Ray raises for an actor that cannot begin: several lines, the last one says why."""
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A stand-in for Ray with two processors: what its actors say of themselves, and what was called."""
+    state: dict[str, Any] = {"says": None, "actors": 0, "left": False}
+    fake: Any = ModuleType("ray")
+
+    def remote(**_: Any) -> Any:
+        def begin(*_: Any) -> Any:
+            state["actors"] += 1
+            return SimpleNamespace(facts=SimpleNamespace(remote=lambda: None))
+
+        return lambda _serving: SimpleNamespace(remote=begin)
+
+    def get(_: Any) -> Any:
+        if isinstance(state["says"], Exception):
+            raise state["says"]
+        return "facts", state["says"]
+
+    fake.init = lambda **_: None
+    fake.cluster_resources = lambda: {"CPU": 2.0}
+    fake.remote, fake.get, fake.kill = remote, get, lambda _: None
+    fake.shutdown = lambda: state.update(left=True)
+    fake.exceptions = SimpleNamespace(RayError=LostError)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    return state
+
+
+OTHER = Facts(1, "cpu", {}, "other sources", 0)
+LOST = LostError("died in its creation task\n  traceback:\nModuleNotFoundError: No module named 'harness'\n")
+
+
+@pytest.mark.parametrize(
+    ("workers", "says", "said"),
+    [
+        (3, None, "--ray-workers: asked for 3 workers, and the cluster has room for 2"),
+        (2, LOST, r"--ray: a Ray worker was lost \(ModuleNotFoundError: No module named 'harness'\)"),
+        (2, OTHER, "--ray: a worker has other sources of the harness; every machine needs the same"),
+    ],
+)
+def test_a_cluster_that_cannot_serve_is_left_with_one_line(
+    cluster: dict[str, Any], workers: int, says: Any, said: str
+) -> None:
+    cluster["says"] = says
+    with pytest.raises(DeviceError, match=said) as caught:
+        Cluster("auto", workers, "auto", lambda _: pytest.fail("nothing renders"))
+    assert "\n" not in str(caught.value)
+    assert cluster["left"]
+    assert cluster["actors"] == (says is not None)
+
+
+class Asked:
+    """A renderer on another machine that only takes note of what it is asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[RenderRequest] = []
+
+    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
+        self.requests.append(request)
+        raise RenderError("was asked")
+
+    def close(self) -> None: ...
+
+
+class Told:
+    """A progress that remembers what was told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def started(self, folder: Path, todo: list[Planned], done: int) -> None: ...
+
+    def told(self, line: str) -> None:
+        self.lines.append(line)
+
+    def case_started(self, planned: Planned) -> None: ...
+
+    def step_done(self, done: int, total: int) -> None: ...
+
+    def case_done(self, row: Row) -> None: ...
+
+
+def test_the_cluster_says_what_renders_and_not_the_machine_that_starts_the_run(
+    make_case: Callable[..., Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here is no GPU, as on many a machine that starts a run; the cluster has two."""
+    actors, workers, progress = [Asked(), Asked()], [], Told()
+    facts = Facts(1, "cuda", environment("cpu"), code_sha256(), 5 * GIB)
+
+    @contextmanager
+    def joined(_: RunOptions) -> Iterator[Any]:
+        yield SimpleNamespace(renderers=actors, facts=facts)
+
+    def scoring(scorer: Scorer, _weights: Path | None, count: int) -> Here:
+        workers.append(count)
+        return Here(scorer)
+
+    monkeypatch.setattr("harness.runs.execute.joined", joined)
+    monkeypatch.setattr("harness.runs.execute.scoring", scoring)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    options = RunOptions(device="cuda", ray="auto", score_workers=None)
+    variants = [Variant.of({"seed": 6})]
+    sweep_cases([make_case("a")], variants, out=tmp_path / "run", options=options, progress=progress)
+    requests = [request for actor in actors for request in actor.requests]
+    assert {request.seed for request in requests} == {5, 6}
+    assert {request.dtype for request in requests} == {None}, "the reference's rule on CUDA"
+    assert workers == [8], "four for each GPU"
+    (line,) = progress.lines
+    assert line.endswith("5.0 GiB of GPU memory are free: offload none")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from harness.case import Base, Case
+from harness.errors import CheckpointError
 from harness.reference.render import ReferenceRenderer
 from harness.renderer import OnStep, Render, RenderRequest
 from harness.runs.execute import run_cases
@@ -94,7 +95,7 @@ def test_the_key_holds_everything_that_decides_the_pixels(
     monkeypatch.setenv("DIFFUSERS_ATTN_BACKEND", "_native_math")
     changed["backend"] = keys.of(request)
     monkeypatch.delenv("DIFFUSERS_ATTN_BACKEND")
-    monkeypatch.setattr("harness.runs.reuse._code_sha256", lambda: "other code")
+    monkeypatch.setattr("harness.runs.reuse.code_sha256", lambda: "other code")
     changed["code"] = keys.of(request)
     monkeypatch.undo()
     assert len({keys.of(request), *changed.values()}) == len(changed) + 1
@@ -104,6 +105,21 @@ def test_the_key_holds_everything_that_decides_the_pixels(
         lora=dataclasses.replace(request.lora, file=Path("/elsewhere/lora.safetensors")),
     )
     assert Keys({str(moved.base): "r1"}, {"torch": "2.14"}).of(moved) == keys.of(request)
+
+
+def test_a_render_of_another_revision_than_was_checked_is_not_stored(
+    make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ReferenceRenderer.render
+
+    def other(self: ReferenceRenderer, request: RenderRequest, on_step: OnStep | None = None) -> Render:
+        made = real(self, request, on_step)
+        return dataclasses.replace(made, rendered=made.rendered.model_copy(update={"revision": "other"}))
+
+    monkeypatch.setattr(ReferenceRenderer, "render", other)
+    with pytest.raises(CheckpointError, match="rendered with revision other, and content:"):
+        run_cases([make_case("a")], out=tmp_path / "run", options=CPU)
+    assert load_run(tmp_path / "run").rows == []
 
 
 def test_neighbours_that_cannot_be_read_hold_nothing(
