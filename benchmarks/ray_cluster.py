@@ -2,7 +2,12 @@
 
     pip install -e '.[ray]' && python benchmarks/ray_cluster.py [--cases 8]
 
-Runs the genuine job on the tiny checkpoint. Exit code 1 where a row is missing, doubled or different.
+Runs the genuine job on the tiny checkpoint. Exit code 1 where a row is missing, doubled or different. To let
+the workers share no disk with the run, start them where its folder is an empty one (as root):
+
+    mkdir /tmp/apart
+    unshare -m sh -c 'mount -t tmpfs none /tmp/apart && ray start --head --num-cpus=2 --port=6400 --block' &
+    TMPDIR=/tmp/apart python benchmarks/ray_cluster.py --address 127.0.0.1:6400
 """
 
 from __future__ import annotations
@@ -26,7 +31,6 @@ from harness.runs.row import Row
 
 JOB = Path(__file__).parent.parent / "harness" / "data" / "jobs" / "emoji_inkprint"
 ONE = RunOptions(device="cpu", fresh=True)
-TWO = dataclasses.replace(ONE, ray="local", ray_workers=2)
 
 
 class KillsOne:
@@ -57,9 +61,10 @@ class KillsOne:
             os.kill(self.killed[0], signal.SIGKILL)
 
 
-def run_killing(cases: list[Case], out: Path) -> tuple[RunResult, KillsOne]:
-    """Run ``cases`` on a new cluster of two actors, and kill one of them."""
+def run_killing(cases: list[Case], out: Path, address: str) -> tuple[RunResult, KillsOne]:
+    """Run ``cases`` on two actors of the cluster at ``address``, and kill one of them."""
     killer = KillsOne()
+    options = dataclasses.replace(ONE, ray=address, ray_workers=2)
     begin = Actor.__init__
 
     def remembered(self: Actor, *arguments: Any, **named: Any) -> None:
@@ -68,7 +73,7 @@ def run_killing(cases: list[Case], out: Path) -> tuple[RunResult, KillsOne]:
 
     Actor.__init__ = remembered  # type: ignore[method-assign]
     try:
-        return run_cases(cases, out=out, options=TWO, progress=killer), killer
+        return run_cases(cases, out=out, options=options, progress=killer), killer
     finally:
         Actor.__init__ = begin  # type: ignore[method-assign]
 
@@ -84,12 +89,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cases", type=int, default=8)
-    limit = parser.parse_args().cases
+    parser.add_argument("--address", default="local", help="of a Ray cluster; a new one here by default")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        cases = import_job(JOB, out=work / "cases").cases[:limit]
+        cases = import_job(JOB, out=work / "cases").cases[: arguments.cases]
         started = time.perf_counter()
-        many, killer = run_killing(cases, work / "ray")
+        many, killer = run_killing(cases, work / "ray", arguments.address)
         took = time.perf_counter() - started
         started = time.perf_counter()
         one = run_cases(cases, out=work / "one", options=ONE)
