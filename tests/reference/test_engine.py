@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 from harness.case import Base
 from harness.reference.engine import cache, fast
@@ -166,6 +167,16 @@ def test_another_torch_has_another_folder_of_kernels(monkeypatch: pytest.MonkeyP
     assert cache.use_cache("cpu") == first, "asking twice does not nest"
     monkeypatch.setattr(torch.version, "git_version", "another build")
     assert cache.cache_key("cpu") != first.name
+
+
+def test_the_folder_that_torch_names_by_itself_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(cache.VARIABLE, raising=False)
+    cache_dir()
+    assert cache.VARIABLE in os.environ, "torch names one"
+    assert cache.use_cache("cpu").parent == tmp_path / "flex2-harness" / "compiled"
 
 
 def test_all_schedules_share_their_first_call(request_for: Make, renderer: ReferenceRenderer) -> None:

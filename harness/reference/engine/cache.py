@@ -18,13 +18,17 @@ VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 def use_cache(device: str) -> Path:
     """Point torch's compiler at the folder of this machine and these libraries, and return it.
 
-    Its root is what ``TORCHINDUCTOR_CACHE_DIR`` says, else ``flex2-harness/compiled`` in the user's cache.
+    Its root is what ``TORCHINDUCTOR_CACHE_DIR`` says, else ``flex2-harness/compiled`` in the user's cache:
+    torch itself sets that variable when it is imported, to a folder that does not outlive a restart.
     Another torch build, GPU, processor or library version is another folder; inside it torch keys every
     kernel by its source as well.
     """
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
     key = cache_key(device)
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    root = Path(os.environ.get(VARIABLE) or home / "flex2-harness" / "compiled")
+    given = os.environ.get(VARIABLE)
+    root = Path(given) if given and given != default_cache_dir() else home / "flex2-harness" / "compiled"
     folder = root if root.name == key else root / key
     os.environ[VARIABLE] = str(folder)
     return folder
