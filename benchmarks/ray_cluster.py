@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from harness.aitoolkit import import_job
 from harness.case import Case
 from harness.runs.execute import run_cases
@@ -91,6 +93,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=8)
     parser.add_argument("--address", default="local", help="of a Ray cluster; a new one here by default")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # what Ray gives an actor; with more, bits are others
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         cases = import_job(JOB, out=work / "cases").cases[: arguments.cases]
