@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+from itertools import takewhile
 
 from harness.errors import DeviceError
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; -1 ends its list."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        return [name.strip() for name in chosen.split(",") if name.strip()]
+        names = (name.strip() for name in chosen.split(","))
+        return [name for name in takewhile(lambda name: name != "-1", names) if name]
     try:
         listed = subprocess.run(
             ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],

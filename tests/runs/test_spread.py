@@ -241,6 +241,8 @@ def test_gpus_are_chosen_among_the_visible_ones(
     [
         ("3", "2,5", "asked for 3, and 2 are visible"),
         ("all", "", "asked for any, and 0 are visible"),
+        ("all", "-1", "asked for any, and 0 are visible"),
+        ("2", "2,-1,5", "asked for 2, and 1 are visible"),
         ("0", "2,5", "'0' is no number of GPUs"),
         ("some", "2,5", "'some' is no number of GPUs"),
     ],
