@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,8 @@ class Cluster:
                 address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            line = str(error).strip().partition("\n")[0]
             raise DeviceError(
-                f"{address} cannot be reached ({line})", field="--ray", fix="see ray status"
+                f"{address} cannot be reached ({_reason(error)})", field="--ray", fix="see ray status"
             ) from error
         try:
             resources = self._ray.cluster_resources()
@@ -117,12 +117,14 @@ class Actor:
 
         Raises:
             DeviceLostError: it died.
-            DeviceError: its machine is of another kind, or the device is not there.
+            DeviceError: its machine is of another kind, or the device or the whole cluster is not there.
         """
         if self._handle is None or self.facts is None:
             remote = self._cluster.ray.remote(num_gpus=int(self._gpu), num_cpus=1, max_restarts=0)(_Serving)
-            self._handle = remote.remote(self._device, self._make)
-            self.facts = self._got(self._handle.facts.remote())
+            with self._losing():
+                self._handle = remote.remote(self._device, self._make)
+                answer = self._cluster.ray.get(self._handle.facts.remote())
+            self.facts = _content(answer)
         if self.facts.code != code_sha256():
             raise DeviceError("a worker has other sources of the harness", field="--ray", fix=SAME_HARNESS)
         expected = getattr(self._cluster, "facts", self.facts)
@@ -141,26 +143,48 @@ class Actor:
 
         Raises:
             DeviceLostError: the actor, or its machine, was lost.
+            DeviceError: the whole cluster was lost.
         """
         self.begin()
-        done: Render = self._got(self._handle.render.remote(request, self._cluster.lora(request)))
+        with self._losing():
+            answer = self._cluster.ray.get(self._handle.render.remote(request, self._cluster.lora(request)))
+        done: Render = _content(answer)
         return done
 
     def close(self) -> None:
-        """End the actor."""
+        """End the actor; one that is lost has ended."""
         if self._handle is not None:
-            self._cluster.ray.kill(self._handle)
+            with suppress(HarnessError), self._losing():
+                self._cluster.ray.kill(self._handle)
             self._handle = self.facts = None
 
-    def _got(self, reference: Any) -> Any:
+    @contextmanager
+    def _losing(self) -> Iterator[None]:
+        """Say in one line that the actor was lost, or the cluster with it."""
+        ray = self._cluster.ray
         try:
-            kind, content = self._cluster.ray.get(reference)
-        except self._cluster.ray.exceptions.RayError as error:
-            last = str(error).strip().rpartition("\n")[2].strip()
-            raise DeviceLostError(f"a Ray worker was lost ({last[:MOST_WORDS]})") from error
-        if kind == "error":
-            raise content
-        return content
+            yield
+        except Exception as error:  # Ray's own errors, and whatever its client raises once it is cut off
+            if not ray.is_initialized():
+                raise DeviceError(
+                    f"the cluster was lost ({_reason(error)})",
+                    field="--ray",
+                    fix="repeat the command: it goes on",
+                ) from error
+            raise DeviceLostError(f"a Ray worker was lost ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the last line of what Ray says: there stands what went wrong, after where it did."""
+    return str(error).strip().rpartition("\n")[2].strip()[:MOST_WORDS]
+
+
+def _content(answer: tuple[str, Any]) -> Any:
+    """Return what an actor gave; raise what it refused."""
+    kind, content = answer
+    if kind == "error":
+        raise content
+    return content
 
 
 class _Serving:
@@ -204,6 +228,8 @@ class _Serving:
 
 
 def _import_ray() -> Any:
+    """Import Ray, told not to start a cluster of its own here where the one that was asked for is lost."""
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     try:
         import ray
     except ImportError as error:

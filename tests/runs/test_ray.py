@@ -16,16 +16,17 @@ import pytest
 
 from harness.case import Case
 from harness.environment import environment
-from harness.errors import DeviceError, HarnessError, RenderError
+from harness.errors import DeviceError, DeviceLostError, HarnessError, RenderError
 from harness.reference.memory import GIB
 from harness.renderer import OnStep, Render, RenderRequest
 from harness.runs.execute import run_cases
-from harness.runs.plan import Planned, RunOptions
+from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.ray_cluster import Cluster, Facts
 from harness.runs.reuse import code_sha256
 from harness.runs.row import Row
 from harness.runs.score import Scorer
 from harness.runs.scoring_pool import Here
+from harness.runs.spread import Retrying
 from harness.variants.grid import Variant
 from harness.variants.sweep import sweep_cases
 
@@ -75,26 +76,33 @@ class LostError(Exception):
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A stand-in for Ray with two processors: what its actors say of themselves, and what was called."""
-    state: dict[str, Any] = {"says": None, "actors": 0, "left": False}
+    state: dict[str, Any] = {"facts": None, "actors": 0, "left": False, "lost": False}
     fake: Any = ModuleType("ray")
 
     def remote(**_: Any) -> Any:
         def begin(*_: Any) -> Any:
             state["actors"] += 1
-            return SimpleNamespace(facts=SimpleNamespace(remote=lambda: None))
+            methods = {
+                name: SimpleNamespace(remote=lambda *_, name=name: name) for name in ("facts", "render")
+            }
+            return SimpleNamespace(**methods)
 
         return lambda _serving: SimpleNamespace(remote=begin)
 
-    def get(_: Any) -> Any:
-        if isinstance(state["says"], Exception):
-            raise state["says"]
-        return "facts", state["says"]
+    def get(asked: str) -> Any:
+        if isinstance(state[asked], Exception):
+            raise state[asked]
+        return asked, state[asked]
+
+    def kill(_: Any) -> None:
+        if state["lost"]:
+            raise ConnectionError("not connected")
 
     fake.init = lambda **_: None
     fake.cluster_resources = lambda: {"CPU": 2.0}
-    fake.remote, fake.get, fake.kill = remote, get, lambda _: None
+    fake.remote, fake.get, fake.kill = remote, get, kill
     fake.shutdown = lambda: state.update(left=True)
-    fake.exceptions = SimpleNamespace(RayError=LostError)
+    fake.is_initialized = lambda: not state["lost"]
     monkeypatch.setitem(sys.modules, "ray", fake)
     return state
 
@@ -114,12 +122,33 @@ LOST = LostError("died in its creation task\n  traceback:\nModuleNotFoundError: 
 def test_a_cluster_that_cannot_serve_is_left_with_one_line(
     cluster: dict[str, Any], workers: int, says: Any, said: str
 ) -> None:
-    cluster["says"] = says
+    cluster["facts"] = says
     with pytest.raises(DeviceError, match=said) as caught:
         Cluster("auto", workers, "auto", lambda _: pytest.fail("nothing renders"))
     assert "\n" not in str(caught.value)
     assert cluster["left"]
     assert cluster["actors"] == (says is not None)
+
+
+HERE = Facts(1, "cpu", {}, code_sha256(), 0)
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"), [(True, "--ray: the cluster was lost"), (False, "a Ray worker was lost")]
+)
+def test_a_lost_cluster_ends_the_run_and_a_lost_worker_is_started_again(
+    cluster: dict[str, Any], make_case: Callable[..., Case], lost: bool, said: str
+) -> None:
+    cluster["facts"] = HERE
+    (actor,) = Cluster("auto", 1, "auto", lambda _: pytest.fail("nothing renders")).renderers
+    (planned,) = plan([make_case("a")], RunOptions(device="cpu"), "cpu")
+    assert planned.request is not None
+    cluster.update(render=ConnectionError("is shutting down"), lost=lost)
+    with pytest.raises(DeviceError if lost else DeviceLostError) as caught:
+        Retrying(actor).render(planned.request)
+    assert str(caught.value).startswith(f"{said} (is shutting down)")
+    assert cluster["actors"] == (1 if lost else 2)
+    Retrying(actor).close()
 
 
 class Asked:
