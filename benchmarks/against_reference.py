@@ -26,7 +26,6 @@ from harness.aitoolkit import import_job
 from harness.case import Base, Case
 from harness.reference.spec import FLEX2
 from harness.runs.plan import RunOptions
-from harness.runs.scoring_pool import default_workers
 from harness.scoring.images import load_rgb
 from harness.variants.grid import Variant, parse_axis, product
 from harness.variants.sweep import sweep_cases
@@ -149,7 +148,7 @@ def compare(
     each["b"] = kept / len(jobs)
     print(f"(b) {kept:.1f} s in one process, reloaded per scale: {each['b']:.2f} s a setting", flush=True)
     clock = Clock()
-    run = RunOptions(base=Base(path=str(base)), fresh=True, score_workers=default_workers("auto"))
+    run = RunOptions(base=Base(path=str(base)), fresh=True, score_workers=None)
     result = sweep_cases(
         [case], [variant for variant, _, _ in todo], out=work / "run", options=run, progress=clock
     )

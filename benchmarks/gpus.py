@@ -11,16 +11,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from clock import Clock
 
 from harness.case import Base, Case, load_cases
-from harness.reference.load import choose_device
 from harness.runs.execute import run_cases
 from harness.runs.gpus import visible_gpus
 from harness.runs.plan import Planned, RunOptions, plan
-from harness.runs.scoring_pool import default_workers
 
 
 def rates(rows: list[float], gpus: int) -> tuple[float, float]:
@@ -29,9 +28,9 @@ def rates(rows: list[float], gpus: int) -> tuple[float, float]:
     return len(rows) / last, (len(rows) - gpus) / (last - warm)
 
 
-def seeded(case: Case, renders: int, steps: int | None, options: RunOptions) -> list[Planned]:
-    """Return ``case`` under ``renders`` seeds, as variants."""
-    (item,) = plan([case], options, choose_device("auto"))
+def seeded(renders: int, steps: int | None, cases: list[Case], run: RunOptions, device: str) -> list[Planned]:
+    """Plan one case under ``renders`` seeds, as variants."""
+    (item,) = plan(cases, run, device)
     assert item.request is not None
     first = dataclasses.replace(item.request, sample_steps=steps or item.request.sample_steps)
     return [
@@ -61,11 +60,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as work:
         for count in (1, options.gpus):
             names = tuple(visible_gpus()[:count])
-            run = RunOptions(base=base, fresh=True, gpus=names, score_workers=default_workers("auto", count))
+            run = RunOptions(base=base, fresh=True, gpus=names, score_workers=None)
             clock = Clock()
-            planned = seeded(case, options.renders, options.steps, run)
+            planner = partial(seeded, options.renders, options.steps)
             result = run_cases(
-                [case], out=Path(work) / str(count), options=run, progress=clock, planned=planned
+                [case], out=Path(work) / str(count), options=run, progress=clock, planner=planner
             )
             speeds.append(rates(clock.rows, count))
             images.append([row.image_sha256 for row in result.rows])
