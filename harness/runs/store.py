@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from harness.validation import first_problem
 MANIFEST = "run.json"
 RESULTS = "results.jsonl"
 LOCK = ".lock"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""A URL as ``Path`` leaves it; a drive has one letter."""
 
 
 class RunFolder:
@@ -125,7 +128,14 @@ def _different(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse a folder that holds something else than a run, before anything is put there."""
+    """Refuse a URL, or a folder that holds something else than a run, before anything is put there."""
+    if _URL.match(str(path)):
+        raise RunError(
+            "is a URL, and a run needs a folder, to which it adds one row after another",
+            file=path,
+            field="--out",
+            fix="choose a folder, and copy it there at the end",
+        )
     if not path.is_dir() or (path / MANIFEST).exists():
         return
     if any(not entry.name.startswith((LOCK, f".{MANIFEST}.")) for entry in path.iterdir()):

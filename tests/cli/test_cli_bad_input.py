@@ -264,6 +264,8 @@ def test_run_into_a_folder_that_cannot_be_written(harness: Harness, cases: Path)
     Path("thesis/a.txt").write_text("precious")
     assert "is not empty and holds no run" in refused(harness("run", cases, "--out", "thesis"))
     assert [path.name for path in Path("thesis").iterdir()] == ["a.txt"]
+    assert "s3:/bucket/run: --out: is a URL" in refused(harness("run", cases, "--out", "s3://bucket/run"))
+    assert not Path("s3:").exists()
 
 
 def test_run_into_another_run(harness: Harness, cases: Path) -> None:
