@@ -74,6 +74,8 @@ class Cluster:
                     fix="each takes a processor, and a GPU where there are some: see ray status",
                 )
             self.renderers += [Actor(self, device, make, gpu=gpus > 0) for _ in range(workers)]
+            for actor in self.renderers:
+                actor.start()  # all import at once
             self.facts = self.renderers[0].begin()
             for actor in self.renderers:
                 actor.begin()
@@ -112,6 +114,13 @@ class Actor:
         self._handle: Any = None
         self.facts: Facts | None = None
 
+    def start(self) -> None:
+        """Start the actor where it is not running, and wait for nothing."""
+        if self._handle is None:
+            remote = self._cluster.ray.remote(num_gpus=int(self._gpu), num_cpus=1, max_restarts=0)(_Serving)
+            with self._losing():
+                self._handle = remote.remote(self._device, self._make)
+
     def begin(self) -> Facts:
         """Start the actor where it is not running, and check that its machine is like the others.
 
@@ -119,10 +128,9 @@ class Actor:
             DeviceLostError: it died.
             DeviceError: its machine is of another kind, or the device or the whole cluster is not there.
         """
-        if self._handle is None or self.facts is None:
-            remote = self._cluster.ray.remote(num_gpus=int(self._gpu), num_cpus=1, max_restarts=0)(_Serving)
+        self.start()
+        if self.facts is None:
             with self._losing():
-                self._handle = remote.remote(self._device, self._make)
                 answer = self._cluster.ray.get(self._handle.facts.remote())
             self.facts = _content(answer)
         if self.facts.code != code_sha256():
