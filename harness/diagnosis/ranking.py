@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.diagnosis.bench import Bench, Pixels, Settings, Trial
+from harness.diagnosis.bench import Bench, Pixels, Settings, Trial, rms
 from harness.errors import HarnessError
 from harness.variants.axes import AXES
 from harness.variants.axis import Axis, Family
@@ -26,14 +27,24 @@ Line = list[Settings]
 """Settings to render one after the other while they come nearer: one, or a number's values in one way."""
 FIRST_PATIENCE, PATIENCE = 8, 20
 """Lines in a row that may fail to improve before other noise is tried, and before a group is given up."""
+SMALLER, LARGER = 0.5, 2.0
+"""A change may in the end be this much of what it looks like early."""
+IDLE = 0.05
+"""Share of the distance below which an estimated change explains nothing."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A set of settings, and the distance from the preview that its render is expected to have, 0 to 255."""
+    """What a set of settings is expected to render.
+
+    Attributes:
+        distance: root mean square difference from the preview, 0 to 255.
+        idle: next to nothing changes, measured by what is to be explained.
+    """
 
     settings: Settings
     distance: float
+    idle: bool = False
 
 
 class Ranking:
@@ -124,10 +135,11 @@ class Ranking:
         """Return the estimates' settings as lines, the likeliest first.
 
         An estimate tells which number matters, and in which direction, better than it tells how much. So the
-        values below the base's own are one line, away from it, and those above another.
+        values below the base's own are one line, away from it, and those above another. Each checkpoint is a
+        line: one in between may be farther. What changes next to nothing comes last.
         """
         lines: dict[str, Line] = {}
-        for estimate in sorted(estimates, key=lambda each: each.distance):
+        for estimate in sorted(estimates, key=lambda each: (each.idle, each.distance)):
             settings = estimate.settings
             name = self._number(settings)
             key = repr(settings) if name is None else f"{name} {self._from_own(name, settings) > 0}"
@@ -140,9 +152,9 @@ class Ranking:
         """Return the axis of a change of one number with a gradual effect; None for any other change."""
         base = self._base.settings
         changed = [name for name, value in settings.items() if base.get(name) != value]
-        family, value = AXES[changed[0]].family, settings[changed[0]]
-        is_gradual = family not in {Family.NOISE, Family.NUMERICS} and not isinstance(value, (str, bool))
-        return changed[0] if len(changed) == 1 and is_gradual else None
+        name, value = changed[0], settings[changed[0]]
+        leaps = AXES[name].family in {Family.NOISE, Family.NUMERICS} or name == "checkpoint"
+        return None if leaps or len(changed) > 1 or isinstance(value, (str, bool)) else name
 
     def _from_own(self, name: str, settings: Settings) -> float:
         """Return how far above the base's own value the one in ``settings`` is."""
@@ -157,7 +169,7 @@ class Ranking:
         if not self._bench.can_follow:
             return [Estimate(settings, self._base.distance) for settings in options]
         images = ((settings, self._bench.follow(settings, self._base)) for settings in options)
-        return [Estimate(settings, self._bench.distance(image)) for settings, image in images]
+        return [self._estimate(settings, image) for settings, image in images]
 
     def _by_change(self, options: list[Settings], look: Callable[[Settings], Pixels]) -> list[Estimate]:
         """Add to the base's finished image what the settings change where ``look`` stops."""
@@ -165,12 +177,26 @@ class Ranking:
         for settings in options:
             if self._bench.spent >= self._budget:
                 break
-            image, before, base = look(settings), self._once(look), self._base
+            image, base = look(settings), self._base
             if image.shape == base.image.shape and base.distance < math.inf:
-                change = image.astype(np.int16) - before.astype(np.int16)
-                image = np.clip(base.image + change, 0, 255).astype(np.uint8)
-            made.append(Estimate(settings, self._bench.distance(image)))
+                image = self._with(image.astype(np.float64) - self._once(look))
+            made.append(self._estimate(settings, image))
         return made
+
+    def _with(self, change: NDArray[np.float64]) -> Pixels:
+        """Return the base's image with a change, as large as brings it nearest to the preview.
+
+        Early, a change shows its direction better than its size.
+        """
+        missing = self._bench.preview.astype(np.float64) - self._bench.matched(self._base.image)
+        size = np.sum(change * missing) / max(np.sum(change**2), 1.0)
+        image = self._base.image + np.clip(size, SMALLER, LARGER) * change
+        return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+    def _estimate(self, settings: Settings, image: Pixels) -> Estimate:
+        base = self._base
+        idle = image.shape == base.image.shape and rms(image, base.image) < IDLE * base.distance < math.inf
+        return Estimate(settings, self._bench.distance(image), idle)
 
     def _once(self, look: Callable[[Settings], Pixels]) -> Pixels:
         if look not in self._seen:

@@ -17,6 +17,8 @@ STANDS_OUT, SURE = 0.25, 3
 """Share of the distance that may be left where a factor stands out, and how many lines are tried then."""
 FOUND_AGAIN = 0.5
 """The same where a trial brings the composition back: other seeds of one prompt can come near it too."""
+ONWARD = 0.99
+"""Share of the distance that a number's value may leave at most for the next one to be tried."""
 ROUNDS = 3
 BEAM = 2
 FLOOR_FACTOR = 1.5
@@ -151,12 +153,12 @@ class _Rounds:
         return trials
 
     def along(self, base: Trial, line: Line) -> list[Trial]:
-        """Return whole renders of a line's settings, while they come nearer than ``base`` and each other."""
+        """Return whole renders of a line's settings, while each is clearly nearer than the one before it."""
         made: list[Trial] = []
         nearest = base.distance
         for settings in line:
             made.append(trial := self.bench.trial(settings))
-            if trial.distance >= nearest or self.done(made):
+            if trial.distance > ONWARD * nearest or self.done(made):
                 break
             nearest = trial.distance
         return made

@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from truths import in_fp32, truth
+from truths import Truth, in_fp32, truth
 
 from harness.case import Case
 from harness.diagnosis.bench import Bench, rms
-from harness.diagnosis.ranking import Ranking
+from harness.diagnosis.ranking import Line, Ranking
 from harness.reference.render import ReferenceRenderer
 from harness.reference.retrace import Answers
 from harness.renderer import RenderRequest, Retracer
@@ -73,14 +73,41 @@ def test_a_glimpse_asks_once_and_forgets(renderer: ReferenceRenderer, request_: 
     assert np.array_equal(renderer.retrace(request_, answers)[0].image, own.image)
 
 
-def test_the_values_of_a_number_are_a_line_away_from_the_bases_own(
-    bases: list[Case], renderer: ReferenceRenderer
+@pytest.mark.parametrize(("missing", "taken"), [(12, 12), (100, 16), (1, 4), (-20, 4)])
+def test_a_change_seen_early_is_taken_as_large_as_fits_from_half_to_twice(
+    bases: list[Case], renderer: ReferenceRenderer, missing: int, taken: int
 ) -> None:
-    made = truth(bases, ("network_multiplier",), renderer, "line")
+    bench = Bench(Context(bases[0], request_of(bases[0], RunOptions(), "cpu"), "cpu"), renderer)
+    grey = np.full((128, 128, 3), 100, np.uint8)
+    base = dataclasses.replace(bench.trial({}, stop_after=1), image=grey, distance=float(abs(missing)))
+    bench.preview = (grey.astype(int) + missing).astype(np.uint8)
+    assert np.unique(Ranking(bench, base, 60)._with(np.full(grey.shape, 8.0))).tolist() == [100 + taken]
+
+
+@pytest.fixture(scope="module")
+def lora_lines(bases: list[Case], renderer: ReferenceRenderer) -> tuple[Truth, list[Line]]:
+    """Return a truth of one multiplier at the last checkpoint, and the lines of what concerns the LoRA."""
+    made = truth(bases, ("network_multiplier",), renderer, "away")
     bench = Bench(Context(made.case, request_of(made.case, RunOptions(), "cpu"), "cpu"), renderer)
-    groups = Ranking(bench, bench.trace({}), 60).groups(lora_first=True)
-    lines = next(lines for lines, _ in groups if any("network_multiplier" in line[0] for line in lines))
+    lines, _ = next(Ranking(bench, bench.trace({}), 60).groups(lora_first=True))
+    return made, lines
+
+
+def test_the_values_of_a_number_are_a_line_away_from_the_bases_own(
+    lora_lines: tuple[Truth, list[Line]],
+) -> None:
+    made, lines = lora_lines
     numbers = [line for line in lines if "network_multiplier" in line[0]]
     values = [[settings["network_multiplier"] for settings in line] for line in numbers]
     assert sorted(values) == [[0.9, 0.8, 0.7, 0.6, 0.5], [1.2, 1.5]]
     assert made.factors["network_multiplier"] in values[0]  # the likelier direction
+
+
+def test_every_checkpoint_is_a_line(lora_lines: tuple[Truth, list[Line]]) -> None:
+    found = [line for line in lora_lines[1] if "checkpoint" in line[0]]
+    assert [len(line) for line in found] == [1, 1]
+
+
+def test_what_changes_next_to_nothing_comes_last(lora_lines: tuple[Truth, list[Line]]) -> None:
+    last = [settings.get("lora_mode") for line in lora_lines[1][-2:] for settings in line]
+    assert sorted(map(str, last)) == ["adapter", "fp32"]

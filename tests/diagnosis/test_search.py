@@ -1,0 +1,35 @@
+"""How far the values of a number are followed; whole searches are in test_diagnosis.py."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from harness.case import Case
+from harness.diagnosis.bench import Bench, Settings, Trial
+from harness.diagnosis.search import Search, _Rounds
+from harness.reference.render import ReferenceRenderer
+from harness.runs.plan import RunOptions, request_of
+from harness.variants.axis import Context
+
+
+@pytest.mark.parametrize(
+    ("distances", "followed"),
+    [([9, 8, 7], 3), ([9, 8.95, 1], 2), ([9.95, 8, 1], 1), ([11, 8, 1], 1)],
+    ids=["clearly nearer", "hardly nearer", "hardly nearer at once", "farther"],
+)
+def test_a_number_is_followed_while_each_value_is_clearly_nearer(
+    bases: list[Case], renderer: ReferenceRenderer, distances: list[float], followed: int
+) -> None:
+    bench = Bench(Context(bases[0], request_of(bases[0], RunOptions(), "cpu"), "cpu"), renderer)
+    base = dataclasses.replace(bench.trial({}, stop_after=1), distance=10.0)
+    values = (3.5, 3.0, 2.0)
+    table = dict(zip(values, distances, strict=True))
+
+    def measured(settings: Settings) -> Trial:
+        return dataclasses.replace(base, settings=settings, distance=table[settings["guidance_scale"]])
+
+    bench.trial = measured
+    rounds = _Rounds(bench, Search(base, floor=0), budget=60, lora_first=False)
+    assert len(rounds.along(base, [{"guidance_scale": value} for value in values])) == followed
