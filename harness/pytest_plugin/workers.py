@@ -35,15 +35,20 @@ def name_groups(items: Sequence[pytest.Item]) -> None:
     xdist does so itself, but up to 3.8 in a field that pytest 9.2 no longer reads (pytest-xdist #1386).
     """
     for item in items:
-        mark = item.get_closest_marker("xdist_group")
-        if mark is not None and group_of(item) is None and hasattr(item, "_id"):
-            item._id = type(item._id).parse(f"{item.nodeid}@{mark.args[0]}")
+        group = _marked(item)
+        if group is not None and group_of(item) is None and hasattr(item, "_id"):
+            item._id = type(item._id).parse(f"{item.nodeid}@{group}")
 
 
 def group_of(item: pytest.Item) -> str | None:
     """Return the group that xdist keeps ``item`` in; None where it may go to any worker."""
+    group = _marked(item)
+    return group if group is not None and item.nodeid.endswith(f"@{group}") else None
+
+
+def _marked(item: pytest.Item) -> str | None:
     mark = item.get_closest_marker("xdist_group")
-    return str(mark.args[0]) if mark is not None and item.nodeid.endswith(f"@{mark.args[0]}") else None
+    return None if mark is None else str(mark.args[0] if mark.args else mark.kwargs.get("name", "default"))
 
 
 def worker_count() -> int:

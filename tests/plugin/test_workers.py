@@ -8,7 +8,7 @@ import pytest
 from tiny_project import CASES, output, rows
 
 from harness.pytest_plugin.summary import Tally
-from harness.pytest_plugin.workers import groups, pin_worker_to_gpu
+from harness.pytest_plugin.workers import groups, name_groups, pin_worker_to_gpu
 from harness.runs.gpus import visible_gpus
 
 
@@ -67,6 +67,19 @@ def test_weights_with_more_than_their_part_are_split() -> None:
     assert groups(["a"] * 4, 2) == ["weights0.0", "weights0.0", "weights0.1", "weights0.1"]
     assert len(set(groups(["a"] * 7 + ["b"], 4))) == 5
     assert groups([], 2) == []
+
+
+@pytest.mark.skipif(not hasattr(pytest.Item, "id"), reason="xdist names groups where ids are strings")
+def test_a_group_that_a_test_names_itself_is_kept(pytester: pytest.Pytester) -> None:
+    items = pytester.getitems(
+        "import pytest\n"
+        "@pytest.mark.xdist_group(name='a')\ndef test_a(): ...\n"
+        "@pytest.mark.xdist_group\ndef test_b(): ...\n"
+        "def test_c(): ...\n"
+    )
+    name_groups(items)
+    name_groups(items)
+    assert [item.nodeid.partition("::")[2] for item in items] == ["test_a@a", "test_b@default", "test_c"]
 
 
 @pytest.mark.parametrize(("worker", "gpu"), [("gw0", "2"), ("gw1", "5"), ("gw2", "2"), ("gw3", "5")])
