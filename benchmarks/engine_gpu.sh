@@ -76,7 +76,7 @@ print(g, 'torch', torch.__version__, 'diffusers', d.__version__, 'load', os.getl
         done
       done
       run python benchmarks/environments.py "$work"/environments/* ;;
-    gpus) cases "$large"; run python benchmarks/gpus.py "$work/cases-$large" --base "$base" --gpus 2 --steps 20 ;;
+    gpus) cases "$large"; run python benchmarks/gpus.py "$work/cases-$large" --base "$base" --gpus 2 --steps "$steps" ;;
     one | two)
       cases "$large"
       run python benchmarks/two_gpus.py "$work/cases-$large" "$work/two" --copies "$copies" --only "$1" ;;

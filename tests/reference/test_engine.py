@@ -129,7 +129,7 @@ def test_who_is_eager_without_trying(request_for: Make) -> None:
     cases = {
         "asked for": ("eager", plain, "cuda", "none"),
         "the exact engine is for CUDA": ("auto", plain, "cpu", "none"),
-        "weights are offloaded (model)": ("exact", plain, "cuda", "model"),
+        "weights are offloaded (sequential)": ("exact", plain, "cuda", "sequential"),
         "the transformer is quantized": (
             "auto", dataclasses.replace(plain, quantize="qfloat8"), "cuda", "none",
         ),
@@ -143,6 +143,7 @@ def test_who_is_eager_without_trying(request_for: Make) -> None:
     for reason, arguments in cases.items():
         assert why_eager(*arguments) == reason  # type: ignore[arg-type]
     assert why_eager("auto", plain, "cuda", "none") is None
+    assert why_eager("auto", lora, "cuda", "model") is None
     assert why_eager("exact", dataclasses.replace(lora, quantize="qfloat8-te"), "cpu", "none") is None
 
 

@@ -20,7 +20,7 @@ def why_eager(wanted: EngineName, request: RenderRequest, device: str, offload: 
     reasons = (
         (wanted == "eager", "asked for"),
         (wanted == "auto" and device == "cpu", "the exact engine is for CUDA"),
-        (offload != "none", f"weights are offloaded ({offload})"),
+        (offload == "sequential", "weights are offloaded (sequential)"),
         (request.quantize in {"qfloat8", "qfloat8-transformer"}, "the transformer is quantized"),
         (request.effective_lora_mode == "adapter", "the LoRA is a live branch"),
         (request.attention is not None, f"attention {request.attention} was asked for"),
@@ -47,6 +47,7 @@ class Engine:
         self._eager: Callable[..., Any] = transformer.forward
         self._fast: FastTransformer | None = None
         self._proved: set[Any] = set()
+        self._names: tuple[str, ...] = ()
         self._weights: Any = None
         self.failed = ""
         self.note = ""
@@ -54,13 +55,15 @@ class Engine:
         self.seconds = 0.0
 
     def begin(self, weights: tuple[str, ...]) -> None:
-        """Take note of the weights that the transformer holds now."""
-        places = hash(tuple(weight.data_ptr() for weight in self._transformer.parameters()))
-        self._weights = (weights, places)
+        """Take note of the weights that the transformer holds; where they lie is seen at the next call."""
+        self._names, self._weights = weights, None
         self.seconds = 0.0
 
     def __call__(self, **inputs: Any) -> tuple[torch.Tensor, ...]:
         """Return what the transformer's own forward returns for ``inputs``."""
+        if self._weights is None:
+            places = hash(tuple(weight.data_ptr() for weight in self._transformer.parameters()))
+            self._weights = (self._names, places)
         shape = signature(inputs)
         if self.failed or shape is None:
             return self._own(inputs)
