@@ -17,7 +17,7 @@ ENCODERS = ("text_encoder", "text_encoder_2")
 
 @contextmanager
 def encoders_turn(pipe: Any, device: str) -> Iterator[None]:
-    """Have the encoders on ``device`` and the transformer in main memory, and at the end the other way round."""
+    """Have the encoders on ``device`` and the transformer in main memory, then the other way round."""
     _move(pipe, "cpu", "transformer")
     _move(pipe, device, *ENCODERS)
     try:

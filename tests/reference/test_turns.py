@@ -38,10 +38,10 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 
 def test_two_large_models_are_never_on_the_gpu_at_once(moves: list[tuple[str, ...]]) -> None:
-    with pytest.raises(RuntimeError, match="too long"), turns.encoders_turn(None, "cuda"):
+    with turns.encoders_turn(None, "cuda"):
         assert moves == [("cpu", "transformer"), ("cuda", *ENCODERS)]
-        raise RuntimeError("too long")
-    assert moves[2:] == [("cpu", *ENCODERS), ("cuda", "transformer")]
+        moves.clear()
+    assert moves == [("cpu", *ENCODERS), ("cuda", "transformer")]
 
 
 def test_the_transformer_leaves_for_a_new_prompt_only(
