@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from harness.files import sha256_file
 from harness.reference.checkpoint import Checkpoint, pipeline_sha256
 from harness.reference.memory import choose_offload, needs
 from harness.reference.spec import ModelSpec
-from harness.reference.turns import encoders_turn
+from harness.reference.stream import stream_encoders
 from harness.renderer import Dtype, Offload, PipelineCode
 
 
@@ -37,15 +37,13 @@ class LoadedPipeline:
     def place(self) -> None:
         """Put the pipeline's weights where the offload mode wants them."""
         if self.offload == "model":
-            self.pipe.vae.to(self.device)  # the others take turns
+            for name in ("vae", "transformer"):
+                getattr(self.pipe, name).to(self.device)
+            stream_encoders(self.pipe, self.device)
         elif self.offload == "sequential":
             self.pipe.enable_sequential_cpu_offload()
         else:
             self.pipe.to(self.device)
-
-    def encoding(self) -> AbstractContextManager[None]:
-        """Return a context in which the text encoders are where they can encode."""
-        return encoders_turn(self.pipe, self.device) if self.offload == "model" else nullcontext()
 
 
 def choose_device(wanted: str) -> str:

@@ -44,11 +44,13 @@ class LoraSwitch:
         if self._loaded.offload != "none":
             pipe.remove_all_hooks()
             pipe.transformer.to(self._loaded.device)  # CPU and GPU fuse to different bits
-        self._restore()
-        if lora is not None and mode != "none":
-            self._add(lora, mode)
-        if self._loaded.offload != "none":
-            self._loaded.place()
+        try:
+            self._restore()
+            if lora is not None and mode != "none":
+                self._add(lora, mode)
+        finally:
+            if self._loaded.offload != "none":
+                self._loaded.place()
         self._current = wanted
 
     def _add(self, lora: Lora, mode: LoraMode) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,11 +14,9 @@ class PromptCache:
 
     Args:
         pipe: any pipeline with diffusers' ``encode_prompt``.
-        encoding: gives a context in which the text encoders can be called.
     """
 
-    def __init__(self, pipe: Any, encoding: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
-        self._encoding = encoding
+    def __init__(self, pipe: Any) -> None:
         self._encode = pipe.encode_prompt
         self._memo: dict[str, Any] = {}
         self.encoders = "none"
@@ -35,7 +31,6 @@ class PromptCache:
         if key not in self._memo:
             if len(self._memo) >= CAPACITY:
                 self._memo.pop(next(iter(self._memo)))
-            with self._encoding():
-                self._memo[key] = self._encode(*args, **kwargs)
+            self._memo[key] = self._encode(*args, **kwargs)
             self.encoded += 1
         return self._memo[key]

@@ -30,7 +30,7 @@ class Session:
 
     def __init__(self, loaded: LoadedPipeline) -> None:
         self.loaded = loaded
-        self.prompts = PromptCache(loaded.pipe, loaded.encoding)
+        self.prompts = PromptCache(loaded.pipe)
         self._loras = LoraSwitch(loaded)
         self._parts = QuantizedParts(loaded)
         self._first_calls = FirstCalls()

@@ -47,7 +47,6 @@ class Engine:
         self._eager: Callable[..., Any] = transformer.forward
         self._fast: FastTransformer | None = None
         self._proved: set[Any] = set()
-        self._names: tuple[str, ...] = ()
         self._weights: Any = None
         self.failed = ""
         self.note = ""
@@ -55,15 +54,13 @@ class Engine:
         self.seconds = 0.0
 
     def begin(self, weights: tuple[str, ...]) -> None:
-        """Take note of the weights that the transformer holds; where they lie is seen at the next call."""
-        self._names, self._weights = weights, None
+        """Take note of the weights that the transformer holds now."""
+        places = hash(tuple(weight.data_ptr() for weight in self._transformer.parameters()))
+        self._weights = (weights, places)
         self.seconds = 0.0
 
     def __call__(self, **inputs: Any) -> tuple[torch.Tensor, ...]:
         """Return what the transformer's own forward returns for ``inputs``."""
-        if self._weights is None:
-            places = hash(tuple(weight.data_ptr() for weight in self._transformer.parameters()))
-            self._weights = (self._names, places)
         shape = signature(inputs)
         if self.failed or shape is None:
             return self._own(inputs)
