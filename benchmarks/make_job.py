@@ -1,9 +1,10 @@
 """Write a job folder in AI Toolkit's layout for any base: random LoRAs, previews rendered by the reference.
 
-    python benchmarks/make_job.py BASE JOB_DIR [--size 1024] [--steps 25] [--rank 32]
+    python benchmarks/make_job.py BASE JOB_DIR [--size 1024] [--steps 25] [--rank 32] [--blank]
 
 The previews are the harness's own renders, saved as AI Toolkit saves them (JPEG quality 75, 4:2:0). So a run
 over the job tells whether another process repeats the same bits; it tells nothing about AI Toolkit.
+``--blank`` saves grey pictures instead, for timings.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from PIL import Image
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024, help="pixels")
     parser.add_argument("--steps", type=int, default=25, help="denoising steps of a preview")
     parser.add_argument("--rank", type=int, default=32)
+    parser.add_argument("--blank", action="store_true", help="grey previews, not rendered")
     options = parser.parse_args()
     base, job = options.base.resolve(), options.job
     (job / "samples").mkdir(parents=True)
@@ -84,7 +87,8 @@ def main() -> None:
     file = job / f"{job.name}.safetensors"
     random_lora(base, file, options.rank, STEPS[1])
     lora = Lora(file, sha256_file(file), 1.0)
-    renderer = ReferenceRenderer(engine="eager")
+    renderer = None if options.blank else ReferenceRenderer(engine="eager")
+    grey = np.full((options.size, options.size, 3), 128, np.uint8)
     clock = 1_795_000_000_000
     for step in STEPS:
         for index, prompt in enumerate(PROMPTS):
@@ -101,10 +105,10 @@ def main() -> None:
                 sample_steps=options.steps,
                 guidance_scale=4.0,
             )
-            render = renderer.render(request)
+            image = grey if renderer is None else renderer.render(request).image
             clock += 1000
-            Image.fromarray(render.image).save(job / "samples" / f"{clock}__{step:09d}_{index}.jpg")
-            print(step, index, render.seconds, flush=True)
+            Image.fromarray(image).save(job / "samples" / f"{clock}__{step:09d}_{index}.jpg")
+            print(step, index, flush=True)
 
 
 if __name__ == "__main__":
