@@ -4,25 +4,33 @@
 
 Every case is copied with other seeds, so that rendering outweighs loading the weights: two GPUs save nothing
 of that. The first run accepts what it renders, the second is judged by it: two workers must give the same
-bits. The aim is a wall time of at most 0.55 of one GPU's. ``--only`` makes one of the runs, the second after
-the first. ``--cpu`` tries the script where there is no GPU.
+bits. The aim is a wall time of at most 0.55 of one GPU's; where every worker has begun, as many rows in half
+the time. ``--only`` makes one of the runs, the second after the first. ``--cpu`` tries the script where there
+is no GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+from gpus import rates
 
 from harness.case import SUFFIX, load_cases, save_case
 from harness.environment import environment
 from harness.runs.results import load_run
 from harness.runs.row import Row
+from harness.runs.store import RESULTS
+
+FEW = 32
 
 
 def main() -> None:
@@ -49,17 +57,36 @@ def main() -> None:
 
 def compare(work: Path) -> int:
     """Print how the two runs differ in time and bits; return 1 where a bit differs."""
-    one, two = (float((work / f"{name}.seconds").read_text()) for name in ("one", "two"))
-    print(f"two workers take {two / one:.3f} of one worker's time")
+    one, two = (json.loads((work / f"{name}.json").read_text()) for name in ("one", "two"))
+    print(f"two workers take {two['seconds'] / one['seconds']:.3f} of one worker's time")
+    print(
+        f"once every worker has begun: {warm(two, 2) / warm(one, 1):.2f} times as many rows a second, "
+        f"the first {FEW} in {first_rows(two, 2):.1f} s against {first_rows(one, 1):.1f} s"
+    )
     before, after = rows(work / "one"), rows(work / "two")
     same = sum(before[case].image_sha256 == row.image_sha256 for case, row in after.items())
     known = sum(row.baseline is not None and row.baseline.identical for row in after.values())
     for name, found in (("one", before), ("two", after)):
         rendering = sum(row.seconds["render"] for row in found.values())
         scoring = sum(row.seconds["score"] for row in found.values())
-        print(f"{name}: {rendering:.1f} s of rendering and {scoring:.1f} s of scoring, all workers together")
+        proving = sum(row.seconds["prove"] for row in found.values())
+        print(
+            f"{name}: {rendering:.1f} s of rendering, of it {proving:.1f} s of compiling and proving, "
+            f"and {scoring:.1f} s of scoring, all workers together"
+        )
     print(f"{same} of {len(before)} images have the same bits, {known} are bit-equal to their baselines")
     return 0 if same == known == len(before) == len(after) else 1
+
+
+def warm(run: dict[str, Any], workers: int) -> float:
+    """Return rows a second since every worker has stored one."""
+    return rates(run["rows"], workers)[1]
+
+
+def first_rows(run: dict[str, Any], workers: int) -> float:
+    """Return the seconds that ``FEW`` rows take once every worker has stored one."""
+    rows: list[float] = run["rows"]
+    return rows[min(workers - 1 + FEW, len(rows) - 1)] - rows[workers - 1]
 
 
 def copy_cases(source: Path, target: Path, copies: int) -> int:
@@ -76,7 +103,7 @@ def copy_cases(source: Path, target: Path, copies: int) -> int:
 
 
 def timed(work: Path, name: str, options: list[str]) -> None:
-    """Run pytest over the cases and keep its wall time in seconds."""
+    """Run pytest over the cases; keep its wall time and when each row was stored, in seconds."""
     installed = importlib.metadata.entry_points(group="pytest11", name="harness")
     plugin = [] if installed else ["-p", "harness.pytest_plugin"]
     command = [
@@ -85,11 +112,15 @@ def timed(work: Path, name: str, options: list[str]) -> None:
         f"--harness-results={work / name}", "--no-harness-report", *options,
     ]  # fmt: skip
     started = time.perf_counter()
-    file = work / f"{name}.txt"
-    with file.open("w") as output:
-        done = subprocess.run(command, check=False, stdout=output, stderr=subprocess.STDOUT)
+    file, stored = work / f"{name}.txt", list[float]()
+    with file.open("w") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as done:
+        while done.poll() is None:
+            time.sleep(0.05)
+            new = rows_on_disk(work, name) - len(stored)
+            stored += [time.perf_counter() - started] * new
     seconds = time.perf_counter() - started
-    (work / f"{name}.seconds").write_text(str(seconds))
+    stored = stored[: len(load_run(work / name).rows)]  # while workers' rows are merged they are there twice
+    (work / f"{name}.json").write_text(json.dumps({"seconds": seconds, "rows": stored}))
     load = os.getloadavg()[0]
     print(
         f"{name}: {seconds:.1f} s, exit code {done.returncode}, {file.read_text().splitlines()[-1:]}, "
@@ -99,6 +130,13 @@ def timed(work: Path, name: str, options: list[str]) -> None:
     if done.returncode:
         print(file.read_text(), file=sys.stderr)
         sys.exit(done.returncode)
+
+
+def rows_on_disk(work: Path, name: str) -> int:
+    """Return how many rows a run has stored so far, of all its workers."""
+    folders = [work / name, *work.glob(f".{name}.*")]
+    files = [folder / RESULTS for folder in folders if (folder / RESULTS).exists()]
+    return sum(file.read_bytes().count(b"\n") for file in files)
 
 
 def rows(run: Path) -> dict[str, Row]:
