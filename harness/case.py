@@ -304,7 +304,7 @@ def load_cases(paths: list[Path]) -> list[Case]:
     """
     files: dict[Path, None] = {}
     for path in paths:
-        found = _case_files(path) if path.is_dir() else [path]
+        found = case_files(path) if path.is_dir() else [path]
         if path.is_file() and not path.name.endswith(SUFFIX):
             raise CaseError(f"is no *{SUFFIX}", file=path, fix="make some with: harness import JOB_DIR")
         if not found:
@@ -324,7 +324,7 @@ def load_cases(paths: list[Path]) -> list[Case]:
     return [by_id[key] for key in sorted(by_id)]
 
 
-def _case_files(folder: Path) -> list[Path]:
+def case_files(folder: Path) -> list[Path]:
     """Return the case files below ``folder``, sorted; hidden folders are an unfinished import's."""
     found = folder.rglob(f"*{SUFFIX}")
     return sorted(

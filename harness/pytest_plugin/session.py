@@ -24,6 +24,7 @@ from harness.pytest_plugin.outcome import Checked
 from harness.pytest_plugin.progress import StepProgress, steps_of
 from harness.pytest_plugin.settings import read_settings
 from harness.pytest_plugin.summary import Tally, summary
+from harness.pytest_plugin.unused import unused_baselines
 from harness.pytest_plugin.workers import score_workers
 from harness.runs.fresh import claim, give_back
 from harness.runs.plan import Planned, plan
@@ -79,7 +80,7 @@ class Session:
     def arrange(self, items: list[pytest.Item]) -> None:
         """Deselect, order and group the case items among ``items``; see ``arrange``."""
         cases = plan_items(items, self.plan)
-        self.tally.orphans = self._orphans([item.name for item in cases])
+        self.tally.orphans = unused_baselines(self.store, self.settings.cases, self._config.args, cases)
         dropped = arrange(items, cases, gpu=self._config.option.gpu)
         if dropped:
             self._config.hook.pytest_deselected(items=dropped)
@@ -280,14 +281,6 @@ class Session:
             reporter.section("harness")
             for line in lines:
                 reporter.line(line)
-
-    def _orphans(self, known: list[str]) -> list[str]:
-        """Return baselines without a case; single files as arguments say nothing about other baselines."""
-        paths = [Path(str(arg).partition("::")[0]).absolute() for arg in self._config.args]
-        if not all(path.is_dir() for path in paths):
-            return []
-        cases = self.settings.cases
-        return self.store.orphans(known, everything=any(path in (cases, *cases.parents) for path in paths))
 
     def _page(self, row: Row) -> str:
         from harness.report.words import slug
