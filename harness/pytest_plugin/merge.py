@@ -6,8 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
+from harness.errors import RunError
 from harness.files import write_text
-from harness.runs.store import MANIFEST, RESULTS, read_manifest, read_rows
+from harness.runs.store import MANIFEST, RESULTS, read_manifest, read_rows, refuse_foreign
 
 UNFINISHED = f".{MANIFEST}.unfinished"
 """Marks the run folder of a session that has not come to its end: the same command goes on there."""
@@ -16,6 +19,22 @@ UNFINISHED = f".{MANIFEST}.unfinished"
 def finished(results: Path) -> bool:
     """Say whether a session came to its end in this run folder."""
     return (results / MANIFEST).exists() and not (results / UNFINISHED).exists()
+
+
+def refuse_results(results: Path) -> None:
+    """Refuse what no session can put its results in, before anything is rendered.
+
+    Raises:
+        pytest.UsageError: a finished run, a file, a URL, or a folder that holds something else.
+    """
+    try:
+        if finished(results):
+            raise RunError("holds a run already", fix="name another")
+        if results.exists() and not results.is_dir():
+            raise RunError("is no folder", fix="name another")
+        refuse_foreign(results)
+    except RunError as error:
+        raise pytest.UsageError(f"--harness-results: {results} {error.found}; {error.fix}") from None
 
 
 def worker_folder(results: Path, worker: str) -> Path:

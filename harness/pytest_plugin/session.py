@@ -17,9 +17,9 @@ from harness.baselines.judging import against_baseline
 from harness.baselines.model import environment_key
 from harness.baselines.store import BaselineStore
 from harness.case import Case
-from harness.errors import BaselineError, HarnessError, RenderError
+from harness.errors import BaselineError, HarnessError, RenderError, RunError
 from harness.pytest_plugin.arrange import arrange, following, plan_items, planned_of, variants_of
-from harness.pytest_plugin.merge import UNFINISHED, finished, merge_workers, worker_folder
+from harness.pytest_plugin.merge import UNFINISHED, merge_workers, refuse_results, worker_folder
 from harness.pytest_plugin.outcome import Checked
 from harness.pytest_plugin.progress import StepProgress, steps_of
 from harness.pytest_plugin.settings import read_settings
@@ -50,8 +50,8 @@ class Session:
         self.settings = read_settings(config)
         handed = getattr(config, "workerinput", {}).get("harness_results")
         self._results = Path(handed) if handed else self.settings.results
-        if self._results and not config.option.collectonly and finished(self._results):
-            raise pytest.UsageError(f"--harness-results: {self._results} holds a run already; name another")
+        if self.settings.results and not handed and not config.option.collectonly:
+            refuse_results(Path(config.option.harness_results))
         self.store = BaselineStore(self.settings.baselines)
         self.tally = Tally()
         self._planned: list[Planned] = []
@@ -230,9 +230,12 @@ class Session:
         with contextlib.suppress(OSError):  # RunFolder says what is wrong
             own.mkdir(parents=True, exist_ok=True)
             (own / UNFINISHED).touch()
-        folder = RunFolder(own, identity, {"created": created, "environment": facts})
-        folder.__enter__()
-        return folder
+        try:
+            return RunFolder(own, identity, {"created": created, "environment": facts}).__enter__()
+        except RunError as error:
+            self.tally.refused = True
+            error.field = "--harness-results" if error.field == "--out" else error.field
+            raise
 
     def worker_ended(self, output: dict[str, Any]) -> None:
         """Take over the tally of an xdist worker."""
@@ -249,7 +252,7 @@ class Session:
         if self._worker:
             self._config.workeroutput["harness"] = self.tally.plain()  # type: ignore[attr-defined]
             return
-        if self._results is not None:
+        if self._results is not None and not self._config.option.collectonly:
             stopped = session.exitstatus == pytest.ExitCode.INTERRUPTED
             try:
                 self._close(self._results, stopped=stopped)
@@ -263,10 +266,11 @@ class Session:
     def _close(self, results: Path, *, stopped: bool) -> None:
         """Leave a run folder with its report, or one in which the repeated command goes on."""
         self.tally.stopped = stopped
-        goes_on = stopped and self.settings.results is not None
+        broken_off = stopped or self.tally.refused
+        goes_on = broken_off and self.settings.results is not None
         if not goes_on:
             merge_workers(results)
-        if self.settings.report and not stopped and (results / MANIFEST).is_file():
+        if self.settings.report and not broken_off and (results / MANIFEST).is_file():
             from harness.report.build import build_report
 
             build_report(results)

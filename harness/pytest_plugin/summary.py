@@ -25,6 +25,7 @@ class Tally:
         changed: cases that match and do not show the bits that were accepted on this kind of machine.
         elsewhere: cases that were accepted on another kind of machine only.
         stopped: whether Ctrl-C or the disk stopped the session.
+        refused: whether the run folder belongs to another run, which stays as it is.
         problem: why the run could not be closed, in one line.
     """
 
@@ -39,6 +40,7 @@ class Tally:
     changed: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     stopped: bool = False
+    refused: bool = False
     problem: str = ""
 
     def count(self, row: Row) -> None:
@@ -60,6 +62,7 @@ class Tally:
         self.verdicts.update(worker["verdicts"])
         self.written += worker["written"]
         self.variants += worker["variants"]
+        self.refused |= worker["refused"]
         self.judged += worker["judged"]
         self.identical += worker["identical"]
         self.changed += worker["changed"]

@@ -48,7 +48,7 @@ class RunFolder:
 
     def __init__(self, path: Path, identity: dict[str, Any], about: dict[str, Any]) -> None:
         self.path = path
-        _refuse_foreign(path)
+        refuse_foreign(path)
         self._lock = _lock(path)
         try:
             refuse_links(path)
@@ -127,8 +127,12 @@ def _different(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return names
 
 
-def _refuse_foreign(path: Path) -> None:
-    """Refuse a URL, or a folder that holds something else than a run, before anything is put there."""
+def refuse_foreign(path: Path) -> None:
+    """Refuse a URL, or a folder that holds something else than a run, before anything is put there.
+
+    Raises:
+        RunError: says which.
+    """
     if _URL.match(str(path)):
         raise RunError(
             "is a URL, and a run needs a folder, to which it adds one row after another",

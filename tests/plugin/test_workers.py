@@ -40,7 +40,7 @@ def test_two_workers_give_the_same_rows_baselines_and_one_report(
 def test_what_a_worker_found_is_taken_over_whole() -> None:
     found = Tally(
         Counter(match=3, drift=1), ["b.json"], ["gone"], cases=4, deselected=2, variants=5, judged=4,
-        identical=1, changed=["tiny/plain"], elsewhere=["tiny/drifted"],
+        identical=1, changed=["tiny/plain"], elsewhere=["tiny/drifted"], refused=True,
     )  # fmt: skip
     total = Tally()
     total.add(found.plain())
