@@ -40,6 +40,12 @@ def _safe_id(value: str) -> str:
     return value
 
 
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("a path holds no NUL character")
+    return value
+
+
 def _inside(value: str) -> str:
     path = Path(value)
     if path.is_absolute() or ".." in path.parts:
@@ -48,7 +54,8 @@ def _inside(value: str) -> str:
 
 
 CaseId = Annotated[str, Field(pattern=r"^[\w.+ -]+(/[\w.+ -]+)*$", max_length=200), AfterValidator(_safe_id)]
-InnerPath = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
+AnyPath = Annotated[str, AfterValidator(_without_nul)]
+InnerPath = Annotated[AnyPath, Field(min_length=1), AfterValidator(_inside)]
 Noise = Literal["auto", "current", "legacy"]
 Quantize = Literal["none", "qfloat8", "qfloat8-transformer", "qfloat8-te"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -67,7 +74,9 @@ class Base(Strict):
     revision: str | None = Field(
         None, description="Commit of the repository; pin it to make runs comparable."
     )
-    path: str | None = Field(None, description="Local folder in the hub's layout; relative to the case file.")
+    path: AnyPath | None = Field(
+        None, description="Local folder in the hub's layout; relative to the case file."
+    )
     embedded: str | None = Field(None, description="Name of a checkpoint shipped with the harness.")
 
     @model_validator(mode="after")
@@ -92,7 +101,8 @@ class Base(Strict):
         match = re.fullmatch(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", text)
         if match is None:
             raise CaseError(
-                f"--base {text!r} is neither a folder nor a repository",
+                f"{text!r} is neither a folder nor a repository",
+                field="--base",
                 fix="give OWNER/NAME or OWNER/NAME@COMMIT, a folder that exists, or embedded:NAME",
             )
         return cls(repo=match["repo"], revision=match["revision"])

@@ -34,6 +34,8 @@ def read_bytes(path: Path, limit: int = MOST_BYTES) -> bytes:
     Raises:
         OSError: not readable, not a regular file (a pipe or device may never end), or larger.
     """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "a path holds no NUL character", str(path))
     with open(path, "rb", opener=_at_once) as stream:
         found = os.fstat(stream.fileno())
         if not stat.S_ISREG(found.st_mode):

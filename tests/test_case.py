@@ -124,6 +124,13 @@ def test_a_case_that_is_not_rerun_may_lie_outside_the_limits(tmp_path: Path) -> 
     assert load_case(path).incomparable == "the seed is random"
 
 
+@pytest.mark.parametrize(
+    "place", [{"preview__file": "a\0"}, {"lora__file": "a\0"}, {"base": {"path": "a\0"}}]
+)
+def test_a_path_holds_no_nul(tmp_path: Path, place: dict[str, Any]) -> None:
+    assert "a path holds no NUL character" in refused(written(tmp_path, **place))
+
+
 @pytest.mark.parametrize("field", ["preview__file", "lora__file"])
 @pytest.mark.parametrize("inner", ["/etc/passwd", "../a.jpg", "previews/../../a.jpg", ".."])
 def test_a_path_never_leaves_the_folder(tmp_path: Path, field: str, inner: str) -> None:

@@ -130,9 +130,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.fixture(name="harness")
 def harness_fixture(request: pytest.FixtureRequest) -> Harness:
     """Check cases from a hand-written test: ``harness.check("cases/my_lora/0.case.yaml")``."""
-    from harness.pytest_plugin.fixture import Harness
+    from harness.pytest_plugin.fixture import Harness, refusal
 
-    return Harness(_session(request.config), request.node)
+    try:
+        return Harness(_session(request.config), request.node)
+    except pytest.UsageError as error:
+        raise refusal(error) from None
 
 
 _KEY: pytest.StashKey[Session] = pytest.StashKey()

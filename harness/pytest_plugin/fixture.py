@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.case import Case, load_case
-from harness.errors import HarnessError
+from harness.errors import CaseError, HarnessError
 from harness.pytest_plugin.outcome import settle
 from harness.runs.row import Row
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.session import Session
+
+HOW = "give a case, or the path of a *.case.yaml relative to the test file"
 
 
 class Harness:
@@ -33,9 +36,25 @@ class Harness:
             The row, when the case matches.
         """
         try:
-            if not isinstance(case, Case):
-                case = load_case(self._node.path.parent / case)
-            checked = self._session.check(self._session.plan([case])[0])
+            checked = self._session.check(self._session.plan([self._case(case)])[0])
         except HarnessError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise refusal(error) from None
         return settle(checked, self._node)
+
+    def _case(self, given: object) -> Case:
+        """Return the case that was given, or is in the file that was."""
+        if isinstance(given, Case):
+            return given
+        if not isinstance(given, str | PathLike):
+            raise CaseError(f"found {given!r:.80}", field="harness.check", fix=HOW)
+        try:
+            return load_case(self._node.path.parent / given)
+        except CaseError as error:
+            if isinstance(error.__cause__, OSError):
+                error.fix = HOW
+            raise
+
+
+def refusal(error: Exception) -> BaseException:
+    """Return a failure of one line; raise it ``from None``, or pytest prints what came before it too."""
+    return pytest.fail.Exception(str(error), pytrace=False)

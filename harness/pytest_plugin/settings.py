@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import pytest
 from pydantic import Field, ValidationError
@@ -19,6 +20,8 @@ from harness.validation import first_problem
 from harness.variants.grid import Variant, preset
 
 PYPROJECT = "pyproject.toml"
+
+Value = TypeVar("Value")
 
 
 class Project(Strict):
@@ -70,7 +73,7 @@ def read_settings(config: pytest.Config) -> Settings:
         return Settings(
             results=_here(option.harness_results),
             runs=root / project.results,
-            baselines=_here(option.harness_baselines) or root / project.baselines,
+            baselines=_folder(_here(option.harness_baselines) or root / project.baselines),
             cases=root / project.cases,
             pipeline=project.pipeline,
             tolerances=Tolerances(
@@ -80,7 +83,7 @@ def read_settings(config: pytest.Config) -> Settings:
             run=RunOptions(
                 device="cuda" if option.gpu else "cpu",
                 pipeline=option.harness_pipeline,
-                base=Base.parse(option.harness_base) if option.harness_base else None,
+                base=_read("--harness-base", Base.parse, option.harness_base),
                 dtype=option.harness_dtype,
                 engine=option.harness_engine,
                 trust_remote_code=option.harness_trust_remote_code or project.trust_remote_code,
@@ -90,7 +93,7 @@ def read_settings(config: pytest.Config) -> Settings:
             reason=option.harness_reason or _default_reason(option),
             report=option.harness_report,
             unused=option.harness_unused_baselines,
-            sweep=preset(option.harness_sweep) if option.harness_sweep else [],
+            sweep=_read("--harness-sweep", preset, option.harness_sweep) or [],
             score_workers=option.harness_score_workers,
         )
     except HarnessError as error:
@@ -108,6 +111,21 @@ def _project(path: Path) -> Project:
             raise HarnessError(f"cannot be read ({error})", file=path) from error
         field, found, fix = first_problem(error, Project)
         raise HarnessError(found, file=path, field=f"tool.harness.{field}", fix=fix) from error
+
+
+def _read(option: str, read: Callable[[str], Value], text: str | None) -> Value | None:
+    """Return what an option says, None where it is not given; errors call it by the name it has here."""
+    try:
+        return read(text) if text else None
+    except HarnessError as error:
+        error.field = option
+        raise
+
+
+def _folder(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise HarnessError("is no folder", file=path, fix="name another with --harness-baselines")
+    return path
 
 
 def _here(path: str | None) -> Path | None:

@@ -229,10 +229,10 @@ def test_run_hub_code_without_trust(harness: Harness, cases: Path, base: Path) -
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--base", "./no/such/folder"], "--base './no/such/folder' is neither a folder nor a repository"),
+        (["--base", "./no/such/folder"], "--base: './no/such/folder' is neither a folder nor a repository"),
         (["--base", "embedded:none"], "base checkpoint does not exist"),
-        (["--base", "embedded:"], "--base 'embedded:' is neither"),
-        (["--base", "a/b@c@d"], "--base 'a/b@c@d' is neither"),
+        (["--base", "embedded:"], "--base: 'embedded:' is neither"),
+        (["--base", "a/b@c@d"], "--base: 'a/b@c@d' is neither"),
         (["--base", "https://huggingface.co/ostris/Flex.2-preview"], "give OWNER/NAME or OWNER/NAME@COMMIT"),
         (["--only", ""], "--only: no case matches ''"),
         (["--only", "x*"], "--only: no case matches 'x*'; ids look like 'emoji_inkprint/000000000_2'"),

@@ -293,31 +293,6 @@ def test_baselines_folder(accepted: Path, pytester: pytest.Pytester) -> None:
     pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--harness-baselines", "kept").assert_outcomes(passed=1)
 
 
-def test_fixture_checks_a_case_as_its_item_would(accepted: Path, pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        test_hand="""
-        def test_match(harness):
-            row = harness.check("cases/plain.case.yaml")
-            assert row.verdict == "match" and row.psnr is None
-
-        def test_no_baseline(harness):
-            harness.check("cases/lora_0.case.yaml")
-
-        def test_accepted_drift(harness):
-            harness.check("cases/drifted.case.yaml")
-
-        def test_no_case(harness):
-            harness.check("cases/none.case.yaml")
-        """
-    )
-    result = pytester.runpytest_inprocess("test_hand.py", NO_REPORT, "--junitxml=junit.xml")
-    result.assert_outcomes(passed=1, failed=2, xfailed=1)
-    assert "fixture.py" not in output(result)
-    result.stdout.fnmatch_lines(["*/none.case.yaml: cannot be read (No such file or directory)"])
-    result.stdout.fnmatch_lines(["  case      tiny/lora_0", "verdicts: 1 match, 1 drift, 1 incomparable"])
-    assert 'name="ssim"' in (accepted / "junit.xml").read_text()
-
-
 def test_sweep_adds_rows_and_decides_nothing(accepted: Path, pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--harness-sweep=shift")
     result.assert_outcomes(passed=1)
