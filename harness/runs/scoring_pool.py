@@ -113,8 +113,10 @@ class Processes:
 
 
 def scoring(scorer: Scorer, weights: Path | None, workers: int) -> Scoring:
-    """Return a place to score in: ``workers`` processes, or this one for 0."""
-    return Processes(scorer, weights, workers) if workers else Here(scorer)
+    """Return a place to score in: ``workers`` processes, at most one for each core, or this one for 0."""
+    if not workers:
+        return Here(scorer)
+    return Processes(scorer, weights, min(workers, os.cpu_count() or 1))
 
 
 def default_workers(device: str, renderers: int = 1) -> int:

@@ -19,6 +19,7 @@ from harness.case import Case
 from harness.errors import ImageError, LoraError
 from harness.reference.render import ReferenceRenderer
 from harness.renderer import OnStep, Render, RenderRequest
+from harness.runs import scoring_pool
 from harness.runs.execute import run_cases
 from harness.runs.plan import RunOptions
 from harness.runs.results import load_run
@@ -192,3 +193,10 @@ def _state(process: int) -> str:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "Z"
+
+
+def test_no_more_processes_score_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring_pool, "Processes", lambda *arguments: arguments[-1])
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    scorer = Scorer()
+    assert [scoring_pool.scoring(scorer, None, asked) for asked in (2, 99_999_999)] == [2, 3]
