@@ -17,6 +17,7 @@ from harness.baselines.judging import against_baseline
 from harness.baselines.model import environment_key
 from harness.baselines.store import BaselineStore
 from harness.case import Case
+from harness.collector import collect_for_the_last_time, no_collecting
 from harness.errors import BaselineError, HarnessError, RenderError, RunError
 from harness.pytest_plugin.arrange import arrange, following, plan_items, planned_of, variants_of
 from harness.pytest_plugin.merge import UNFINISHED, merge_workers, refuse_results, worker_folder
@@ -192,6 +193,11 @@ class Session:
         """Open run folder, scorer and renderer; once."""
         if self._runner is not None:
             return self._runner
+        with no_collecting():
+            self._runner = self._opened()
+        return self._runner
+
+    def _opened(self) -> CaseRunner:
         from harness.environment import environment
         from harness.pytest_plugin.ahead import Ahead
         from harness.reference.load import choose_device
@@ -214,10 +220,7 @@ class Session:
         workers = score_workers(device) if workers is None else workers
         self._ahead = Ahead(scoring(scorer, None, workers), workers, progress)
         waiting = Waiting(self._folder.path, keeps=workers > 0)
-        self._runner = CaseRunner(
-            self._folder, self._renderer, scorer, options, facts, progress.step_done, waiting
-        )
-        return self._runner
+        return CaseRunner(self._folder, self._renderer, scorer, options, facts, progress.step_done, waiting)
 
     def _run_folder(self, facts: dict[str, Any]) -> RunFolder:
         own = worker_folder(self.results, self._worker) if self._worker else self.results
@@ -249,6 +252,7 @@ class Session:
                 self._ahead.close()
             self._renderer.close()
             self._folder.__exit__(None, None, None)
+            collect_for_the_last_time()
         if self._worker:
             self._config.workeroutput["harness"] = self.tally.plain()  # type: ignore[attr-defined]
             return

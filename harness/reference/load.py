@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.collector import no_collecting
 from harness.errors import CheckpointError, DeviceError, HarnessError
 from harness.files import sha256_file
 from harness.reference.checkpoint import Checkpoint, pipeline_sha256
@@ -93,7 +94,7 @@ def load_pipeline(
     """
     check_trust(checkpoint, code, trust_remote_code)
     _use_private_modules_cache()
-    with quiet():
+    with no_collecting(), quiet():
         pipe = _load(checkpoint, code, dtype)
     pipe.scheduler = reference_scheduler(spec)
     pipe.set_progress_bar_config(disable=True)

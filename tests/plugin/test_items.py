@@ -129,6 +129,17 @@ def test_a_librarys_warning_is_no_verdict(
     result.assert_outcomes(passed=1, warnings=1)
 
 
+def test_a_session_that_rendered_ends_without_looking_for_garbage(
+    project: Path, pytester: pytest.Pytester
+) -> None:
+    gc.unfreeze()
+    pytester.runpytest_inprocess(f"{CASES}/plain.case.yaml", "--collect-only", "-q")
+    assert gc.get_freeze_count() == 0
+    pytester.runpytest_inprocess(f"{CASES}/plain.case.yaml", "--no-harness-report")
+    assert gc.get_freeze_count() > 0
+    assert gc.isenabled()
+
+
 @pytest.mark.parametrize("colour", ["yes", "no"])
 def test_progress_names_case_step_and_time_left_and_is_not_captured(
     project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, colour: str
