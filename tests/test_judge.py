@@ -147,7 +147,7 @@ def test_the_defaults_see_every_wrong_seed_lora_and_checkpoint(shipped: list[Mea
     assert {entry.control for entry in shipped if entry.kind == "signal"} - set(missed) == {
         "wrong seed", "LoRA off", "other checkpoint",
     }  # fmt: skip
-    assert missed == {"half the shift": 9, "other guidance": 2, "other shift": 4}
+    assert missed == {"half the shift": 12, "other guidance": 2}
 
 
 def test_the_margin_between_machines_is_twice_what_they_change_and_little_more():
