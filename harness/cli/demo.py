@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,8 @@ def demo(
 
     One case is deliberately wrong, so that drift can be seen.
     """
+    # Before torch is imported: threads spin while they wait, beside busy processes for minutes.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from rich.console import Console
 
     from harness.cli.show import LiveProgress, summarise

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +118,27 @@ def test_options_come_from_the_environment_too(
     assert row.reason in ended.out, "a log gets the whole reason, however narrow"
     assert row.rendered is not None
     assert row.rendered.dtype == "fp32"
+
+
+@pytest.mark.parametrize("chosen", [None, "2"])
+def test_the_demo_takes_one_thread_unless_the_user_chose(chosen: str | None, tmp_path: Path) -> None:
+    (tmp_path / "theirs.txt").touch()
+    script = (
+        "import sys\n"
+        "from harness.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        "    import torch\n"
+        "    print(torch.get_num_threads())\n"
+    )
+    variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, "demo", "--out", tmp_path, "--cases", tmp_path / "cases"],
+        env=variables | ({"OMP_NUM_THREADS": chosen} if chosen else {}),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.split()[-1] == (chosen or "1"), done.stdout + done.stderr
 
 
 def test_the_demo_shows_one_drift_among_matches(harness: Harness) -> None:
