@@ -22,8 +22,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gpus import rates
-
 from harness.case import SUFFIX, load_cases, save_case
 from harness.environment import environment
 from harness.runs.results import load_run
@@ -59,9 +57,10 @@ def compare(work: Path) -> int:
     """Print how the two runs differ in time and bits; return 1 where a bit differs."""
     one, two = (json.loads((work / f"{name}.json").read_text()) for name in ("one", "two"))
     print(f"two workers take {two['seconds'] / one['seconds']:.3f} of one worker's time")
+    faster = rows_a_second(two) / rows_a_second(one)
     print(
-        f"once every worker has begun: {warm(two, 2) / warm(one, 1):.2f} times as many rows a second, "
-        f"the first {FEW} in {first_rows(two, 2):.1f} s against {first_rows(one, 1):.1f} s"
+        f"once every worker has begun: {faster:.2f} times as many rows a second, "
+        f"the first {FEW} in {first_rows(two):.1f} s against {first_rows(one):.1f} s"
     )
     before, after = rows(work / "one"), rows(work / "two")
     same = sum(before[case].image_sha256 == row.image_sha256 for case, row in after.items())
@@ -78,15 +77,16 @@ def compare(work: Path) -> int:
     return 0 if same == known == len(before) == len(after) else 1
 
 
-def warm(run: dict[str, Any], workers: int) -> float:
+def rows_a_second(run: dict[str, Any]) -> float:
     """Return rows a second since every worker has stored one."""
-    return rates(run["rows"], workers)[1]
+    begun, rows = run["begun"], run["rows"]
+    return float((len(rows) - begun) / (rows[-1] - rows[begun - 1]))
 
 
-def first_rows(run: dict[str, Any], workers: int) -> float:
+def first_rows(run: dict[str, Any]) -> float:
     """Return the seconds that ``FEW`` rows take once every worker has stored one."""
-    rows: list[float] = run["rows"]
-    return rows[min(workers - 1 + FEW, len(rows) - 1)] - rows[workers - 1]
+    begun, rows = run["begun"], run["rows"]
+    return float(rows[min(begun - 1 + FEW, len(rows) - 1)] - rows[begun - 1])
 
 
 def copy_cases(source: Path, target: Path, copies: int) -> int:
@@ -112,15 +112,17 @@ def timed(work: Path, name: str, options: list[str]) -> None:
         f"--harness-results={work / name}", "--no-harness-report", *options,
     ]  # fmt: skip
     started = time.perf_counter()
-    file, stored = work / f"{name}.txt", list[float]()
+    file = work / f"{name}.txt"
+    stored: list[float] = []
+    workers = begun = 0
     with file.open("w") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as done:
         while done.poll() is None:
             time.sleep(0.05)
-            new = rows_on_disk(work, name) - len(stored)
-            stored += [time.perf_counter() - started] * new
+            found = rows_on_disk(work, name)
+            stored += [time.perf_counter() - started] * (sum(found) - len(stored))
+            if len(found) > workers:
+                workers, begun = len(found), len(stored)
     seconds = time.perf_counter() - started
-    stored = stored[: len(load_run(work / name).rows)]  # while workers' rows are merged they are there twice
-    (work / f"{name}.json").write_text(json.dumps({"seconds": seconds, "rows": stored}))
     load = os.getloadavg()[0]
     print(
         f"{name}: {seconds:.1f} s, exit code {done.returncode}, {file.read_text().splitlines()[-1:]}, "
@@ -130,13 +132,15 @@ def timed(work: Path, name: str, options: list[str]) -> None:
     if done.returncode:
         print(file.read_text(), file=sys.stderr)
         sys.exit(done.returncode)
+    (work / f"{name}.json").write_text(json.dumps({"seconds": seconds, "begun": begun, "rows": stored}))
 
 
-def rows_on_disk(work: Path, name: str) -> int:
-    """Return how many rows a run has stored so far, of all its workers."""
-    folders = [work / name, *work.glob(f".{name}.*")]
-    files = [folder / RESULTS for folder in folders if (folder / RESULTS).exists()]
-    return sum(file.read_bytes().count(b"\n") for file in files)
+def rows_on_disk(work: Path, name: str) -> list[int]:
+    """Return how many rows each worker has stored so far, of those that have stored some."""
+    folders = list(work.glob(f".{name}.*")) or [work / name]
+    files = [folder / RESULTS for folder in folders]
+    counts = [file.read_bytes().count(b"\n") for file in files if file.exists()]
+    return [count for count in counts if count]
 
 
 def rows(run: Path) -> dict[str, Row]:

@@ -1,4 +1,4 @@
-"""When Python looks for garbage: not while what stays is being made, and not once the process ends.
+"""When Python looks for garbage: not while what stays is being made, and not when the process ends.
 
 It looks through every object that libraries and a pipeline have made, again and again while they are made,
 and finds none of them unused.
@@ -24,6 +24,11 @@ def no_collecting() -> Iterator[None]:
 
 
 def collect_for_the_last_time() -> None:
-    """Collect now, and let the process end without looking through what is left."""
+    """Collect now, and let the process end without looking through what is left; see ``collect_again``."""
     gc.collect()
     gc.freeze()
+
+
+def collect_again() -> None:
+    """Let a process that did not end look through everything again."""
+    gc.unfreeze()

@@ -77,9 +77,7 @@ def _memory() -> Finding:
     except (AttributeError, ValueError):  # Windows
         return Finding("memory", "note", "not known on this system")
     if total < FULL_SIZE_GIB:
-        advice = (
-            f"the base takes {FULL_SIZE_GIB:.0f} GiB here before it goes to a GPU, and stays under offload"
-        )
+        advice = f"the base takes {FULL_SIZE_GIB:.0f} GiB here first, and what is offloaded stays"
         return Finding("memory", "note", f"{total:.0f} GiB", advice)
     return Finding("memory", "ok", f"{total:.0f} GiB")
 

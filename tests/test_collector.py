@@ -37,7 +37,8 @@ def test_nothing_is_collected_while_a_base_loads() -> None:
     passes: list[str] = []
 
     def note(phase: str, _info: dict[str, int]) -> None:
-        passes.append(phase)
+        if phase == "start":
+            passes.append(phase)
 
     gc.callbacks.append(note)
     try:
@@ -52,7 +53,7 @@ def test_nothing_is_collected_while_a_base_loads() -> None:
         )
     finally:
         gc.callbacks.remove(note)
-    assert len(passes) <= 2, "one pass at the end has a start and a stop"
+    assert len(passes) <= 2, "what follows the load may begin one; the load alone began some twenty"
     assert gc.isenabled()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import io
 import sys
@@ -13,12 +14,11 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run ``harness``; bad input, a disk that refuses and Ctrl-C print one line and exit with their code."""
+    atexit.register(gc.freeze)  # a process ends faster where nothing looks for garbage
     try:
         _main()
     except KeyboardInterrupt:
         interrupted()
-    finally:
-        gc.freeze()  # the process ends faster where nothing looks for garbage
 
 
 def _main() -> None:

@@ -153,7 +153,7 @@ ScoreWorkers = Annotated[
         envvar="HARNESS_SCORE_WORKERS",
         min=0,
         help="Processes that score while the next image renders. "
-        "Default: up to 4 for each GPU, none on the CPU.",
+        "At most one for each core; default: up to 4 for each GPU, none on the CPU.",
         rich_help_panel=RENDERING,
     ),
 ]

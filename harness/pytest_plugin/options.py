@@ -76,7 +76,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--harness-score-workers",
         type=_workers,
         metavar="N",
-        help="Processes that score while the next N cases render (default: up to 4 on CUDA, 0 on the CPU).",
+        help="Processes that score while the next N cases render, at most one for each core "
+        "(default: up to 4 on CUDA, 0 on the CPU).",
     )
 
 

@@ -17,7 +17,7 @@ from harness.baselines.judging import against_baseline
 from harness.baselines.model import environment_key
 from harness.baselines.store import BaselineStore
 from harness.case import Case
-from harness.collector import collect_for_the_last_time, no_collecting
+from harness.collector import collect_again, collect_for_the_last_time, no_collecting
 from harness.errors import BaselineError, HarnessError, RenderError, RunError
 from harness.pytest_plugin.arrange import arrange, following, plan_items, planned_of, variants_of
 from harness.pytest_plugin.merge import UNFINISHED, merge_workers, refuse_results, worker_folder
@@ -193,6 +193,7 @@ class Session:
         """Open run folder, scorer and renderer; once."""
         if self._runner is not None:
             return self._runner
+        collect_again()
         with no_collecting():
             self._runner = self._opened()
         return self._runner

@@ -38,8 +38,6 @@ class LoadedPipeline:
     def place(self) -> None:
         """Put the pipeline's weights where the offload mode wants them."""
         if self.offload == "model":
-            for name in ("vae", "transformer"):
-                getattr(self.pipe, name).to(self.device)
             stream_encoders(self.pipe, self.device)
         elif self.offload == "sequential":
             self.pipe.enable_sequential_cpu_offload()

@@ -42,7 +42,7 @@ class LoraSwitch:
             return
         pipe = self._loaded.pipe
         if self._loaded.offload != "none":
-            pipe.remove_all_hooks()
+            pipe.remove_all_hooks()  # diffusers takes a pipeline with some for one offloaded sequentially
             pipe.transformer.to(self._loaded.device)  # CPU and GPU fuse to different bits
         try:
             self._restore()

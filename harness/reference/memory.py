@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.reference.checkpoint import Checkpoint
+from harness.reference.stream import ENCODERS
 from harness.renderer import Offload
 
 HEADROOM = 1.25
@@ -14,8 +15,9 @@ _NEXT: dict[Offload, Offload] = {"none": "model", "model": "sequential"}
 
 def needs(checkpoint: Checkpoint) -> dict[Offload, int]:
     """Return the bytes of GPU memory that an offload mode needs; ``sequential`` runs in whatever there is."""
-    sizes = checkpoint.component_bytes().values()
-    return {"none": int(sum(sizes) * HEADROOM), "model": int(max(sizes, default=0) * HEADROOM)}
+    sizes = checkpoint.component_bytes()
+    stays = sum(size for name, size in sizes.items() if name not in ENCODERS)
+    return {"none": int(sum(sizes.values()) * HEADROOM), "model": int(stays * HEADROOM)}
 
 
 def choose_offload(wanted: Offload, needed: dict[Offload, int], free: int) -> Offload:

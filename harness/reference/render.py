@@ -44,7 +44,7 @@ class ReferenceRenderer:
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
-        offload: ``auto`` keeps everything on the GPU where it fits, else offloads by model.
+        offload: ``auto`` is the fastest mode that fits: ``none``, ``model`` or ``sequential``.
         trust_remote_code: allow the checkpoint's own ``pipeline.py`` to run.
         engine: ``auto`` is exact on CUDA and eager on the CPU; exact falls back to eager where it is not.
     """

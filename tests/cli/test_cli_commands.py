@@ -122,6 +122,7 @@ def test_options_come_from_the_environment_too(
 
 @pytest.mark.parametrize("chosen", [None, "2"])
 def test_the_demo_takes_one_thread_unless_the_user_chose(chosen: str | None, tmp_path: Path) -> None:
+    """The demo imports torch, then refuses a folder that is not its own; on one core there is no choice."""
     (tmp_path / "theirs.txt").touch()
     script = (
         "import sys\n"

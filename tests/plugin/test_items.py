@@ -130,13 +130,24 @@ def test_a_librarys_warning_is_no_verdict(
 
 
 def test_a_session_that_rendered_ends_without_looking_for_garbage(
-    project: Path, pytester: pytest.Pytester
+    project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looks: list[bool] = []
+    module = importlib.import_module("harness.environment")
+    real = module.environment
+
+    def environment(device: str) -> dict[str, Any]:
+        looks.append(gc.isenabled())
+        return real(device)
+
+    monkeypatch.setattr(module, "environment", environment)
     gc.unfreeze()
     pytester.runpytest_inprocess(f"{CASES}/plain.case.yaml", "--collect-only", "-q")
     assert gc.get_freeze_count() == 0
     pytester.runpytest_inprocess(f"{CASES}/plain.case.yaml", "--no-harness-report")
     assert gc.get_freeze_count() > 0
+    gc.unfreeze()
+    assert looks == [False], "none while libraries are imported either"
     assert gc.isenabled()
 
 

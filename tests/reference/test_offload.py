@@ -32,12 +32,15 @@ def requests(request_for: Make) -> list[RenderRequest]:
 
 
 @pytest.fixture
-def offloading(monkeypatch: pytest.MonkeyPatch) -> ReferenceRenderer:
-    """A renderer that offloads by model from the CPU to the CPU.
+def offloading(
+    renderer: ReferenceRenderer, request_for: Make, monkeypatch: pytest.MonkeyPatch
+) -> ReferenceRenderer:
+    """A renderer that offloads by model from the CPU to the CPU; ``renderer`` has loaded before and does not.
 
     diffusers takes a pipeline for where its first model on an accelerator is; without one it would take the
     encoders' ``meta``.
     """
+    assert renderer.render(request_for()).rendered.offload == "none"
     monkeypatch.setattr(load, "resolved_offload", lambda *_: "model")
     monkeypatch.setattr(DiffusionPipeline, "device", torch.device("cpu"))
     return ReferenceRenderer(device="cpu")
