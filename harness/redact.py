@@ -10,7 +10,7 @@ HIDDEN = "…"
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "GITHUB_TOKEN", "GH_TOKEN")
 _SECRETS = re.compile(
     r"(\b(?:hf_|gh[pousr]_|github_pat_|sk-|Bearer\s+))[\w.~+/-]{20,}"
-    r"|(\b[a-z][a-z+.-]*://)[^\s/@]+(?=@)",
+    r"|(\b[a-z][a-z0-9+.-]*://)(?:[^\s/@:]*:[^\s@]+|[^\s/@]+)(?=@)",
     re.IGNORECASE,
 )
 
