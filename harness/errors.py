@@ -8,6 +8,7 @@ HarnessError             exit code 2
 ├── LoraError            a LoRA file
 ├── ImageError           a preview or a re-run
 ├── RunError             a run folder
+│   └── CopyError        its copy elsewhere, while the folder itself is whole
 ├── DeviceError          the device that was asked for
 ├── WeightsError         the LPIPS weights
 ├── BaselineError        a baseline file
@@ -77,6 +78,10 @@ class ImageError(HarnessError):
 
 class RunError(HarnessError):
     """A run folder that cannot be written, read or resumed."""
+
+
+class CopyError(RunError):
+    """A copy of a run that is not complete; the run folder itself is."""
 
 
 class DeviceError(HarnessError):

@@ -11,7 +11,10 @@ import pytest
 
 from harness.aitoolkit import import_job
 
-HEAVY = ("torch", "torchvision", "diffusers", "transformers", "peft", "pandas", "skimage", "scipy", "lpips")
+HEAVY = (
+    *("torch", "torchvision", "diffusers", "transformers", "peft"),
+    *("pandas", "skimage", "scipy", "lpips", "fsspec"),
+)
 
 LOADED = """
 import sys

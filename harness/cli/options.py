@@ -130,6 +130,16 @@ RayWorkers = Annotated[
     int | None,
     typer.Option(min=1, help="Ray actors. Default: one for each GPU.", rich_help_panel=RENDERING),
 ]
+CopyTo = Annotated[
+    str | None,
+    typer.Option(
+        "--copy-to",
+        envvar="HARNESS_COPY_TO",
+        metavar="URL",
+        help="Copy the run folder there while the run goes on, and begin with what is there already: "
+        "any fsspec URL, e.g. s3://BUCKET/NAME.",
+    ),
+]
 TrustOption = Annotated[
     bool,
     typer.Option(
@@ -213,12 +223,14 @@ def run_options(
     gpus: str | None = None,
     ray: str | None = None,
     ray_workers: int | None = None,
+    copy_to: str | None = None,
 ) -> RunOptions:
     """Return what the command line says as the options of a run.
 
     Args:
         score_workers: None takes the device's own number.
         gpus: ``all``, or how many; None renders in this process.
+        copy_to: an fsspec URL.
 
     Raises:
         DeviceError: GPUs were asked for and are not there.
@@ -245,6 +257,7 @@ def run_options(
         gpus=names,
         ray=ray,
         ray_workers=ray_workers,
+        copy_to=copy_to,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +11,7 @@ import typer
 from harness.cli.options import (
     BaseOption,
     CasePaths,
+    CopyTo,
     Device,
     DeviceOption,
     DtypeOption,
@@ -40,6 +41,7 @@ from harness.cli.options import (
 def run(
     cases: CasePaths,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: reports/<date>_<time>.")] = None,
+    copy_to: CopyTo = None,
     only: Only = None,
     limit: Limit = None,
     baselines: Annotated[
@@ -79,9 +81,11 @@ def run(
 
     from harness.case import load_cases
     from harness.cli.show import LiveProgress, finish
+    from harness.errors import CopyError
     from harness.runs.execute import run_cases
     from harness.runs.fresh import fresh_folder
     from harness.runs.plan import select
+    from harness.runs.results import load_run
 
     options = run_options(
         device,
@@ -97,11 +101,12 @@ def run(
         ray_workers=ray_workers,
         fresh=fresh,
         score_workers=score_workers,
+        copy_to=copy_to,
         tolerance=tolerance_from(ssim_min, lpips_max, psnr_min, tolerance),
         baselines=baselines,
     )
     chosen = select(load_cases(cases), only, limit)
     place = nullcontext(out) if out else fresh_folder(Path("reports"))
-    with place as folder, LiveProgress(Console()) as progress:
-        result = run_cases(chosen, out=folder, options=options, progress=progress)
-    finish(result)
+    with place as folder, LiveProgress(Console()) as progress, suppress(CopyError):
+        run_cases(chosen, out=folder, options=options, progress=progress)
+    finish(load_run(folder), copy_to)

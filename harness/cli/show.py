@@ -118,8 +118,15 @@ def _line(row: Row) -> Text:
     )
 
 
-def summarise(result: RunResult) -> None:
-    """Build the report, and print how many rows have each verdict and where the report lies."""
+def summarise(result: RunResult, copy_to: str | None = None) -> None:
+    """Build the report, and print how many rows have each verdict and where the report lies.
+
+    Args:
+        copy_to: URL to which the report is sent too, with what else of the run is not there yet.
+
+    Raises:
+        CopyError: after all was printed.
+    """
     from harness.report.build import build_report
 
     try:
@@ -137,9 +144,15 @@ def summarise(result: RunResult) -> None:
     if result.missing:
         typer.echo(f"{count(len(result.missing))} of the run without a result yet, e.g. {result.missing[0]}")
     typer.echo(f"report: {index}")
+    if copy_to is not None:
+        from harness.redact import redact
+        from harness.runs.copying import Copy
+
+        Copy(result.folder, copy_to).send()
+        typer.echo(f"copy: {redact(copy_to)}")
 
 
-def finish(result: RunResult) -> NoReturn:
+def finish(result: RunResult, copy_to: str | None = None) -> NoReturn:
     """Summarise, and exit with the run's code."""
-    summarise(result)
+    summarise(result, copy_to)
     raise typer.Exit(result.exit_code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +11,7 @@ import typer
 from harness.cli.options import (
     BaseOption,
     CasePaths,
+    CopyTo,
     Device,
     DeviceOption,
     DtypeOption,
@@ -53,6 +54,7 @@ def sweep(
     ] = None,
     grid: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="A grid file.")] = None,
     preset: Annotated[str | None, typer.Option(help="shift, scheduler, numerics or all.")] = None,
+    copy_to: CopyTo = None,
     only: Only = None,
     limit: Limit = None,
     list_axes: Annotated[
@@ -84,8 +86,10 @@ def sweep(
 
     from harness.case import load_cases
     from harness.cli.show import LiveProgress, summarise
+    from harness.errors import CopyError
     from harness.runs.fresh import fresh_folder
     from harness.runs.plan import select
+    from harness.runs.results import load_run
     from harness.variants.grid import parse_axis, product, read_grid
     from harness.variants.grid import preset as preset_variants
     from harness.variants.sweep import sweep_cases
@@ -109,10 +113,12 @@ def sweep(
         ray_workers=ray_workers,
         fresh=fresh,
         score_workers=score_workers,
+        copy_to=copy_to,
     )
     chosen = select(load_cases(cases), only, limit)
     place = nullcontext(out) if out else fresh_folder(Path("reports"), "sweep-")
-    with place as folder, LiveProgress(Console()) as progress:
-        result = sweep_cases(chosen, variants, out=folder, options=options, progress=progress)
-    summarise(result)
+    with place as folder, LiveProgress(Console()) as progress, suppress(CopyError):
+        sweep_cases(chosen, variants, out=folder, options=options, progress=progress)
+    result = load_run(folder)
+    summarise(result, copy_to)
     raise typer.Exit(3 if result.exit_code == 3 else 0)

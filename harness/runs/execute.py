@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,6 +12,7 @@ from harness.ctrl_c import heard
 from harness.environment import environment
 from harness.reference.load import choose_device
 from harness.renderer import Renderer
+from harness.runs.copying import Copy
 from harness.runs.crew import Crew, joined
 from harness.runs.desk import Desk
 from harness.runs.plan import Planned, Planner, RunOptions, plan
@@ -62,6 +64,7 @@ def run_cases(
 
     A folder that holds an unfinished run of the same cases and options is resumed. What the reference would
     render is taken from this run or one beside it where everything that decides the pixels is the same.
+    With ``options.copy_to``, a folder without rows begins with those at the URL.
 
     Args:
         out: the run folder.
@@ -70,6 +73,7 @@ def run_cases(
 
     Raises:
         HarnessError: bad input; found before anything is rendered.
+        CopyError: the run is done, and its copy at ``options.copy_to`` is not complete.
     """
     options = options or RunOptions()
     with heard(), joined(options) as cluster:
@@ -103,7 +107,12 @@ def _run(
         "environment": facts,
     }
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with RunFolder(out, identity, {"created": created, "environment": facts}) as folder:
+    about = {"created": created, "environment": facts}
+    copy = Copy(out, options.copy_to) if options.copy_to is not None else None
+    if copy is not None:
+        copy.check(identity)
+    fetch = copy.fetch if copy is not None else None
+    with RunFolder(out, identity, about, fetch) as folder, copy or nullcontext():
         renderers = len(cluster.renderers) if cluster is not None else len(options.gpus) or 1
         workers = options.score_workers
         if workers is None:

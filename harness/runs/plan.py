@@ -43,6 +43,8 @@ class RunOptions:
             ``if __name__ == "__main__":``.
         gpus: what ``CUDA_VISIBLE_DEVICES`` is in each of several rendering processes; none renders in this
             one. They are spawned too.
+        copy_to: fsspec URL to which the run folder is copied while the run goes on, and from which a new
+            folder is filled; decides nothing of the run.
         ray: address of a Ray cluster that renders instead; ``ray_workers`` actors, None for one on each GPU.
     """
 
@@ -59,6 +61,7 @@ class RunOptions:
     fresh: bool = False
     score_workers: int | None = 0
     gpus: tuple[str, ...] = ()
+    copy_to: str | None = dataclasses.field(default=None, repr=False, kw_only=True)
     ray: str | None = None
     ray_workers: int | None = None
 

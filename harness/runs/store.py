@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -41,12 +41,19 @@ class RunFolder:
         path: the folder; created with its parents.
         identity: what makes this run this run; another identity in the folder refuses it.
         about: facts to keep in the manifest that may differ on resuming (time, environment).
+        fetch: brings rows that another machine made; called once the folder is this run's.
 
     Raises:
         RunError: not writable, not a run folder, another run's, or in use.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any], about: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: dict[str, Any],
+        about: dict[str, Any],
+        fetch: Callable[[], None] | None = None,
+    ) -> None:
         self.path = path
         refuse_foreign(path)
         self._lock = _lock(path)
@@ -54,6 +61,8 @@ class RunFolder:
             refuse_links(path)
             _remove_parts(path)
             self._claim(identity, about)
+            if fetch is not None:
+                fetch()
             _drop_partial_line(path / RESULTS)
             self.done = {(row.case, row.variant): row for row in read_rows(path)}
         except BaseException:
@@ -103,16 +112,24 @@ class RunFolder:
     def _claim(self, identity: dict[str, Any], about: dict[str, Any]) -> None:
         manifest = self.path / MANIFEST
         if manifest.exists():
-            found = read_manifest(self.path)["identity"]
-            if found != identity:
-                raise RunError(
-                    f"holds another run: {', '.join(_different(found, identity))} differ",
-                    file=self.path,
-                    field="--out",
-                    fix="choose another folder, or repeat that run's own command to resume it",
-                )
+            refuse_other(read_manifest(self.path)["identity"], identity, self.path, "--out")
             return
         write_text(manifest, json.dumps({"identity": identity, **about}, indent=2, sort_keys=True) + "\n")
+
+
+def refuse_other(found: dict[str, Any], identity: dict[str, Any], where: Path | str, option: str) -> None:
+    """Refuse a place whose run has another identity; ``option`` named the place.
+
+    Raises:
+        RunError: names what differs.
+    """
+    if found != identity:
+        raise RunError(
+            f"holds another run: {', '.join(_different(found, identity))} differ",
+            file=where,
+            field=option,
+            fix="choose another place, or repeat that run's own command to resume it",
+        )
 
 
 def _different(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
@@ -138,7 +155,7 @@ def refuse_foreign(path: Path) -> None:
             "is a URL, and a run needs a folder, to which it adds one row after another",
             file=path,
             field="--out",
-            fix="choose a folder, and copy it there at the end",
+            fix="choose a folder; harness run --copy-to URL brings it there",
         )
     if not path.is_dir() or (path / MANIFEST).exists():
         return
@@ -216,14 +233,29 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         RunError: the folder is not a run folder.
     """
     try:
-        manifest = json.loads(read_bytes(folder / MANIFEST))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(
-            "is not a run folder: run.json cannot be read", file=folder, fix="see harness run"
-        ) from error
+        data = read_bytes(folder / MANIFEST)
+    except OSError as error:
+        raise _unreadable(folder) from error
+    return parse_manifest(data, folder)
+
+
+def parse_manifest(data: bytes, folder: Path | str) -> dict[str, Any]:
+    """Return what a ``run.json`` that was read in ``folder`` says.
+
+    Raises:
+        RunError: it is none.
+    """
+    try:
+        manifest = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(folder) from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("identity"), dict):
-        raise RunError("holds no identity", file=folder / MANIFEST, fix="make a new run")
+        raise RunError("holds no identity", file=f"{folder}/{MANIFEST}", fix="make a new run")
     return manifest
+
+
+def _unreadable(folder: Path | str) -> RunError:
+    return RunError("is not a run folder: run.json cannot be read", file=folder, fix="see harness run")
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -233,16 +265,19 @@ def read_rows(folder: Path) -> list[Row]:
         RunError: a whole line is not a row.
     """
     results = folder / RESULTS
-    if not results.exists():
-        return []
+    return parse_rows(results.read_bytes(), folder) if results.exists() else []
+
+
+def parse_rows(data: bytes, folder: Path | str) -> list[Row]:
+    """Return the rows in a ``results.jsonl`` that was read in ``folder``, as ``read_rows`` does."""
     rows: dict[tuple[str, str], Row] = {}
-    lines = results.read_bytes().split(b"\n")[:-1]
+    lines = data.split(b"\n")[:-1]
     for number, line in enumerate(lines, 1):
         try:
             row = Row.model_validate_json(line)
         except ValidationError as error:
             field, found, fix = first_problem(error, Row)
-            raise RunError(found, file=f"{results}:{number}", field=field, fix=fix) from error
+            raise RunError(found, file=f"{folder}/{RESULTS}:{number}", field=field, fix=fix) from error
         rows[row.case, row.variant] = row
     return list(rows.values())
 
