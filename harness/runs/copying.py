@@ -250,19 +250,17 @@ def _reason(error: Exception, url: str) -> str:
 
 
 def _is_ours(name: str) -> bool:
-    """Say whether a run has a file of this name: no part is hidden, empty, or leads out."""
-    return all(part and not part.startswith(".") for part in name.split("/"))
+    """Say whether a run has a file of this name: not hidden, and its path leads nowhere else."""
+    parts = name.split("/")
+    return not parts[-1].startswith(".") and not {"", ".", ".."} & set(parts)
 
 
 def _states(folder: Path) -> dict[str, _State]:
     """Return the state of every file that belongs to the copy, by its path from the folder."""
     found = {}
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith("."):
-                path = Path(place, name)
-                found[path.relative_to(folder).as_posix()] = _state(path)
+    for place, _, files in os.walk(folder):
+        for path in (Path(place, name) for name in files if not name.startswith(".")):
+            found[path.relative_to(folder).as_posix()] = _state(path)
     return found
 
 

@@ -155,7 +155,7 @@ def test_rows_go_after_their_images_and_as_whole_lines(
 ) -> None:
     folder, copy = opened(tmp_path / "run", url)
     folder.append(make_row("a"))
-    image = folder.image_folder("small/a", "reference") / "rerun.png"
+    image = folder.image_folder(".job/a", "reference") / "rerun.png"
     image.write_bytes(b"image")
     image.with_name(".waiting.safetensors").write_bytes(b"render")
     image.with_name(".rerun.png.part").write_bytes(b"ima")
@@ -171,7 +171,7 @@ def test_rows_go_after_their_images_and_as_whole_lines(
 
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", piped)
     copy.send()
-    assert sent == [{MANIFEST, "images/small/a/reference/rerun.png"}], "rows go last"
+    assert sent == [{MANIFEST, "images/.job/a/reference/rerun.png"}], "rows go last"
     assert [row.case for row in parse_rows(there(url)[RESULTS], url)] == ["small/a"]
     assert there(url)[RESULTS].endswith(b"}\n")
     copy.send()
@@ -197,7 +197,7 @@ def test_only_what_changed_is_sent_again(
     noted("memory", MemoryFileSystem)
     folder, copy = opened(tmp_path / "run", url)
     with folder:
-        (folder.image_folder("small/a", "reference") / "rerun.png").write_bytes(b"image")
+        (folder.image_folder(".job/a", "reference") / "rerun.png").write_bytes(b"image")
         folder.append(make_row("a"))
         copy.send()
         assert sent == [MANIFEST, "rerun.png"]
@@ -205,7 +205,7 @@ def test_only_what_changed_is_sent_again(
         Copy(tmp_path / "run", url).send()
         assert sent[2:] == ["index.html"]
     fs, root = fsspec.url_to_fs(url)
-    fs.rm_file(f"{root}/images/small/a/reference/rerun.png")
+    fs.rm_file(f"{root}/images/.job/a/reference/rerun.png")
     folder, copy = opened(tmp_path / "run", url)
     with folder:
         copy.send()
@@ -341,7 +341,7 @@ def test_a_fetch_that_is_cut_off_is_made_again(
 ) -> None:
     folder, copy = opened(tmp_path / "run", url)
     with folder, copy:
-        (folder.image_folder("small/a", "reference") / "rerun.png").write_bytes(b"image")
+        (folder.image_folder(".job/a", "reference") / "rerun.png").write_bytes(b"image")
         folder.append(make_row("a"))
     fs = type(fsspec.url_to_fs(url)[0])
 
