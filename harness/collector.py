@@ -12,15 +12,22 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def no_collecting() -> Iterator[None]:
-    """Let Python's garbage collector rest; one that rests already goes on to."""
+def collecting_again() -> Iterator[None]:
+    """Let Python's garbage collector run afterwards, if it runs now, whatever stops it in between."""
     running = gc.isenabled()
-    gc.disable()
     try:
         yield
     finally:
         if running:
             gc.enable()
+
+
+@contextmanager
+def no_collecting() -> Iterator[None]:
+    """Let Python's garbage collector rest; one that rests already goes on to."""
+    with collecting_again():
+        gc.disable()
+        yield
 
 
 def collect_for_the_last_time() -> None:

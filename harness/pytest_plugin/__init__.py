@@ -6,13 +6,13 @@ case files pays nothing. torch is imported when the first case runs.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.collector import collecting_again
 from harness.pytest_plugin.options import add_options
 from harness.pytest_plugin.workers import group_by_weights, name_groups, pin_worker_to_gpu
 
@@ -63,12 +63,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Let the garbage collector run again where a case file paused it."""
-    running = gc.isenabled()
-    try:
+    with collecting_again():
         return (yield)
-    finally:
-        if running:
-            gc.enable()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
