@@ -36,6 +36,11 @@ def read_bytes(path: Path, limit: int = MOST_BYTES) -> bytes:
     """
     if "\0" in str(path):
         raise OSError(errno.EINVAL, "a path holds no NUL character", str(path))
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        reason = f"a path holds no character {error.object[error.start]!r}"
+        raise OSError(errno.EINVAL, reason, str(path)) from None
     with open(path, "rb", opener=_at_once) as stream:
         found = os.fstat(stream.fileno())
         if not stat.S_ISREG(found.st_mode):

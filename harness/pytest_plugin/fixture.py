@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +44,7 @@ class Harness:
         """Return the case that was given, or is in the file that was."""
         if isinstance(given, Case):
             return given
-        if not isinstance(given, str | PathLike):
+        if not isinstance(given, str | Path):
             raise CaseError(f"found {given!r:.80}", field="harness.check", fix=HOW)
         try:
             return load_case(self._node.path.parent / given)

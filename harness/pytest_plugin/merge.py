@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import RunError
+from harness.errors import HarnessError, RunError
 from harness.files import write_text
+from harness.pytest_plugin.settings import refuse_no_folder
 from harness.runs.store import MANIFEST, RESULTS, read_manifest, read_rows, refuse_foreign
 
 UNFINISHED = f".{MANIFEST}.unfinished"
@@ -28,13 +29,16 @@ def refuse_results(results: Path) -> None:
         pytest.UsageError: a finished run, a file, a URL, or a folder that holds something else.
     """
     try:
+        refuse_no_folder(results, fix="name another")
         if finished(results):
             raise RunError("holds a run already", fix="name another")
-        if results.exists() and not results.is_dir():
-            raise RunError("is no folder", fix="name another")
         refuse_foreign(results)
-    except RunError as error:
+    except HarnessError as error:
         raise pytest.UsageError(f"--harness-results: {results} {error.found}; {error.fix}") from None
+    except OSError as error:
+        raise pytest.UsageError(
+            f"--harness-results: {results} cannot be used ({error.strerror}); name another"
+        ) from None
 
 
 def worker_folder(results: Path, worker: str) -> Path:

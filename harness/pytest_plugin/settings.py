@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -70,10 +72,12 @@ def read_settings(config: pytest.Config) -> Settings:
     option, root = config.option, config.rootpath
     try:
         project = _project(root / PYPROJECT)
+        baselines = _here(option.harness_baselines) or root / project.baselines
+        refuse_no_folder(baselines, fix="name another with --harness-baselines")
         return Settings(
             results=_here(option.harness_results),
             runs=root / project.results,
-            baselines=_folder(_here(option.harness_baselines) or root / project.baselines),
+            baselines=baselines,
             cases=root / project.cases,
             pipeline=project.pipeline,
             tolerances=Tolerances(
@@ -83,7 +87,7 @@ def read_settings(config: pytest.Config) -> Settings:
             run=RunOptions(
                 device="cuda" if option.gpu else "cpu",
                 pipeline=option.harness_pipeline,
-                base=_read("--harness-base", Base.parse, option.harness_base),
+                base=_named("--harness-base", Base.parse, option.harness_base),
                 dtype=option.harness_dtype,
                 engine=option.harness_engine,
                 trust_remote_code=option.harness_trust_remote_code or project.trust_remote_code,
@@ -93,7 +97,7 @@ def read_settings(config: pytest.Config) -> Settings:
             reason=option.harness_reason or _default_reason(option),
             report=option.harness_report,
             unused=option.harness_unused_baselines,
-            sweep=_read("--harness-sweep", preset, option.harness_sweep) or [],
+            sweep=_named("--harness-sweep", preset, option.harness_sweep) or [],
             score_workers=option.harness_score_workers,
         )
     except HarnessError as error:
@@ -113,19 +117,30 @@ def _project(path: Path) -> Project:
         raise HarnessError(found, file=path, field=f"tool.harness.{field}", fix=fix) from error
 
 
-def _read(option: str, read: Callable[[str], Value], text: str | None) -> Value | None:
+def _named(option: str, read: Callable[[str], Value], text: str | None) -> Value | None:
     """Return what an option says, None where it is not given; errors call it by the name it has here."""
     try:
         return read(text) if text else None
     except HarnessError as error:
         error.field = option
         raise
+    except OSError as error:
+        raise HarnessError(f"{text!r} cannot be read ({error.strerror})", field=option) from error
 
 
-def _folder(path: Path) -> Path:
-    if path.exists() and not path.is_dir():
-        raise HarnessError("is no folder", file=path, fix="name another with --harness-baselines")
-    return path
+def refuse_no_folder(path: Path, *, fix: str) -> None:
+    """Refuse a path where no folder is and none can be made.
+
+    Raises:
+        HarnessError: a file, a path below one, a link that leads nowhere, or a name that the system refuses.
+    """
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
+    except OSError as error:
+        raise HarnessError(f"cannot be used ({error.strerror})", file=path, fix=fix) from error
+    if not next(each for each in (path, *path.parents) if os.path.lexists(each)).is_dir():
+        raise HarnessError("is no folder", file=path, fix=fix)
 
 
 def _here(path: str | None) -> Path | None:

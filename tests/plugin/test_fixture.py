@@ -45,6 +45,8 @@ def test_fixture_checks_a_case_as_its_item_would(accepted: Path, pytester: pytes
         ("'tiny/plain'", f"*/tiny/plain: cannot be read (No such file or directory); {GIVE}"),
         ("'cases'", f"*/cases: cannot be read (Is a directory); {GIVE}"),
         ("'a\\0'", f"*: cannot be read (a path holds no NUL character); {GIVE}"),
+        ("'a\\ud800'", f"*/a\\ud800: cannot be read (a path holds no character '\\ud800'); {GIVE}"),
+        ("Bytes()", f"harness.check: found Bytes; {GIVE}"),
         ("'cases/plain.png'", "*/plain.png: is not valid YAML (not UTF-8 text*"),
         ("None", f"harness.check: found None; {GIVE}"),
         ("['cases/plain.case.yaml']", f"harness.check: found [[]'cases/plain.case.yaml']; {GIVE}"),
@@ -55,6 +57,13 @@ def test_what_is_no_case_is_one_line(project: Path, pytester: pytest.Pytester, g
     pytester.makepyfile(
         test_hand=f"""
         from harness.case import Case, load_case
+
+        class Bytes:
+            def __fspath__(self):
+                return b"cases/plain.case.yaml"
+
+            def __repr__(self):
+                return "Bytes"
 
         def test_bad(harness, request):
             memory = Case(**load_case(request.path.parent / "cases/plain.case.yaml").model_dump())
@@ -78,6 +87,10 @@ def test_what_is_no_case_is_one_line(project: Path, pytester: pytest.Pytester, g
         ("--harness-tolerance=ssim=2", "--harness-tolerance: ssim_min: Input should be less than or equal*"),
         ("--harness-sweep=shfit", "--harness-sweep: unknown preset 'shfit'; did you mean 'shift'?"),
         ("--harness-base=/no/base", "--harness-base: '/no/base' is neither a folder nor a repository; give*"),
+        (f"--harness-base={'b' * 300}", "--harness-base: 'bbb*' cannot be read (File name too long)"),
+        (f"--harness-results={'r' * 300}", "--harness-results: rrr* cannot be used (File name too long); *"),
+        (f"--harness-baselines={'a' * 300}", "*/aaa*: cannot be used (File name too long); name another*"),
+        ("--harness-baselines=test_hand.py/a", "*/test_hand.py/a: is no folder; name another with *"),
         ("--harness-results=test_hand.py", "--harness-results: test_hand.py is no folder; name another"),
         (f"--harness-results={CASES}", f"--harness-results: {CASES} is not empty and holds no run; choose*"),
         ("--harness-baselines=test_hand.py", "*/test_hand.py: is no folder; name another with *"),

@@ -19,12 +19,17 @@ RUN = ("--no-harness-report", "--update-baselines", "--harness-results=run")
     [
         (PLAIN, "is no folder; name another"),
         (CASES, "is not empty and holds no run; choose another folder"),
+        (f"{PLAIN}/run", "is no folder; name another"),
+        ("dangling", "is no folder; name another"),
+        ("dangling/run", "is no folder; name another"),
+        ("r" * 300, "cannot be used (File name too long); name another"),
         ("s3://bucket/run", "is a URL, and a run needs a folder, *"),
     ],
 )
 def test_what_can_be_no_run_folder_is_refused_before_anything_renders(
     project: Path, pytester: pytest.Pytester, results: str, said: str
 ) -> None:
+    (project / "dangling").symlink_to("nowhere")
     before = sorted(project.rglob("*"))
     result = pytester.runpytest_inprocess(PLAIN, f"--harness-results={results}", "-p", "no:cacheprovider")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
