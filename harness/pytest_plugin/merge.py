@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.errors import HarnessError, RunError
 from harness.files import write_text
 from harness.pytest_plugin.settings import refuse_no_folder
-from harness.runs.store import MANIFEST, RESULTS, read_manifest, read_rows, refuse_foreign
+from harness.runs.store import (
+    MANIFEST,
+    RESULTS,
+    locked,
+    read_manifest,
+    read_rows,
+    refuse_foreign,
+    refuse_other,
+    write_rows,
+)
 
 UNFINISHED = f".{MANIFEST}.unfinished"
 """Marks the run folder of a session that has not come to its end: the same command goes on there."""
@@ -41,29 +53,65 @@ def refuse_results(results: Path) -> None:
         ) from None
 
 
-def worker_folder(results: Path, worker: str) -> Path:
-    """Return where a worker writes: beside the run folder, so that the two are never mistaken."""
-    return results.with_name(f".{results.name}.{worker}")
+def own_folder(results: Path, worker: str | None, identity: dict[str, Any]) -> Path:
+    """Return where a process of the session writes, marked as unfinished.
+
+    A worker writes beside the run folder, so that the two are never mistaken. Without workers, what killed
+    ones of the same session had made is there already.
+
+    Raises:
+        RunError: another session, with or without workers, has not come to its end here; or is at work.
+    """
+    _refuse_other_run(results, identity)
+    if worker:
+        own = results.with_name(f".{results.name}.{worker}")
+    else:
+        merge_workers(results)
+        own = results
+    with suppress(OSError):  # RunFolder says what is wrong
+        own.mkdir(parents=True, exist_ok=True)
+        (own / UNFINISHED).touch()
+    return own
 
 
-def merge_workers(results: Path) -> list[Path]:
-    """Make one run folder of the workers' folders and remove them; returns the folders that were merged.
+def _refuse_other_run(results: Path, identity: dict[str, Any]) -> None:
+    for folder in (results, *_parts(results)):
+        if (folder / MANIFEST).is_file():
+            refuse_other(read_manifest(folder)["identity"], identity, folder, any_gpu=True)
+
+
+def merge_workers(results: Path) -> None:
+    """Make one run folder of the workers' folders and what the run folder holds already; remove the parts.
 
     Rows are ordered by case, so that the result does not depend on which worker was faster. A case that two
     workers ran keeps one row. The merged rows are written last: until then the workers' folders stay whole.
+
+    Raises:
+        RunError: the folders hold different runs, or another process writes to one of them; all stay whole.
     """
-    parts = sorted(results.parent.glob(f".{results.name}.gw*"))
-    parts = [part for part in parts if (part / MANIFEST).is_file()]
+    parts = _parts(results)
     if not parts:
-        return []
-    rows = {(row.case, row.variant): row for part in parts for row in read_rows(part)}
-    results.mkdir(parents=True, exist_ok=True)
-    (results / UNFINISHED).touch()
+        return
+    manifest = read_manifest(parts[0])
+    _refuse_other_run(results, manifest["identity"])
+    with ExitStack() as locks:
+        for folder in (results, *parts):
+            locks.enter_context(locked(folder))
+        rows = {(row.case, row.variant): row for folder in (results, *parts) for row in read_rows(folder)}
+        (results / UNFINISHED).touch()
+        if not (results / MANIFEST).exists():
+            write_text(results / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        for part in parts:
+            if (part / "images").is_dir():
+                shutil.copytree(part / "images", results / "images", dirs_exist_ok=True)
+        write_rows(results, [rows[key] for key in sorted(rows)])
     for part in parts:
-        if (part / "images").is_dir():
-            shutil.copytree(part / "images", results / "images", dirs_exist_ok=True)
-    write_text(results / MANIFEST, json.dumps(read_manifest(parts[0]), indent=2, sort_keys=True) + "\n")
-    write_text(results / RESULTS, "".join(rows[key].model_dump_json() + "\n" for key in sorted(rows)))
-    for part in parts:
-        shutil.rmtree(part)
-    return parts
+        (part / RESULTS).unlink(missing_ok=True)
+        shutil.rmtree(part / "images", ignore_errors=True)
+        shutil.rmtree(part)  # without the manifest, what a killed process left of the others is no run folder
+
+
+def _parts(results: Path) -> list[Path]:
+    """Return the folders of this session's workers, and of those that were killed."""
+    found = results.parent.glob(f".{glob.escape(results.name)}.gw*")
+    return sorted(part for part in found if (part / MANIFEST).is_file())

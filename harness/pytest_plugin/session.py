@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from harness.case import Case
 from harness.collector import collect_again, collect_for_the_last_time, no_collecting
 from harness.errors import BaselineError, HarnessError, RenderError, RunError
 from harness.pytest_plugin.arrange import arrange, following, plan_items, planned_of, variants_of
-from harness.pytest_plugin.merge import UNFINISHED, merge_workers, refuse_results, worker_folder
+from harness.pytest_plugin.merge import UNFINISHED, merge_workers, own_folder, refuse_results
 from harness.pytest_plugin.outcome import Checked
 from harness.pytest_plugin.progress import StepProgress, steps_of
 from harness.pytest_plugin.settings import read_settings
@@ -224,17 +223,14 @@ class Session:
         return CaseRunner(self._folder, self._renderer, scorer, options, facts, progress.step_done, waiting)
 
     def _run_folder(self, facts: dict[str, Any]) -> RunFolder:
-        own = worker_folder(self.results, self._worker) if self._worker else self.results
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         identity = {
             **self.settings.run.identity(),
             "cases": sorted(item.case.id for item in self._planned),
             "environment": facts,
         }
-        with contextlib.suppress(OSError):  # RunFolder says what is wrong
-            own.mkdir(parents=True, exist_ok=True)
-            (own / UNFINISHED).touch()
         try:
+            own = own_folder(self.results, self._worker, identity)
             return RunFolder(own, identity, {"created": created, "environment": facts}).__enter__()
         except RunError as error:
             self.tally.refused = True
@@ -271,7 +267,7 @@ class Session:
     def _close(self, results: Path, *, stopped: bool) -> None:
         """Leave a run folder with its report, or one in which the repeated command goes on."""
         self.tally.stopped = stopped
-        broken_off = stopped or self.tally.refused
+        broken_off = stopped or self.tally.refused or not self.tally.verdicts
         goes_on = broken_off and self.settings.results is not None
         if not goes_on:
             merge_workers(results)

@@ -112,20 +112,34 @@ class RunFolder:
     def _claim(self, identity: dict[str, Any], about: dict[str, Any]) -> None:
         manifest = self.path / MANIFEST
         if manifest.exists():
-            refuse_other(read_manifest(self.path)["identity"], identity, self.path, "--out")
+            refuse_other(read_manifest(self.path)["identity"], identity, self.path)
             return
         write_text(manifest, json.dumps({"identity": identity, **about}, indent=2, sort_keys=True) + "\n")
 
 
-def refuse_other(found: dict[str, Any], identity: dict[str, Any], where: Path | str, option: str) -> None:
-    """Refuse a place whose run has another identity; ``option`` named the place.
+def refuse_other(
+    found: dict[str, Any],
+    identity: dict[str, Any],
+    where: Path | str,
+    option: str = "--out",
+    *,
+    any_gpu: bool = False,
+) -> None:
+    """Refuse a place whose run has another identity.
+
+    Args:
+        option: what named the place.
+        any_gpu: whether a run on another GPU counts as the same: each of several workers may see its own.
 
     Raises:
         RunError: names what differs.
     """
-    if found != identity:
+    names = _different(found, identity)
+    if any_gpu:
+        names = [name for name in names if not name.startswith("environment.gpu.")]
+    if names:
         raise RunError(
-            f"holds another run: {', '.join(_different(found, identity))} differ",
+            f"holds another run: {', '.join(names)} differ",
             file=where,
             field=option,
             fix="choose another place, or repeat that run's own command to resume it",
