@@ -214,7 +214,7 @@ class Session:
             self._config.pluginmanager,
             sum(steps_of(item) for item in chain(self._planned, *self._variants.values())),
         )
-        self._folder = self._run_folder(facts)
+        self._folder = self._folder or self._run_folder(facts)
         self._renderer = reference_renderer(options, device)
         scorer, workers = Scorer(), self.settings.score_workers
         workers = score_workers(device) if workers is None else workers
@@ -244,10 +244,10 @@ class Session:
 
     def finish(self, session: pytest.Session) -> None:
         """Close the run; in the process that reports, merge the workers' parts and build the report."""
-        if self._renderer is not None and self._folder is not None:
-            if self._ahead is not None:
-                self._ahead.close()
-            self._renderer.close()
+        for opened in (self._ahead, self._renderer):
+            if opened is not None:
+                opened.close()
+        if self._folder is not None:
             self._folder.__exit__(None, None, None)
             collect_for_the_last_time()
         if self._worker:
