@@ -10,7 +10,7 @@ HIDDEN = "…"
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "GITHUB_TOKEN", "GH_TOKEN")
 _SECRETS = re.compile(
     r"(\b(?:hf_|gh[pousr]_|github_pat_|sk-|Bearer\s+))[\w.~+/-]{20,}"
-    r"|(\b[a-z][a-z0-9+.-]*://)(?:[^\s/@:]*:[^\s@]+|[^\s/@]+)(?=@)",
+    r"|(\b[a-z][a-z0-9+.-]{0,31}://)(?:[^\s/@:\"',]{0,256}:(?!\d{1,5}/)[^\s@\"',]{1,256}|[^\s/@]{1,1024})(?=@)",
     re.IGNORECASE,
 )
 

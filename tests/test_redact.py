@@ -18,6 +18,7 @@ TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
         (f"https://user:{TOKEN}@huggingface.co/a/b", "https://…@huggingface.co/a/b"),
         (f"https://{TOKEN}@huggingface.co/a", "https://…@huggingface.co/a"),
         ("s3://KEY:se/cret@bucket/a, simplecache::s3://me@b/c", "s3://…@bucket/a, simplecache::s3://…@b/c"),
+        ("http://host:8080/a@c, 'http://h:80/a','me@b'", "http://host:8080/a@c, 'http://h:80/a','me@b'"),
         ("ghp_0123456789abcdef0123456789", "ghp_…"),
         (f"?token={TOKEN}&x=1", "?token=hf_…&x=1"),
         ("me@example.org, https://huggingface.co/a@main", "me@example.org, https://huggingface.co/a@main"),

@@ -7,12 +7,14 @@ that wait. fsspec's backends raise errors of any kind, so every ``Exception`` of
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import posixpath
+import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +30,7 @@ EVERY = 10.0
 """Seconds between two looks at what changed."""
 
 SENT = ".sent.json"
-"""What of the folder is at the URL: size and time of every file when it was sent."""
+"""What of the folder is at the URL: size and time of every file when it was sent, and the rows' hash."""
 
 OPTION = "--copy-to"
 _BATCH = 64
@@ -41,20 +43,22 @@ class Copy:
     Args:
         folder: the run folder, here.
         url: any that fsspec writes to, ``s3://bucket/nights/1`` or ``file:///mnt/nights/1``.
+        tell: takes a line where sending begins to fail, and one where it works again.
 
     Raises:
         RunError: no URL, of an unknown kind, or its package is not installed.
     """
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, tell: Callable[[str], None] | None = None) -> None:
         self._folder, self._url = folder, url
+        self._tell = tell or (lambda _line: None)
         with self._failing("cannot be used"):
             self._fs, root = _open(url)
         self._root = root.rstrip("/")
         self._local = getattr(self._fs, "local_file", False)
         if self._local and _overlap(folder.resolve(), Path(root).resolve()):
             raise RunError("overlaps the run folder", file=url, field=OPTION, fix="name a place elsewhere")
-        self._sent = self._remembered()
+        self._sent, self._rows_sent = self._remembered()
         self._there: dict[str, int] = {}
         self._manifest = b""
         self._made: set[str] = set()
@@ -82,7 +86,7 @@ class Copy:
         with self._failing("cannot be written"):
             self._fs.makedirs(self._root, exist_ok=True)
             self._fs.pipe_file(self._path(".writable"), b"")
-            with suppress(OSError):  # who may write may not always delete
+            with suppress(Exception):  # who may write may not always delete
                 self._fs.rm_file(self._path(".writable"))
 
     def fetch(self) -> None:
@@ -91,15 +95,18 @@ class Copy:
         Raises:
             RunError: it cannot be fetched, or the folder has rows and lacks some that are there.
         """
-        rows = b""
-        with self._failing("cannot be fetched"):
+        rows, repeat = b"", f"repeat the command with --out {self._folder}"
+        with self._failing("cannot be fetched", fix=repeat):
             if RESULTS in self._there:
                 rows = self._fs.cat_file(self._path(RESULTS))
-        if (self._folder / RESULTS).exists():
+            parse_rows(rows, self._url)
+        if read_rows(self._folder):
             self._refuse_lacking(rows)
             self._sent = {name: at for name, at in self._sent.items() if self._there.get(name) == at[0]}
+            if self._rows_sent != _sha256(rows):
+                self._sent.pop(RESULTS, None)
             return
-        with self._failing("cannot be fetched"):
+        with self._failing("cannot be fetched", fix=repeat):
             names = [name for name in self._there if name not in (MANIFEST, RESULTS)]
             for parent in {(self._folder / name).parent for name in names}:
                 parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +118,7 @@ class Copy:
             if rows:
                 write_bytes(self._folder / RESULTS, rows)
             self._sent = {name: at for name, at in _states(self._folder).items() if name in self._there}
+            self._rows_sent = _sha256(rows)
 
     def __enter__(self) -> Copy:
         self._thread.start()
@@ -139,7 +147,7 @@ class Copy:
             try:
                 self._send()
             finally:
-                about = {"url": redact(self._url), "files": self._sent}
+                about = {"url": redact(self._url), "rows": self._rows_sent, "files": self._sent}
                 write_bytes(self._folder / SENT, json.dumps(about).encode(), lasting=False)
 
     def _send(self) -> None:
@@ -153,21 +161,26 @@ class Copy:
         rest = [name for name in changed if name != MANIFEST]
         for names in filter(None, (first, *(rest[at : at + _BATCH] for at in range(0, len(rest), _BATCH)))):
             self._make_folders(names)
-            self._fs.put([str(self._folder / name) for name in names], [self._path(name) for name in names])
+            self._put(names)
             self._sent |= {name: states[name] for name in names}
         if rows_at and self._sent.get(RESULTS) != rows_at:
-            self._put_rows(rows[: rows.rfind(b"\n") + 1])
-            self._sent[RESULTS] = rows_at
+            whole = rows[: rows.rfind(b"\n") + 1]
+            if self._local:
+                write_bytes(Path(self._path(RESULTS)), whole)
+            else:
+                self._fs.pipe_file(self._path(RESULTS), whole)
+            self._sent[RESULTS], self._rows_sent = rows_at, _sha256(whole)
 
-    def _put_rows(self, rows: bytes) -> None:
-        """Replace the rows there at once: an object is, a file on a disk would be half-written meanwhile."""
-        target = self._path(RESULTS)
+    def _put(self, names: list[str]) -> None:
+        """Send files; each replaces what was there at once: an object does, on a disk it is moved there."""
         if not self._local:
-            self._fs.pipe_file(target, rows)
+            self._fs.put([str(self._folder / name) for name in names], [self._path(name) for name in names])
             return
-        partial = self._path(f".{RESULTS}{PART}")
-        self._fs.pipe_file(partial, rows)
-        self._fs.mv(partial, target)
+        for name in names:
+            target = Path(self._path(name))
+            partial = target.with_name(f".{target.name}{PART}")
+            shutil.copyfile(self._folder / name, partial)
+            partial.replace(target)
 
     def _make_folders(self, names: list[str]) -> None:
         for parent in {posixpath.dirname(self._path(name)) for name in names} - self._made:
@@ -175,18 +188,28 @@ class Copy:
             self._made.add(parent)
 
     def _keep_sending(self) -> None:
-        pause = EVERY
+        pause, failing = EVERY, False
         while not self._stop.wait(pause):
             began = time.monotonic()
-            with suppress(CopyError):  # tried again, the last time at the end, where it is told
+            try:
                 self.send()
+            except CopyError as error:
+                if not failing:
+                    self._tell(f"{OPTION}: {error.found}; it is tried again, the last time at the end")
+                failing = True
+            else:
+                if failing:
+                    self._tell(f"{OPTION}: sending works again")
+                failing = False
             pause = max(EVERY, time.monotonic() - began)
 
     def _refuse_lacking(self, rows: bytes) -> None:
-        there = {(row.case, row.variant) for row in parse_rows(rows, self._url)}
-        if lacking := there - {(row.case, row.variant) for row in read_rows(self._folder)}:
+        """Refuse rows that another machine sent since this folder did, and that are not in it."""
+        here = set((self._folder / RESULTS).read_bytes().split(b"\n"))
+        lacking = [line for line in rows.split(b"\n") if line not in here]
+        if lacking and self._rows_sent != _sha256(rows):
             raise RunError(
-                f"holds rows that {self._folder} lacks, e.g. of {min(lacking)[0]}",
+                f"holds {len(lacking)} rows that {self._folder} lacks",
                 file=self._url,
                 field=OPTION,
                 fix="name a new folder with --out, into which they are fetched",
@@ -195,12 +218,14 @@ class Copy:
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def _remembered(self) -> dict[str, _State]:
-        try:
+    def _remembered(self) -> tuple[dict[str, _State], str]:
+        """Return what was sent before, and the hash of the rows that were; nothing where that is damaged."""
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             about = json.loads((self._folder / SENT).read_bytes())
-            return dict(about["files"]) if about["url"] == redact(self._url) else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
+            files = {str(name): [int(size), int(at)] for name, (size, at) in about["files"].items()}
+            if about["url"] == redact(self._url):
+                return files, str(about["rows"])
+        return {}, ""
 
     @contextmanager
     def _failing(
@@ -234,6 +259,10 @@ def _open(url: str) -> tuple[Any, str]:
         fix = f"pip install {package}" if package != "fsspec" else "install that"
         raise RunError(f"needs a package: {error}", file=url, field=OPTION, fix=fix) from error
     return fs, root
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _overlap(one: Path, other: Path) -> bool:

@@ -108,7 +108,8 @@ def _run(
     }
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     about = {"created": created, "environment": facts}
-    copy = Copy(out, options.copy_to) if options.copy_to is not None else None
+    tell = progress.told if progress is not None else None
+    copy = Copy(out, options.copy_to, tell) if options.copy_to is not None else None
     if copy is not None:
         copy.check(identity)
     fetch = copy.fetch if copy is not None else None

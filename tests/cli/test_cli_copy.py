@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 
 Harness = Callable[..., Any]
 
@@ -39,22 +38,12 @@ def test_a_sweep_that_cannot_be_copied_is_told_after_its_report(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(LocalFileSystem, "put_file", full)
+    monkeypatch.setattr("harness.runs.copying.Copy._put", full)
     url = f"file://{Path.cwd()}/there"
     ended = harness(
-        "sweep",
-        cases,
-        "--limit",
-        "1",
-        "--axis",
-        "seed=1",
-        "--device",
-        "cpu",
-        "--out",
-        "run",
-        "--copy-to",
-        url,
-    )
+        "sweep", cases, "--limit", "1", "--axis", "seed=1", "--device", "cpu", "--out", "run",
+        "--copy-to", url,
+    )  # fmt: skip
     assert ended.code == 2
     assert ended.out.endswith("report: run/index.html\n")
     assert ended.err == (

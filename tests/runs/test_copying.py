@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
-from fsspec.implementations.local import LocalFileSystem
+from fsspec.core import url_to_fs
 from fsspec.implementations.memory import MemoryFileSystem
 
 from harness.case import Case
@@ -27,7 +26,7 @@ from harness.runs.execute import run_cases
 from harness.runs.plan import RunOptions
 from harness.runs.results import RunResult, load_run
 from harness.runs.row import Row
-from harness.runs.store import MANIFEST, RESULTS, RunFolder, parse_rows, read_rows
+from harness.runs.store import MANIFEST, RESULTS, RunFolder, parse_rows, read_rows, write_rows
 
 MakeCase = Callable[..., Case]
 MakeRow = Callable[..., Row]
@@ -62,12 +61,12 @@ class Stopping:
 
 def there(url: str) -> dict[str, bytes]:
     """Every file at ``url`` and what it holds."""
-    fs, root = fsspec.url_to_fs(url)
+    fs, root = url_to_fs(url)
     return {path.removeprefix(f"{root}/"): fs.cat_file(path) for path in fs.find(root)}
 
 
 def put(url: str, data: bytes = b"precious") -> None:
-    fs, path = fsspec.url_to_fs(url)
+    fs, path = url_to_fs(url)
     fs.makedirs(path.rpartition("/")[0], exist_ok=True)
     fs.pipe_file(path, data)
 
@@ -85,6 +84,13 @@ def run(cases: list[Case], out: Path, url: str, renderer: Any = None, **options:
     return run_cases(cases, out=out, options=asked, renderer=renderer)
 
 
+def wait_for(happened: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def seeded(make_case: MakeCase, count: int) -> list[Case]:
     return [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(count)]
 
@@ -100,7 +106,7 @@ def test_a_run_goes_on_on_another_machine_from_its_copy(
 ) -> None:
     monkeypatch.setattr(copying, "EVERY", 0.01)
     cases, lost = seeded(make_case, 3), Stopping(at=2)
-    render, (fs, root) = lost.render, fsspec.url_to_fs(url)
+    render, (fs, root) = lost.render, url_to_fs(url)
 
     def rows_there() -> int:
         path = f"{root}/{RESULTS}"
@@ -108,8 +114,7 @@ def test_a_run_goes_on_on_another_machine_from_its_copy(
 
     def after_the_copy(request: RenderRequest, on_step: OnStep | None = None) -> Render:
         if request.seed == 2:  # the machine is lost once two rows are there
-            while rows_there() < 2:
-                time.sleep(0.01)
+            wait_for(lambda: rows_there() == 2)
         return render(request, on_step)
 
     monkeypatch.setattr(lost, "render", after_the_copy)
@@ -184,17 +189,13 @@ def test_only_what_changed_is_sent_again(
 ) -> None:
     sent: list[str] = []
 
-    def noted(name: str, kind: type[Any]) -> None:
-        real = kind.put_file
+    real = Copy._put
 
-        def put_file(fs: Any, here: str, path: str, **more: Any) -> Any:
-            sent.append(Path(path).name)
-            return real(fs, here, path, **more)
+    def put_noted(copy: Copy, names: list[str]) -> None:
+        sent.extend(Path(name).name for name in names)
+        real(copy, names)
 
-        monkeypatch.setattr(kind, "put_file", put_file)
-
-    noted("file", LocalFileSystem)
-    noted("memory", MemoryFileSystem)
+    monkeypatch.setattr(Copy, "_put", put_noted)
     folder, copy = opened(tmp_path / "run", url)
     with folder:
         (folder.image_folder(".job/a", "reference") / "rerun.png").write_bytes(b"image")
@@ -204,7 +205,7 @@ def test_only_what_changed_is_sent_again(
         (tmp_path / "run" / "index.html").write_text("report")
         Copy(tmp_path / "run", url).send()
         assert sent[2:] == ["index.html"]
-    fs, root = fsspec.url_to_fs(url)
+    fs, root = url_to_fs(url)
     fs.rm_file(f"{root}/images/.job/a/reference/rerun.png")
     folder, copy = opened(tmp_path / "run", url)
     with folder:
@@ -288,8 +289,101 @@ def test_rows_that_only_the_copy_has_are_not_lost(tmp_path: Path, url: str, make
     with folder, copy:
         folder.append(make_row("b"))
     before = there(url)
-    assert f"holds rows that {tmp_path / 'older'} lacks, e.g. of small/b" in refused(tmp_path / "older", url)
+    assert f"holds 1 rows that {tmp_path / 'older'} lacks" in refused(tmp_path / "older", url)
     assert there(url) == before
+
+
+def test_a_row_that_another_machine_made_again_is_not_overwritten(
+    tmp_path: Path, url: str, make_row: MakeRow
+) -> None:
+    folder, copy = opened(tmp_path / "run", url)
+    with folder, copy:
+        folder.append(make_row("a"))
+    folder, copy = opened(tmp_path / "other", url)
+    with folder, copy:
+        folder.append(make_row("a").model_copy(update={"reason": "judged anew"}))
+    before = there(url)
+    assert "holds 1 rows that" in refused(tmp_path / "run", url)
+    assert there(url) == before
+
+
+def test_rows_that_were_judged_again_here_replace_those_there(
+    tmp_path: Path, url: str, make_row: MakeRow
+) -> None:
+    folder, copy = opened(tmp_path / "run", url)
+    with folder, copy:
+        folder.append(make_row("a"))
+    write_rows(tmp_path / "run", [make_row("a").model_copy(update={"reason": "judged anew"})])
+    folder, copy = opened(tmp_path / "run", url)
+    with folder, copy:
+        pass
+    assert there(url) == visible(tmp_path / "run")
+
+
+@pytest.mark.parametrize("url", ["file"], indirect=True)
+def test_an_image_that_is_sent_again_is_never_half_there(
+    tmp_path: Path, url: str, make_row: MakeRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, copy = opened(tmp_path / "run", url)
+    image = folder.image_folder("small/a", "reference") / "rerun.png"
+    with folder, copy:
+        image.write_bytes(b"image")
+        folder.append(make_row("a"))
+        copy.send()
+        before = there(url)
+        image.write_bytes(b"another image")
+
+        def cut(_source: Path, target: Path) -> None:
+            target.write_bytes(b"ano")
+            raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(copying.shutil, "copyfile", cut)
+            with pytest.raises(CopyError):
+                copy.send()
+        assert {name: data for name, data in there(url).items() if "/." not in f"/{name}"} == before
+    fetched, _ = opened(tmp_path / "fresh", url)
+    with fetched:
+        assert visible(tmp_path / "fresh") == visible(tmp_path / "run")
+
+
+def test_sending_that_fails_on_the_way_is_told_once_and_tried_again(
+    tmp_path: Path, make_row: MakeRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "EVERY", 0.01)
+    url, told = f"file://{tmp_path}/there", list[str]()
+    copy = Copy(tmp_path / "run", url, told.append)
+    copy.check(IDENTITY)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with RunFolder(tmp_path / "run", IDENTITY, {}, copy.fetch) as folder, copy:
+        with monkeypatch.context() as patched:
+            patched.setattr(copying.shutil, "copyfile", full)
+            wait_for(lambda: len(told) == 1)
+            folder.append(make_row("a"))
+            time.sleep(0.1)
+        wait_for(lambda: len(told) == 2)
+    assert "is not complete (No space left on device); it is tried again" in told[0]
+    assert told[1] == "--copy-to: sending works again"
+    assert there(url) == visible(tmp_path / "run")
+
+
+def test_a_password_is_not_left_on_disk_and_a_damaged_note_is_no_note(
+    tmp_path: Path, make_row: MakeRow
+) -> None:
+    url = "memory://me:secret@bucket/run"
+    folder, copy = opened(tmp_path / "run", url)
+    with folder, copy:
+        folder.append(make_row("a"))
+    note = tmp_path / "run" / copying.SENT
+    assert "secret" not in note.read_text()
+    for damaged in ('{"files": {"run.json": 1}}', "[" * 100_000, "[]", '{"url": 1, "files": [], "rows": 2}'):
+        note.write_text(damaged)
+        with opened(tmp_path / "run", url)[0]:
+            pass
+    MemoryFileSystem.store.clear()
 
 
 @pytest.mark.parametrize("url", ["memory"], indirect=True)
@@ -304,6 +398,7 @@ def test_names_that_lead_out_of_the_folder_are_not_fetched(
     folder, _ = opened(tmp_path / "a" / "b", url)
     with folder:
         assert set(visible(tmp_path / "a")) == {f"b/{MANIFEST}", f"b/{RESULTS}"}
+        assert not (tmp_path / "a" / "b" / ".hidden").exists()
 
 
 @pytest.mark.parametrize("url", ["file"], indirect=True)
@@ -322,7 +417,7 @@ def test_a_copy_that_fails_at_the_end_leaves_the_run_whole(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(LocalFileSystem, "put_file", full)
+        patched.setattr(Copy, "_put", full)
         with pytest.raises(CopyError) as caught:
             run(cases, tmp_path / "run", url)
     assert str(caught.value) == (
@@ -343,7 +438,7 @@ def test_a_fetch_that_is_cut_off_is_made_again(
     with folder, copy:
         (folder.image_folder(".job/a", "reference") / "rerun.png").write_bytes(b"image")
         folder.append(make_row("a"))
-    fs = type(fsspec.url_to_fs(url)[0])
+    fs = type(url_to_fs(url)[0])
 
     def lost(*_: Any, **__: Any) -> None:
         raise ConnectionError("lost")
