@@ -108,9 +108,9 @@ def _run(
     }
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     about = {"created": created, "environment": facts}
-    tell = progress.told if progress is not None else None
-    copy = Copy(out, options.copy_to, tell) if options.copy_to is not None else None
-    if copy is not None:
+    copy = None
+    if options.copy_to is not None:
+        copy = Copy(out, options.copy_to, progress.told if progress is not None else None)
         copy.check(identity)
     fetch = copy.fetch if copy is not None else None
     with RunFolder(out, identity, about, fetch) as folder, copy or nullcontext():
