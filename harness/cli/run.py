@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -107,6 +107,9 @@ def run(
     )
     chosen = select(load_cases(cases), only, limit)
     place = nullcontext(out) if out else fresh_folder(Path("reports"))
-    with place as folder, LiveProgress(Console()) as progress, suppress(CopyError):
-        run_cases(chosen, out=folder, options=options, progress=progress)
-    finish(load_run(folder), copy_to)
+    with place as folder, LiveProgress(Console()) as progress:
+        try:
+            result = run_cases(chosen, out=folder, options=options, progress=progress)
+        except CopyError:  # sent once more with the report, which says what is wrong
+            result = load_run(folder)
+    finish(result, copy_to)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -117,8 +117,10 @@ def sweep(
     )
     chosen = select(load_cases(cases), only, limit)
     place = nullcontext(out) if out else fresh_folder(Path("reports"), "sweep-")
-    with place as folder, LiveProgress(Console()) as progress, suppress(CopyError):
-        sweep_cases(chosen, variants, out=folder, options=options, progress=progress)
-    result = load_run(folder)
+    with place as folder, LiveProgress(Console()) as progress:
+        try:
+            result = sweep_cases(chosen, variants, out=folder, options=options, progress=progress)
+        except CopyError:  # sent once more with the report, which says what is wrong
+            result = load_run(folder)
     summarise(result, copy_to)
     raise typer.Exit(3 if result.exit_code == 3 else 0)

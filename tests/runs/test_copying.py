@@ -101,6 +101,14 @@ def opened(folder: Path, url: str, **identity: Any) -> tuple[RunFolder, Copy]:
     return RunFolder(folder, {**IDENTITY, **identity}, {"created": "today"}, copy.fetch), copy
 
 
+def send(folder: Path, url: str, *rows: Row) -> None:
+    """Add rows to the run in ``folder`` and bring it to ``url``."""
+    run_folder, copy = opened(folder, url)
+    with run_folder, copy:
+        for row in rows:
+            run_folder.append(row)
+
+
 def test_a_run_goes_on_on_another_machine_from_its_copy(
     make_case: MakeCase, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,9 +276,7 @@ def test_a_place_that_holds_something_else_stays_as_it_is(
 
 
 def test_a_place_that_holds_another_run_stays_as_it_is(tmp_path: Path, url: str, make_row: MakeRow) -> None:
-    folder, copy = opened(tmp_path / "run", url)
-    with folder, copy:
-        folder.append(make_row("a"))
+    send(tmp_path / "run", url, make_row("a"))
     before = there(url)
     line = refused(tmp_path / "other", url, device="cuda")
     assert line.startswith(f"{url}: --copy-to: holds another run: device differ")
@@ -281,13 +287,9 @@ def test_a_place_that_holds_another_run_stays_as_it_is(tmp_path: Path, url: str,
 
 
 def test_rows_that_only_the_copy_has_are_not_lost(tmp_path: Path, url: str, make_row: MakeRow) -> None:
-    folder, copy = opened(tmp_path / "run", url)
-    with folder, copy:
-        folder.append(make_row("a"))
+    send(tmp_path / "run", url, make_row("a"))
     shutil.copytree(tmp_path / "run", tmp_path / "older")
-    folder, copy = opened(tmp_path / "run", url)
-    with folder, copy:
-        folder.append(make_row("b"))
+    send(tmp_path / "run", url, make_row("b"))
     before = there(url)
     assert f"holds 1 rows that {tmp_path / 'older'} lacks" in refused(tmp_path / "older", url)
     assert there(url) == before
@@ -296,12 +298,8 @@ def test_rows_that_only_the_copy_has_are_not_lost(tmp_path: Path, url: str, make
 def test_a_row_that_another_machine_made_again_is_not_overwritten(
     tmp_path: Path, url: str, make_row: MakeRow
 ) -> None:
-    folder, copy = opened(tmp_path / "run", url)
-    with folder, copy:
-        folder.append(make_row("a"))
-    folder, copy = opened(tmp_path / "other", url)
-    with folder, copy:
-        folder.append(make_row("a").model_copy(update={"reason": "judged anew"}))
+    send(tmp_path / "run", url, make_row("a"))
+    send(tmp_path / "other", url, make_row("a").model_copy(update={"reason": "judged anew"}))
     before = there(url)
     assert "holds 1 rows that" in refused(tmp_path / "run", url)
     assert there(url) == before
@@ -310,13 +308,9 @@ def test_a_row_that_another_machine_made_again_is_not_overwritten(
 def test_rows_that_were_judged_again_here_replace_those_there(
     tmp_path: Path, url: str, make_row: MakeRow
 ) -> None:
-    folder, copy = opened(tmp_path / "run", url)
-    with folder, copy:
-        folder.append(make_row("a"))
+    send(tmp_path / "run", url, make_row("a"))
     write_rows(tmp_path / "run", [make_row("a").model_copy(update={"reason": "judged anew"})])
-    folder, copy = opened(tmp_path / "run", url)
-    with folder, copy:
-        pass
+    send(tmp_path / "run", url)
     assert there(url) == visible(tmp_path / "run")
 
 
@@ -374,9 +368,7 @@ def test_a_password_is_not_left_on_disk_and_a_damaged_note_is_no_note(
     tmp_path: Path, make_row: MakeRow
 ) -> None:
     url = "memory://me:secret@bucket/run"
-    folder, copy = opened(tmp_path / "run", url)
-    with folder, copy:
-        folder.append(make_row("a"))
+    send(tmp_path / "run", url, make_row("a"))
     note = tmp_path / "run" / copying.SENT
     assert "secret" not in note.read_text()
     for damaged in ('{"files": {"run.json": 1}}', "[" * 100_000, "[]", '{"url": 1, "files": [], "rows": 2}'):
@@ -390,9 +382,7 @@ def test_a_password_is_not_left_on_disk_and_a_damaged_note_is_no_note(
 def test_names_that_lead_out_of_the_folder_are_not_fetched(
     tmp_path: Path, url: str, make_row: MakeRow
 ) -> None:
-    folder, copy = opened(tmp_path / "run", url)
-    with folder, copy:
-        folder.append(make_row("a"))
+    send(tmp_path / "run", url, make_row("a"))
     for name in ("images/../../out", "/absolute", "images//empty", ".hidden"):
         MemoryFileSystem.store[f"/bucket/run/{name}"] = MemoryFileSystem.store[f"/bucket/run/{RESULTS}"]
     folder, _ = opened(tmp_path / "a" / "b", url)
