@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from clock import Clock
 
-from harness.aitoolkit import import_job
-from harness.case import Base, Case
-from harness.reference.spec import FLEX2
+from harness.importers.aitoolkit import import_job
+from harness.metrics.images import load_rgb
 from harness.runs.plan import RunOptions
-from harness.scoring.images import load_rgb
-from harness.variants.grid import Variant, parse_axis, product
-from harness.variants.sweep import sweep_cases
+from harness.schema.case import Base, Case
+from harness.schema.spec import FLEX2
+from harness.sweeps.grid import Variant, parse_axis, product
+from harness.sweeps.sweep import sweep_cases
 
 SCALES = (0.5, 0.75, 1.0, 1.25)
 SCHEDULES: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from harness.runs.plan import Planned
-from harness.runs.row import Row
+from harness.schema.result import Row
 
 
 class Clock:

@@ -50,8 +50,8 @@ def main() -> None:
 
 def write_cases(folder: Path, count: int) -> None:
     """Write ``count`` copies of a case of the demo's size, each with an id of its own."""
-    from harness.aitoolkit import import_job
-    from harness.case import SUFFIX, load_case
+    from harness.importers.aitoolkit import import_job
+    from harness.schema.case import SUFFIX, load_case
 
     job = importlib.resources.files("harness.data") / "jobs" / "emoji_inkprint"
     with tempfile.TemporaryDirectory() as made:

@@ -19,19 +19,18 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "diagnosis"))
+sys.path.insert(0, str(ROOT))
 
-from truths import AXES_ON_CPU, Truth, base_cases, double, truth  # noqa: E402
-
-from harness.diagnosis.bench import Bench, calls_of  # noqa: E402
 from harness.diagnosis.diagnose import BUDGET  # noqa: E402
 from harness.diagnosis.ranking import changes  # noqa: E402
 from harness.diagnosis.search import Search, search  # noqa: E402
-from harness.reference.render import ReferenceRenderer  # noqa: E402
-from harness.renderer import Renderer  # noqa: E402
+from harness.diagnosis.trials import Bench, calls_of  # noqa: E402
+from harness.pipeline.renderer import ReferenceRenderer  # noqa: E402
 from harness.runs.plan import RunOptions, request_of  # noqa: E402
-from harness.variants.axes import AXES  # noqa: E402
-from harness.variants.axis import Context, Family  # noqa: E402
+from harness.schema.render import Renderer  # noqa: E402
+from harness.sweeps.axes import AXES  # noqa: E402
+from harness.sweeps.axis import Context, Family  # noqa: E402
+from tests.diagnosis.truths import AXES_ON_CPU, Truth, base_cases, double, truth  # noqa: E402
 
 JOB = ROOT / "harness" / "data" / "jobs" / "emoji_inkprint"
 Row = dict[str, Any]

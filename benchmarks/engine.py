@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.case import Base
-from harness.reference.render import ReferenceRenderer
-from harness.renderer import EngineName, Render, RenderRequest
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.schema.case import Base
+from harness.schema.render import EngineName, Render, RenderRequest
 
 MOST_KERNELS = 24
 

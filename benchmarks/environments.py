@@ -18,11 +18,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from harness.baselines.model import environment_key
-from harness.files import write_text
+from harness._util.atomic_files import write_text
+from harness.judging.baseline import environment_key
+from harness.metrics.scores import Scores, counted_psnr
 from harness.runs.results import load_run
-from harness.runs.row import Row
-from harness.scoring.scores import Scores, counted_psnr
+from harness.schema.result import Row
 
 
 def scored(folder: Path) -> dict[str, Row]:

@@ -62,19 +62,19 @@ def preload() -> None:
     import torch
 
     torch.set_num_threads(1)
-    import harness.baselines.accept
-    import harness.calibration.run
+    import harness.calibration.calibrate
     import harness.cli.app
     import harness.diagnosis.diagnose
-    import harness.pytest_plugin.session
-    import harness.reference.render
+    import harness.pipeline.renderer
+    import harness.pytest_plugin.plugin_session
     import harness.report.build
-    import harness.runs.score
-    from harness.case import Base
-    from harness.reference.checkpoint import find_checkpoint
-    from harness.reference.spec import FLEX2
+    import harness.runs.accept
+    import harness.runs.scorer
+    from harness.pipeline.checkpoint import find_checkpoint
+    from harness.schema.case import Base
+    from harness.schema.spec import FLEX2
 
-    render, score = harness.reference.render, harness.runs.score
+    render, score = harness.pipeline.renderer, harness.runs.scorer
     load, loaded = render.load_pipeline, {}
 
     def load_once(checkpoint: Any, spec: Any, **options: Any) -> Any:
@@ -215,7 +215,7 @@ def _within(work: Path, path: Any) -> bool:
 
 
 def _count_renders(renders: Path) -> None:
-    from harness.reference.render import ReferenceRenderer
+    from harness.pipeline.renderer import ReferenceRenderer
 
     render = ReferenceRenderer.render
 

@@ -30,11 +30,11 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests" / "plugin")]
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from fault_child import Ended, Fault, preload, run_child  # noqa: E402
 
-from harness.runs.waiting import FILE  # noqa: E402
+from harness.runs.pending_renders import FILE  # noqa: E402
 
 JOB = Path(__file__).parents[1] / "harness/data/jobs/emoji_inkprint"
 CPU = ["--device", "cpu"]
@@ -155,9 +155,8 @@ class Bench:
     """A folder with everything that the commands start from, made once."""
 
     def __init__(self, folder: Path) -> None:
-        from tiny_project import make_project
-
-        from harness.reference.render import ReferenceRenderer
+        from harness.pipeline.renderer import ReferenceRenderer
+        from tests.pytest_plugin.tiny_project import make_project
 
         self.folder, self._number = folder, 0
         (folder / "start").mkdir(parents=True)

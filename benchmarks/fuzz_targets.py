@@ -14,28 +14,28 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from harness.aitoolkit.config import SampleConfig
-from harness.aitoolkit.config_file import load_config
-from harness.aitoolkit.lora import inspect_lora
-from harness.aitoolkit.samples import resolve_samples
-from harness.baselines.accept import accept_run
-from harness.baselines.store import BaselineStore
-from harness.bundle import import_bundle
-from harness.calibration.file import ToleranceFile
-from harness.case import load_case
+from harness._util.atomic_files import write_bytes
 from harness.errors import HarnessError
-from harness.files import write_bytes
-from harness.reference.checkpoint import find_checkpoint
-from harness.reference.fit import transformer_shapes
-from harness.reference.spec import FLEX2
+from harness.importers.aitoolkit.config import SampleConfig
+from harness.importers.aitoolkit.config_file import load_config
+from harness.importers.aitoolkit.samples import resolve_samples
+from harness.importers.server_request import load_request
+from harness.judging.baseline_store import BaselineStore
+from harness.judging.tolerance_file import ToleranceFile
+from harness.metrics.codec import Codec
+from harness.metrics.images import load_rgb
+from harness.pipeline.checkpoint import find_checkpoint
+from harness.pipeline.lora_shapes import transformer_shapes
 from harness.report.build import build_report
-from harness.report.diagnosis import read_diagnoses
+from harness.report.bundle import import_bundle
+from harness.report.diagnosis_view import read_diagnoses
 from harness.report.review import load_review
-from harness.request import load_request
-from harness.runs.store import read_manifest
-from harness.scoring.codec import Codec
-from harness.scoring.images import load_rgb
-from harness.variants.grid import read_grid
+from harness.runs.accept import accept_run
+from harness.runs.folder import read_manifest
+from harness.schema.case import load_case
+from harness.schema.lora_file import inspect_lora
+from harness.schema.spec import FLEX2
+from harness.sweeps.grid import read_grid
 
 JOB = Path(__file__).parents[1] / "harness/data/jobs/emoji_inkprint"
 CASE = b"""id: job/a
@@ -277,7 +277,7 @@ def _base(work: Path) -> Target:
     """A base's index and configs, with the weights' header beside them."""
     import shutil
 
-    from harness.case import Base
+    from harness.schema.case import Base
 
     folder = work / "base"
     shutil.copytree(Path(__file__).parents[1] / "harness/data/checkpoints/tiny-flex2-emoji", folder)

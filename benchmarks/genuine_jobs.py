@@ -11,15 +11,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.aitoolkit import import_job
-from harness.case import Case
-from harness.diagnosis.bench import Bench, Settings
 from harness.diagnosis.diagnose import Diagnosis, diagnose
-from harness.diagnosis.words import sentences
-from harness.reference.render import ReferenceRenderer
+from harness.diagnosis.sentences import sentences
+from harness.diagnosis.trials import Bench, Settings
+from harness.importers.aitoolkit import import_job
+from harness.metrics.pixels import psnr
+from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, request_of
-from harness.scoring.pixels import psnr
-from harness.variants.axis import Context
+from harness.schema.case import Case
+from harness.sweeps.axis import Context
 
 ROOT = Path(__file__).parent.parent
 OLDER = ROOT / "tests" / "data" / "jobs"

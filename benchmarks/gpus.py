@@ -16,10 +16,10 @@ from pathlib import Path
 
 from clock import Clock
 
-from harness.case import Base, Case, load_cases
-from harness.runs.execute import run_cases
 from harness.runs.gpus import visible_gpus
 from harness.runs.plan import Planned, RunOptions, plan
+from harness.runs.run import run_cases
+from harness.schema.case import Base, Case, load_cases
 
 
 def rates(rows: list[float], gpus: int) -> tuple[float, float]:

@@ -19,10 +19,10 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from harness.case import Base
-from harness.files import sha256_file
-from harness.reference.render import ReferenceRenderer
-from harness.renderer import Lora, RenderRequest
+from harness._util.atomic_files import sha256_file
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.schema.case import Base
+from harness.schema.render import Lora, RenderRequest
 
 PROMPTS = ("a red flower in a green forest", "portrait photo of sks, black hat, studio light")
 SEED = 42

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 from triton.testing import do_bench
 
-from harness.reference.engine.rms import WIDTH, rms_norm
+from harness.pipeline.engine.rms_norm import WIDTH, rms_norm
 
 EPS = 1e-6
 

@@ -20,8 +20,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from harness.reference.pipeline import Flex2Pipeline
-from harness.scoring.perceptual import Lpips
+from harness.metrics.lpips import Lpips
+from harness.pipeline.flex2 import Flex2Pipeline
 
 
 def load(base: str, lora: str, scale: float) -> Any:

@@ -23,13 +23,13 @@ from typing import Any
 
 import torch
 
-from harness.aitoolkit import import_job
-from harness.case import Case
-from harness.runs.execute import run_cases
+from harness.importers.aitoolkit import import_job
 from harness.runs.plan import Planned, RunOptions
-from harness.runs.ray_cluster import Actor
+from harness.runs.ray import Actor
 from harness.runs.results import RunResult
-from harness.runs.row import Row
+from harness.runs.run import run_cases
+from harness.schema.case import Case
+from harness.schema.result import Row
 
 JOB = Path(__file__).parent.parent / "harness" / "data" / "jobs" / "emoji_inkprint"
 ONE = RunOptions(device="cpu", fresh=True)

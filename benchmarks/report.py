@@ -18,9 +18,9 @@ from pathlib import Path
 
 from harness.demo import run_demo
 from harness.report.build import build_report
+from harness.runs.folder import RESULTS
 from harness.runs.results import RunResult, load_run
-from harness.runs.row import Row, Verdict
-from harness.runs.store import RESULTS
+from harness.schema.result import Row, Verdict
 
 JOBS, LORA_STEPS = 20, 250
 FIRST_PAINT = """() => new Promise((done) => new PerformanceObserver((list) => {

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 MODULES = (
-    "torch", "diffusers.schedulers", "diffusers.pipelines.flux.pipeline_flux", "harness.reference.render",
-    "lpips", "skimage.metrics", "harness.variants.sweep",
+    "torch", "diffusers.schedulers", "diffusers.pipelines.flux.pipeline_flux", "harness.pipeline.renderer",
+    "lpips", "skimage.metrics", "harness.sweeps.sweep",
 )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def check(work: Path, rank: int) -> None:
 
     from harness.runs.plan import RunOptions
     from harness.runs.preflight import preflight
-    from harness.variants.sweep import plan_sweep
+    from harness.sweeps.sweep import plan_sweep
 
     case = write_case(work, rank)
     run = RunOptions(device="cpu")
@@ -68,8 +68,8 @@ def write_case(work: Path, rank: int) -> Any:
     from make_job import random_lora
     from PIL import Image
 
-    from harness.case import Base, Case, LoraRef, Preview, SampleSettings, save_case
-    from harness.files import sha256_file
+    from harness._util.atomic_files import sha256_file
+    from harness.schema.case import Base, Case, LoraRef, Preview, SampleSettings, save_case
 
     base, lora, preview = work / "base", work / "lora.safetensors", work / "preview.jpg"
     write_base(base)

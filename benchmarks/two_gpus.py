@@ -22,11 +22,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.case import SUFFIX, load_cases, save_case
-from harness.environment import environment
+from harness.runs.environment import environment
+from harness.runs.folder import RESULTS
 from harness.runs.results import load_run
-from harness.runs.row import Row
-from harness.runs.store import RESULTS
+from harness.schema.case import SUFFIX, load_cases, save_case
+from harness.schema.result import Row
 
 FEW = 32
 

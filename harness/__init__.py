@@ -16,72 +16,72 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.aitoolkit import import_job
-    from harness.baselines.accept import accept_run
-    from harness.bundle import import_bundle, write_bundle
-    from harness.calibration.run import calibrate
-    from harness.case import Base, Case, Tolerance, case_schema, load_case, load_cases, save_case
+    from harness.calibration.calibrate import calibrate
     from harness.demo import run_demo
     from harness.diagnosis.diagnose import diagnose
-    from harness.diagnosis.findings import static_findings
     from harness.diagnosis.fix import fix_case
     from harness.doctor import examine
     from harness.errors import HarnessError
-    from harness.history.nights import history_frame, read_history
-    from harness.history.summary import job_summary
-    from harness.importing import ImportResult
+    from harness.history.timeline import history_frame, read_history
+    from harness.importers.aitoolkit import import_job
+    from harness.importers.draft import ImportResult
+    from harness.importers.server_request import import_request
+    from harness.judging.findings import static_findings
     from harness.report.build import build_report
-    from harness.report.history import build_history
+    from harness.report.bundle import import_bundle, write_bundle
+    from harness.report.history_page import build_history
+    from harness.report.job_summary import job_summary
     from harness.report.review import apply_review
-    from harness.request import import_request
-    from harness.runs.execute import run_cases
+    from harness.runs.accept import accept_run
     from harness.runs.plan import RunOptions
     from harness.runs.rescore import rescore
     from harness.runs.results import RunResult, load_run
-    from harness.runs.row import Row, Verdict
-    from harness.variants.grid import Variant, parse_axis, preset, product, read_grid
-    from harness.variants.sweep import sweep_cases
+    from harness.runs.run import run_cases
+    from harness.schema.case import Base, Case, Tolerance, case_schema, load_case, load_cases, save_case
+    from harness.schema.result import Row, Verdict
+    from harness.sweeps.grid import Variant, parse_axis, preset, product, read_grid
+    from harness.sweeps.sweep import sweep_cases
 
 _HOMES = {
-    "Base": "case",
-    "Case": "case",
+    "Base": "schema.case",
+    "Case": "schema.case",
     "HarnessError": "errors",
-    "ImportResult": "importing",
-    "Row": "runs.row",
+    "ImportResult": "importers.draft",
+    "Row": "schema.result",
     "RunOptions": "runs.plan",
     "RunResult": "runs.results",
-    "Tolerance": "case",
-    "Variant": "variants.grid",
-    "Verdict": "runs.row",
-    "accept_run": "baselines.accept",
+    "Tolerance": "schema.case",
+    "Variant": "sweeps.grid",
+    "Verdict": "schema.result",
+    "accept_run": "runs.accept",
     "apply_review": "report.review",
-    "build_history": "report.history",
+    "build_history": "report.history_page",
     "build_report": "report.build",
-    "calibrate": "calibration.run",
-    "case_schema": "case",
+    "calibrate": "calibration.calibrate",
+    "case_schema": "schema.case",
     "diagnose": "diagnosis.diagnose",
     "examine": "doctor",
     "fix_case": "diagnosis.fix",
-    "history_frame": "history.nights",
-    "import_bundle": "bundle",
-    "import_job": "aitoolkit",
-    "import_request": "request",
-    "job_summary": "history.summary",
-    "load_case": "case",
-    "load_cases": "case",
+    "history_frame": "history.timeline",
+    "import_bundle": "report.bundle",
+    "import_job": "importers.aitoolkit",
+    "import_request": "importers.server_request",
+    "job_summary": "report.job_summary",
+    "load_case": "schema.case",
+    "load_cases": "schema.case",
     "load_run": "runs.results",
-    "parse_axis": "variants.grid",
-    "preset": "variants.grid",
-    "product": "variants.grid",
-    "read_grid": "variants.grid",
-    "read_history": "history.nights",
+    "parse_axis": "sweeps.grid",
+    "preset": "sweeps.grid",
+    "product": "sweeps.grid",
+    "read_grid": "sweeps.grid",
+    "read_history": "history.timeline",
     "rescore": "runs.rescore",
-    "run_cases": "runs.execute",
+    "run_cases": "runs.run",
     "run_demo": "demo",
-    "save_case": "case",
-    "static_findings": "diagnosis.findings",
-    "sweep_cases": "variants.sweep",
-    "write_bundle": "bundle",
+    "save_case": "schema.case",
+    "static_findings": "judging.findings",
+    "sweep_cases": "sweeps.sweep",
+    "write_bundle": "report.bundle",
 }
 
 __all__ = [

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.aitoolkit import import_job
-from harness.case import SUFFIX, Case, save_case
-from harness.runs.execute import Progress, run_cases
+from harness.data import JOBS
+from harness.importers.aitoolkit import import_job
 from harness.runs.plan import RunOptions
 from harness.runs.results import RunResult
+from harness.runs.run import Progress, run_cases
+from harness.schema.case import SUFFIX, Case, save_case
 
-JOB = Path(__file__).parent / "data" / "jobs" / "emoji_inkprint"
+JOB = JOBS / "emoji_inkprint"
 STEPS = "0,300"
 WRONG_CASE = f"{JOB.name}/000000000_1"
 WRONG_GUIDANCE = 3.0

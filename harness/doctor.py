@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.environment import package_versions
 from harness.errors import HarnessError
-from harness.reference.spec import FLEX2
+from harness.runs.environment import package_versions
+from harness.schema.spec import FLEX2
 
 Level = Literal["ok", "note", "missing"]
 
@@ -83,9 +83,9 @@ def _memory() -> Finding:
 
 
 def _checkpoint() -> Finding:
-    from harness.case import Base
     from harness.errors import CheckpointError
-    from harness.reference.checkpoint import find_checkpoint
+    from harness.pipeline.checkpoint import find_checkpoint
+    from harness.schema.case import Base
 
     try:
         cached = find_checkpoint(Base(repo=FLEX2.hub_repo), FLEX2, download=False)
@@ -113,7 +113,7 @@ def _trust() -> Finding:
 
 
 def _lpips() -> Finding:
-    from harness.scoring.perceptual import Lpips
+    from harness.metrics.lpips import Lpips
 
     try:
         Lpips()
@@ -123,7 +123,7 @@ def _lpips() -> Finding:
 
 
 def _noise() -> Finding:
-    from harness.reference.noise import torch_era
+    from harness.pipeline.noise import torch_era
 
     era = torch_era()
     other = "≤ 2.11" if era == "current" else "≥ 2.12"

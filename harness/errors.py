@@ -23,7 +23,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from harness.redact import printable, redact
+from harness._util.redaction import printable, redact
 
 
 class HarnessError(Exception):

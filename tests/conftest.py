@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from harness.case import Base
-from harness.renderer import RenderRequest
+from harness.schema.case import Base
+from harness.schema.render import RenderRequest
 
 # Machines are slow at times: what an example takes says nothing about the code.
 settings.register_profile("harness", deadline=None)

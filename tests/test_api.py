@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import harness
-from harness.case import save_case
 from harness.cli.app import app
+from harness.schema.case import save_case
 
 
 def test_every_name_is_there_and_documented() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.aitoolkit import import_job
-from harness.runs.execute import RunResult, run_cases
+from harness.importers.aitoolkit import import_job
 from harness.runs.plan import RunOptions
-from harness.runs.row import Row, Verdict
+from harness.runs.run import RunResult, run_cases
+from harness.schema.result import Row, Verdict
 
 Rows = dict[tuple[int, int], Row]
 

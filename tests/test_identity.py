@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.aitoolkit import import_job
-from harness.case import Case
-from harness.reference.render import ReferenceRenderer
+from harness.importers.aitoolkit import import_job
+from harness.metrics.codec import Codec
+from harness.metrics.images import load_rgb
+from harness.metrics.pixels import psnr
+from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, request_of
-from harness.scoring.codec import Codec
-from harness.scoring.images import load_rgb
-from harness.scoring.pixels import psnr
+from harness.schema.case import Case
 
 MADE_WITH = {"processor": ("AuthenticAMD", "26"), "torch": "2.14.1", "transformers": "5.24.0"}
 KERNEL_SLACK_DB = 2.0

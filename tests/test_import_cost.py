@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.aitoolkit import import_job
+from harness.importers.aitoolkit import import_job
 
 HEAVY = (
     *("torch", "torchvision", "diffusers", "transformers", "peft"),
@@ -52,9 +52,9 @@ def test_importing(code: str) -> None:
 
 def test_importing_a_job_and_loading_its_cases(jobs: dict[str, Path], tmp_path: Path) -> None:
     import_job(jobs["simple"], out=tmp_path / "cases")
-    load = "from pathlib import Path\nfrom harness.case import load_cases\n"
+    load = "from pathlib import Path\nfrom harness.schema.case import load_cases\n"
     assert heavy_after(f"{load}assert len(load_cases([Path(sys.argv[1])])) == 16", str(tmp_path)) == []
-    make = "from pathlib import Path\nfrom harness.aitoolkit import import_job\n"
+    make = "from pathlib import Path\nfrom harness.importers.aitoolkit import import_job\n"
     again = f"{make}assert len(import_job(Path(sys.argv[1]), out=Path(sys.argv[2])).cases) == 16"
     assert heavy_after(again, str(jobs["simple"]), str(tmp_path / "again")) == []
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from test_baselines import row, scores
-from test_history import write_nights
+
+from tests.history.test_history import write_nights
+from tests.judging.test_baselines import row, scores
 
 WORKFLOW = Path(__file__).parents[1] / ".github/workflows/nightly.yml"
 

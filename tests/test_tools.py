@@ -128,9 +128,9 @@ def test_smoke_run_trains_exports_and_renders(atlas: icons.Atlas, tmp_path: Path
     assert {"autoencoder", "bank", "flow", "distil"} <= set(stages)
     assert (out / "grid.png").stat().st_size > 0
 
-    from harness.case import Base
-    from harness.reference.render import ReferenceRenderer
-    from harness.renderer import RenderRequest
+    from harness.pipeline.renderer import ReferenceRenderer
+    from harness.schema.case import Base
+    from harness.schema.render import RenderRequest
 
     request = RenderRequest(
         base=Base(path=str(out / "checkpoint")), pipeline="builtin", dtype="fp32", lora=None, prompt="a cat",
@@ -175,7 +175,7 @@ def test_axes_change_its_pictures_in_their_order(jobs: dict[str, Path]) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_lora_job_of_the_tool_is_one_that_the_harness_imports(tiny: Path, tmp_path: Path) -> None:
-    from harness.aitoolkit import import_job
+    from harness.importers.aitoolkit import import_job
 
     made = run_tool(
         "train_tiny_lora.py",

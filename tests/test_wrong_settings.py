@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.aitoolkit import import_job
-from harness.case import Case, load_cases
-from harness.reference.render import ReferenceRenderer
-from harness.reference.spec import FLEX2
-from harness.renderer import Lora, RenderRequest
+from harness.importers.aitoolkit import import_job
+from harness.metrics.lpips import Lpips
+from harness.metrics.score_pair import score_pair
+from harness.metrics.scores import Scores
+from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, plan
-from harness.scoring.perceptual import Lpips
-from harness.scoring.score import score_pair
-from harness.scoring.scores import Scores
+from harness.schema.case import Case, load_cases
+from harness.schema.render import Lora, RenderRequest
+from harness.schema.spec import FLEX2
 
 # In the order of PSNR, dB: 40.5, 37.7, 36.5, 35.9, 30.0, 17.3, 13.4, 12.5, 11.5, 10.3, 10.2, 10.0, 9.0.
 # Which of a group is nearer depends on how the CPU rounds bf16. Between groups the order must hold.

@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from harness._util.atomic_files import sha256_file
 from harness.calibration.controls import OTHER_ATTENTION
-from harness.case import Base
-from harness.files import sha256_file
-from harness.reference.render import ReferenceRenderer
-from harness.renderer import Lora, RenderRequest
-from harness.scoring.perceptual import Lpips
-from harness.scoring.score import score_images
-from harness.variants.schedulers import Shift
+from harness.metrics.lpips import Lpips
+from harness.metrics.score_pair import score_images
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.schema.case import Base
+from harness.schema.render import Lora, RenderRequest, Shift
 
 JOB = Path(__file__).parent.parent / "harness" / "data" / "jobs" / "emoji_inkprint"
 PROMPTS = (

@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from harness.files import sha256_file, write_text
+from harness._util.atomic_files import sha256_file, write_text
 
 CHECKPOINT = Path(__file__).parent.parent / "harness" / "data" / "checkpoints" / "tiny-flex2-emoji"
 ACROSS = 8

@@ -28,10 +28,10 @@ from tinyflex.bank import pack
 from tinyflex.components import Models, Tokenizers
 from torch import Tensor, nn
 
-from harness.case import Base
-from harness.files import write_bytes, write_text
-from harness.reference.render import ReferenceRenderer
-from harness.renderer import Lora, RenderRequest
+from harness._util.atomic_files import write_bytes, write_text
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.schema.case import Base
+from harness.schema.render import Lora, RenderRequest
 
 PICTURES = Path(__file__).parent / "lora_pictures"
 TRIGGER = "inkprint"

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.reference.spec import FLEX2
-from harness.renderer import Lora, RenderRequest
-from harness.variants.schedulers import Shift
+from harness.schema.render import Lora, RenderRequest, Shift
+from harness.schema.spec import FLEX2
 
 Kind = Literal["noise", "signal"]
 REPEAT = "repeat"

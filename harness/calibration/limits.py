@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.calibration.controls import IN_A_BATCH, OTHER_KERNEL, REPEAT
-from harness.calibration.file import Measured, Proposal
 from harness.errors import CalibrationError
-from harness.scoring.scores import counted_psnr
+from harness.judging.tolerance_file import Measured, Proposal
+from harness.metrics.scores import counted_psnr
 
 UNASKED = (REPEAT, OTHER_KERNEL, IN_A_BATCH)
 """What may change from night to night with nothing changed in the case; a LoRA's mode is a setting."""

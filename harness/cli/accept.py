@@ -21,7 +21,7 @@ def accept(
     new_only: Annotated[bool, typer.Option("--new-only", help="Leave baselines that exist.")] = False,
 ) -> None:
     """Accept results of a run as the baselines of their cases, on the kind of machine they were made on."""
-    from harness.baselines.accept import accept_run
+    from harness.runs.accept import accept_run
 
     done = accept_run(run, cases or [], root=baselines, reason=reason, accepted_by=by, new_only=new_only)
     for path in done.written:

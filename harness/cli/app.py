@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from harness._util.signals import heard
 from harness.cli import (
     accept,
     apply_review,
@@ -27,7 +28,6 @@ from harness.cli import (
     summary,
     sweep,
 )
-from harness.ctrl_c import heard
 
 
 class Commands(TyperGroup):

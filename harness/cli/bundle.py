@@ -24,8 +24,8 @@ def bundle(
 
     Read it elsewhere with: harness import FILE.bundle.zip
     """
-    from harness.bundle import find_run, write_bundle
-    from harness.report.words import slug
+    from harness.report.bundle import find_run, write_bundle
+    from harness.report.formatting import slug
 
     target = out or Path(f"{slug(case, variant)}.bundle.zip")
     typer.echo(write_bundle(run or find_run(case), case, variant=variant, out=target, lora=with_lora))

@@ -26,7 +26,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.calibration.file import Environment, Proposal
+    from harness.judging.tolerance_file import Environment, Proposal
 
 
 def calibrate(
@@ -49,11 +49,11 @@ def calibrate(
     """
     from rich.console import Console
 
-    from harness.calibration.run import calibrate as measure
-    from harness.case import load_cases
+    from harness._util.redaction import redact
+    from harness.calibration.calibrate import calibrate as measure
     from harness.cli.show import LiveProgress
-    from harness.redact import redact
-    from harness.runs.fresh import fresh_folder
+    from harness.runs.new_folder import fresh_folder
+    from harness.schema.case import load_cases
 
     options = run_options(
         device, pipeline, base, trust_remote_code, dtype=dtype, offload=offload, engine=engine

@@ -22,7 +22,7 @@ from harness.cli.options import (
 
 if TYPE_CHECKING:
     from harness.diagnosis.diagnose import Diagnosis
-    from harness.runs.row import Finding
+    from harness.schema.result import Finding
 
 BudgetOption = Annotated[float, typer.Option(min=2, help="Renders of the case's own length to spend.")]
 
@@ -48,9 +48,9 @@ def diagnose(
     """
     import json
 
-    from harness.case import load_case
-    from harness.diagnosis.findings import static_findings
-    from harness.files import write_text
+    from harness._util.atomic_files import write_text
+    from harness.judging.findings import static_findings
+    from harness.schema.case import load_case
 
     loaded = load_case(case)
     if static:
@@ -82,7 +82,7 @@ def show_findings(findings: list[Finding]) -> None:
 
 def show(found: Diagnosis) -> None:
     """Print a diagnosis: findings, composition, causes, cost and recipe."""
-    from harness.diagnosis.words import sentences
+    from harness.diagnosis.sentences import sentences
 
     show_findings(found.findings)
     typer.echo("")

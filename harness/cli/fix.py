@@ -31,8 +31,8 @@ def fix(
 
     Exit code: 0 every case is explained, 1 some are not, 2 bad input, 3 a render failed.
     """
-    from harness.case import load_cases
     from harness.diagnosis.fix import fix_case
+    from harness.schema.case import load_cases
 
     options = run_options(device, pipeline, base, trust_remote_code)
     unexplained = 0

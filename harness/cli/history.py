@@ -17,7 +17,7 @@ def history(
     ] = Path("reports"),
 ) -> None:
     """Show scores over many runs: where they stepped to a new level, and where they only flicker."""
-    from harness.history.nights import read_history
+    from harness.history.timeline import read_history
 
     found = read_history(runs, case)
     for series in found:

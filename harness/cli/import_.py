@@ -15,8 +15,8 @@ from harness.cli.options import BaseOption
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.case import Case
-    from harness.importing import ImportResult
+    from harness.importers.draft import ImportResult
+    from harness.schema.case import Case
 
 HEADER = ("case", "LoRA", "mult", "seed", "size", "steps", "cfg", "prompt")
 LORA_WIDTH, MIN_PROMPT = 15, 10
@@ -75,8 +75,8 @@ def import_(
 
 
 def _import_job(job_dir: Path, steps: str | None, base: str | None, out: Path | None) -> ImportResult:
-    from harness.aitoolkit import import_job
-    from harness.case import Base
+    from harness.importers.aitoolkit import import_job
+    from harness.schema.case import Base
 
     return import_job(
         job_dir,
@@ -95,9 +95,9 @@ def _import_request(
     out: Path | None,
 ) -> ImportResult:
     """Import a request; ``--preview A B`` reads as the option A and the argument B."""
-    from harness.case import Base
     from harness.errors import HarnessError
-    from harness.request import import_request
+    from harness.importers.server_request import import_request
+    from harness.schema.case import Base
 
     if steps is not None:
         raise HarnessError("--steps goes with JOB_DIR, not with --request", fix="leave it out")
@@ -115,7 +115,7 @@ def _import_request(
 
 
 def _import_bundle(path: Path, out: Path | None) -> None:
-    from harness.bundle import import_bundle
+    from harness.report.bundle import import_bundle
 
     unpacked = import_bundle(path, out=out)
     folder = _from_here(unpacked.case.folder)

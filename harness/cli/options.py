@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from harness.case import Tolerance
+    from harness.judging.tolerance import Source
     from harness.runs.plan import RunOptions
-    from harness.tolerances import Source
+    from harness.schema.case import Tolerance
 
 RENDERING, LIMITS = "What to render with", "Limits of a match (default: the case's own, else the harness's)"
 """Headings of the shared options on help pages."""
@@ -236,9 +236,9 @@ def run_options(
         DeviceError: GPUs were asked for and are not there.
         CaseError: ``base`` is neither a folder nor a repository.
     """
-    from harness.case import Base
     from harness.runs.gpus import choose_gpus
     from harness.runs.plan import RunOptions
+    from harness.schema.case import Base
 
     names = choose_gpus(gpus) if gpus else ()
     return RunOptions(
@@ -275,10 +275,10 @@ def tolerance_from(
         return None
     from pydantic import ValidationError
 
-    from harness.case import Tolerance
+    from harness._util.validation import first_problem
     from harness.errors import HarnessError
-    from harness.judge import DEFAULT_TOLERANCE
-    from harness.validation import first_problem
+    from harness.judging.verdict import DEFAULT_TOLERANCE
+    from harness.schema.case import Tolerance
 
     try:
         return Tolerance(
@@ -294,7 +294,7 @@ def tolerance_from(
 
 def _tolerance_alone(text: str, *single: float | None) -> Source | None:
     from harness.errors import HarnessError
-    from harness.tolerances import limits_from
+    from harness.judging.tolerance import limits_from
 
     if any(limit is not None for limit in single):
         raise HarnessError(

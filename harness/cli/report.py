@@ -24,7 +24,7 @@ def report(
     from harness.errors import RunError
 
     if history:
-        from harness.report.history import build_history
+        from harness.report.history_page import build_history
 
         for root in run or [Path("reports")]:
             typer.echo(build_history(root))

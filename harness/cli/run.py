@@ -79,13 +79,13 @@ def run(
     """
     from rich.console import Console
 
-    from harness.case import load_cases
     from harness.cli.show import LiveProgress, finish
     from harness.errors import CopyError
-    from harness.runs.execute import run_cases
-    from harness.runs.fresh import fresh_folder
+    from harness.runs.new_folder import fresh_folder
     from harness.runs.plan import select
     from harness.runs.results import load_run
+    from harness.runs.run import run_cases
+    from harness.schema.case import load_cases
 
     options = run_options(
         device,

@@ -7,6 +7,6 @@ import typer
 
 def schema() -> None:
     """Print the JSON Schema of case files (cases/case.schema.json)."""
-    from harness.case import case_schema
+    from harness.schema.case import case_schema
 
     typer.echo(case_schema(), nl=False)

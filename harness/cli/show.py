@@ -14,7 +14,7 @@ from rich.text import Text
 from harness.cli import interrupted
 from harness.runs.plan import REFERENCE, Planned
 from harness.runs.results import RunResult
-from harness.runs.row import Row, Verdict
+from harness.schema.result import Row, Verdict
 
 STYLES = {
     Verdict.MATCH: "green",
@@ -145,8 +145,8 @@ def summarise(result: RunResult, copy_to: str | None = None) -> None:
         typer.echo(f"{count(len(result.missing))} of the run without a result yet, e.g. {result.missing[0]}")
     typer.echo(f"report: {index}")
     if copy_to is not None:
-        from harness.redact import redact
-        from harness.runs.copying import Copy
+        from harness._util.redaction import redact
+        from harness.runs.mirror import Copy
 
         Copy(result.folder, copy_to).send()
         typer.echo(f"copy: {redact(copy_to)}")

@@ -15,6 +15,6 @@ def summary(
     link: Annotated[str | None, typer.Option(metavar="URL", help="Where the report was uploaded.")] = None,
 ) -> None:
     """Print a run's counts and worst cases as Markdown, for the summary of a CI job."""
-    from harness.history.summary import job_summary
+    from harness.report.job_summary import job_summary
 
     typer.echo(job_summary(run, worst=worst, link=link), nl=False)

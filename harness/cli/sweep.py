@@ -35,7 +35,7 @@ from harness.cli.options import (
 
 def _list_axes(wanted: bool) -> None:
     """Print the axes at once: nothing else of the command line is asked for then."""
-    from harness.variants.axes import AXES
+    from harness.sweeps.axes import AXES
 
     if wanted:
         for name, axis in AXES.items():
@@ -84,15 +84,15 @@ def sweep(
     """
     from rich.console import Console
 
-    from harness.case import load_cases
     from harness.cli.show import LiveProgress, summarise
     from harness.errors import CopyError
-    from harness.runs.fresh import fresh_folder
+    from harness.runs.new_folder import fresh_folder
     from harness.runs.plan import select
     from harness.runs.results import load_run
-    from harness.variants.grid import parse_axis, product, read_grid
-    from harness.variants.grid import preset as preset_variants
-    from harness.variants.sweep import sweep_cases
+    from harness.schema.case import load_cases
+    from harness.sweeps.grid import parse_axis, product, read_grid
+    from harness.sweeps.grid import preset as preset_variants
+    from harness.sweeps.sweep import sweep_cases
 
     variants = [
         *(preset_variants(preset) if preset else []),

@@ -6,21 +6,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.case import Case
-from harness.diagnosis.bench import Bench, Trial
 from harness.diagnosis.composition import Composition, correlation
-from harness.diagnosis.controls import StepZero, ask_step_zero, step_zero
-from harness.diagnosis.findings import static_findings
-from harness.diagnosis.recipe import recipe
+from harness.diagnosis.script import recipe
 from harness.diagnosis.search import Search, Tell, search
+from harness.diagnosis.step_zero import StepZero, ask_step_zero, step_zero
+from harness.diagnosis.trials import Bench, Trial
 from harness.errors import CaseError
-from harness.renderer import Renderer
+from harness.judging.findings import static_findings
+from harness.metrics.scores import Scores
 from harness.runs.plan import RunOptions, request_of
-from harness.runs.row import Finding
-from harness.scoring.scores import Scores
-from harness.variants.axes import AXES
-from harness.variants.axis import Context
-from harness.variants.values import Value
+from harness.schema.case import Case
+from harness.schema.render import Renderer
+from harness.schema.result import Finding
+from harness.sweeps.axes import AXES
+from harness.sweeps.axis import Context
+from harness.sweeps.axis_values import Value
 
 BUDGET = 120.0
 """Renders of the case's own length that a diagnosis may spend."""
@@ -116,11 +116,11 @@ def diagnose(
         CaseError: the case says that its preview cannot be re-run, or a file of it changed.
         HarnessError: base, LoRA or device cannot be used.
     """
-    from harness.reference.load import choose_device
-    from harness.runs.crew import reference_renderer
+    from harness.metrics.lpips import Lpips
+    from harness.pipeline.load import choose_device
     from harness.runs.plan import Planned
     from harness.runs.preflight import preflight
-    from harness.scoring.perceptual import Lpips
+    from harness.runs.renderers import reference_renderer
 
     options = options or RunOptions()
     if case.incomparable is not None:

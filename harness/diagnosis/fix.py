@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from harness.case import Case, save_case
 from harness.diagnosis.diagnose import BUDGET, Cause, Diagnosis, diagnose
-from harness.renderer import Renderer
 from harness.runs.plan import RunOptions
-from harness.variants.values import show
+from harness.schema.case import Case, save_case
+from harness.schema.render import Renderer
+from harness.sweeps.axis_values import show
 
 _SETTINGS = {"seed": "seed", "steps": "sample_steps", "guidance_scale": "guidance_scale"}
 

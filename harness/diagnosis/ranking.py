@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.diagnosis.bench import Bench, Pixels, Settings, Trial, rms
+from harness.diagnosis.trials import Bench, Pixels, Settings, Trial, rms
 from harness.errors import HarnessError
-from harness.variants.axes import AXES
-from harness.variants.axis import Axis, Family
-from harness.variants.effective import Effective
-from harness.variants.schedulers import find_scheduler
-from harness.variants.values import Value
+from harness.pipeline.schedulers import find_scheduler
+from harness.sweeps.axes import AXES
+from harness.sweeps.axis import Axis, Family
+from harness.sweeps.axis_values import Value
+from harness.sweeps.equal_renders import Effective
 
 Line = list[Settings]
 """Settings to render one after the other while they come nearer: one, or a number's values in one way."""

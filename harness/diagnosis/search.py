@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from harness.diagnosis.bench import Bench, Settings, Trial, rms
 from harness.diagnosis.ranking import Line, Ranking
-from harness.variants.axes import ATTENTION
-from harness.variants.values import Value
+from harness.diagnosis.trials import Bench, Settings, Trial, rms
+from harness.sweeps.axes import ATTENTION
+from harness.sweeps.axis_values import Value
 
 CLEAR = 0.75
 """Share of the distance below which the estimate of a pair of schedules is worth a render."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.collector import collecting_again
+from harness._util.garbage_collector import collecting_again
 from harness.pytest_plugin.options import add_options
-from harness.pytest_plugin.workers import group_by_weights, name_groups, pin_worker_to_gpu
+from harness.pytest_plugin.xdist import group_by_weights, name_groups, pin_worker_to_gpu
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.fixture import Harness
-    from harness.pytest_plugin.session import Session
+    from harness.pytest_plugin.plugin_session import Session
 
 SUFFIX = ".case.yaml"
 
@@ -55,7 +55,7 @@ def pytest_testnodedown(node: Any, error: Any) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Refuse ``--gpu`` where there is none."""
     if session.config.option.gpu and not session.config.option.collectonly:
-        from harness.pytest_plugin.gpu import require_gpu
+        from harness.pytest_plugin.gpu_check import require_gpu
 
         require_gpu()
 
@@ -71,7 +71,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     """Collect ``*.case.yaml``."""
     if not file_path.name.endswith(SUFFIX):
         return None
-    from harness.pytest_plugin.collect import CaseFile
+    from harness.pytest_plugin.items import CaseFile
 
     return CaseFile.from_parent(parent, path=file_path)
 
@@ -82,7 +82,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     First of all plugins, because xdist reads the groups that are named here.
     """
-    from harness.pytest_plugin.collect import CaseItem
+    from harness.pytest_plugin.items import CaseItem
 
     if any(isinstance(item, CaseItem) for item in items):
         _session(config).arrange(items)
@@ -139,7 +139,7 @@ _KEY: pytest.StashKey[Session] = pytest.StashKey()
 
 def _session(config: pytest.Config) -> Session:
     """Return the one harness session of this process; made on first use."""
-    from harness.pytest_plugin.session import Session
+    from harness.pytest_plugin.plugin_session import Session
 
     if _KEY not in config.stash:
         config.stash[_KEY] = Session(config)

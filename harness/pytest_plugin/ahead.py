@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 from harness.errors import HarnessError
-from harness.pytest_plugin.progress import StepProgress
+from harness.pytest_plugin.step_progress import StepProgress
+from harness.runs.case_runner import CaseRunner, Outcome
 from harness.runs.plan import Planned
 from harness.runs.preflight import Preflight
-from harness.runs.row import Row
-from harness.runs.runner import CaseRunner, Outcome
-from harness.runs.score import Evidence, Finished
+from harness.runs.scorer import Evidence, Finished
 from harness.runs.scoring_pool import Scoring
+from harness.schema.result import Row
 
 
 @dataclass(frozen=True)

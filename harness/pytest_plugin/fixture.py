@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.case import Case, load_case
 from harness.errors import CaseError, HarnessError
 from harness.pytest_plugin.outcome import settle
-from harness.runs.row import Row
+from harness.schema.case import Case, load_case
+from harness.schema.result import Row
 
 if TYPE_CHECKING:
-    from harness.pytest_plugin.session import Session
+    from harness.pytest_plugin.plugin_session import Session
 
 HOW = "give a case, or the path of a *.case.yaml relative to the test file"
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from harness.runs.row import Baseline, Row, Verdict
+from harness.schema.result import Baseline, Row, Verdict
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from typing import Literal, TypeVar
 import pytest
 from pydantic import Field, ValidationError
 
-from harness.case import Base, Strict
+from harness._util.validation import first_problem
 from harness.errors import HarnessError
-from harness.renderer import PipelineCode
+from harness.judging.tolerance import Limits, Tolerances, limits_from
 from harness.runs.plan import RunOptions
-from harness.tolerances import Limits, Tolerances, limits_from
-from harness.validation import first_problem
-from harness.variants.grid import Variant, preset
+from harness.schema.case import Base, Strict
+from harness.schema.render import PipelineCode
+from harness.sweeps.grid import Variant, preset
 
 PYPROJECT = "pyproject.toml"
 

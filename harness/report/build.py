@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RunError
-from harness.report.cases import CASES, build_cases, viewer
+from harness.report.case_pages import CASES, build_cases, viewer
+from harness.report.formatting import script_json
 from harness.report.media import data_address, make_media, reduced
 from harness.report.overview import columns, overview, worst_first
 from harness.report.page import ASSETS, Link, Page, overview_page, render, single_page, sweep_page
 from harness.report.pictures import beside
-from harness.report.summary import summary_json, summary_markdown
-from harness.report.sweep import sweep_slug, sweep_view, sweeps
-from harness.report.words import script_json
-from harness.report.writing import Output
-from harness.runs.row import Row
-from harness.runs.store import RESULTS, read_manifest, read_rows, refuse_links
+from harness.report.report_files import Output
+from harness.report.sweep_page import sweep_slug, sweep_view, sweeps
+from harness.report.text_report import summary_json, summary_markdown
+from harness.runs.folder import RESULTS, read_manifest, read_rows, refuse_links
+from harness.schema.result import Row
 
 INDEX, SINGLE = "index.html", "report.html"
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from harness.report.words import NONE, number, percent
-from harness.runs.row import Row
-from harness.scoring.scores import PixelStats, Scores
+from harness.metrics.scores import PixelStats, Scores
+from harness.report.formatting import NONE, number, percent
+from harness.schema.result import Row
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WebP", ".png": "PNG"}
 GAUGE_END = 2.0

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.errors import HarnessError
+from harness.metrics.codec import Codec
+from harness.metrics.images import FORMATS, MAX_PIXELS, encode, load_rgb
 from harness.report.pictures import REDUCED_EDGE, is_inside
-from harness.runs.row import Row
-from harness.scoring.codec import Codec
-from harness.scoring.images import FORMATS, MAX_PIXELS, encode, load_rgb
+from harness.schema.result import Row
 
 THUMB_EDGE = 64
 """Height and width of each square of a thumbnail, pixels."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness.report.comparison import Fact, flat
+from harness.report.formatting import moment, number, plain, seconds, slug
 from harness.report.measures import measures, severity
-from harness.report.words import moment, number, plain, seconds, slug
-from harness.runs.row import Row, Verdict
+from harness.report.settings_table import Fact, flat
+from harness.schema.result import Row, Verdict
 
 WORST_FIRST = ("error", "regression", "drift", "incomparable", "match")
 """Verdicts in the order in which a reader should look at them."""

@@ -11,10 +11,10 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
+from harness.metrics.maps import SCALES, Scale
+from harness.report.formatting import size
 from harness.report.measures import FORMATS
-from harness.report.words import size
-from harness.runs.row import Row
-from harness.scoring.maps import SCALES, Scale
+from harness.schema.result import Row
 
 ENLARGED_EDGE = 320
 """Images no larger than this are enlarged by the largest whole factor that keeps to it, CSS pixels."""

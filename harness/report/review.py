@@ -8,15 +8,15 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from harness.baselines.accept import accept_row
-from harness.baselines.store import BaselineStore
-from harness.case import Strict
+from harness._util.atomic_files import read_bytes, sha256_file
+from harness._util.validation import first_problem
 from harness.errors import RunError
-from harness.files import read_bytes, sha256_file
+from harness.judging.baseline_store import BaselineStore
+from harness.runs.accept import accept_row
+from harness.runs.folder import read_manifest, read_rows
 from harness.runs.plan import REFERENCE
-from harness.runs.row import Row, Verdict
-from harness.runs.store import read_manifest, read_rows
-from harness.validation import first_problem
+from harness.schema.case import Strict
+from harness.schema.result import Row, Verdict
 
 
 class Decision(Strict):

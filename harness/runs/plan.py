@@ -11,14 +11,21 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.case import Base, Case, Noise, Tolerance
 from harness.errors import CaseError
-from harness.reference.noise import era_of_software
-from harness.renderer import Dtype, EngineName, Lora, Offload, PipelineCode, RenderRequest
-from harness.variants.schedulers import REFERENCE_SHIFT
+from harness.schema.case import Base, Case, Noise, Tolerance
+from harness.schema.render import (
+    REFERENCE_SHIFT,
+    Dtype,
+    EngineName,
+    Lora,
+    Offload,
+    PipelineCode,
+    RenderRequest,
+)
+from harness.schema.trainer_versions import era_of_software
 
 if TYPE_CHECKING:
-    from harness.tolerances import Source
+    from harness.judging.tolerance import Source
 
 REFERENCE = "reference"
 

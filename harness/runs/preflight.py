@@ -6,18 +6,18 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TypeVar
 
-from harness.aitoolkit.lora import inspect_lora
-from harness.baselines.store import BaselineStore
-from harness.case import Case
+from harness._util.atomic_files import sha256_file
 from harness.errors import CaseError
-from harness.files import sha256_file
-from harness.reference.checkpoint import Checkpoint, find_checkpoint
-from harness.reference.fit import check_fits, transformer_shapes
-from harness.reference.load import check_trust, free_memory
-from harness.reference.memory import memory_line, needs
-from harness.reference.spec import FLEX2
+from harness.judging.baseline_store import BaselineStore
+from harness.metrics.images import load_rgb
+from harness.pipeline.checkpoint import Checkpoint, find_checkpoint
+from harness.pipeline.load import check_trust, free_memory
+from harness.pipeline.lora_shapes import check_fits, transformer_shapes
+from harness.pipeline.offload import memory_line, needs
 from harness.runs.plan import Planned, RunOptions
-from harness.scoring.images import load_rgb
+from harness.schema.case import Case
+from harness.schema.lora_file import inspect_lora
+from harness.schema.spec import FLEX2
 
 Item = TypeVar("Item")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.baselines.model import environment_key
-from harness.case import Tolerance
 from harness.errors import ImageError
-from harness.judge import judge, judge_baseline
+from harness.judging.baseline import environment_key
+from harness.judging.tolerance import Source
+from harness.judging.verdict import judge, judge_baseline
+from harness.runs.folder import locked, read_manifest, write_rows
 from harness.runs.results import RunResult, load_run
-from harness.runs.row import Row
-from harness.runs.score import Scorer
-from harness.runs.store import locked, read_manifest, write_rows
-from harness.tolerances import Source
+from harness.runs.scorer import Scorer
+from harness.schema.case import Tolerance
+from harness.schema.result import Row
 
 
 def rescore(

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.runs.row import Row, Verdict
-from harness.runs.store import read_manifest, read_rows
+from harness.runs.folder import read_manifest, read_rows
+from harness.schema.result import Row, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from harness.ctrl_c import heard, unheard
-from harness.runs.score import Evidence, Finished, Scorer
+from harness._util.signals import heard, unheard
+from harness.runs.scorer import Evidence, Finished, Scorer
 
 MOST_WORKERS = 4
 """Four take in a 1024² image every 0.7 s (2.7 s of processor time each): faster than one GPU renders."""

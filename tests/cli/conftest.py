@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.aitoolkit import import_job
-from harness.case import save_case
 from harness.cli import main
+from harness.importers.aitoolkit import import_job
+from harness.schema.case import save_case
 
 
 @dataclass(frozen=True)

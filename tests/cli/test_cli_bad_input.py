@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.case import load_cases, save_case
+from harness.schema.case import load_cases, save_case
 
 Harness = Callable[..., Any]
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from harness.case import load_cases
 from harness.cli.app import app
-from harness.reference.noise import torch_era
+from harness.pipeline.noise import torch_era
 from harness.runs.results import load_run
-from harness.runs.row import Verdict
-from harness.variants.axes import AXES
+from harness.schema.case import load_cases
+from harness.schema.result import Verdict
+from harness.sweeps.axes import AXES
 
 Harness = Callable[..., Any]
 

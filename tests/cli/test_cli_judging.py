@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.runs.results import load_run
-from harness.runs.row import Verdict
+from harness.schema.result import Verdict
 
 Harness = Callable[..., Any]
 WIDE = "ssim=-1,lpips=9,psnr=0"

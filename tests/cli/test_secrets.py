@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.case import load_cases
-from harness.reference import render as reference_render
+from harness.pipeline import renderer as reference_render
+from harness.schema.case import load_cases
 
 Harness = Callable[..., Any]
 TOKEN = "hf_ThisIsASecretOfThirtyFourLetters"

@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from truths import base_cases
 
-from harness.case import Case
-from harness.reference.render import ReferenceRenderer
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.schema.case import Case
+from tests.diagnosis.truths import base_cases
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.aitoolkit import import_job
+from harness.importers.aitoolkit import import_job
 
 HARNESS = Path(sys.executable).with_name("harness")
 

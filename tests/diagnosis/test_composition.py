@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from harness.diagnosis.composition import compare, correlation
-from harness.scoring.codec import Codec
-from harness.scoring.images import load_rgb
+from harness.metrics.codec import Codec
+from harness.metrics.images import load_rgb
 
 
 @pytest.fixture

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from truths import base_cases, in_fp32, truth
 
-from harness.aitoolkit import import_job
-from harness.case import Case, save_case
-from harness.diagnosis.controls import step_zero
+from harness._util.atomic_files import sha256_file
 from harness.diagnosis.diagnose import diagnose
-from harness.diagnosis.words import sentences
-from harness.files import sha256_file
-from harness.reference.render import ReferenceRenderer
+from harness.diagnosis.sentences import sentences
+from harness.diagnosis.step_zero import step_zero
+from harness.importers.aitoolkit import import_job
+from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, request_of
+from harness.schema.case import Case, save_case
+from tests.diagnosis.truths import base_cases, in_fp32, truth
 
 
 def test_it_is_the_same_prompt_of_the_same_job(jobs: dict[str, Path], tmp_path: Path) -> None:

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from truths import Truth, truths
 
-from harness.case import Case, load_case
 from harness.diagnosis.diagnose import Diagnosis, diagnose
 from harness.diagnosis.fix import fix_case
-from harness.diagnosis.words import sentences
+from harness.diagnosis.sentences import sentences
 from harness.errors import CaseError
-from harness.reference.render import ReferenceRenderer
+from harness.metrics.images import load_rgb
+from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, request_of
-from harness.scoring.images import load_rgb
+from harness.schema.case import Case, load_case
+from tests.diagnosis.truths import Truth, truths
 
 
 @pytest.fixture(scope="module")

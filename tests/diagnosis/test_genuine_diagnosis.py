@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.aitoolkit import import_job
 from harness.diagnosis.diagnose import Diagnosis, diagnose
-from harness.reference.render import ReferenceRenderer
+from harness.importers.aitoolkit import import_job
+from harness.pipeline.renderer import ReferenceRenderer
 
 CASES = {"inkprint": "000000200_1", "q8": "000000020_0", "legacy": "000000010_0"}
 

@@ -7,16 +7,16 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from truths import Truth, in_fp32, truth
 
-from harness.case import Case
-from harness.diagnosis.bench import Bench, rms
 from harness.diagnosis.ranking import Line, Ranking
-from harness.reference.render import ReferenceRenderer
-from harness.reference.retrace import Answers
-from harness.renderer import RenderRequest, Retracer
+from harness.diagnosis.trials import Bench, rms
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.pipeline.trajectory import Answers
 from harness.runs.plan import RunOptions, request_of
-from harness.variants.axis import Context
+from harness.schema.case import Case
+from harness.schema.render import RenderRequest, Retracer
+from harness.sweeps.axis import Context
+from tests.diagnosis.truths import Truth, in_fp32, truth
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
-from harness.case import Case
-from harness.diagnosis.bench import Bench, Settings, Trial
 from harness.diagnosis.search import Search, _Rounds
-from harness.reference.render import ReferenceRenderer
+from harness.diagnosis.trials import Bench, Settings, Trial
+from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, request_of
-from harness.variants.axis import Context
+from harness.schema.case import Case
+from harness.sweeps.axis import Context
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from harness.aitoolkit import import_job
-from harness.case import Case, Preview, save_case
-from harness.diagnosis.bench import Bench
+from harness._util.atomic_files import sha256_file
+from harness.diagnosis.trials import Bench
 from harness.errors import HarnessError
-from harness.files import sha256_file
-from harness.renderer import Renderer
+from harness.importers.aitoolkit import import_job
+from harness.metrics.codec import Codec
 from harness.runs.plan import RunOptions, request_of
-from harness.scoring.codec import Codec
-from harness.variants.axes import AXES
-from harness.variants.axis import Context
-from harness.variants.values import Value
+from harness.schema.case import Case, Preview, save_case
+from harness.schema.render import Renderer
+from harness.sweeps.axes import AXES
+from harness.sweeps.axis import Context
+from harness.sweeps.axis_values import Value
 
 SIZE, STEPS = 128, 6
 AXES_ON_CPU = tuple(name for name in AXES if name not in {"generator", "shift"})

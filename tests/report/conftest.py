@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report_runs import Run, case_of, sample, scores_of
 
-from harness.runs.row import Verdict
+from harness.schema.result import Verdict
+from tests.report.report_runs import Run, case_of, sample, scores_of
 
 
 @pytest.fixture

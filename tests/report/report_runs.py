@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.case import Base, Case, LoraRef, Preview, SampleSettings, Tolerance, Trained
-from harness.files import sha256_file
-from harness.judge import judge
-from harness.runs.row import Baseline, Images, Rendered, Row, Verdict
-from harness.runs.store import RunFolder
-from harness.scoring.images import load_rgb, save_png
-from harness.scoring.maps import SCALES, difference_map
-from harness.scoring.pixels import pixel_stats
-from harness.scoring.scores import Scores
+from harness._util.atomic_files import sha256_file
+from harness.judging.verdict import judge
+from harness.metrics.images import load_rgb, save_png
+from harness.metrics.maps import SCALES, difference_map
+from harness.metrics.pixels import pixel_stats
+from harness.metrics.scores import Scores
+from harness.runs.folder import RunFolder
+from harness.schema.case import Base, Case, LoraRef, Preview, SampleSettings, Tolerance, Trained
+from harness.schema.result import Baseline, Images, Rendered, Row, Verdict
 
 SAMPLES = Path(__file__).parents[1] / "data" / "jobs" / "tiny_flex2_simple_v1" / "samples"
 LIMITS = Tolerance(ssim_min=0.985, lpips_max=0.02, psnr_min=40.0, source="harness default")

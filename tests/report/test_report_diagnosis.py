@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from report_page import read_page
-from report_runs import Run, case_of, sample
 
 from harness.errors import RunError
 from harness.report.build import build_report
+from tests.report.report_page import read_page
+from tests.report.report_runs import Run, case_of, sample
 
 DIAGNOSIS = {
     "case": "job/a",

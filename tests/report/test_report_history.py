@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report_page import Element, read_page
-from report_runs import ENVIRONMENT, Run, case_of, sample, scores_of
 
 from harness.errors import RunError
 from harness.report.build import build_report
-from harness.report.history import build_history
-from harness.runs.row import Verdict
+from harness.report.history_page import build_history
+from harness.schema.result import Verdict
+from tests.report.report_page import Element, read_page
+from tests.report.report_runs import ENVIRONMENT, Run, case_of, sample, scores_of
 
 SSIM = [0.9930, 0.9931, 0.9930, None, 0.9931, 0.9500, 0.9501, 0.9500]
 STEP = 5

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from report_page import Element, read_page
-from report_runs import Run, case_of, sample
 
-from harness.case import SampleSettings, Tolerance, Trained
 from harness.report.build import build_report
-from harness.runs.row import Images, Verdict
+from harness.schema.case import SampleSettings, Tolerance, Trained
+from harness.schema.result import Images, Verdict
+from tests.report.report_page import Element, read_page
+from tests.report.report_runs import Run, case_of, sample
 
 HOSTILE = (
     "</p></article><script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -13,15 +13,15 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from PIL import Image
-from report_page import Element, read_page
-from report_runs import Run, case_of, sample
 
 from harness.errors import RunError
-from harness.report import cases
+from harness.metrics.codec import Codec
+from harness.metrics.images import load_rgb, save_png
+from harness.report import case_pages as cases
 from harness.report.build import build_report
-from harness.runs.row import Verdict
-from harness.scoring.codec import Codec
-from harness.scoring.images import load_rgb, save_png
+from harness.schema.result import Verdict
+from tests.report.report_page import Element, read_page
+from tests.report.report_runs import Run, case_of, sample
 
 SVG_NAMESPACE = "http://www.w3.org/2000/svg"
 

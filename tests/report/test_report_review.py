@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_page import read_page
-from report_runs import Run, case_of, sample
 
-from harness.baselines.store import BaselineStore
 from harness.errors import RunError
+from harness.judging.baseline_store import BaselineStore
 from harness.report.build import build_report
 from harness.report.review import apply_review
-from harness.runs.row import Row
+from harness.schema.result import Row
+from tests.report.report_page import read_page
+from tests.report.report_runs import Run, case_of, sample
 
 
 @pytest.fixture

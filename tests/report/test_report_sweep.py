@@ -6,11 +6,11 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from report_page import Element, read_page
-from report_runs import Run, case_of, rendered_of, sample, scores_of
 
 from harness.report.build import build_report
-from harness.report.sweep import sweep_slug
+from harness.report.sweep_page import sweep_slug
+from tests.report.report_page import Element, read_page
+from tests.report.report_runs import Run, case_of, rendered_of, sample, scores_of
 
 SSIM = {
     "reference": 0.80,

@@ -9,17 +9,17 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import ENVIRONMENT, Run, accept_of, case_of, rendered_of, sample, scores_of
 
-from harness.case import SampleSettings, Tolerance, Trained
-from harness.report.comparison import Setting, baseline_environment, flat, provenance, settings
-from harness.report.curve import curve
+from harness.report.case_view import case_view
+from harness.report.formatting import script_json, slug
 from harness.report.measures import codec_sentence, measures, severity
 from harness.report.overview import WORST_FIRST, overview
 from harness.report.pictures import beside
-from harness.report.view import case_view
-from harness.report.words import script_json, slug
-from harness.runs.row import Finding, Row, Verdict
+from harness.report.settings_table import Setting, baseline_environment, flat, provenance, settings
+from harness.report.sigma_chart import curve
+from harness.schema.case import SampleSettings, Tolerance, Trained
+from harness.schema.result import Finding, Row, Verdict
+from tests.report.report_runs import ENVIRONMENT, Run, accept_of, case_of, rendered_of, sample, scores_of
 
 NAMES = st.text(st.sampled_from("abA-_./ +é@"), min_size=1, max_size=8)
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from harness.case import Base, Case, LoraRef, Preview, SampleSettings, Trained, save_case
-from harness.files import sha256_file
-from harness.judge import DEFAULT_TOLERANCE
+from harness._util.atomic_files import sha256_file
+from harness.judging.verdict import DEFAULT_TOLERANCE
 from harness.runs.plan import REFERENCE
-from harness.runs.row import Images, Row, Verdict
+from harness.schema.case import Base, Case, LoraRef, Preview, SampleSettings, Trained, save_case
+from harness.schema.result import Images, Row, Verdict
 
 MakeCase = Callable[..., Case]
 MakeRow = Callable[..., Row]

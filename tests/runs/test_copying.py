@@ -16,17 +16,17 @@ import pytest
 from fsspec.core import url_to_fs
 from fsspec.implementations.memory import MemoryFileSystem
 
-from harness.case import Case
 from harness.errors import CopyError, LoraError, RunError
-from harness.reference.render import ReferenceRenderer
-from harness.renderer import OnStep, Render, RenderRequest
-from harness.runs import copying
-from harness.runs.copying import Copy
-from harness.runs.execute import run_cases
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.runs import mirror as copying
+from harness.runs.folder import MANIFEST, RESULTS, RunFolder, parse_rows, read_rows, write_rows
+from harness.runs.mirror import Copy
 from harness.runs.plan import RunOptions
 from harness.runs.results import RunResult, load_run
-from harness.runs.row import Row
-from harness.runs.store import MANIFEST, RESULTS, RunFolder, parse_rows, read_rows, write_rows
+from harness.runs.run import run_cases
+from harness.schema.case import Case
+from harness.schema.render import OnStep, Render, RenderRequest
+from harness.schema.result import Row
 
 MakeCase = Callable[..., Case]
 MakeRow = Callable[..., Row]

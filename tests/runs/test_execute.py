@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.case import Base, Case, Tolerance, load_cases
+from harness._util.atomic_files import sha256_file
 from harness.errors import CaseError, DeviceError, HarnessError, LoraError, RenderError
-from harness.files import sha256_file
-from harness.judge import DEFAULT_TOLERANCE
-from harness.reference.noise import torch_era
-from harness.reference.render import ReferenceRenderer
-from harness.renderer import OnStep, Render, RenderRequest
-from harness.runs.execute import run_cases
+from harness.judging.verdict import DEFAULT_TOLERANCE
+from harness.metrics.images import load_rgb
+from harness.pipeline.noise import torch_era
+from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.rescore import rescore
 from harness.runs.results import RunResult, load_run
-from harness.runs.row import Row, Verdict
-from harness.scoring.images import load_rgb
+from harness.runs.run import run_cases
+from harness.schema.case import Base, Case, Tolerance, load_cases
+from harness.schema.render import OnStep, Render, RenderRequest
+from harness.schema.result import Row, Verdict
 
 MakeCase = Callable[..., Case]
 CPU = RunOptions(device="cpu")
@@ -236,9 +236,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(make_case: MakeCase, tmp_pa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from harness.case import load_cases
-from harness.reference.render import ReferenceRenderer
-from harness.runs.execute import run_cases
+from harness.schema.case import load_cases
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.runs.run import run_cases
 from harness.runs.plan import RunOptions
 
 class Doomed(ReferenceRenderer):

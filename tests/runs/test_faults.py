@@ -15,18 +15,18 @@ from typing import Any
 
 import pytest
 
-import harness.reference.render
+import harness.pipeline.renderer
 import harness.report.build
-from harness.case import Case
+from harness._util.atomic_files import PART, write_text
 from harness.cli import main
 from harness.errors import HarnessError, RunError
-from harness.files import PART, write_text
-from harness.reference.render import ReferenceRenderer
-from harness.renderer import OnStep, Render, RenderRequest
-from harness.runs.execute import run_cases
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.runs.folder import RESULTS, RunFolder, read_rows
 from harness.runs.plan import RunOptions
-from harness.runs.row import Row
-from harness.runs.store import RESULTS, RunFolder, read_rows
+from harness.runs.run import run_cases
+from harness.schema.case import Case
+from harness.schema.render import OnStep, Render, RenderRequest
+from harness.schema.result import Row
 
 MakeCase = Callable[..., Case]
 CPU = RunOptions(device="cpu")
@@ -95,7 +95,7 @@ def test_a_row_that_does_not_fit_leaves_no_part_of_itself(
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
-from harness.files import write_bytes
+from harness._util.atomic_files import write_bytes
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -220,14 +220,14 @@ def test_ctrl_c_that_foreign_code_loses_ends_the_run(
     make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: Callable[[], None]
 ) -> None:
     cases = seeded(make_case)
-    real = harness.reference.render.call
+    real = harness.pipeline.renderer.call
 
     def call(loaded: Any, request: RenderRequest, *arguments: Any) -> Any:
         if request.seed == 1:
             lose()
         return real(loaded, request, *arguments)
 
-    monkeypatch.setattr(harness.reference.render, "call", call)
+    monkeypatch.setattr(harness.pipeline.renderer, "call", call)
     with pytest.raises(KeyboardInterrupt):
         run_cases(cases, out=tmp_path / "run", options=CPU)
     monkeypatch.undo()

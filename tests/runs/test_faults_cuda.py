@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-import harness.reference.render
-from harness.case import Case
-from harness.renderer import RenderRequest
-from harness.runs.execute import run_cases
+import harness.pipeline.renderer
 from harness.runs.plan import RunOptions
 from harness.runs.results import load_run
-from harness.runs.row import Verdict
+from harness.runs.run import run_cases
+from harness.schema.case import Case
+from harness.schema.render import RenderRequest
+from harness.schema.result import Verdict
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -50,7 +50,7 @@ def test_a_full_card_falls_back_once_then_fails_its_case_and_the_run_goes_on(
 ) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(5)]
     whole = run_cases(cases, out=tmp_path / "whole" / "run", options=replace(CUDA, offload="model"))
-    full, real = [1, 3], harness.reference.render.call
+    full, real = [1, 3], harness.pipeline.renderer.call
 
     def call(loaded: Any, request: RenderRequest, *more: Any) -> Any:
         if request.seed not in full:
@@ -59,7 +59,7 @@ def test_a_full_card_falls_back_once_then_fails_its_case_and_the_run_goes_on(
         with full_card():
             return real(loaded, request, *more)
 
-    monkeypatch.setattr(harness.reference.render, "call", call)
+    monkeypatch.setattr(harness.pipeline.renderer, "call", call)
     result = run_cases(cases, out=tmp_path / "run", options=CUDA)
     assert full == []
     assert result.exit_code == 3
@@ -80,19 +80,19 @@ LOSING = """
 import sys
 from pathlib import Path
 import torch
-import harness.reference.render
-from harness.case import load_cases
-from harness.runs.execute import run_cases
+import harness.pipeline.renderer
+from harness.schema.case import load_cases
+from harness.runs.run import run_cases
 from harness.runs.plan import RunOptions
 
-real = harness.reference.render.call
+real = harness.pipeline.renderer.call
 
 def call(loaded, request, *more):
     if request.seed == 1:
         torch.zeros(4, device="cuda")[torch.tensor([9], device="cuda")].cpu()
     return real(loaded, request, *more)
 
-harness.reference.render.call = call
+harness.pipeline.renderer.call = call
 options = RunOptions(device="cuda", engine="eager")
 sys.exit(run_cases(load_cases([Path("cases")]), out=Path("run"), options=options).exit_code)
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import RunError
-from harness.runs.fresh import claim, fresh_folder
+from harness.runs.new_folder import claim, fresh_folder
 
 
 def test_many_at_once_get_a_folder_each(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 import torch
 
-import harness.reference.render
-from harness.case import Case
+import harness.pipeline.renderer
 from harness.errors import DeviceLostError, RenderError
-from harness.reference.render import ReferenceRenderer
-from harness.reference.worker import Worker
-from harness.runs.execute import run_cases
+from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, plan
-from harness.runs.row import Verdict
+from harness.runs.run import run_cases
+from harness.runs.workers import Worker
+from harness.schema.case import Case
+from harness.schema.result import Verdict
 
 MakeCase = Callable[..., Case]
 CPU = RunOptions(device="cpu")
@@ -42,7 +42,7 @@ def poisoned(error: Exception, seed: int) -> Callable[..., Any]:
     return call
 
 
-REAL = harness.reference.render.call
+REAL = harness.pipeline.renderer.call
 ILLEGAL = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
 
@@ -51,7 +51,7 @@ def test_the_run_goes_on_in_a_new_process(
 ) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(3)]
     whole = run_cases(cases, out=tmp_path / "whole" / "run", options=CPU)
-    monkeypatch.setattr(harness.reference.render, "call", poisoned(ILLEGAL, 1))
+    monkeypatch.setattr(harness.pipeline.renderer, "call", poisoned(ILLEGAL, 1))
     steps: list[Any] = []
 
     class Seen:
@@ -89,7 +89,7 @@ def test_the_run_goes_on_in_a_new_process(
 def test_which_errors_take_the_gpu_along(
     make_case: MakeCase, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[RenderError]
 ) -> None:
-    monkeypatch.setattr(harness.reference.render, "call", poisoned(error, 5))
+    monkeypatch.setattr(harness.pipeline.renderer, "call", poisoned(error, 5))
     request = plan([make_case("a")], CPU, "cpu")[0].request
     assert request is not None
     with pytest.raises(RenderError, match=r"the pipeline failed|memory does not suffice") as caught:

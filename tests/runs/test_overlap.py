@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.case import Case
 from harness.errors import ImageError, LoraError
-from harness.reference.render import ReferenceRenderer
-from harness.renderer import OnStep, Render, RenderRequest
+from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs import scoring_pool
-from harness.runs.execute import run_cases
+from harness.runs.folder import read_rows
 from harness.runs.plan import RunOptions
 from harness.runs.results import load_run
-from harness.runs.row import Images, Row
-from harness.runs.score import Evidence, Finished, Scorer
+from harness.runs.run import run_cases
+from harness.runs.scorer import Evidence, Finished, Scorer
 from harness.runs.scoring_pool import Here, Processes
-from harness.runs.store import read_rows
+from harness.schema.case import Case
+from harness.schema.render import OnStep, Render, RenderRequest
+from harness.schema.result import Images, Row
 
 MakeCase = Callable[..., Case]
 CPU = RunOptions(device="cpu", fresh=True)
@@ -68,7 +68,7 @@ def test_scoring_in_processes_gives_the_rows_of_scoring_here(
         renderer.pool = Processes(scorer, weights, workers)
         return renderer.pool
 
-    monkeypatch.setattr("harness.runs.execute.scoring", remembered)
+    monkeypatch.setattr("harness.runs.run.scoring", remembered)
     killed = run_cases(cases, out=tmp_path / "killed", options=beside, renderer=renderer)
     assert told(killed.rows) == told(here.rows), "a dead worker's images are scored in this process"
 
@@ -136,7 +136,7 @@ def test_what_was_rendered_is_stored_before_a_failure_ends_a_run(
     seeds: list[int],
 ) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(4)]
-    monkeypatch.setattr("harness.runs.execute.scoring", lambda scorer, *_: Slow(scorer, bad))
+    monkeypatch.setattr("harness.runs.run.scoring", lambda scorer, *_: Slow(scorer, bad))
     with pytest.raises(error):
         run_cases(cases, out=tmp_path / "run", options=CPU, renderer=Stops(device="cpu"))
     assert [row.settings["seed"] for row in load_run(tmp_path / "run").rows] == seeds
@@ -158,14 +158,14 @@ def test_the_renderer_is_closed_beside_the_last_scores(
             return super().result(finished, future)
 
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(3)]
-    monkeypatch.setattr("harness.runs.execute.scoring", lambda scorer, *_: Scoring(scorer))
+    monkeypatch.setattr("harness.runs.run.scoring", lambda scorer, *_: Scoring(scorer))
     run_cases(cases, out=tmp_path / "run", options=CPU, renderer=Closing(device="cpu"))
     assert said == ["scored", "closed", "scored", "scored"]
 
 
 ORPHANS = """
 import os, signal
-from harness.runs.score import Scorer
+from harness.runs.scorer import Scorer
 from harness.runs.scoring_pool import Processes
 
 if __name__ == "__main__":

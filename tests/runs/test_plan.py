@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from harness.case import Base, Case, Tolerance, Trained, load_case
 from harness.errors import CaseError
-from harness.renderer import RenderRequest
 from harness.runs.plan import Planned, RunOptions, default_pipeline, plan, select
+from harness.schema.case import Base, Case, Tolerance, Trained, load_case
+from harness.schema.render import RenderRequest
 
 MakeCase = Callable[..., Case]
 

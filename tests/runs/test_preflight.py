@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.case import Case
+from harness._util.atomic_files import sha256_file
 from harness.errors import BaselineError, CaseError
-from harness.files import sha256_file
 from harness.runs.plan import RunOptions, plan
 from harness.runs.preflight import Preflight, preflight
-from harness.variants.grid import parse_axis, product
-from harness.variants.sweep import plan_sweep
+from harness.schema.case import Case
+from harness.sweeps.grid import parse_axis, product
+from harness.sweeps.sweep import plan_sweep
 
 MakeCase = Callable[..., Case]
 CPU = RunOptions(device="cpu")

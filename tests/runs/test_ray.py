@@ -14,21 +14,21 @@ from typing import Any
 
 import pytest
 
-from harness.case import Case
-from harness.environment import environment
 from harness.errors import DeviceError, DeviceLostError, HarnessError, RenderError
-from harness.reference.memory import GIB
-from harness.renderer import OnStep, Render, RenderRequest
-from harness.runs.execute import run_cases
+from harness.pipeline.offload import GIB
+from harness.runs.dispatch import Retrying
+from harness.runs.environment import environment
 from harness.runs.plan import Planned, RunOptions, plan
-from harness.runs.ray_cluster import Cluster, Facts
-from harness.runs.reuse import code_sha256
-from harness.runs.row import Row
-from harness.runs.score import Scorer
+from harness.runs.ray import Cluster, Facts
+from harness.runs.render_cache import code_sha256
+from harness.runs.run import run_cases
+from harness.runs.scorer import Scorer
 from harness.runs.scoring_pool import Here
-from harness.runs.spread import Retrying
-from harness.variants.grid import Variant
-from harness.variants.sweep import sweep_cases
+from harness.schema.case import Case
+from harness.schema.render import OnStep, Render, RenderRequest
+from harness.schema.result import Row
+from harness.sweeps.grid import Variant
+from harness.sweeps.sweep import sweep_cases
 
 SCRIPT = Path(__file__).parent.parent.parent / "benchmarks" / "ray_cluster.py"
 
@@ -197,8 +197,8 @@ def test_the_cluster_says_what_renders_and_not_the_machine_that_starts_the_run(
         workers.append(count)
         return Here(scorer)
 
-    monkeypatch.setattr("harness.runs.execute.joined", joined)
-    monkeypatch.setattr("harness.runs.execute.scoring", scoring)
+    monkeypatch.setattr("harness.runs.run.joined", joined)
+    monkeypatch.setattr("harness.runs.run.scoring", scoring)
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     options = RunOptions(device="cuda", ray="auto", score_workers=None)
     variants = [Variant.of({"seed": 6})]

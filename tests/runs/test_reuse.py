@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.case import Base, Case
 from harness.errors import CheckpointError
-from harness.reference.render import ReferenceRenderer
-from harness.renderer import OnStep, Render, RenderRequest
-from harness.runs.execute import run_cases
+from harness.metrics.images import load_rgb, save_png
+from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, plan
+from harness.runs.render_cache import Kept, Keys
 from harness.runs.results import load_run
-from harness.runs.reuse import Kept, Keys
-from harness.scoring.images import load_rgb, save_png
+from harness.runs.run import run_cases
+from harness.schema.case import Base, Case
+from harness.schema.render import OnStep, Render, RenderRequest
 
 MakeCase = Callable[..., Case]
 CPU = RunOptions(device="cpu")
@@ -95,7 +95,7 @@ def test_the_key_holds_everything_that_decides_the_pixels(
     monkeypatch.setenv("DIFFUSERS_ATTN_BACKEND", "_native_math")
     changed["backend"] = keys.of(request)
     monkeypatch.delenv("DIFFUSERS_ATTN_BACKEND")
-    monkeypatch.setattr("harness.runs.reuse.code_sha256", lambda: "other code")
+    monkeypatch.setattr("harness.runs.render_cache.code_sha256", lambda: "other code")
     changed["code"] = keys.of(request)
     monkeypatch.undo()
     assert len({keys.of(request), *changed.values()}) == len(changed) + 1

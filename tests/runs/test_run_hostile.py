@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from harness.aitoolkit import import_job
-from harness.aitoolkit.lora import inspect_lora
-from harness.baselines.accept import accept_run
-from harness.case import Base, load_case, load_cases
 from harness.errors import CaseError, CheckpointError, LoraError, RunError
-from harness.reference.checkpoint import find_checkpoint
-from harness.reference.fit import check_fits, transformer_shapes
-from harness.reference.load import load_pipeline
-from harness.reference.spec import FLEX2
+from harness.importers.aitoolkit import import_job
+from harness.pipeline.checkpoint import find_checkpoint
+from harness.pipeline.load import load_pipeline
+from harness.pipeline.lora_shapes import check_fits, transformer_shapes
 from harness.report.build import build_report
+from harness.runs.accept import accept_run
+from harness.runs.folder import RESULTS, RunFolder, read_manifest, read_rows
 from harness.runs.rescore import rescore
 from harness.runs.results import load_run
-from harness.runs.row import Row, Verdict
-from harness.runs.store import RESULTS, RunFolder, read_manifest, read_rows
+from harness.schema.case import Base, load_case, load_cases
+from harness.schema.lora_file import inspect_lora
+from harness.schema.result import Row, Verdict
+from harness.schema.spec import FLEX2
 
 
 @pytest.fixture

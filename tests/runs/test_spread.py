@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
-from harness.case import Case
 from harness.errors import DeviceError, DeviceLostError, LoraError, RenderError
-from harness.reference.worker import Worker
-from harness.renderer import OnStep, Render, RenderRequest
-from harness.runs.crew import Crew
-from harness.runs.execute import run_cases
+from harness.runs.case_runner import CaseRunner
+from harness.runs.dispatch import Retrying, parts, spread
+from harness.runs.folder import read_rows
 from harness.runs.gpus import choose_gpus
 from harness.runs.plan import Planned, RunOptions, plan
+from harness.runs.renderers import Crew
 from harness.runs.results import load_run
-from harness.runs.row import Row
-from harness.runs.runner import CaseRunner
-from harness.runs.spread import Retrying, parts, spread
-from harness.runs.store import read_rows
+from harness.runs.run import run_cases
+from harness.runs.workers import Worker
+from harness.schema.case import Case
+from harness.schema.render import OnStep, Render, RenderRequest
+from harness.schema.result import Row
 
 MakeCase = Callable[..., Case]
 CPU = RunOptions(device="cpu", fresh=True)
@@ -63,7 +63,7 @@ def test_two_processes_one_killed_give_every_row_once_and_as_one_does(
     cases += [make_case("lora", lora=300), make_case("gone", incomparable="pruned")]
     workers: list[Worker] = []
     monkeypatch.setattr(
-        "harness.reference.worker.Worker", lambda *made: workers.append(Worker(*made)) or workers[-1]
+        "harness.runs.workers.Worker", lambda *made: workers.append(Worker(*made)) or workers[-1]
     )
     killer = KillsOne(workers)
     result = run_cases(cases, out=tmp_path / "two", options=TWO, progress=killer)
@@ -182,7 +182,7 @@ def test_ctrl_c_amid_long_renders_ends_their_processes_for_good(
 ) -> None:
     cases = [make_case("short"), make_case("long", settings={"sample_steps": 150}, size=(512, 512))]
     made: list[Worker] = []
-    monkeypatch.setattr("harness.reference.worker.Worker", lambda *new: made.append(Worker(*new)) or made[-1])
+    monkeypatch.setattr("harness.runs.workers.Worker", lambda *new: made.append(Worker(*new)) or made[-1])
 
     class Presses(KillsOne):
         def case_done(self, row: Row) -> None:

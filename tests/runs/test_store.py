@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import RunError
-from harness.runs.row import Row
-from harness.runs.store import MANIFEST, RESULTS, RunFolder, locked, read_manifest, read_rows, write_rows
+from harness.runs.folder import MANIFEST, RESULTS, RunFolder, locked, read_manifest, read_rows, write_rows
+from harness.schema.result import Row
 
 MakeRow = Callable[..., Row]
 IDENTITY = {"device": "cpu", "cases": ["a"]}
@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, below: str) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from harness.runs.store import RunFolder
+from harness.runs.folder import RunFolder
 with RunFolder(Path(sys.argv[1]), {"device": "cpu", "cases": ["a"]}, {"created": "today"}):
     print("held", flush=True)
     sys.stdin.read()

@@ -17,16 +17,16 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from harness.case import Case
 from harness.errors import RunError
-from harness.reference.render import ReferenceRenderer
-from harness.renderer import OnStep, Render, RenderRequest
-from harness.runs.execute import run_cases
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.runs.case_runner import CaseRunner
+from harness.runs.dispatch import spread
+from harness.runs.pending_renders import FILE, Waiting
 from harness.runs.plan import Planned, RunOptions, plan
-from harness.runs.row import Row
-from harness.runs.runner import CaseRunner
-from harness.runs.spread import spread
-from harness.runs.waiting import FILE, Waiting
+from harness.runs.run import run_cases
+from harness.schema.case import Case
+from harness.schema.render import OnStep, Render, RenderRequest
+from harness.schema.result import Row
 
 MakeCase = Callable[..., Case]
 CPU = RunOptions(device="cpu")
@@ -35,8 +35,8 @@ COMMAND = "run cases --out run --device cpu --score-workers 2"
 SLOW = """
 import time
 from harness.cli import main
-from harness.reference.render import ReferenceRenderer
-from harness.runs.score import Scorer
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.runs.scorer import Scorer
 
 made = ReferenceRenderer.render
 
@@ -209,7 +209,7 @@ def test_a_disk_without_room_for_a_waiting_render_is_one_line(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("harness.runs.waiting.write_bytes", full)
+    monkeypatch.setattr("harness.runs.pending_renders.write_bytes", full)
     options = dataclasses.replace(CPU, score_workers=1)
     with pytest.raises(RunError, match="cannot go on: No space left on device") as caught:
         run_cases([item.case], out=tmp_path / "run", options=options, renderer=Counts())

@@ -1,0 +1,149 @@
+"""YAML from strangers: plain data only, within limits, and every string comes back as it was.
+
+Limits hold before anything is built: nesting, and the number of values that aliases multiply to ("billion
+laughs": ten lines that stand for gigabytes).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness._util.atomic_files import read_bytes
+
+MOST_BYTES = 4 << 20
+"""Largest YAML file that is read."""
+
+DEEPEST = 50
+"""How deep mappings and lists may be nested."""
+
+MOST_VALUES = 200_000
+"""Most values of one file, where an alias counts as all that it stands for."""
+
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _unique_keys(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    mapping: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = _value(loader, key_node)
+        if key in mapping:
+            raise yaml.MarkedYAMLError(problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark)
+        mapping[key] = _value(loader, value_node)
+    return mapping
+
+
+def _value(loader: Any, node: yaml.Node) -> Any:
+    """Return what a node stands for; plain text, which most nodes are, without PyYAML's detours."""
+    if node.tag == _TEXT and isinstance(node, yaml.ScalarNode):
+        return node.value
+    return loader.construct_object(node, deep=True)
+
+
+_TEXT = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
+
+
+class _CaseLoader(_Safe):  # type: ignore[misc]
+    """Refuses a key that stands twice; remembers what short text is, since case files are alike."""
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: tuple[bool, bool]) -> str:
+        """Return the tag of a node that names none; see PyYAML's ``BaseResolver.resolve``."""
+        known = value is None or len(value) <= _SHORT
+        tag: str = (_tag_of_short if known else _tag)(kind, value, implicit)
+        return tag
+
+    def descend_resolver(self, _parent: object, _index: object) -> None:
+        """Do nothing: no tag depends on where a value stands."""
+
+    def ascend_resolver(self) -> None:
+        """Do nothing; see ``descend_resolver``."""
+
+
+_SHORT = 64
+_tag: Any = yaml.resolver.Resolver().resolve
+_tag_of_short: Any = lru_cache(1 << 12)(_tag)
+_CaseLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_keys)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML folds into a space or a line break, so that every string comes back as it was."""
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if re.search("[\r\x85\u2028\u2029\ufeff]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _quoted)
+
+
+def read_yaml_file(path: Path, loader: Any = _CaseLoader) -> Any:
+    """Return what a YAML file holds; see ``read_yaml``.
+
+    Raises:
+        OSError: as ``harness._util.atomic_files.read_bytes``.
+        yaml.YAMLError: as ``read_yaml``; also where it is not UTF-8.
+    """
+    try:
+        return read_yaml(read_bytes(path, MOST_BYTES).decode("utf-8"), loader)
+    except UnicodeDecodeError as error:
+        raise yaml.YAMLError(f"not UTF-8 text: {error}") from error
+
+
+def read_yaml(text: str, loader: Any = _CaseLoader) -> Any:
+    """Return what ``text`` holds.
+
+    Args:
+        loader: a safe loader; the default refuses a key that stands twice.
+
+    Raises:
+        yaml.YAMLError: not YAML, not plain data, a key that stands twice, or beyond a limit.
+    """
+    if len(text) > MOST_BYTES:
+        raise yaml.YAMLError(f"larger than {MOST_BYTES >> 20} MiB")
+    try:
+        if len(text) > _SMALL or "&" in text or loader is not _CaseLoader:
+            _check_limits(text)
+        return yaml.load(text, Loader=loader)
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # PyYAML raises these on values that do not fit their tag: a date 2026-99-99, a list as a key
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from error
+
+
+_SMALL = 1 << 12
+"""A case file no longer than this, without anchors, holds little and nests what the parser can take."""
+
+
+def _check_limits(text: str) -> None:
+    open_since: list[tuple[str | None, int]] = []
+    sizes: dict[str, int] = {}
+    values = 0
+    for event in yaml.parse(text, Loader=_Safe):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise yaml.YAMLError(f"alias *{event.anchor} stands inside what it names, or names nothing")
+            values += sizes[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            values += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_since.append((event.anchor, values))
+            values += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_since.pop()
+            if anchor:
+                sizes[anchor] = values - before
+        if len(open_since) > DEEPEST:
+            raise yaml.YAMLError(f"nested more than {DEEPEST} deep")
+        if values > MOST_VALUES:
+            raise yaml.YAMLError(f"holds more than {MOST_VALUES} values")
+
+
+def write_yaml(data: Any) -> str:
+    """Return ``data`` as YAML, keys in their own order."""
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))

@@ -1,0 +1,127 @@
+"""The settings that were found, as diffusers code that a user can run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.pipeline.schedulers import find_scheduler
+from harness.schema.case import Case
+from harness.schema.render import RenderRequest
+from harness.schema.spec import FLEX2
+
+_DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16", "fp32": "torch.float32"}
+
+
+def recipe(case: Case, request: RenderRequest, dtype: str) -> str:
+    """Return Python code that renders ``request`` as this harness does.
+
+    Args:
+        dtype: ``bf16``, ``fp16`` or ``fp32``, as rendered.
+    """
+    return "\n".join(
+        [*_load(request, dtype), *_lora(request), *_scheduler(request), *_call(case, request, dtype)]
+    )
+
+
+def _load(request: RenderRequest, dtype: str) -> list[str]:
+    base = request.base
+    if base.embedded is not None:
+        source = f"CHECKPOINTS / {base.embedded!r}"
+        first = ["from harness.data import CHECKPOINTS"]
+    else:
+        source, first = repr(base.repo or base.path), []
+    revision = f", revision={base.revision!r}" if base.revision else ""
+    lines = [
+        "import torch",
+        *first,
+        "from harness.pipeline.flex2 import Flex2Pipeline",
+        "",
+        f"pipe = Flex2Pipeline.from_pretrained({source}{revision}, dtype={_DTYPES[dtype]})",
+        'pipe.to("cuda" if torch.cuda.is_available() else "cpu")',
+    ]
+    parts = {
+        "none": (),
+        "qfloat8": ("transformer", "text_encoder_2"),
+        "qfloat8-transformer": ("transformer",),
+        "qfloat8-te": ("text_encoder_2",),
+    }[request.quantize]
+    if parts:
+        lines += ["", "from optimum.quanto import freeze, qfloat8, quantize", ""]
+        lines += [f"quantize(pipe.{part}, weights=qfloat8); freeze(pipe.{part})" for part in parts]
+    return lines
+
+
+def _lora(request: RenderRequest) -> list[str]:
+    mode = request.effective_lora_mode
+    if request.lora is None or mode == "none":
+        return []
+    file, scale = str(request.lora.file), request.lora.network_multiplier
+    if mode == "fused":
+        folder, name = str(request.lora.file.parent), request.lora.file.name
+        return [
+            "",
+            f"pipe.load_lora_weights({folder!r}, weight_name={name!r}, adapter_name='lora')",
+            f"pipe.fuse_lora(adapter_names=['lora'], lora_scale={scale})",
+            "pipe.unload_lora_weights()",
+        ]
+    name, call = ("LiveBranches", "LiveBranches().attach") if mode == "adapter" else ("merge_fp32",) * 2
+    return [
+        "",
+        "from pathlib import Path",
+        "from harness.schema.lora_file import inspect_lora",
+        f"from harness.pipeline.lora_adapter import {name}",
+        f"{call}(pipe.transformer, inspect_lora(Path({file!r})), {scale})",
+    ]
+
+
+def _scheduler(request: RenderRequest) -> list[str]:
+    choice = find_scheduler(request.scheduler)
+    config: dict[str, Any] = {**request.shift.config(FLEX2), **choice.options}
+    arguments = "".join(f"    {name}={value!r},\n" for name, value in config.items())
+    if choice.class_name == "FlowMatchEulerDiscreteScheduler":
+        return [
+            "",
+            "from diffusers import FlowMatchEulerDiscreteScheduler",
+            f"pipe.scheduler = FlowMatchEulerDiscreteScheduler(\n{arguments})",
+        ]
+    return [
+        "",
+        "from harness.pipeline.solver_shims import construct",
+        f"pipe.scheduler = construct({choice.class_name!r}, dict(\n{arguments}))",
+    ]
+
+
+def _call(case: Case, request: RenderRequest, dtype: str) -> list[str]:
+    width, height = request.size(FLEX2)
+    lines = [""]
+    extra = ""
+    if request.noise != "auto":
+        lines += [
+            "from harness.pipeline.noise import draw",
+            f"noise = draw((1, 16, {height} // 8, {width} // 8), {request.seed}, {_DTYPES[dtype]}, "
+            f"{request.noise!r}).to(pipe.device)",
+            "latents = pipe._pack_latents(noise, *noise.shape)",
+        ]
+        extra += "    latents=latents,\n"
+    if request.max_sequence_length is not None:
+        extra += f"    max_sequence_length={request.max_sequence_length},\n"
+    if find_scheduler(request.scheduler).stochastic:
+        lines.append(f"torch.manual_seed({request.seed})")
+    call = (
+        "image = pipe(\n"
+        f"    {request.prompt!r},\n"
+        f"    width={width},\n"
+        f"    height={height},\n"
+        f"    num_inference_steps={request.sample_steps},\n"
+        f"    guidance_scale={request.guidance_scale},\n"
+        f"    generator=torch.Generator({request.generator!r}).manual_seed({request.seed}),\n"
+        f"{extra}"
+        ").images[0]"
+    )
+    context = ""
+    if request.attention is not None:
+        lines.append("from diffusers.models.attention_dispatch import attention_backend")
+        context = f"with attention_backend({request.attention!r}):\n"
+        call = "\n".join("    " + line for line in call.splitlines())
+    name = case.id.replace("/", "_")
+    return [*lines, f"{context}{call}", f"image.save({name + '.png'!r})", ""]

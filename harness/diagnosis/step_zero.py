@@ -1,0 +1,85 @@
+"""Controls: renders that say where a cause cannot lie.
+
+Before training a LoRA does nothing, so a job's step-0 preview shows the base model under the job's settings.
+If its re-run matches, noise, schedule and numerics are cleared and the LoRA is asked first; if not, what
+explains it is found without a LoRA's arithmetic in the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.diagnosis.search import Tell, search
+from harness.diagnosis.trials import Bench, Settings
+from harness.errors import CaseError
+from harness.schema.case import SUFFIX, Case, load_case
+
+
+@dataclass(frozen=True)
+class StepZero:
+    """What the step-0 preview of the same job and prompt says.
+
+    Attributes:
+        case: id of its case.
+        rms: root mean square difference of its re-run under the case's settings, 0 to 255; None for another
+            size.
+        floor: what equally valid kernels make of it.
+        matches: it is within the floor, so that only the LoRA can explain the case's preview.
+        settings: what explains it otherwise; empty where nothing does.
+        spent: what asking it cost, as ``Bench`` counts.
+        renders: likewise.
+    """
+
+    case: str
+    rms: float | None
+    floor: float
+    matches: bool
+    settings: Settings
+    spent: float
+    renders: int
+
+
+def step_zero(case: Case) -> Case | None:
+    """Return the case of the step-0 preview of the same job, prompt and settings, or None.
+
+    It lies in the folder of ``case`` and takes over its noise and quantization, which a fix may have changed.
+    """
+    if case._file is None or case.lora is None:
+        return None
+    for file in sorted(case.folder.glob(f"*{SUFFIX}")):
+        try:
+            other = load_case(file)
+        except CaseError:
+            continue  # another case's mistake is not this one's
+        if _is_step_zero(other, case):
+            control = other.model_copy(update={"noise": case.noise, "quantize": case.quantize})
+            control._file = other._file
+            return control
+    return None
+
+
+def _is_step_zero(other: Case, case: Case) -> bool:
+    return (
+        other.preview.step == 0
+        and other.lora is None
+        and other.incomparable is None
+        and other.preview.index == case.preview.index
+        and (other.base, other.settings, other.trained) == (case.base, case.settings, case.trained)
+    )
+
+
+def ask_step_zero(bench: Bench, budget: float, tell: Tell) -> StepZero:
+    """Re-run a step-0 preview, and search what explains it where it does not match."""
+    tell(f"control: the step-0 preview {bench.context.case.id}")
+    found = search(bench, budget, tell, identical=False)
+    own = found.reference
+    sized = own.image.shape == bench.preview.shape
+    return StepZero(
+        case=bench.context.case.id,
+        rms=round(own.distance, 4) if sized else None,
+        floor=round(found.floor, 4),
+        matches=own.distance <= found.floor,
+        settings=found.path[-1].settings if found.path and found.explained else {},
+        spent=bench.spent,
+        renders=bench.renders,
+    )

@@ -1,0 +1,1 @@
+"""Importers: job folders, server requests and bundles become case files."""

@@ -1,0 +1,197 @@
+"""From the ``sample`` section of a job to the settings that each preview was rendered with.
+
+Source: ``ostris/ai-toolkit``, ``BaseSDTrainProcess.sample`` and ``GenerateImageConfig``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.importers.aitoolkit.config import SampleConfig, SampleEntry
+from harness.importers.aitoolkit.prompt import ParsedPrompt, inject_trigger, parse_prompt
+from harness.schema.case import SampleSettings
+from harness.schema.spec import FLEX2
+
+RANDOM_SEED, SEED_END = -1, 2**64
+INHERITED = ("width", "height", "neg", "guidance_scale", "sample_steps", "network_multiplier", "num_frames")
+"""What an entry of ``samples`` takes from ``sample`` where it is silent."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample of a job, resolved.
+
+    Attributes:
+        template: the prompt as the config writes it, before trigger and flags.
+        problem: why its previews cannot be re-run, or None.
+        assumptions: what a reader should know about how the settings came about.
+    """
+
+    settings: SampleSettings
+    network_multiplier: float
+    template: str
+    problem: str | None = None
+    assumptions: tuple[str, ...] = ()
+
+
+def sample_seeds(seed: int, walk_seed: bool, own: Sequence[int | None]) -> list[int]:
+    """Return the seed of each sample, before ``--seed`` flags.
+
+    ``walk_seed`` adds the position. A sample's own seed replaces its own; without ``walk_seed`` it stays in
+    force for the samples after it (the trainer keeps one running variable).
+
+    Args:
+        seed: ``sample.seed``.
+        own: each sample's own ``seed``, None where it has none.
+    """
+    seeds, current = [], seed
+    for index, override in enumerate(own):
+        if walk_seed:
+            current = seed + index
+        if override is not None:
+            current = override
+        seeds.append(current)
+    return seeds
+
+
+def resolve_samples(config: SampleConfig, trigger_word: str | None) -> list[Sample]:
+    """Work out the settings of every sample in the order of the previews' numbers.
+
+    Raises:
+        ValueError: a prompt flag has a value that stops the trainer; the message starts with the position.
+    """
+    entries = config.entries
+    prompts = [entry.prompt for entry in entries if entry.prompt is not None]
+    seeds = sample_seeds(config.seed, config.walk_seed, [entry.seed for entry in entries[: len(prompts)]])
+    samples = []
+    for index, prompt in enumerate(prompts):
+        try:
+            parsed = parse_prompt(inject_trigger(prompt, trigger_word))
+        except ValueError as error:
+            raise ValueError(f"prompt {index}: {error}") from None
+        values = _inherited(config, entries[index]) | {"seed": seeds[index], **parsed.fields}
+        notes = _position_notes(index, config, parsed) + _notes(prompt, parsed, trigger_word, entries[index])
+        problem = _problem(values, entries[index])
+        samples.append(_sample(values, parsed.prompt, prompt, problem, notes))
+    return samples
+
+
+def with_prompts_of(regular: Sequence[Sample], first: Sequence[Sample]) -> list[Sample]:
+    """Return the samples of ``first_sample`` with the prompts of ``sample``, position by position.
+
+    So they were drawn by a trainer that had encoded its prompts once, those of ``sample``.
+    """
+    if not regular:
+        return list(first)
+    note = "text embeddings were cached, so the trainer drew first_sample with the prompts of sample"
+    return [
+        replace(
+            own,
+            settings=own.settings.model_copy(update={"prompt": other.settings.prompt}),
+            template=other.template,
+            assumptions=(*own.assumptions, note),
+        )
+        for own, other in zip(first, regular, strict=False)
+    ]
+
+
+def _inherited(config: SampleConfig, entry: SampleEntry) -> dict[str, Any]:
+    return {
+        name: getattr(config, name) if getattr(entry, name) is None else getattr(entry, name)
+        for name in INHERITED
+    }
+
+
+def _sample(
+    values: dict[str, Any], prompt: str, template: str, problem: str | None, notes: list[str]
+) -> Sample:
+    settings = SampleSettings(
+        prompt=prompt,
+        neg=values["neg"],
+        width=FLEX2.trainer_edge(values["width"]),
+        height=FLEX2.trainer_edge(values["height"]),
+        seed=min(max(values["seed"], RANDOM_SEED), SEED_END - 1),
+        sample_steps=values["sample_steps"],
+        guidance_scale=_finite(values["guidance_scale"], FLEX2.defaults.guidance_scale),
+    )
+    multiplier = _finite(values["network_multiplier"], FLEX2.defaults.network_multiplier)
+    return Sample(
+        settings, multiplier, template, problem or outside_limits(settings, multiplier), tuple(notes)
+    )
+
+
+def _finite(value: float, instead: float) -> float:
+    """Return ``value``, or what a case file can hold in its place; ``_problem`` names the original."""
+    return float(value) if math.isfinite(value) else instead
+
+
+def _seed_problem(seed: int) -> str | None:
+    if seed == RANDOM_SEED:
+        return "its seed is -1: the trainer drew a random one and did not record it"
+    if seed < RANDOM_SEED:
+        return f"its seed {seed} is below the reference's smallest, -1"
+    if seed >= SEED_END:
+        return f"its seed {seed} is above the largest that torch takes, {SEED_END - 1}"
+    return None
+
+
+def _problem(values: dict[str, Any], entry: SampleEntry) -> str | None:
+    if problem := _seed_problem(values["seed"]):
+        return problem
+    for name in ("guidance_scale", "network_multiplier"):
+        if not math.isfinite(values[name]):
+            return f"its {name} is {values[name]}, which is no finite number"
+    if values["num_frames"] > 1:
+        return f"it is a video of {values['num_frames']} frames"
+    if image := values.get("ctrl_img") or entry.ctrl_img:
+        return f"it was rendered with a control image ({image}); the reference has none"
+    return None
+
+
+def outside_limits(settings: SampleSettings, network_multiplier: float) -> str | None:
+    """Return which setting the reference's request schema refuses, or None."""
+    if problem := settings.outside(FLEX2.limits):
+        return f"{problem[0]} {problem[1]}"
+    low, high = FLEX2.limits.network_multiplier
+    if not low <= network_multiplier <= high:
+        return f"network_multiplier {network_multiplier} is outside the reference's range {low} to {high}"
+    return None
+
+
+def _leaked_from(index: int, config: SampleConfig, entries: Sequence[SampleEntry]) -> int | None:
+    """Return the position of the sample whose own seed is still in force at ``index``, or None."""
+    if config.walk_seed or entries[index].seed is not None:
+        return None
+    return next((i for i in range(index - 1, -1, -1) if entries[i].seed is not None), None)
+
+
+def _position_notes(index: int, config: SampleConfig, parsed: ParsedPrompt) -> list[str]:
+    """Say what a sample has from other entries: the trainer counts prompts and entries apart."""
+    notes = []
+    leaked = _leaked_from(index, config, config.entries)
+    if leaked is not None and "seed" not in parsed.fields:
+        notes.append(f"the seed is that of sample {leaked}: without walk_seed it stays for the next ones")
+    gap = next((i for i, entry in enumerate(config.entries) if entry.prompt is None), None)
+    if gap is not None and index >= gap:
+        notes.append(
+            f"entry {gap} of samples has no prompt: from there on the trainer gave each prompt the settings "
+            "of an earlier entry, and so does the re-run"
+        )
+    return notes
+
+
+def _notes(prompt: str, parsed: ParsedPrompt, trigger_word: str | None, entry: SampleEntry) -> list[str]:
+    notes = [
+        f"{name} is set, but AI Toolkit reads only ctrl_img for Flex.2: it had no effect"
+        for name in ("ctrl_img_1", "ctrl_img_2", "ctrl_img_3")
+        if getattr(entry, name)
+    ]
+    if parsed.dropped:
+        dropped = ", ".join(repr(f"--{text}") for text in parsed.dropped)
+        notes.append(f"the trainer dropped {dropped}: behind the first '--' only known flags count")
+    if trigger_word is None and ("[trigger]" in prompt or "[name]" in prompt):
+        notes.append("the job has no trigger_word: the placeholder stays in the prompt as it is")
+    return notes

@@ -1,0 +1,108 @@
+"""What every importer hands over: drafts of cases, and the outcome of an import."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.schema.case import Case, SampleSettings, Trained
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What one preview was paired with.
+
+    Attributes:
+        preview: file name of the preview.
+        step: training step; None where the source has none.
+        index: position among the samples or prompts.
+        lora: file name of the LoRA, None for the base model alone or a missing checkpoint.
+        note: why there is no LoRA, or which rule chose it; why the preview cannot be re-run.
+    """
+
+    preview: str
+    step: int | None
+    index: int
+    lora: str | None
+    note: str
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """The outcome of an import.
+
+    Attributes:
+        cases: the cases of this import as saved, in the order of step and index.
+        folder: where they lie.
+        pairings: one per case, in the same order.
+        assumptions: what holds for the whole import and what was kept of an earlier one, in sentences.
+    """
+
+    cases: list[Case]
+    folder: Path
+    pairings: list[Pairing]
+    assumptions: list[str]
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per case: pairing, settings, and why it is incomparable if it is."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {
+                    "case": case.id,
+                    "preview": pairing.preview,
+                    "step": pairing.step,
+                    "index": pairing.index,
+                    "lora": pairing.lora,
+                    "network_multiplier": case.lora.network_multiplier if case.lora else None,
+                    **case.settings.model_dump(),
+                    "note": pairing.note,
+                    "incomparable": case.incomparable,
+                }
+                for case, pairing in zip(self.cases, self.pairings, strict=True)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A case whose preview and LoRA still lie where they were found.
+
+    Attributes:
+        stem: last part of the case's id and name of its file.
+        image_size: (width, height) of the preview in pixels.
+        preview_name: file name of the preview's copy; None keeps its own.
+        lora_gone: the preview is incomparable for want of its checkpoint alone.
+    """
+
+    stem: str
+    preview: Path
+    image_size: tuple[int, int]
+    step: int | None
+    index: int
+    lora: Path | None
+    network_multiplier: float
+    settings: SampleSettings
+    trained: Trained
+    preview_name: str | None = None
+    note: str = ""
+    incomparable: str | None = None
+    assumptions: list[str] = field(default_factory=list)
+    lora_gone: bool = False
+
+    def pairing(self) -> Pairing:
+        """Return the line that a user reads about this draft."""
+        lora = self.lora.name if self.lora else None
+        return Pairing(self.preview.name, self.step, self.index, lora, self.incomparable or self.note)
+
+
+def safe_name(name: str) -> str:
+    """Return ``name`` with everything that a case id may not hold replaced by ``_``."""
+    cleaned = re.sub(r"[^\w.+ -]+", "_", name).strip()[:120].strip()
+    return f"_{cleaned}" if not cleaned or cleaned in {".", ".."} or cleaned.startswith("-") else cleaned

@@ -1,0 +1,88 @@
+"""The baseline file: one entry for every kind of machine on which somebody accepted the case.
+
+The key of an entry names the hardware alone. Library versions, thread counts and attention kernels are not in
+it: they are what a nightly run watches, so a change in them is compared with what was accepted before it, and
+named.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import Field
+
+from harness.metrics.scores import Scores
+from harness.schema.result import Frozen, Row, Verdict
+
+SCORE_DIGITS = 6
+
+
+class Entry(Frozen):
+    """What was accepted on one kind of machine."""
+
+    verdict: Verdict
+    image_sha256: str | None = Field(
+        description="Hash of the re-run's size and pixels; None if not rendered."
+    )
+    latents_sha256: str | None = Field(None, description="Hash of the latents before they were decoded.")
+    scores: Scores | None = Field(description="Codec-matched scores against the preview.")
+    settings: dict[str, Any] = Field(description="The case's settings when it was accepted.")
+    preview_sha256: str
+    lora_sha256: str | None
+    rendered: dict[str, Any] = Field(description="The settings as rendered; sigmas by hash.")
+    environment: dict[str, Any]
+    accepted: str = Field(description="When, ISO 8601.")
+    accepted_by: str
+    reason: str
+
+
+class BaselineFile(Frozen):
+    """All accepted entries of one case, by environment key."""
+
+    case: str
+    entries: dict[str, Entry]
+
+
+def environment_key(environment: dict[str, Any]) -> str:
+    """Return the key of an environment's hardware, such as ``cuda-nvidia-h100-80gb-hbm3``."""
+    gpu = environment.get("gpu")
+    if isinstance(gpu, dict):
+        name = f"cuda {gpu.get('name', '')}"
+    else:
+        facts = (environment.get(name, "") for name in ("platform", "cpu", "cpu_bf16"))
+        name = f"cpu {' '.join(map(str, facts))}"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def entry_of(row: Row, *, accepted: str, accepted_by: str, reason: str) -> Entry:
+    """Return the entry that accepts ``row``."""
+    return Entry(
+        verdict=row.verdict,
+        image_sha256=row.image_sha256,
+        latents_sha256=row.latents_sha256,
+        scores=_rounded(row.scores),
+        settings=row.settings,
+        preview_sha256=row.description.preview.sha256,
+        lora_sha256=row.description.lora.sha256 if row.description.lora else None,
+        rendered=rendered_facts(row),
+        environment=row.environment,
+        accepted=accepted,
+        accepted_by=accepted_by,
+        reason=reason,
+    )
+
+
+def rendered_facts(row: Row) -> dict[str, Any]:
+    """Return the settings as rendered, without prose and the list of sigmas that their hash stands for."""
+    return row.rendered.model_dump(exclude={"sigmas", "engine_reason"}) if row.rendered else {}
+
+
+def _rounded(scores: Scores | None) -> Scores | None:
+    if scores is None:
+        return None
+    rounded = {
+        name: None if (value := getattr(scores, name)) is None else round(value, SCORE_DIGITS)
+        for name in ("ssim", "lpips", "psnr")
+    }
+    return scores.model_copy(update=rounded)

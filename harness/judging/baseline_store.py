@@ -1,0 +1,89 @@
+"""Baseline files on disk: ``<root>/<case id>.json``, sorted and indented, so that changes can be reviewed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness._util.atomic_files import read_bytes, write_text
+from harness._util.validation import first_problem
+from harness.errors import BaselineError
+from harness.judging.baseline import BaselineFile, Entry
+
+SUFFIX = ".json"
+
+
+class BaselineStore:
+    """The folder of baselines.
+
+    Args:
+        root: the folder; it need not exist before something is accepted.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, case_id: str) -> Path:
+        """Return where the baseline of a case lies."""
+        return self.root / f"{case_id}{SUFFIX}"
+
+    def entries(self, case_id: str) -> dict[str, Entry]:
+        """Return what was accepted for a case, by environment key; empty where nothing was.
+
+        Raises:
+            BaselineError: the file cannot be read or belongs to another case.
+        """
+        path = self.path(case_id)
+        if not path.exists():
+            return {}
+        try:
+            found = BaselineFile.model_validate_json(read_bytes(path))
+        except OSError as error:
+            raise BaselineError(f"cannot be read ({error.strerror or error})", file=path) from error
+        except ValidationError as error:
+            field, what, fix = first_problem(error, BaselineFile)
+            fix = fix or "restore the file, or delete it and accept the case again"
+            raise BaselineError(what, file=path, field=field, fix=fix) from error
+        if found.case != case_id:
+            raise BaselineError(
+                f"is the baseline of {found.case!r}", file=path, field="case", fix="move it back"
+            )
+        return found.entries
+
+    def accept(self, case_id: str, key: str, entry: Entry) -> Path:
+        """Set the entry of one environment, leaving the others as they are; returns the file written."""
+        entries = {**self.entries(case_id), key: entry}
+        content = BaselineFile(case=case_id, entries=entries).model_dump(mode="json")
+        path = self.path(case_id)
+        try:
+            write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise BaselineError(f"cannot be written ({error.strerror or error})", file=path) from error
+        return path
+
+    def case_ids(self) -> list[str]:
+        """Return the ids of every case that has a baseline file, sorted."""
+        found = (path.relative_to(self.root).as_posix() for path in self.root.rglob(f"*{SUFFIX}"))
+        return sorted(
+            name.removesuffix(SUFFIX) for name in found if not name.rpartition("/")[2].startswith(".")
+        )
+
+    def orphans(self, known: Iterable[str], *, everything: bool) -> list[str]:
+        """Return the ids that have a baseline and no case.
+
+        Args:
+            known: ids of the cases that exist.
+            everything: ``known`` is all there are; otherwise only the folders of known cases are looked at.
+        """
+        ids = set(known)
+        folders = {_folder(case_id) for case_id in ids}
+        return [
+            name for name in self.case_ids() if name not in ids and (everything or _folder(name) in folders)
+        ]
+
+
+def _folder(case_id: str) -> str:
+    return case_id.rpartition("/")[0]

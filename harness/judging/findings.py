@@ -1,0 +1,177 @@
+"""What a case alone says about why its re-run may differ: no model is loaded, nothing is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.errors import HarnessError
+from harness.metrics.codec import Codec
+from harness.schema.case import Case
+from harness.schema.lora_file import inspect_lora
+from harness.schema.result import Finding
+from harness.schema.spec import FLEX2
+from harness.schema.trainer_versions import era_of_software
+
+_ORDER = {"error": 0, "warning": 1, "info": 2}
+
+
+def static_findings(case: Case) -> list[Finding]:
+    """Return what ``case`` shows without a render, the most serious first."""
+    found = [finding for check in _CHECKS if (finding := check(case)) is not None]
+    return sorted(found, key=lambda finding: _ORDER[finding.severity])
+
+
+def _incomparable(case: Case) -> Finding | None:
+    if case.incomparable is None:
+        return None
+    control = "control" in case.incomparable
+    name = "control-image" if control else "not-rerunnable"
+    return Finding(name, "error", f"this preview cannot be re-run: {case.incomparable}", "incomparable")
+
+
+def _size(case: Case) -> Finding | None:
+    asked = (case.settings.width, case.settings.height)
+    shown = (case.preview.width, case.preview.height)
+    if (rendered := FLEX2.snap(*asked)) == shown:
+        return None
+    return Finding(
+        "size",
+        "error",
+        f"the preview is {_by(shown)} and the reference renders {_by(rendered)} of {_by(asked)}: it floors "
+        f"to {FLEX2.divisor}, the trainer to 8 and then {FLEX2.latent_divisor}; the first noise has another "
+        "shape, so the picture is another one",
+        "preview.width",
+        f"harness diagnose renders it at {_by(shown)} with divisor {FLEX2.latent_divisor}",
+    )
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+def _seed(case: Case) -> Finding | None:
+    notes = [note for note in case.assumptions if "seed" in note.lower()]
+    if not notes:
+        return None
+    return Finding("seed-rule", "info", "; ".join(notes), "settings.seed")
+
+
+def _trigger(case: Case) -> Finding | None:
+    word = case.trained.trigger_word
+    if not word or word in case.settings.prompt:
+        return None
+    return Finding(
+        "trigger",
+        "info",
+        f"the job's trigger word {word!r} is not in this prompt: the trainer adds it only for [trigger]",
+        "settings.prompt",
+    )
+
+
+def _flags(case: Case) -> Finding | None:
+    template = case.trained.prompt_template or ""
+    if "--" not in template:
+        return None
+    return Finding(
+        "prompt-flags",
+        "info",
+        f"the prompt was cut at its first '--'; what follows are flags: {template[template.index('--') :]!r}",
+        "trained.prompt_template",
+    )
+
+
+def _lora(case: Case) -> Finding | None:
+    if case.lora_path is None:
+        return None
+    try:
+        lora = inspect_lora(case.lora_path)
+    except HarnessError as error:
+        return Finding("lora-keys", "error", error.found, "lora.file", error.fix or "")
+    if lora.step is None or case.preview.step is None or lora.step == case.preview.step:
+        return None
+    return Finding(
+        "checkpoint",
+        "warning",
+        f"the preview is of step {case.preview.step} and the LoRA's metadata says step {lora.step}",
+        "lora.file",
+        "import the job again, or choose the checkpoint of that step",
+    )
+
+
+def _quantized(case: Case) -> Finding | None:
+    trained = case.trained
+    parts = [name for name, on in (("transformer", trained.quantize), ("T5", trained.quantize_te)) if on]
+    if not parts or case.quantize != "none":
+        return None
+    kind = trained.qtype or trained.qtype_te or "qfloat8"
+    return Finding(
+        "quantized",
+        "warning",
+        f"the job rendered with a quantized {' and '.join(parts)} ({kind}) and the LoRA as a live branch; "
+        "the re-run is not quantized",
+        "trained.quantize",
+        "set quantize in the case file, or let harness fix do it",
+    )
+
+
+def _noise(case: Case) -> Finding | None:
+    if case.noise != "auto":
+        return None
+    software = case.trained.software
+    if era_of_software(software) == "legacy":
+        return Finding(
+            "noise-era",
+            "warning",
+            f"{software} came with torch 2.9.1 or older, which draws other noise from the same seed than "
+            "torch 2.12 and later; the re-run draws legacy noise",
+            "trained.software",
+        )
+    return Finding(
+        "noise-era",
+        "info",
+        f"{software or 'no software version'} is recorded, which does not tell the torch: up to 2.11 it "
+        "draws other noise from the same seed, and shows another picture",
+        "trained.software",
+        "harness diagnose tries both; noise: legacy in the case file sets it",
+    )
+
+
+def _codec(case: Case) -> Finding | None:
+    try:
+        codec = Codec.of(case.preview_path)
+    except HarnessError as error:
+        return Finding("preview", "error", error.found, "preview.file", error.fix or "")
+    if codec.lossless:
+        return None
+    return Finding(
+        "codec",
+        "info",
+        f"the preview is {codec.describe()}: the re-run is encoded the same way before it is compared",
+        "preview.file",
+    )
+
+
+def _idle(case: Case) -> Finding | None:
+    idle = [name for name, value in (("neg", case.settings.neg), ("sampler", case.trained.sampler)) if value]
+    if not idle:
+        return None
+    return Finding(
+        "idle-settings",
+        "info",
+        f"{' and '.join(idle)} {'do' if len(idle) > 1 else 'does'} nothing for Flex.2: guidance is embedded "
+        "and the scheduler is fixed; a static shift does nothing either while dynamic shifting is on",
+        "settings.neg" if "neg" in idle else "trained.sampler",
+    )
+
+
+def _ema(case: Case) -> Finding | None:
+    if not case.trained.ema:
+        return None
+    return Finding(
+        "ema", "info", "preview and saved LoRA both show the average of the weights", "trained.ema"
+    )
+
+
+_CHECKS: tuple[Callable[[Case], Finding | None], ...] = (
+    _incomparable, _size, _seed, _trigger, _flags, _lora, _quantized, _noise, _codec, _idle, _ema,
+)  # fmt: skip

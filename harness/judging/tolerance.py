@@ -1,0 +1,104 @@
+"""Which limits apply to a case: command line, case file, ``pyproject.toml``, then the harness's default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import Field, ValidationError
+
+from harness._util.validation import first_problem
+from harness.errors import HarnessError
+from harness.judging.tolerance_file import ToleranceFile
+from harness.judging.verdict import DEFAULT_TOLERANCE
+from harness.schema.case import Case, Strict, Tolerance
+
+NAMES = {"ssim": "ssim_min", "lpips": "lpips_max", "psnr": "psnr_min"}
+
+
+class Limits(Strict):
+    """Limits as a user writes them; what is left out is the harness's default."""
+
+    ssim_min: float = Field(DEFAULT_TOLERANCE.ssim_min, ge=-1, le=1)
+    lpips_max: float = Field(DEFAULT_TOLERANCE.lpips_max, ge=0)
+    psnr_min: float | None = DEFAULT_TOLERANCE.psnr_min
+
+
+class Source(Protocol):
+    """Anything that may know a tolerance for a case."""
+
+    def tolerance(self, case_id: str, environment: str) -> Tolerance | None:
+        """Return the limits for a case on a kind of machine, or None where this source has none."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The same limits for every case."""
+
+    limits: Tolerance
+
+    def tolerance(self, case_id: str, environment: str) -> Tolerance | None:
+        """Return the limits."""
+        return self.limits
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """The sources that are there, strongest first around the case file's own limits."""
+
+    command_line: Source | None
+    project: Source | None
+
+    def of(self, case: Case, environment: str) -> Tolerance:
+        """Return the limits that apply to a case; their ``source`` says where they come from."""
+        return (
+            (self.command_line and self.command_line.tolerance(case.id, environment))
+            or case_tolerance(case)
+            or (self.project and self.project.tolerance(case.id, environment))
+            or DEFAULT_TOLERANCE
+        )
+
+
+def limits_from(value: Limits | str | None, folder: Path, source: str) -> Source | None:
+    """Read limits as an option or ``pyproject.toml`` gives them.
+
+    Args:
+        value: ``Limits``, text like ``ssim=0.98,lpips=0.03,psnr=38``, or the path of a calibration.
+        folder: what a relative path starts at.
+        source: where the value stands, for the row and for messages.
+
+    Raises:
+        HarnessError: neither limits nor a calibration that can be read.
+    """
+    if value is None:
+        return None
+    if isinstance(value, Limits):
+        return Fixed(Tolerance(**value.model_dump(), source=source))
+    if "=" in value:
+        return Fixed(Tolerance(**_parse(value, source).model_dump(), source=source))
+    return ToleranceFile.load(folder / value)
+
+
+def _parse(text: str, source: str) -> Limits:
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        try:
+            found[NAMES[name.strip()]] = float(number)
+        except (KeyError, ValueError):
+            raise HarnessError(
+                f"{part.strip()!r} is no limit", field=source, fix="write ssim=0.98,lpips=0.03,psnr=38"
+            ) from None
+    try:
+        return Limits(**found)
+    except ValidationError as error:
+        limit, problem, _ = first_problem(error, Limits)
+        raise HarnessError(problem, field=f"{source}: {limit}") from None
+
+
+def case_tolerance(case: Case) -> Tolerance | None:
+    """Return the limits that a case sets itself, their source named so."""
+    if case.tolerance is None:
+        return None
+    return case.tolerance.model_copy(update={"source": f"case file: {case.tolerance.source}"})

@@ -1,0 +1,92 @@
+"""The file that ``harness calibrate`` writes: limits by environment and case, with their evidence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from harness._util.atomic_files import read_bytes, write_text
+from harness._util.validation import first_problem
+from harness.errors import CalibrationError
+from harness.schema.case import Tolerance
+from harness.schema.result import Frozen
+
+
+class Measured(Frozen):
+    """One re-run of a case under one control, scored against the case's preview (or its plain re-run)."""
+
+    control: str
+    kind: str = Field(description="'noise': equally valid; 'signal': deliberately wrong.")
+    ssim: float
+    lpips: float
+    psnr: float | None = Field(description="dB; None where the images are identical.")
+
+
+class Proposal(Frozen):
+    """Limits for one case or for all of them: half-way between the worst noise and the mildest signal."""
+
+    ssim_min: float
+    lpips_max: float
+    psnr_min: float | None
+    separated: list[str] = Field(description="Metrics in which noise and signal do not overlap.")
+    overlap: list[str] = Field(description="Metrics in which they do: no limit there tells them apart.")
+    margin: dict[str, float] = Field(description="Mildest signal minus worst noise, in the metric's unit.")
+    undetected: list[str] = Field(description="Wrong settings that these limits would let pass.")
+
+
+class Environment(Frozen):
+    """What was found on one kind of machine."""
+
+    date: str
+    command: str
+    fingerprint: dict[str, object]
+    all_cases: Proposal
+    cases: dict[str, Proposal]
+    evidence: dict[str, list[Measured]]
+
+
+class ToleranceFile(Frozen):
+    """Proposals by environment key."""
+
+    environments: dict[str, Environment]
+
+    @classmethod
+    def load(cls, path: Path) -> ToleranceFile:
+        """Read a tolerance file.
+
+        Raises:
+            CalibrationError: missing, or not what ``harness calibrate`` writes.
+        """
+        try:
+            return cls.model_validate_json(read_bytes(path))
+        except OSError as error:
+            raise CalibrationError(
+                f"cannot be read ({error.strerror or error})",
+                file=path,
+                fix="make one with harness calibrate",
+            ) from error
+        except ValidationError as error:
+            field, found, fix = first_problem(error, cls)
+            raise CalibrationError(found, file=path, field=field, fix=fix or "calibrate again") from error
+
+    def save(self, path: Path) -> None:
+        """Write the file: sorted keys, whole or not at all."""
+        content = self.model_dump(mode="json")
+        write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+    def tolerance(self, case_id: str, environment: str) -> Tolerance | None:
+        """Return the limits for a case in an environment; those of all cases where it has none of its own."""
+        found = self.environments.get(environment)
+        if found is None:
+            return None
+        own = found.cases.get(case_id)
+        proposal = own or found.all_cases
+        of = "this case" if own else "all cases"
+        return Tolerance(
+            ssim_min=proposal.ssim_min,
+            lpips_max=proposal.lpips_max,
+            psnr_min=proposal.psnr_min,
+            source=f"calibrated {found.date} on {environment}, {of}",
+        )

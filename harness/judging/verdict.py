@@ -1,0 +1,170 @@
+"""From scores to a verdict: pure, no pixels, no model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from harness.metrics.scores import Scores, counted_psnr
+from harness.schema.case import Case, Tolerance
+from harness.schema.result import Baseline, Verdict
+from harness.schema.spec import FLEX2
+
+DEFAULT_TOLERANCE = Tolerance(ssim_min=0.967, lpips_max=0.01, psnr_min=30.7, source="harness default")
+"""Limits for a case that sets none: a little wider than any valid bf16 re-run of a genuine job scored.
+
+Measured on an H100 (0.9675, 0.0096, 30.8 dB) and three kinds of CPU; ``harness/data/calibration/`` has the
+evidence, ``docs/decisions.md`` what passes too.
+"""
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How much worse than its baseline a score may be before it is a regression; PSNR in dB."""
+
+    ssim: float
+    lpips: float
+    psnr: float
+
+
+SAME_ENVIRONMENT = Margin(ssim=0.018, lpips=0.004, psnr=9.0)
+"""At least twice what another kernel or a batch changes of a case there: 0.0089, 0.0018, 4.1 dB."""
+
+OTHER_ENVIRONMENT = Margin(ssim=0.036, lpips=0.0145, psnr=13.0)
+"""At least twice what another kind of machine changes of a case: 0.0179, 0.0071, 6.5 dB, H100 against CPU."""
+
+
+def judge(scores: Scores | None, tolerance: Tolerance) -> tuple[Verdict, str]:
+    """Judge codec-matched scores by limits.
+
+    Returns:
+        The verdict, and the reason in words with the numbers: every limit that was missed and by how much.
+        Without scores the verdict is ``error``: nothing that was not compared reads as a match.
+    """
+    if scores is None:
+        return Verdict.ERROR, "there are no scores: the re-run was not compared with its preview"
+    if scores.pixels.identical:
+        return Verdict.MATCH, "bit-identical after codec matching"
+    if misses := _limits(scores, tolerance, within=False):
+        return Verdict.DRIFT, "; ".join(misses)
+    return Verdict.MATCH, "within limits: " + ", ".join(_limits(scores, tolerance, within=True))
+
+
+def judge_baseline(
+    verdict: Verdict, reason: str, scores: Scores | None, baseline: Baseline
+) -> tuple[Verdict, str]:
+    """Judge a re-run against what was accepted, once it was judged against its preview.
+
+    Args:
+        verdict: the verdict against the preview, with its ``reason``.
+        scores: codec-matched scores against the preview, or None where there are none.
+        baseline: what was accepted; ``identical`` compares pixels.
+
+    Returns:
+        ``regression`` where the re-run is worse than the baseline by more than the margin; else ``verdict``,
+        with a reason that says whether the image is bit-equal, or changed, where, and what changed with it.
+    """
+    if verdict is Verdict.ERROR:
+        return verdict, reason
+    if baseline.identical:
+        but = " (its latents are not)" if baseline.latents_identical is False else ""
+        return verdict, f"bit-equal to its baseline{but}; {reason}"
+    if worse := _worse(scores, baseline):
+        return Verdict.REGRESSION, f"{worse}; {_place(baseline)}{_changes(baseline)}; {reason}"
+    if not baseline.same_environment:
+        return verdict, f"{verdict} (baseline of {baseline.environment}){_changes(baseline)}; {reason}"
+    if verdict is baseline.verdict is Verdict.INCOMPARABLE and baseline.scores is None:
+        return verdict, reason
+    return verdict, f"{verdict} (changed): {_place(baseline)}{_changes(baseline)}; {reason}"
+
+
+def _worse(scores: Scores | None, baseline: Baseline) -> str | None:
+    """Say in words what is worse than the baseline by more than the margin, or None."""
+    accepted = baseline.scores
+    if accepted is None:
+        return None
+    if scores is None:
+        return f"could be compared when it was accepted ({baseline.verdict}) and cannot now"
+    margin = SAME_ENVIRONMENT if baseline.same_environment else OTHER_ENVIRONMENT
+    was, now = (math.inf if found.psnr is None else found.psnr for found in (accepted, scores))
+    losses = [
+        ("SSIM", accepted.ssim, scores.ssim, accepted.ssim - scores.ssim, margin.ssim, ".4f"),
+        ("LPIPS", accepted.lpips, scores.lpips, scores.lpips - accepted.lpips, margin.lpips, ".4f"),
+        ("PSNR", was, now, counted_psnr(accepted.psnr) - counted_psnr(scores.psnr), margin.psnr, ".1f"),
+    ]
+    worse = [
+        f"{name} {found:{form}} was {before:{form}} (margin {allowed:g})"
+        for name, before, found, loss, allowed, form in losses
+        if not loss <= allowed
+    ]
+    where = "" if baseline.same_environment else f" of {baseline.environment}"
+    return f"worse than its baseline{where}: {', '.join(worse)}" if worse else None
+
+
+def _place(baseline: Baseline) -> str:
+    """Say in words whether the change came in while denoising or while decoding."""
+    if baseline.latents_identical is None:
+        return "the image is not the accepted one"
+    if baseline.latents_identical:
+        return "the latents are the accepted ones, the decoded image is not"
+    return "the latents are not the accepted ones: it changed before decoding"
+
+
+def _changes(baseline: Baseline) -> str:
+    if not baseline.changes:
+        return "; nothing recorded differs"
+    return f"; {'since then' if baseline.same_environment else 'unlike there'}: {', '.join(baseline.changes)}"
+
+
+def judge_sizes(case: Case, rendered_size: tuple[int, int]) -> str | None:
+    """Return why preview and re-run are ``incomparable`` where their sizes differ, else None.
+
+    Args:
+        rendered_size: width and height of the re-run, pixels.
+    """
+    preview = (case.preview.width, case.preview.height)
+    if preview == rendered_size:
+        return None
+    rule = _size_rule((case.settings.width, case.settings.height), preview)
+    return (
+        f"the preview is {_size(preview)} and the re-run {_size(rendered_size)}: {rule}; "
+        "images are not resized to be compared"
+    )
+
+
+def _limits(scores: Scores, tolerance: Tolerance, *, within: bool) -> list[str]:
+    """Say each limit that was kept (``within``) or missed, in words; not-a-number is a miss."""
+    lines = [
+        _limit("SSIM", scores.ssim, tolerance.ssim_min, lower=True, within=within, form=".4f"),
+        _limit("LPIPS", scores.lpips, tolerance.lpips_max, lower=False, within=within, form=".4f"),
+    ]
+    if tolerance.psnr_min is not None and scores.psnr is not None:
+        lines.append(
+            _limit("PSNR", scores.psnr, tolerance.psnr_min, lower=True, within=within, form=".2f", unit=" dB")
+        )
+    return [line for line in lines if line]
+
+
+def _limit(
+    name: str, value: float, limit: float, *, lower: bool, within: bool, form: str, unit: str = ""
+) -> str | None:
+    kept = value >= limit if lower else value <= limit
+    if kept != within:
+        return None
+    shown = f"{name} {value:{form}}{unit}"
+    if within:
+        return f"{shown} {'≥' if lower else '≤'} {limit:g}"
+    return f"{shown} is {abs(value - limit):.3g}{unit} {'below' if lower else 'above'} the limit {limit:g}"
+
+
+def _size_rule(asked: tuple[int, int], preview: tuple[int, int]) -> str:
+    trainer = FLEX2.preview_size(*asked)
+    rule = (
+        f"of {_size(asked)} asked for, the trainer floors to multiples of 8 and then {FLEX2.latent_divisor} "
+        f"({_size(trainer)}), the reference to multiples of {FLEX2.divisor} ({_size(FLEX2.snap(*asked))})"
+    )
+    return rule if trainer == preview else f"{rule}, and neither is the preview's: were these its settings?"
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"

@@ -1,0 +1,127 @@
+"""Reading previews and re-runs as arrays, and writing arrays without loss."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from harness._util.atomic_files import write_bytes
+from harness.errors import ImageError
+
+MAX_PIXELS = 64_000_000
+"""Largest image that is decoded; more is refused from the header alone."""
+
+MAX_BYTES = 256 << 20
+"""Largest image file that is opened."""
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""The formats that are opened at all: Pillow knows dozens, and hands one of them to Ghostscript."""
+
+_ORIENTATION = 0x0112
+
+
+def load_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read an RGB image as AI Toolkit writes it: jpg, png or webp, one frame, 8 bits a channel, not turned.
+
+    Returns:
+        H×W×3, 0 to 255.
+
+    Raises:
+        ImageError: missing, unreadable, truncated, animated, above 64 megapixels or 256 MiB, of another mode,
+            with 16 bits a channel, with a transparent colour, or turned by EXIF.
+    """
+    image = read_image(path)
+    return np.array(image, dtype=np.uint8)
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read and decode an image with the checks of ``load_rgb``; the result keeps its file's format fields.
+
+    Raises:
+        ImageError: as ``load_rgb``.
+    """
+    try:
+        _check_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # bombs are refused by their size, the rest is no one's to mend
+            with Image.open(path, formats=FORMATS) as image:
+                _check_header(path, image)
+                image.load()
+                return image
+    except FileNotFoundError as error:
+        raise ImageError("does not exist", file=path) from error
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, "more pixels than Pillow opens") from error
+    except UnidentifiedImageError as error:
+        raise ImageError("is not an image", file=path, fix="give a jpg, png or webp file") from error
+    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, EOFError) as error:
+        # Pillow raises all of these on broken files
+        fix = "copy it again from the job folder"
+        raise ImageError(f"is truncated or cannot be read ({error})", file=path, fix=fix) from error
+
+
+def save_png(path: Path, array: NDArray[np.uint8]) -> None:
+    """Write an H×W×3 or H×W array, 0 to 255, as a PNG: lossless, and whole or not at all."""
+    write_bytes(path, encode(Image.fromarray(array), "PNG"))
+
+
+def encode(image: Image.Image, image_format: str, **options: Any) -> bytes:
+    """Return the bytes that Pillow saves for ``image``; ``options`` are those of ``Image.save``."""
+    stream = io.BytesIO()
+    image.save(stream, format=image_format, **options)
+    return stream.getvalue()
+
+
+def check_pair(a: NDArray[Any], b: NDArray[Any]) -> None:
+    """Precondition of every comparison: two H×W×3 arrays of one size; nothing is ever resized.
+
+    Raises:
+        ValueError: the shapes differ or are not H×W×3.
+    """
+    if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3:
+        raise ValueError(f"images must both be H×W×3 and of one size, found shapes {a.shape} and {b.shape}")
+
+
+def _check_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise OSError("not a regular file")
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise ImageError(f"has {size} bytes; the limit is {MAX_BYTES >> 20} MiB", file=path)
+
+
+def _check_header(path: Path, image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _too_large(path, f"{width}×{height} pixels")
+    if getattr(image, "n_frames", 1) > 1:
+        raise ImageError(
+            f"is animated ({getattr(image, 'n_frames', 1)} frames)", file=path, fix="give a still image"
+        )
+    if image.mode != "RGB":
+        raise ImageError(
+            f"has mode {image.mode}, not RGB", file=path, fix="give the preview as AI Toolkit wrote it"
+        )
+    if odd := _odd(image):
+        raise ImageError(odd, file=path, fix="give the preview as AI Toolkit wrote it")
+
+
+def _odd(image: Image.Image) -> str | None:
+    """Return what an image holds that Pillow would drop or leave to the viewer without a word."""
+    tiles = getattr(image, "tile", None)
+    if tiles and "16" in str(tiles[0][3]):
+        return "has 16 bits a channel, not 8"
+    if "transparency" in image.info:
+        return "has a transparent colour"
+    if (orientation := image.getexif().get(_ORIENTATION, 1)) != 1:
+        return f"is turned by EXIF (orientation {orientation})"
+    return None
+
+
+def _too_large(path: Path, found: str) -> ImageError:
+    return ImageError(f"has {found}; the limit is {MAX_PIXELS // 1_000_000} megapixels", file=path)

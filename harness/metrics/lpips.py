@@ -1,0 +1,176 @@
+"""LPIPS v0.1 with AlexNet (Zhang, Isola, Efros, Shechtman, Wang 2018), offline from the first minute."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness._util.atomic_files import sha256_file
+from harness.data import LPIPS_WEIGHTS
+from harness.errors import WeightsError
+from harness.metrics.images import check_pair
+
+if TYPE_CHECKING:
+    import torch
+
+SHIPPED_SHA256 = "3184da9c6fd1a785f42344e26a7a5e2edca2feef1ae878ff5ee9f8a5fe38d5ad"
+MIN_SIZE = 31
+"""Smallest edge, pixels, that reaches the last layer of AlexNet's features."""
+
+
+class Lpips:
+    """The LPIPS network, loaded once; deterministic, fp32, no network access.
+
+    Args:
+        weights: safetensors of AlexNet's convolutions under torchvision's names (``features.N.weight|bias``);
+            None takes the file that the package ships.
+        device: where to compute.
+
+    Raises:
+        WeightsError: the file is missing, the shipped one was changed, or another has other keys or shapes.
+    """
+
+    def __init__(self, weights: Path | None = None, device: torch.device | str = "cpu") -> None:
+        import torch
+
+        self.weights = weights or LPIPS_WEIGHTS
+        self.sha256 = _checked_hash(self.weights, SHIPPED_SHA256 if weights is None else None)
+        self._device = torch.device(device)
+        self._net = _network(self.weights).to(self._device)
+        self._net.net.forward = _Remembering(self._net.net.forward)
+
+    def score(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+        """Return the distance of two H×W×3 images, 0 to 255: 0 is equal, about 1 is unrelated.
+
+        Raises:
+            ValueError: the shapes differ, are not H×W×3, or an edge is under 31 pixels.
+        """
+        return float(self._compare(a, b, spatial=False).item())
+
+    def map(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the distance at every pixel, H×W, 0 and up, of two H×W×3 images, 0 to 255.
+
+        Layers are upsampled bilinearly, so the map's mean is close to ``score`` but not equal to it.
+
+        Raises:
+            ValueError: as ``score``.
+        """
+        local: NDArray[np.float32] = self._compare(a, b, spatial=True)[0, 0].cpu().numpy()
+        return local
+
+    def _compare(self, a: NDArray[np.uint8], b: NDArray[np.uint8], *, spatial: bool) -> Any:
+        import torch
+
+        check_pair(a, b)
+        if min(a.shape[:2]) < MIN_SIZE:
+            raise ValueError(
+                f"LPIPS needs at least {MIN_SIZE} pixels an edge, found {a.shape[1]}×{a.shape[0]}"
+            )
+        self._net.spatial = spatial
+        exact = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        with exact, _one_thread(), torch.inference_mode():
+            return self._net(self._tensor(a), self._tensor(b))
+
+    def _tensor(self, array: NDArray[np.uint8]) -> torch.Tensor:
+        """Return 1×3×H×W, -1 to 1, fp32."""
+        import torch
+
+        return torch.from_numpy(array.copy()).to(self._device).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+class _Remembering:
+    """Features of the last images: each of a pair is compared several times, a preview with every variant.
+
+    Args:
+        features: 1×3×H×W to the layers' outputs.
+    """
+
+    def __init__(self, features: Callable[[torch.Tensor], Any]) -> None:
+        self._features = features
+        self._kept: deque[tuple[torch.Tensor, Any]] = deque(maxlen=3)
+
+    def __call__(self, image: torch.Tensor) -> Any:
+        """Return the features of ``image``, computed at most once while it is among the last three."""
+        known = (entry for entry in self._kept if entry[0].shape == image.shape and (entry[0] == image).all())
+        if (entry := next(known, None)) is None:
+            entry = (image, self._features(image))
+        else:
+            self._kept = deque((other for other in self._kept if other is not entry), self._kept.maxlen)
+        self._kept.append(entry)
+        return entry[1]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sum in one order: the number of a machine's cores would show in the last bits otherwise."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _checked_hash(path: Path, expected: str | None) -> str:
+    if not path.is_file():
+        raise WeightsError(
+            "does not exist", file=path, fix="give the path of the AlexNet layers as safetensors"
+        )
+    found = sha256_file(path)
+    if expected is not None and found != expected:
+        raise WeightsError(
+            f"hashes to {found[:12]}…, not {expected[:12]}…", file=path, fix="install the package again"
+        )
+    return found
+
+
+def _network(path: Path) -> Any:
+    """Build LPIPS without weights of AlexNet, then load its five convolutions from ``path``."""
+    import warnings
+
+    import lpips
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # lpips asks torchvision in a spelling that it deprecates; the random weights are replaced below.
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        net = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"is not a readable safetensors file ({error})", file=path) from error
+    target = _convolutions(net)
+    for key in sorted(target.keys() | state.keys()):
+        _check_entry(path, key, target.get(key), state.get(key))
+    with torch.no_grad():
+        for key, parameter in target.items():
+            parameter.copy_(state[key])
+    return net.eval().requires_grad_(False)
+
+
+def _convolutions(net: Any) -> dict[str, torch.Tensor]:
+    """Return AlexNet's parameters inside ``net`` under torchvision's names; slices keep its layer numbers."""
+    slices = (net.net.slice1, net.net.slice2, net.net.slice3, net.net.slice4, net.net.slice5)
+    return {f"features.{name}": parameter for part in slices for name, parameter in part.named_parameters()}
+
+
+def _check_entry(path: Path, key: str, wanted: torch.Tensor | None, given: torch.Tensor | None) -> None:
+    if wanted is None or given is None:
+        found = "is missing" if given is None else "is not one of AlexNet's convolutions"
+        raise WeightsError(found, file=path, field=key, fix="the file must hold features.{0,3,6,8,10}")
+    if wanted.shape != given.shape:
+        raise WeightsError(f"has shape {list(given.shape)}, not {list(wanted.shape)}", file=path, field=key)
+    if not given.is_floating_point() or not bool(given.isfinite().all()):
+        raise WeightsError("holds values that are not finite numbers", file=path, field=key)

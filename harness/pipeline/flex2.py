@@ -1,0 +1,117 @@
+"""The builtin pipeline: what the hub's own ``pipeline.py`` does for text to image, without remote code.
+
+Flex.2's transformer takes 196 packed channels: 64 of noisy latents, 68 of inpainting (64 of image, 4 of
+mask) and 64 of control. The reference passes no control image, so inpainting and control are blank here:
+zeros for images, ones for the mask. Guidance is embedded: one forward pass a step, no negative prompt.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import FluxControlPipeline
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
+from diffusers.pipelines.flux.pipeline_output import FluxPipelineOutput
+
+from harness.schema.spec import FLEX2
+
+MASK_CHANNELS = 4
+
+
+class Flex2Pipeline(FluxControlPipeline):  # type: ignore[misc]
+    """Flex.2 text to image, bit for bit what the hub's pipeline renders."""
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | list[str] | None = None,
+        *,
+        width: int = FLEX2.defaults.width,
+        height: int = FLEX2.defaults.height,
+        num_inference_steps: int = FLEX2.defaults.sample_steps,
+        guidance_scale: float = FLEX2.defaults.guidance_scale,
+        generator: torch.Generator | None = None,
+        latents: torch.Tensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        pooled_prompt_embeds: torch.Tensor | None = None,
+        output_type: str = "pil",
+        callback_on_step_end: Any = None,
+        max_sequence_length: int = FLEX2.max_sequence_length,
+        negative_prompt: str | None = None,
+    ) -> FluxPipelineOutput:
+        """Render one image per prompt.
+
+        Args:
+            width: pixels, a multiple of 16.
+            height: pixels, a multiple of 16.
+            latents: packed noise, batch × (H/16 · W/16) × 64; drawn from ``generator`` when absent.
+            callback_on_step_end: diffusers' callback; it may replace ``latents``.
+            negative_prompt: accepted and ignored, as the hub's pipeline does.
+        """
+        self._interrupt = False
+        device = self._execution_device
+        embeds, pooled, text_ids = self.encode_prompt(
+            prompt=prompt,
+            prompt_2=None,
+            device=device,
+            prompt_embeds=prompt_embeds,
+            pooled_prompt_embeds=pooled_prompt_embeds,
+            max_sequence_length=max_sequence_length,
+        )
+        latents, image_ids = self.prepare_latents(
+            embeds.shape[0], FLEX2.latent_channels, height, width, embeds.dtype, device, generator, latents
+        )
+        timesteps = self._schedule(num_inference_steps, latents.shape[1], device)
+        guidance = torch.full([latents.shape[0]], guidance_scale, device=device, dtype=torch.float32)
+        blank = self._blank_conditions(latents)
+
+        with self.progress_bar(total=len(timesteps)) as progress:
+            for index, timestep in enumerate(timesteps):
+                velocity = self.transformer(
+                    hidden_states=torch.cat([latents, blank], dim=2),
+                    timestep=timestep.expand(latents.shape[0]).to(latents.dtype) / 1000,
+                    guidance=guidance,
+                    pooled_projections=pooled,
+                    encoder_hidden_states=embeds,
+                    txt_ids=text_ids,
+                    img_ids=image_ids,
+                    return_dict=False,
+                )[0]
+                latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+                if callback_on_step_end is not None:
+                    replaced = callback_on_step_end(self, index, timestep, {"latents": latents})
+                    latents = replaced.get("latents", latents)
+                progress.update()
+
+        images = latents if output_type == "latent" else self._decode(latents, height, width, output_type)
+        self.maybe_free_model_hooks()
+        return FluxPipelineOutput(images=images)
+
+    def _schedule(self, steps: int, image_seq_len: int, device: torch.device) -> torch.Tensor:
+        config = self.scheduler.config
+        mu = calculate_shift(
+            image_seq_len,
+            config.get("base_image_seq_len", 256),
+            config.get("max_image_seq_len", 4096),
+            config.get("base_shift", 0.5),
+            config.get("max_shift", 1.15),
+        )
+        sigmas = np.linspace(1.0, 1 / steps, steps)
+        timesteps: torch.Tensor
+        timesteps, _ = retrieve_timesteps(self.scheduler, steps, device, sigmas=sigmas, mu=mu)
+        self._num_timesteps = len(timesteps)
+        return timesteps
+
+    @staticmethod
+    def _blank_conditions(latents: torch.Tensor) -> torch.Tensor:
+        zeros = torch.zeros_like(latents)
+        return torch.cat([zeros, torch.ones_like(latents[:, :, :MASK_CHANNELS]), zeros], dim=2)
+
+    def _decode(self, latents: torch.Tensor, height: int, width: int, output_type: str) -> Any:
+        latents = self._unpack_latents(latents, height, width, self.vae_scale_factor)
+        latents = latents / self.vae.config.scaling_factor + self.vae.config.shift_factor
+        return self.image_processor.postprocess(
+            self.vae.decode(latents, return_dict=False)[0], output_type=output_type
+        )

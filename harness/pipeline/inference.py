@@ -1,0 +1,128 @@
+"""One call of the pipeline, with the first latents, the seeds and the early stop that a request asks for."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from harness.pipeline.load import LoadedPipeline
+from harness.pipeline.noise import draw
+from harness.pipeline.schedulers import find_scheduler
+from harness.schema.render import OnStep, RenderRequest
+from harness.schema.spec import FLEX2
+
+VAE_FACTOR = 8
+
+
+class _StopEarly(Exception):  # noqa: N818
+    """Leaves the pipeline with the image predicted so far."""
+
+    def __init__(self, predicted: torch.Tensor) -> None:
+        self.predicted = predicted
+
+
+class Called(NamedTuple):
+    """What one call gave: the image (uint8, H×W×3) and the hash of the latents that it was decoded from."""
+
+    image: np.ndarray[Any, Any]
+    latents_sha256: str
+
+
+def call(
+    loaded: LoadedPipeline, request: RenderRequest, width: int, height: int, on_step: OnStep | None
+) -> Called:
+    """Return the image of ``request`` at ``width`` × ``height`` pixels; of a batch, the first.
+
+    The pipeline holds the request's weights and scheduler already.
+    """
+    scheduler = find_scheduler(request.scheduler)
+    if scheduler.stochastic:
+        torch.manual_seed(request.seed)
+    more: dict[str, Any] = {}
+    if request.noise != "auto":
+        more["latents"] = _first_latents(loaded, request, width, height)
+    if request.max_sequence_length is not None:
+        more["max_sequence_length"] = request.max_sequence_length
+    generators = [torch.Generator(request.generator).manual_seed(seed) for seed in _seeds(request)]
+    steps = _Steps(request, scheduler.evaluations(request.sample_steps), on_step)
+    with torch.inference_mode():
+        try:
+            output = loaded.pipe(
+                prompt=[request.prompt] * request.batch if request.batch > 1 else request.prompt,
+                negative_prompt=request.neg,
+                width=width,
+                height=height,
+                num_inference_steps=request.sample_steps,
+                guidance_scale=request.guidance_scale,
+                generator=generators if request.batch > 1 else generators[0],
+                callback_on_step_end=steps,
+                **more,
+            )
+            image = output.images[0]
+        except _StopEarly as stop:
+            steps.latents = stop.predicted
+            image = _decode(loaded.pipe, stop.predicted, height, width)
+    assert steps.latents is not None
+    return Called(np.asarray(image.convert("RGB")), _sha256(steps.latents[:1]))
+
+
+def _seeds(request: RenderRequest) -> list[int]:
+    """Return the seed of every image of the batch: the request's own, then its neighbours, all in range."""
+    return [request.seed ^ index for index in range(request.batch)]
+
+
+def _first_latents(loaded: LoadedPipeline, request: RenderRequest, width: int, height: int) -> torch.Tensor:
+    """Return packed noise of the request's era, batch × (H/16 · W/16) × 64, drawn unpacked."""
+    shape = (1, FLEX2.latent_channels, height // VAE_FACTOR, width // VAE_FACTOR)
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[loaded.dtype]
+    assert request.noise != "auto"
+    noise = torch.cat([draw(shape, seed, dtype, request.noise) for seed in _seeds(request)])
+    packed: torch.Tensor = loaded.pipe._pack_latents(noise.to(loaded.device), request.batch, *shape[1:])
+    return packed
+
+
+class _Steps:
+    """diffusers' ``callback_on_step_end``: reports steps, keeps the newest latents, stops where asked."""
+
+    def __init__(self, request: RenderRequest, total: int, on_step: OnStep | None) -> None:
+        self._stop_after = request.stop_after
+        self._total = total
+        self._on_step = on_step
+        self.latents: torch.Tensor | None = None
+
+    def __call__(self, pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        done, before, now = index + 1, self.latents, tensors["latents"]
+        if self._on_step is not None:
+            self._on_step(done, self._total)
+        if self._stop_after is not None and before is not None and self._stop_after <= done < self._total:
+            sigmas = pipe.scheduler.sigmas
+            raise _StopEarly(_predict(before, now, sigmas[index], sigmas[index + 1]))
+        self.latents = now
+        return tensors
+
+
+def _sha256(latents: torch.Tensor) -> str:
+    """Hash dtype, shape and every byte of packed latents, 1 × (H/16 · W/16) × 64."""
+    head = f"{str(latents.dtype).removeprefix('torch.')} {'x'.join(map(str, latents.shape))} "
+    data = latents.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(head.encode() + data).hexdigest()
+
+
+def _predict(x: torch.Tensor, x_next: torch.Tensor, sigma: Any, sigma_next: Any) -> torch.Tensor:
+    """Follow the line through two latents on to sigma 0: the image that the last step pointed to."""
+    if float(sigma) == float(sigma_next):
+        return x_next
+    velocity = (x_next.float() - x.float()) / (float(sigma_next) - float(sigma))
+    return (x_next.float() - float(sigma_next) * velocity).to(x_next.dtype)
+
+
+def _decode(pipe: Any, latents: torch.Tensor, height: int, width: int) -> Any:
+    latents = pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
+    latents = latents / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor
+    decoded = pipe.vae.decode(latents, return_dict=False)[0]
+    image = pipe.image_processor.postprocess(decoded, output_type="pil")[0]
+    pipe.maybe_free_model_hooks()
+    return image

@@ -1,0 +1,239 @@
+"""Load the reference pipeline: base, pipeline code, scheduler, dtype, device and offload."""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness._util.atomic_files import sha256_file
+from harness._util.garbage_collector import no_collecting
+from harness.errors import CheckpointError, DeviceError, HarnessError
+from harness.pipeline.checkpoint import Checkpoint, pipeline_sha256
+from harness.pipeline.layer_streaming import stream_encoders
+from harness.pipeline.offload import choose_offload, needs
+from harness.schema.render import Dtype, Offload, PipelineCode
+from harness.schema.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class LoadedPipeline:
+    """A diffusers pipeline, ready to call, with what was really loaded."""
+
+    pipe: Any
+    checkpoint: Checkpoint
+    code: PipelineCode
+    code_sha256: str
+    dtype: Dtype
+    device: str
+    offload: Offload
+
+    def place(self) -> None:
+        """Put the pipeline's weights where the offload mode wants them."""
+        if self.offload == "model":
+            stream_encoders(self.pipe, self.device)
+        elif self.offload == "sequential":
+            self.pipe.enable_sequential_cpu_offload()
+        else:
+            self.pipe.to(self.device)
+
+
+def choose_device(wanted: str) -> str:
+    """Return ``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        DeviceError: CUDA was asked for and torch sees no GPU.
+    """
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted not in {"cpu", "cuda"}:
+        raise DeviceError(f"{wanted!r} is not a device", field="--device", fix="use auto, cpu or cuda")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            f"cuda was asked for, and torch {torch.__version__} sees no GPU",
+            field="--device",
+            fix="see harness doctor, or use --device cpu",
+        )
+    return wanted
+
+
+def reference_dtype(device: str) -> Dtype:
+    """Return the dtype that the reference uses: bf16 on CUDA where supported, else fp16; fp32 on the CPU."""
+    import torch
+
+    if device == "cpu":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def load_pipeline(
+    checkpoint: Checkpoint,
+    spec: ModelSpec,
+    *,
+    code: PipelineCode,
+    dtype: Dtype,
+    device: str,
+    offload: Offload,
+    trust_remote_code: bool,
+) -> LoadedPipeline:
+    """Load ``checkpoint`` as the reference does, replace its scheduler and place it on ``device``.
+
+    Raises:
+        CheckpointError: hub code without trust, without a ``pipeline.py``, or that gives another class.
+    """
+    check_trust(checkpoint, code, trust_remote_code)
+    _use_private_modules_cache()
+    with no_collecting(), quiet():
+        pipe = _load(checkpoint, code, dtype)
+    pipe.scheduler = reference_scheduler(spec)
+    pipe.set_progress_bar_config(disable=True)
+    loaded = LoadedPipeline(
+        pipe=pipe,
+        checkpoint=checkpoint,
+        code=code,
+        code_sha256=sha256_file(_source(pipe)),
+        dtype=dtype,
+        device=device,
+        offload=resolved_offload(offload, device, checkpoint),
+    )
+    with quiet():
+        loaded.place()
+    return loaded
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the libraries' own progress bars and advice while weights load; errors still show."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    levels = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, level in zip(libraries, levels, strict=True):
+            library.set_verbosity(level)
+            library.enable_progress_bar()
+
+
+def reference_scheduler(spec: ModelSpec) -> Any:
+    """Return the scheduler that the reference puts in place of the checkpoint's own."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    return FlowMatchEulerDiscreteScheduler(**spec.scheduler)
+
+
+def _load(checkpoint: Checkpoint, code: PipelineCode, dtype: Dtype) -> Any:
+    try:
+        pipe = _load_hub(checkpoint, dtype) if code == "hub" else _load_builtin(checkpoint, dtype)
+    except HarnessError:
+        raise
+    except Exception as error:  # foreign code reads foreign files here and may raise anything
+        raise CheckpointError(
+            f"cannot be loaded ({type(error).__name__}: {error})",
+            file=checkpoint.folder,
+            fix="download the base again",
+        ) from error
+    if pipe.transformer.dtype != _torch_dtype(dtype):
+        raise CheckpointError(f"loaded as {pipe.transformer.dtype}, not {dtype}", file=checkpoint.folder)
+    return pipe
+
+
+def _load_builtin(checkpoint: Checkpoint, dtype: Dtype) -> Any:
+    from harness.pipeline.flex2 import Flex2Pipeline
+
+    return Flex2Pipeline.from_pretrained(
+        checkpoint.folder, dtype=_torch_dtype(dtype), local_files_only=True, use_safetensors=True
+    )
+
+
+def check_trust(checkpoint: Checkpoint, code: PipelineCode, trust_remote_code: bool) -> None:
+    """Refuse hub code that is absent, that the user has not trusted, or that may change after it was read.
+
+    Raises:
+        CheckpointError: says how to read the code and how to trust it.
+    """
+    if code == "builtin":
+        return
+    expected = pipeline_sha256(checkpoint)
+    if expected is None:
+        raise CheckpointError(
+            "holds no pipeline.py, which --pipeline hub runs",
+            file=checkpoint.folder,
+            fix="use --pipeline builtin",
+        )
+    if trust_remote_code and checkpoint.pinned:
+        return
+    pin = "" if checkpoint.pinned else f" --base {checkpoint.name}@{checkpoint.revision}"
+    missing = "your trust" if checkpoint.pinned else "your trust in one commit"
+    raise CheckpointError(
+        f"is its author's code (sha256 {expected[:12]}…) and does not run without {missing}",
+        file=checkpoint.pipeline_file,
+        fix=f"read it, then give --trust-remote-code{pin}; or use --pipeline builtin",
+    )
+
+
+def _load_hub(checkpoint: Checkpoint, dtype: Dtype) -> Any:
+    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+
+    options = {
+        "custom_pipeline": str(checkpoint.folder),
+        "dtype": _torch_dtype(dtype),
+        "trust_remote_code": True,
+        "local_files_only": True,
+        "use_safetensors": True,
+    }
+    try:
+        pipe = AutoPipelineForText2Image.from_pretrained(checkpoint.folder, **options)
+    except ValueError:  # a _class_name that AutoPipeline does not know; DiffusionPipeline takes any
+        pipe = DiffusionPipeline.from_pretrained(checkpoint.folder, **options)
+    if sha256_file(_source(pipe)) != pipeline_sha256(checkpoint):
+        raise CheckpointError(
+            f"was not what diffusers loaded: it gave {type(pipe).__module__}.{type(pipe).__name__}",
+            file=checkpoint.pipeline_file,
+        )
+    return pipe
+
+
+def _use_private_modules_cache() -> None:
+    """Keep remote code out of the cache that all processes share: they overwrite each other's copy there."""
+    if "HF_MODULES_CACHE" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="harness-modules-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["HF_MODULES_CACHE"] = folder
+
+
+def _source(pipe: Any) -> Path:
+    return Path(inspect.getfile(type(pipe)))
+
+
+def _torch_dtype(dtype: Dtype) -> Any:
+    import torch
+
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
+
+
+def resolved_offload(wanted: Offload, device: str, checkpoint: Checkpoint) -> Offload:
+    """Return where weights wait: as wanted, by free memory for ``auto``, and nowhere on the CPU."""
+    return "none" if device == "cpu" else choose_offload(wanted, needs(checkpoint), free_memory())
+
+
+def free_memory() -> int:
+    """Return the free bytes of the GPU."""
+    import torch
+
+    free, _ = torch.cuda.mem_get_info()
+    return int(free)

@@ -1,0 +1,123 @@
+"""Switch LoRAs on one loaded pipeline so that any sequence gives the bits of a fresh process.
+
+The reference fuses, unfuses and fuses again; unfusing does not restore bf16 weights, and a changed scale
+multiplies the old one. Here the weights a LoRA touches are kept aside before the first fuse and copied back
+before the next: exact, whatever came before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.errors import LoraError
+from harness.pipeline.load import LoadedPipeline, quiet
+from harness.pipeline.lora_adapter import LiveBranches, merge_fp32
+from harness.pipeline.lora_shapes import check_fits
+from harness.schema.lora_file import LoraFile, inspect_lora
+from harness.schema.render import Lora, LoraMode
+
+ADAPTER = "lora"
+
+
+class LoraSwitch:
+    """The LoRA state of one pipeline: nothing, or one LoRA applied in one way at one multiplier."""
+
+    def __init__(self, loaded: LoadedPipeline) -> None:
+        self._loaded = loaded
+        self._pristine: dict[str, Any] = {}
+        self._merged = False
+        self._branches = LiveBranches()
+        self._current: tuple[Lora | None, LoraMode] = (None, "none")
+
+    def apply(self, lora: Lora | None, mode: LoraMode = "fused") -> None:
+        """Leave ``lora`` in the transformer, applied as ``mode`` says, and nothing else.
+
+        Raises:
+            LoraError: the file is unsafe, of another kind, or fits the transformer only in part.
+        """
+        wanted: tuple[Lora | None, LoraMode] = (
+            (None, "none") if lora is None or mode == "none" else (lora, mode)
+        )
+        if wanted == self._current:
+            return
+        pipe = self._loaded.pipe
+        if self._loaded.offload != "none":
+            pipe.remove_all_hooks()  # diffusers takes a pipeline with some for one offloaded sequentially
+            pipe.transformer.to(self._loaded.device)  # CPU and GPU fuse to different bits
+        try:
+            self._restore()
+            if lora is not None and mode != "none":
+                self._add(lora, mode)
+        finally:
+            if self._loaded.offload != "none":
+                self._loaded.place()
+        self._current = wanted
+
+    def _add(self, lora: Lora, mode: LoraMode) -> None:
+        transformer = self._loaded.pipe.transformer
+        checked = inspect_lora(lora.file)
+        check_fits(checked, {name: tuple(weight.shape) for name, weight in transformer.named_parameters()})
+        if mode == "adapter":
+            self._branches.attach(transformer, checked, lora.network_multiplier)
+            return
+        self._keep(checked)
+        self._merged = True
+        if mode == "fp32":
+            merge_fp32(transformer, checked, lora.network_multiplier)
+        else:
+            self._fuse(lora, checked)
+
+    def _restore(self) -> None:
+        self._branches.detach()
+        self._current = (None, "none")
+        if not self._merged:
+            return
+        weights = dict(self._loaded.pipe.transformer.named_parameters())
+        for name, pristine in self._pristine.items():
+            weights[name].data.copy_(pristine)
+        self._merged = False
+
+    def _keep(self, lora: LoraFile) -> None:
+        weights = dict(self._loaded.pipe.transformer.named_parameters())
+        for module in lora.modules:
+            name = f"{module}.weight"
+            if name not in self._pristine:
+                self._pristine[name] = self._aside(weights[name].data)
+
+    def _aside(self, weight: Any) -> Any:
+        """Return a copy: on the GPU where all weights are there, else in pinned main memory."""
+        if self._loaded.offload == "none":
+            return weight.clone()
+        copy = weight.to("cpu", copy=True)
+        return copy.pin_memory() if self._loaded.device == "cuda" else copy
+
+    def _fuse(self, lora: Lora, checked: LoraFile) -> None:
+        pipe = self._loaded.pipe
+        try:
+            with quiet():
+                pipe.load_lora_weights(
+                    str(lora.file.parent),
+                    weight_name=lora.file.name,
+                    adapter_name=ADAPTER,
+                    local_files_only=True,
+                )
+            injected = _injected(pipe.transformer)
+            if missing := sorted(set(checked.modules) - injected):
+                raise LoraError(
+                    f"diffusers loaded {len(injected)} of {len(checked.modules)} modules, "
+                    f"not {', '.join(missing[:3])}",
+                    file=lora.file,
+                    fix="the file is not a Flex.2 LoRA of AI Toolkit",
+                )
+            pipe.fuse_lora(adapter_names=[ADAPTER], lora_scale=lora.network_multiplier)
+        finally:
+            pipe.unload_lora_weights()
+
+
+def _injected(transformer: Any) -> set[str]:
+    """Return the names of the modules that hold the adapter."""
+    return {
+        name
+        for name, module in transformer.named_modules()
+        if ADAPTER in getattr(module, "lora_A", {}) and ADAPTER in getattr(module, "lora_B", {})
+    }

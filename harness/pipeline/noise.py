@@ -1,0 +1,124 @@
+"""The first latents: what torch draws on the CPU from a seed, in either of its two eras.
+
+Up to 2.11, torch drew bf16 and fp16 noise by Box-Muller in that dtype; from 2.12 on it casts a fp32 draw.
+The two are uncorrelated: one seed gives two pictures. Either era is drawn here under any torch.
+Source: measured on torch 2.9.1 (``tests/data/noise``) and on the torch that runs the tests.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.schema.trainer_versions import Era
+
+if TYPE_CHECKING:
+    import torch
+
+LAST_LEGACY_TORCH = (2, 11)
+BLOCK = 16
+
+
+@cache
+def torch_era() -> Era:
+    """Return which noise the installed torch draws on the CPU in bf16, by drawing some.
+
+    torch 2.12 casts all but 1 value in 10 000 as later ones do, so the majority decides.
+    """
+    import torch
+
+    def native(dtype: torch.dtype) -> torch.Tensor:
+        return torch.randn(1024, generator=torch.Generator("cpu").manual_seed(0), dtype=dtype)
+
+    equal = native(torch.bfloat16) == native(torch.float32).to(torch.bfloat16)
+    return "current" if equal.float().mean() > 0.9 else "legacy"
+
+
+def era_of_version(version: str) -> Era:
+    """Return the noise era of a torch version such as ``2.9.1+cu128``.
+
+    Raises:
+        HarnessError: ``version`` does not start with two numbers.
+    """
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers is None:
+        raise HarnessError(f"{version!r} is not a torch version", fix="give one such as 2.9.1")
+    return "legacy" if (int(numbers[1]), int(numbers[2])) <= LAST_LEGACY_TORCH else "current"
+
+
+def draw(shape: Sequence[int], seed: int, dtype: torch.dtype, era: Era) -> torch.Tensor:
+    """Return standard normal noise on the CPU, as ``torch.randn`` of that era draws it from ``seed``.
+
+    Args:
+        shape: any; a render's latents are (1, 16, H/8, W/8), packed afterwards.
+        seed: as ``torch.Generator.manual_seed`` takes it; torch uses its low 32 bits.
+        dtype: bf16 and fp16 differ between eras, wider dtypes do not.
+        era: ``legacy`` (torch up to 2.11) or ``current``.
+
+    Returns:
+        Noise of ``shape`` and ``dtype``, equal bit for bit to the era's own draw.
+    """
+    import torch
+
+    size = math.prod(shape)
+    if dtype not in {torch.bfloat16, torch.float16}:
+        noise = _native(size, seed, dtype)
+    elif size < BLOCK:
+        noise = _native(size, seed, torch.float32).to(dtype)
+    else:
+        noise = (_legacy if era == "legacy" else _current)(size, seed, dtype)
+    return noise.reshape(tuple(shape))
+
+
+def _native(size: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
+    import torch
+
+    return torch.randn(size, generator=torch.Generator("cpu").manual_seed(seed), dtype=dtype)
+
+
+def _current(size: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
+    """Cast a fp32 draw; a ragged ``size`` takes its last 16 values from the next whole block of 16."""
+    import torch
+
+    whole = size - size % BLOCK
+    noise = _native(whole + BLOCK, seed, torch.float32).to(dtype)
+    return noise[:size] if whole == size else torch.cat([noise[: size - BLOCK], noise[whole:]])
+
+
+def _legacy(size: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
+    """Draw whole blocks of 16; a ragged ``size`` takes its last 16 values from 16 fresh integers."""
+    import torch
+
+    mersenne: Any = np.random.MT19937()
+    mersenne._legacy_seeding(seed & 0xFFFFFFFF)
+    raw = torch.from_numpy(mersenne.random_raw(size + BLOCK).astype(np.int64))
+    whole = size - size % BLOCK
+    noise = _box_muller(raw[:whole], dtype)
+    return noise if whole == size else torch.cat([noise[: size - BLOCK], _box_muller(raw[size:], dtype)])
+
+
+def _box_muller(raw: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Turn 32-bit integers, a multiple of 16, into normals; every operation is rounded to ``dtype``.
+
+    A dtype of d significant bits has 2^d uniforms, so radius, cosine and sine are tables of that length.
+    In a block of 16 the first 8 integers give the radii and the last 8 the angles.
+    """
+    import torch
+
+    levels = round(2 / torch.finfo(dtype).eps)
+    uniform = torch.arange(levels, dtype=torch.float64) / levels
+
+    def rounded(exact: torch.Tensor) -> torch.Tensor:
+        return exact.to(dtype).double()
+
+    radius = rounded((rounded(-2 * rounded((1 - uniform).log()))).sqrt())
+    angle = rounded(2 * math.pi * uniform)
+    first, second = (raw & (levels - 1)).view(-1, 2, BLOCK // 2).unbind(1)
+    halves = [radius[first] * rounded(wave(angle))[second] for wave in (torch.cos, torch.sin)]
+    return (torch.stack(halves, dim=1).to(dtype) + 0.0).flatten()

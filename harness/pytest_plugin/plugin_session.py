@@ -1,0 +1,300 @@
+"""One harness session in one process: one loaded pipeline, one run folder, the verdicts of its cases."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness._util.garbage_collector import collect_again, collect_for_the_last_time, no_collecting
+from harness.errors import BaselineError, HarnessError, RenderError, RunError
+from harness.judging.baseline import environment_key
+from harness.judging.baseline_judging import against_baseline
+from harness.judging.baseline_store import BaselineStore
+from harness.pytest_plugin.ordering import arrange, following, plan_items, planned_of, variants_of
+from harness.pytest_plugin.orphaned_baselines import unused_baselines
+from harness.pytest_plugin.outcome import Checked
+from harness.pytest_plugin.settings import read_settings
+from harness.pytest_plugin.step_progress import StepProgress, steps_of
+from harness.pytest_plugin.terminal import Tally, summary
+from harness.pytest_plugin.worker_results import UNFINISHED, merge_workers, own_folder, refuse_results
+from harness.pytest_plugin.xdist import score_workers
+from harness.runs.accept import accept_row
+from harness.runs.case_runner import CaseRunner
+from harness.runs.folder import MANIFEST, RunFolder, disk_error
+from harness.runs.new_folder import claim, give_back
+from harness.runs.plan import Planned, plan
+from harness.schema.case import Case
+from harness.schema.result import Row, Verdict
+
+if TYPE_CHECKING:
+    from harness.pytest_plugin.ahead import Ahead
+    from harness.schema.render import Renderer
+
+
+class Session:
+    """The state that items, fixture and summary share.
+
+    Raises:
+        pytest.UsageError: options or ``pyproject.toml`` say something impossible.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._worker: str | None = getattr(config, "workerinput", {}).get("workerid")
+        self.settings = read_settings(config)
+        handed = getattr(config, "workerinput", {}).get("harness_results")
+        self._results = Path(handed) if handed else self.settings.results
+        if self.settings.results and not handed and not config.option.collectonly:
+            refuse_results(Path(config.option.harness_results))
+        self.store = BaselineStore(self.settings.baselines)
+        self.tally = Tally()
+        self._planned: list[Planned] = []
+        self._variants: dict[str, list[Planned]] = {}
+        self._folder: RunFolder | None = None
+        self._renderer: Renderer | None = None
+        self._runner: CaseRunner | None = None
+        self._ahead: Ahead | None = None
+        self._progress: StepProgress | None = None
+        self.nextitem: pytest.Item | None = None
+
+    @property
+    def results(self) -> Path:
+        """The run folder; where none was named, a new one is claimed on first use."""
+        if self._results is None:
+            self._results = claim(self.settings.runs, "pytest-")
+        return self._results
+
+    def plan(self, cases: list[Case]) -> list[Planned]:
+        """Plan cases for this session's device; imports no torch."""
+        if self.settings.pipeline is not None:
+            default = {"pipeline": self.settings.pipeline}
+            cases = [case if case.pipeline else case.model_copy(update=default) for case in cases]
+        return plan(cases, self.settings.run, self.settings.run.device)
+
+    def arrange(self, items: list[pytest.Item]) -> None:
+        """Deselect, order and group the case items among ``items``; see ``arrange``."""
+        cases = plan_items(items, self.plan)
+        self.tally.orphans = unused_baselines(self.store, self.settings.cases, self._config.args, cases)
+        dropped = arrange(items, cases, gpu=self._config.option.gpu)
+        if dropped:
+            self._config.hook.pytest_deselected(items=dropped)
+        self.tally.deselected = len(dropped)
+
+    def selected(self, items: list[pytest.Item]) -> None:
+        """Take note of the cases that will run."""
+        self._planned = planned_of(items)
+        self.tally.cases = len(self._planned)
+
+    def header(self) -> list[str]:
+        """Return what is said after collecting."""
+        if self.tally.cases + self.tally.deselected == 0:
+            return []
+        cases = "1 case" if self.tally.cases == 1 else f"{self.tally.cases} cases"
+        line = f"harness: {cases} on {'the GPU' if self._config.option.gpu else 'the CPU'}"
+        if self.tally.deselected:
+            line += f", {self.tally.deselected} deselected: their base is not embedded, they need --gpu"
+        return [line]
+
+    def check(self, item: Planned) -> Checked:
+        """Render, score and judge one case, store its row, and accept it where that was asked for.
+
+        Raises:
+            HarnessError: the preview is missing, or the baseline cannot be read or written. Or the disk
+                refused, which ends the session: what is rendered after that would be lost.
+        """
+        try:
+            return self._check(self._open(), item)
+        except OSError as error:
+            self._stop()
+            raise disk_error(self.results, error) from error
+        except BaselineError as error:
+            if self.settings.update and isinstance(error.__cause__, OSError):
+                self._stop()
+            raise
+
+    def _stop(self) -> None:
+        session: Any = self._config.pluginmanager.get_plugin("session")
+        session.shouldstop = "harness: the disk refused a file, see above"
+
+    def _check(self, runner: CaseRunner, item: Planned) -> Checked:
+        tolerance = self.settings.tolerances.of(item.case, environment_key(runner.environment))
+        runner = dataclasses.replace(runner, options=dataclasses.replace(runner.options, tolerance=tolerance))
+        row = self._made_before(item)
+        if row is None or row.tolerance != tolerance:
+            row = self._judged(self._render(runner, item))
+            runner.folder.append(row)
+            if runner.waiting is not None:
+                runner.waiting.drop(item)
+        self.tally.count(row)
+        if row.verdict is not Verdict.ERROR:
+            self._sweep(runner, item.case)
+        return Checked(row, self._relative(self.store.path(row.case)), self._page(row))
+
+    def _made_before(self, item: Planned) -> Row | None:
+        """Return the row that a killed session had stored already."""
+        row = self._folder.done.get((item.case.id, item.variant)) if self._folder is not None else None
+        return row if row is not None and row.key == item.key and row.verdict is not Verdict.ERROR else None
+
+    def _sweep(self, runner: CaseRunner, case: Case) -> None:
+        """Store a row for every variant of a case; they are other settings on purpose, so none is a failure.
+
+        Raises:
+            RenderError: a variant failed to render.
+        """
+        for item in self._variants.get(case.id, []):
+            row = self._made_before(item)
+            if row is None:
+                assert self._progress is not None
+                with self._progress.rendering(item):
+                    row = runner.run(item)
+                runner.folder.append(row)
+            self.tally.variants += 1
+            if row.verdict is Verdict.ERROR:
+                raise RenderError(f"{item.variant}: {row.reason}", field=case.id)
+
+    def _render(self, runner: CaseRunner, item: Planned) -> Row:
+        """Return the row of a case as its preview judges it; bad input is a row too, if it has a preview."""
+        assert self._ahead is not None
+        try:
+            return self._ahead.row(runner, item, self._following(item))
+        except HarnessError as error:
+            if item.case.preview_path.is_file():
+                return runner.refused(item, error)
+            self.tally.verdicts[Verdict.ERROR.value] += 1
+            raise
+
+    def _following(self, item: Planned) -> Iterator[Planned]:
+        """Return the cases that are to be rendered after ``item``, where nothing else comes before them."""
+        coming = following(item, self.nextitem) if not self._variants else ()
+        return (each for each in coming if self._made_before(each) is None)
+
+    def _judged(self, row: Row) -> Row:
+        """Return the row held against its baseline; a damaged one is an error, and the render is kept."""
+        asked = self.settings
+        try:
+            if asked.update:
+                written = accept_row(row, self.store, reason=asked.reason, new_only=asked.new_only)
+                if written is not None:
+                    self.tally.written.append(str(self._relative(written)))
+            return against_baseline(row, self.store.entries(row.case))
+        except BaselineError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            return row.model_copy(update={"verdict": Verdict.ERROR, "reason": str(error)})
+
+    def _open(self) -> CaseRunner:
+        """Open run folder, scorer and renderer; once."""
+        if self._runner is not None:
+            return self._runner
+        collect_again()
+        with no_collecting():
+            self._runner = self._opened()
+        return self._runner
+
+    def _opened(self) -> CaseRunner:
+        from harness.pipeline.load import choose_device
+        from harness.pytest_plugin.ahead import Ahead
+        from harness.runs.environment import environment
+        from harness.runs.pending_renders import Waiting
+        from harness.runs.renderers import reference_renderer
+        from harness.runs.scorer import Scorer
+        from harness.runs.scoring_pool import scoring
+
+        options = self.settings.run
+        device = choose_device(options.device)
+        facts = environment(device)
+        self._variants = variants_of(self._planned, self.settings.sweep, options)
+        self._progress = progress = StepProgress(
+            self._config.pluginmanager,
+            sum(steps_of(item) for item in chain(self._planned, *self._variants.values())),
+        )
+        self._folder = self._folder or self._run_folder(facts)
+        self._renderer = reference_renderer(options, device)
+        scorer, workers = Scorer(), self.settings.score_workers
+        workers = score_workers(device) if workers is None else workers
+        self._ahead = Ahead(scoring(scorer, None, workers), workers, progress)
+        waiting = Waiting(self._folder.path, keeps=workers > 0)
+        return CaseRunner(self._folder, self._renderer, scorer, options, facts, progress.step_done, waiting)
+
+    def _run_folder(self, facts: dict[str, Any]) -> RunFolder:
+        created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        identity = {
+            **self.settings.run.identity(),
+            "cases": sorted(item.case.id for item in self._planned),
+            "environment": facts,
+        }
+        try:
+            own = own_folder(self.results, self._worker, identity)
+            return RunFolder(own, identity, {"created": created, "environment": facts}).__enter__()
+        except RunError as error:
+            self.tally.refused = True
+            error.field = "--harness-results" if error.field == "--out" else error.field
+            raise
+
+    def worker_ended(self, output: dict[str, Any]) -> None:
+        """Take over the tally of an xdist worker."""
+        if (found := output.get("harness")) is not None:
+            self.tally.add(found)
+
+    def finish(self, session: pytest.Session) -> None:
+        """Close the run; in the process that reports, merge the workers' parts and build the report."""
+        for opened in (self._ahead, self._renderer):
+            if opened is not None:
+                opened.close()
+        if self._folder is not None:
+            self._folder.__exit__(None, None, None)
+            collect_for_the_last_time()
+        if self._worker:
+            self._config.workeroutput["harness"] = self.tally.plain()  # type: ignore[attr-defined]
+            return
+        if self._results is not None and not self._config.option.collectonly:
+            stopped = session.exitstatus == pytest.ExitCode.INTERRUPTED
+            try:
+                self._close(self._results, stopped=stopped)
+            except (HarnessError, OSError, KeyboardInterrupt) as error:
+                failed = disk_error(self._results, error) if isinstance(error, OSError) else error
+                self.tally.problem = str(failed) or f"interrupted: go on with harness report {self._results}"
+                session.exitstatus = pytest.ExitCode.INTERRUPTED
+        if self.tally.orphans and self.settings.unused == "fail" and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _close(self, results: Path, *, stopped: bool) -> None:
+        """Leave a run folder with its report, or one in which the repeated command goes on."""
+        self.tally.stopped = stopped
+        broken_off = stopped or self.tally.refused or not self.tally.verdicts
+        goes_on = broken_off and self.settings.results is not None
+        if not goes_on:
+            merge_workers(results)
+        if self.settings.report and not broken_off and (results / MANIFEST).is_file():
+            from harness.report.build import build_report
+
+            build_report(results)
+        if not goes_on:
+            (results / UNFINISHED).unlink(missing_ok=True)
+        if self.settings.results is None:
+            give_back(results)
+
+    def summarise(self, reporter: Any) -> None:
+        """Print the end of the run."""
+        if lines := summary(self.tally, self.settings, self._results and self._relative(self._results)):
+            reporter.section("harness")
+            for line in lines:
+                reporter.line(line)
+
+    def _page(self, row: Row) -> str:
+        from harness.report.formatting import slug
+
+        results = self._relative(self.results)
+        if not self.settings.report:
+            return f"none was asked for; harness report {results} builds it"
+        return f"{results}/cases/{slug(row.case, row.variant)}.html"
+
+    def _relative(self, path: Path) -> Path:
+        root = self._config.rootpath
+        return path.relative_to(root) if path.is_relative_to(root) else path

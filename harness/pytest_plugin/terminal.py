@@ -1,0 +1,109 @@
+"""What a run found, and its last lines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.schema.result import Row, Verdict
+
+if TYPE_CHECKING:
+    from harness.pytest_plugin.settings import Settings
+
+MOST_NAMES = 10
+
+
+@dataclass
+class Tally:
+    """What one process found.
+
+    Attributes:
+        judged: cases that have a baseline; ``identical`` of them show its very bits.
+        changed: cases that match and do not show the bits that were accepted on this kind of machine.
+        elsewhere: cases that were accepted on another kind of machine only.
+        stopped: whether Ctrl-C or the disk stopped the session.
+        refused: whether the run folder belongs to another run, which stays as it is.
+        problem: why the run could not be closed, in one line.
+    """
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    written: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    cases: int = 0
+    deselected: int = 0
+    variants: int = 0
+    judged: int = 0
+    identical: int = 0
+    changed: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    stopped: bool = False
+    refused: bool = False
+    problem: str = ""
+
+    def count(self, row: Row) -> None:
+        """Count a judged case."""
+        self.verdicts[row.verdict.value] += 1
+        self.judged += row.baseline is not None
+        self.identical += row.baseline is not None and row.baseline.identical
+        if row.changed:
+            self.changed.append(row.case)
+        if row.baseline is not None and not row.baseline.same_environment:
+            self.elsewhere.append(row.case)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the tally in types that xdist can send."""
+        return dataclasses.asdict(self) | {"verdicts": dict(self.verdicts)}
+
+    def add(self, worker: dict[str, Any]) -> None:
+        """Add a worker's ``plain`` tally; all workers collect the same cases, and each runs some of them."""
+        self.verdicts.update(worker["verdicts"])
+        self.written += worker["written"]
+        self.variants += worker["variants"]
+        self.refused |= worker["refused"]
+        self.judged += worker["judged"]
+        self.identical += worker["identical"]
+        self.changed += worker["changed"]
+        self.elsewhere += worker["elsewhere"]
+        self.orphans = worker["orphans"]
+        self.cases, self.deselected = worker["cases"], worker["deselected"]
+
+
+def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]:
+    """Return verdict counts, baselines that were written or have no case, and where the report lies."""
+    lines = []
+    if counts := ", ".join(
+        f"{tally.verdicts[v.value]} {v.value}" for v in Verdict if tally.verdicts[v.value]
+    ):
+        lines.append(f"verdicts: {counts}")
+    if tally.judged:
+        lines.append(f"bit-equal to their baselines: {tally.identical} of {tally.judged}")
+    if tally.changed:
+        lines.append(f"changed within limits: {_names(tally.changed)}")
+    if tally.elsewhere:
+        lines.append(f"held against another machine's baseline: {_names(tally.elsewhere)}")
+    if tally.variants:
+        lines.append(f"sweep: {tally.variants} variants, in the report")
+    if tally.written:
+        lines.append(f"baselines written: {_names(tally.written)}")
+    if tally.orphans:
+        found = f"baselines without a case: {_names(tally.orphans)}"
+        fails = settings.unused == "fail"
+        lines.append(f"failed: {found}; delete their files, or bring the cases back" if fails else found)
+    if tally.problem:
+        lines.append(tally.problem)
+    elif tally.stopped and tally.cases:
+        how = "repeat the command" if settings.results else f"harness report {results} shows it"
+        lines.append(f"stopped: what was finished is saved; {how}")
+    elif tally.verdicts:
+        lines.append(
+            f"{'report' if settings.report else 'results'}: {results}{'/index.html' * settings.report}"
+        )
+    return lines
+
+
+def _names(names: list[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(sorted(names)[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

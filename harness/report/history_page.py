@@ -1,0 +1,240 @@
+"""The page over all runs: every case's SSIM from night to night, with limit, baseline and detected steps."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import quote
+
+from harness.errors import RunError
+from harness.history.timeline import Night, Series, read_history
+from harness.report.formatting import moment, number, slug
+from harness.report.overview import WORST_FIRST
+from harness.report.page import history_page, render
+from harness.report.report_files import Output
+from harness.report.settings_table import flat
+
+HISTORY, INDEX = "history.html", "index.html"
+MOST_CHARTS = 300
+"""Series that get a chart, those with findings first; the others are only counted."""
+
+WIDTH, HEIGHT = 1000, 100
+LEFT, RIGHT, TOP, BOTTOM = 10, 10, 6, 6
+"""Of a drawing that the page stretches to the width that it has; lines and dots keep their size."""
+LEAST_SPAN = 0.002
+"""Range of SSIM that a chart shows at least, so that noise does not look like a cliff."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One night in the chart's coordinates, and in words for those who hover or listen."""
+
+    x: float
+    y: float | None
+    run: str
+    when: str
+    verdict: str
+    ssim: str
+    lpips: str
+    changes: tuple[str, ...]
+    is_step: bool
+    href: str
+
+    @property
+    def title(self) -> str:
+        """What hovering over the night says."""
+        changed = f"; changed: {', '.join(self.changes)}" if self.changes else ""
+        return f"{self.run}, {self.when}: {self.verdict}, SSIM {self.ssim}, LPIPS {self.lpips}{changed}"
+
+    @property
+    def day(self) -> str:
+        """The date of the run."""
+        return self.when.partition(" ")[0]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One case on one kind of machine.
+
+    Attributes:
+        lines: SVG ``points`` of every unbroken stretch; a night without a score breaks the line.
+        limit: height of the SSIM limit of the last night, None where it lies outside the chart.
+        baseline: the same of the accepted SSIM.
+        levels: limit and baseline in words.
+        high: highest SSIM that is drawn.
+        low: lowest SSIM that is drawn.
+        band: width of a night.
+    """
+
+    case: str
+    environment: str
+    findings: tuple[str, ...]
+    verdict: str
+    points: tuple[Point, ...]
+    lines: tuple[str, ...]
+    limit: float | None
+    baseline: float | None
+    levels: str
+    high: str
+    low: str
+    band: float
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    bottom: int = HEIGHT - BOTTOM
+
+    @property
+    def summary(self) -> str:
+        """The chart in words."""
+        return f"SSIM of {self.case} over {len(self.points)} runs: {self.found}; {self.levels}."
+
+    @property
+    def found(self) -> str:
+        """What the series shows, in words."""
+        scored = sum(point.y is not None for point in self.points)
+        if scored < 2:
+            return "one run, nothing to compare it with" if scored else "no score in any run"
+        return "; ".join(self.findings) or "holds its level"
+
+    @property
+    def steps(self) -> tuple[Point, ...]:
+        """The nights at which the level changed."""
+        return tuple(point for point in self.points if point.is_step)
+
+
+def _moved_first(chart: Chart) -> tuple[bool, int, str, str]:
+    return not chart.findings, WORST_FIRST.index(chart.verdict), chart.case, chart.environment
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One run in the index: how many of its cases have each verdict, worst first.
+
+    Attributes:
+        href: address of its report; None where none was built.
+    """
+
+    run: str
+    when: str
+    counts: tuple[int, ...]
+    href: str | None
+
+
+def build_history(root: Path) -> Path:
+    """Write ``history.html`` over all runs directly under ``root``; returns its path.
+
+    Raises:
+        RunError: no run is there, a row cannot be read, or the page cannot be written.
+    """
+    history = read_history(root)
+    charts = sorted(map(chart, history), key=_moved_first)
+    html = render(
+        "history.html",
+        charts=charts[:MOST_CHARTS],
+        left_out=len(charts) - MOST_CHARTS,
+        runs=run_lines(root, history),
+        verdicts=WORST_FIRST,
+        stepped=sum(bool(each.findings) for each in charts),
+        page=history_page(),
+    )
+    try:
+        return Output(root).write(HISTORY, html)
+    except OSError as error:
+        raise RunError(f"cannot be written ({error.strerror or error})", file=root / HISTORY) from error
+
+
+def run_lines(root: Path, history: list[Series]) -> list[RunLine]:
+    """Return the index of all runs, the latest first."""
+    tallies: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for series in history:
+        for night in series.nights:
+            tallies[night.created, night.run][night.row.verdict] += 1
+    return [
+        RunLine(
+            run=run,
+            when=moment(created),
+            counts=tuple(tally[verdict] for verdict in WORST_FIRST),
+            href=f"{quote(run)}/{INDEX}" if (root / run / INDEX).is_file() else None,
+        )
+        for (created, run), tally in sorted(tallies.items(), reverse=True)
+    ]
+
+
+def chart(series: Series) -> Chart:
+    """Lay out one series."""
+    scores = [night.row.ssim for night in series.nights]
+    last = series.nights[-1].row
+    accepted = last.baseline.scores.ssim if last.baseline and last.baseline.scores else None
+    low, high = _range([score for score in (*scores, accepted) if score is not None])
+
+    def height(ssim: float | None) -> float | None:
+        if ssim is None or not low <= ssim <= high:
+            return None
+        return round(TOP + (high - ssim) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
+
+    before = [None, *series.nights[:-1]]
+    points = tuple(
+        Point(
+            x=_x(place, len(scores)),
+            y=height(night.row.ssim),
+            run=night.run,
+            when=moment(night.created),
+            verdict=str(night.row.verdict),
+            ssim=number(night.row.ssim, 4),
+            lpips=number(night.row.lpips, 4),
+            changes=_changes(earlier, night),
+            is_step=place in series.steps,
+            href=f"{quote(night.run)}/cases/{slug(night.row.case, night.row.variant)}.html",
+        )
+        for place, (earlier, night) in enumerate(zip(before, series.nights, strict=True))
+    )
+    return Chart(
+        case=series.case,
+        environment=series.environment,
+        findings=tuple(series.findings()),
+        verdict=points[-1].verdict,
+        points=points,
+        lines=_stretches(points),
+        limit=height(last.tolerance.ssim_min),
+        baseline=height(accepted),
+        levels=f"limit {last.tolerance.ssim_min:g}"
+        + (f", baseline {number(accepted, 4)}" if accepted is not None else ", no baseline"),
+        high=number(high, 4),
+        low=number(low, 4),
+        band=round((WIDTH - LEFT - RIGHT) / max(1, len(scores) - 1), 1),
+    )
+
+
+def _range(scores: list[float]) -> tuple[float, float]:
+    """Return the lowest and highest SSIM that a chart shows."""
+    if not scores:
+        return 0.0, 1.0
+    low, high = min(scores), max(scores)
+    short = max(0.0, LEAST_SPAN - (high - low)) / 2
+    high = min(1.0, high + short) if high <= 1 else high
+    return min(low - short, high - LEAST_SPAN), high
+
+
+def _x(place: int, count: int) -> float:
+    return round(LEFT + (place / (count - 1) if count > 1 else 0.5) * (WIDTH - LEFT - RIGHT), 1)
+
+
+def _changes(before: Night | None, after: Night) -> tuple[str, ...]:
+    """Say what changed in the environment since the run before."""
+    if before is None:
+        return ()
+    old, new = flat(before.row.environment), flat(after.row.environment)
+    return tuple(
+        f"{name} {old.get(name, 'absent')} → {new.get(name, 'absent')}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    )
+
+
+def _stretches(points: tuple[Point, ...]) -> tuple[str, ...]:
+    pairs = [(a, b) for a, b in pairwise(points) if a.y is not None and b.y is not None]
+    return tuple(f"{a.x:g},{a.y:g} {b.x:g},{b.y:g}" for a, b in pairs)

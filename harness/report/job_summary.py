@@ -1,0 +1,64 @@
+"""A run in a few lines of Markdown, for the summary of a CI job."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness.report.formatting import number, slug
+from harness.report.overview import worst_first
+from harness.runs.plan import REFERENCE
+from harness.runs.results import load_run
+from harness.schema.result import Row, Verdict
+
+WORST = 10
+HEAD = "| verdict | case | SSIM | LPIPS | page | thumbnail | reason |"
+
+
+def job_summary(run: Path, *, worst: int = WORST, link: str | None = None) -> str:
+    """Return counts and the worst cases as Markdown.
+
+    Args:
+        run: a run folder.
+        worst: so many cases that are no match are listed, those that somebody accepted as they are
+            after the others, and a sweep's variants last.
+        link: where the report was uploaded; each case names its page and thumbnail inside it.
+
+    Raises:
+        RunError: not a run folder.
+    """
+    result = load_run(run)
+    counts = ", ".join(f"{result.counts[verdict]} {verdict}" for verdict in Verdict if result.counts[verdict])
+    lines = [f"## {_cell(run.name)}: {counts or 'no results'}"]
+    if link:
+        lines += ["", f"[Report, images and rows]({link})"]
+    if changed := [_cell(row.case) for row in result.rows if row.changed]:
+        more = f" and {len(changed) - worst} more" if len(changed) > worst else ""
+        lines += ["", f"Changed within limits: {', '.join(changed[:worst])}{more}."]
+    listed = sorted((row for row in result.rows if row.verdict is not Verdict.MATCH), key=_news_first)
+    if listed:
+        lines += ["", HEAD, "|---|---|--:|--:|---|---|---|"]
+        lines += [_line(row, link) for row in listed[:worst]]
+    if len(listed) > worst:
+        lines += ["", f"{len(listed) - worst} more are in the report."]
+    return "\n".join(lines) + "\n"
+
+
+def _news_first(row: Row) -> tuple[bool, bool, tuple[int, float, str, str]]:
+    return row.variant != REFERENCE, row.known, worst_first(row)
+
+
+def _line(row: Row, link: str | None) -> str:
+    page = f"cases/{slug(row.case, row.variant)}"
+    files = [f"[{name}]({link})" if link else name for name in (f"{page}.html", f"{page}.webp")]
+    verdict = f"{row.verdict} (accepted)" if row.known else row.verdict
+    case = row.case if row.variant == REFERENCE else f"{row.case} ({row.variant})"
+    cells = [verdict, case, number(row.ssim, 4), number(row.lpips, 4)]
+    return f"| {' | '.join([*map(_cell, cells), *files, _cell(row.reason)])} |"
+
+
+def _cell(text: str) -> str:
+    """Keep text from outside from becoming markup or another cell."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"([\\|\[\]`*_])", r"\\\1", text)
+    return " ".join(text.split())

@@ -1,0 +1,46 @@
+"""Writing a report's files: each whole, unchanged ones not touched, left-overs of an older report removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness._util.atomic_files import PART
+
+
+class Output:
+    """The files of one report.
+
+    A report can be made again at any time, so nothing waits for the disk as ``atomic_files`` does; a reader
+    still sees an old file or the whole new one.
+
+    Attributes:
+        written: the name of every file that belongs to this report.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.written: set[str] = set()
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Write one file, given by its path from the folder, and return where it lies."""
+        path = self._folder / name
+        data = content.encode("utf-8") if isinstance(content, str) else content
+        self.written.add(name)
+        if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}{PART}")
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        return path
+
+    def remove_others(self, *folders: str) -> None:
+        """Remove files that an older report left in these folders; only the report writes there."""
+        for folder in folders:
+            for path in (self._folder / folder).glob("*"):
+                if f"{folder}/{path.name}" not in self.written and path.is_file():
+                    path.unlink()

@@ -1,0 +1,200 @@
+"""What was recorded against what was rendered: settings, provenance, environment, baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from harness.judging.baseline import rendered_facts
+from harness.report.formatting import moment, number, plain, short_hash, size
+from harness.runs.plan import training_dtype
+from harness.schema.case import Case
+from harness.schema.result import Rendered, Row
+
+State = Literal["same", "same name", "differs", "not recorded", "not rendered", "no effect"]
+NOT_RECORDED = "not recorded"
+NOT_RENDERED = "not rendered"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of the settings table: as recorded with the preview, as rendered by the reference."""
+
+    name: str
+    recorded: str
+    rendered: str
+    state: State
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name and its value."""
+
+    name: str
+    value: str
+
+
+def settings(row: Row) -> tuple[Setting, ...]:
+    """Return every setting that decides a picture, in the order in which a reader would check them."""
+    case, trained, rendered = row.description, row.description.trained, row.rendered
+    transformer, text_encoder = _rendered_quantized(rendered)
+    lines = [
+        _line("Size", _preview_size(case), rendered and size(rendered.width, rendered.height)),
+        _line("Steps", row.settings.get("sample_steps"), rendered and rendered.steps),
+        _line("Guidance", row.settings.get("guidance_scale"), rendered and rendered.guidance_scale),
+        _line("Seed", row.settings.get("seed"), rendered and rendered.seed),
+        _line("LoRA", _lora(case), rendered and short_hash(rendered.lora_sha256)),
+        _line("LoRA multiplier", _multiplier(row.settings), rendered and plain(rendered.network_multiplier)),
+        _line("Dtype", training_dtype(case) or case.trained.dtype, rendered and rendered.dtype),
+        _line("Transformer quantized", _quantized(case, trained.quantize, trained.qtype), transformer),
+        _line("Text encoder quantized", _quantized(case, trained.quantize_te, _qtype_te(case)), text_encoder),
+        _line("Noise era", None, rendered and rendered.noise),
+        _base(trained.base, rendered),
+    ]
+    if row.settings.get("neg"):
+        effect = "passed, no effect" if rendered else NOT_RENDERED
+        lines.append(Setting("Negative prompt", plain(row.settings["neg"]), effect, "no effect"))
+    asked = size(row.settings.get("width", 0), row.settings.get("height", 0))
+    if asked != lines[0].recorded:
+        lines.insert(0, _line("Size asked for", asked, rendered and lines[0].rendered))
+    return tuple(lines)
+
+
+def _rendered_quantized(rendered: Rendered | None) -> tuple[str | None, str | None]:
+    """Return how the transformer and the text encoder were quantized in a render, in words."""
+    if rendered is None:
+        return None, None
+    kind, _, part = rendered.quantize.partition("-")
+    if kind == "none":
+        return "no", "no"
+    return ("no" if part == "te" else kind), ("no" if part == "transformer" else kind)
+
+
+def baseline_facts(row: Row) -> tuple[Fact, ...]:
+    """Return the accepted baseline that a row was judged against; empty where there is none."""
+    found = row.baseline
+    if found is None:
+        return ()
+    scores = found.scores
+    return (
+        Fact("Accepted", f"{moment(found.accepted)} by {found.accepted_by}"),
+        Fact("Reason", found.reason),
+        Fact("Verdict then", str(found.verdict)),
+        *(
+            (Fact("SSIM then", number(scores.ssim, 4)), Fact("LPIPS then", number(scores.lpips, 4)))
+            if scores
+            else ()
+        ),
+        Fact("Image now", "bit-equal" if found.identical else "changed"),
+        Fact("Environment", found.environment + ("" if found.same_environment else " (another one)")),
+    )
+
+
+def provenance(row: Row) -> tuple[Fact, ...]:
+    """Return what made the re-run, beyond its settings, and what did not go as asked for."""
+    rendered = row.rendered
+    if rendered is None:
+        return ()
+    return (
+        *(Fact("Warning", text) for text in row.warnings),
+        *((Fact("Rendered by", f"run {row.taken_from}"),) if row.taken_from else ()),
+        Fact("Pipeline", f"{rendered.pipeline}, source {short_hash(rendered.pipeline_sha256)}"),
+        Fact("Base revision", rendered.revision),
+        Fact("Scheduler", rendered.scheduler),
+        Fact("LoRA mode", rendered.lora_mode),
+        Fact("Device", f"{rendered.device}, offload {rendered.offload}"),
+        Fact("Attention", rendered.attention),
+        Fact("Engine", ": ".join(filter(None, (rendered.engine, rendered.engine_reason)))),
+        Fact("Sigmas", short_hash(rendered.sigmas_sha256)),
+    )
+
+
+def flat(environment: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return a nested environment as ``{"packages.torch": "2.14.1", …}``, sorted by name."""
+    found: dict[str, str] = {}
+    for name in sorted(environment):
+        value = environment[name]
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = plain(value)
+    return found
+
+
+def environment_changes(row: Row, run: dict[str, str]) -> tuple[Setting, ...]:
+    """Return where a row's environment is not the run's: name, the run's value, the row's value."""
+    return tuple(line for line in _side_by_side(run, flat(row.environment)) if line.state == "differs")
+
+
+def baseline_environment(row: Row) -> tuple[Setting, ...]:
+    """Return the accepted rendering and environment beside this row's, what differs first."""
+    if row.baseline is None or not row.baseline.facts:
+        return ()
+    now = {**row.environment, "rendered": rendered_facts(row)}
+    lines = _side_by_side(flat(row.baseline.facts), flat(now))
+    return tuple(sorted(lines, key=lambda line: line.state != "differs"))
+
+
+def _side_by_side(before: dict[str, str], now: dict[str, str]) -> tuple[Setting, ...]:
+    pairs = {name: (before.get(name, "absent"), now.get(name, "absent")) for name in sorted({*before, *now})}
+    return tuple(
+        Setting(name, then, this, "same" if then == this else "differs")
+        for name, (then, this) in pairs.items()
+    )
+
+
+def assumptions(row: Row) -> tuple[str, ...]:
+    """Return what the import had to assume, without what a finding already says."""
+    told = [finding.message for finding in row.findings]
+    return tuple(each for each in row.description.assumptions if not any(each in text for text in told))
+
+
+def _line(name: str, recorded: Any, rendered: Any) -> Setting:
+    shown = NOT_RENDERED if rendered is None else plain(rendered)
+    if recorded is None:
+        return Setting(name, NOT_RECORDED, shown, "not recorded")
+    if rendered is None:
+        return Setting(name, plain(recorded), shown, "not rendered")
+    return Setting(name, plain(recorded), shown, "same" if plain(recorded) == shown else "differs")
+
+
+def _base(recorded: str | None, rendered: Rendered | None) -> Setting:
+    """Compare checkpoints by name only: a job records no hash of its base."""
+    line = _line("Base", recorded, rendered and rendered.base)
+    if (
+        recorded
+        and rendered
+        and line.state == "differs"
+        and _base_name(recorded) == _base_name(rendered.base)
+    ):
+        return Setting(line.name, line.recorded, line.rendered, "same name")
+    return line
+
+
+def _base_name(base: str) -> str:
+    return PurePosixPath(base.removeprefix("embedded:").partition("@")[0]).name
+
+
+def _preview_size(case: Case) -> str:
+    return size(case.preview.width, case.preview.height)
+
+
+def _lora(case: Case) -> str:
+    return short_hash(case.lora.sha256 if case.lora else None)
+
+
+def _multiplier(recorded: dict[str, Any]) -> str:
+    value = recorded.get("network_multiplier")
+    return "none" if value is None else plain(float(value))
+
+
+def _qtype_te(case: Case) -> str | None:
+    return case.trained.qtype_te or case.trained.qtype
+
+
+def _quantized(case: Case, quantized: bool, qtype: str | None) -> str | None:
+    """Say how a part was quantized; None where the case records nothing about its training."""
+    if case.trained == type(case.trained)():
+        return None
+    return (qtype or "yes") if quantized else "no"

@@ -1,0 +1,97 @@
+"""Accept rows of a saved run as baselines."""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from harness.errors import BaselineError
+from harness.judging.baseline import entry_of, environment_key
+from harness.judging.baseline_store import BaselineStore
+from harness.runs.folder import read_manifest, read_rows
+from harness.runs.plan import REFERENCE
+from harness.schema.result import Row, Verdict
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The files that were written, and the cases that were passed over with the reason."""
+
+    written: list[Path]
+    passed_over: dict[str, str]
+
+
+def accept_run(
+    run: Path,
+    cases: list[str],
+    *,
+    root: Path,
+    reason: str,
+    accepted_by: str | None = None,
+    new_only: bool = False,
+) -> Accepted:
+    """Accept rows of a run as the baselines of their cases, in the environment they were rendered in.
+
+    Args:
+        run: a run folder.
+        cases: ids or globs of ids; all of the run's where empty.
+        root: the folder of baselines.
+        reason: why this is as it should be; kept with each entry.
+        accepted_by: who says so; the account's name unless given.
+        new_only: leave entries that exist as they are.
+
+    Raises:
+        BaselineError: no reason, no such case in the run, or a baseline that cannot be read or written.
+        RunError: not a run folder.
+    """
+    if not reason.strip():
+        raise BaselineError("needs a reason", field="--reason", fix="say why this result is as it should be")
+    read_manifest(run)
+    rows = sorted((row for row in read_rows(run) if row.variant == REFERENCE), key=lambda row: row.case)
+    chosen = [row for row in rows if not cases or any(fnmatch(row.case, case) for case in cases)]
+    for case in cases:
+        if not any(fnmatch(row.case, case) for row in rows):
+            raise BaselineError(
+                f"no case of this run matches {case!r}", file=run, fix="see its report for ids"
+            )
+    store, written, passed_over = BaselineStore(root), [], {}
+    for row in chosen:
+        path = accept_row(row, store, reason=reason, accepted_by=accepted_by, new_only=new_only)
+        if path is not None:
+            written.append(path)
+        else:
+            passed_over[row.case] = row.reason if row.verdict is Verdict.ERROR else "has a baseline already"
+    return Accepted(written, passed_over)
+
+
+def accept_row(
+    row: Row, store: BaselineStore, *, reason: str, accepted_by: str | None = None, new_only: bool = False
+) -> Path | None:
+    """Accept one row as it was judged against its preview; None where it failed or has an entry already."""
+    key = environment_key(row.environment)
+    if row.verdict is Verdict.ERROR or (new_only and key in store.entries(row.case)):
+        return None
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    entry = entry_of(_against_preview(row), accepted=now, accepted_by=accepted_by or account(), reason=reason)
+    return store.accept(row.case, key, entry)
+
+
+def account() -> str:
+    """Return the name of the account that runs this."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _against_preview(row: Row) -> Row:
+    """Return the row with the verdict that its scores alone give: a regression that is accepted is none."""
+    from harness.judging.verdict import judge
+
+    if row.scores is None:
+        return row.model_copy(update={"verdict": Verdict.INCOMPARABLE})
+    verdict, reason = judge(row.scores, row.tolerance)
+    return row.model_copy(update={"verdict": verdict, "reason": reason})

@@ -1,0 +1,316 @@
+"""The run folder on disk: a manifest, an append-only ``results.jsonl``, and lossless images.
+
+    reports/<run>/run.json             what the run is: cases, options, environment
+    reports/<run>/results.jsonl        one row per finished case, whole lines only
+    reports/<run>/images/<case>/       preview, re-run and maps; hidden: renders that wait for their scores
+    reports/<run>/index.html           the report
+
+A killed run leaves whole rows and whole images; opening the folder again with the same manifest resumes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness._util.atomic_files import PART, read_bytes, sha256_file, write_text
+from harness._util.validation import first_problem
+from harness.errors import RunError
+from harness.schema.result import Row
+
+MANIFEST = "run.json"
+RESULTS = "results.jsonl"
+LOCK = ".lock"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""A URL as ``Path`` leaves it; a drive has one letter."""
+
+
+class RunFolder:
+    """A run folder opened for writing by one process.
+
+    Args:
+        path: the folder; created with its parents.
+        identity: what makes this run this run; another identity in the folder refuses it.
+        about: facts to keep in the manifest that may differ on resuming (time, environment).
+        fetch: brings rows that another machine made; called once the folder is this run's.
+
+    Raises:
+        RunError: not writable, not a run folder, another run's, or in use.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        identity: dict[str, Any],
+        about: dict[str, Any],
+        fetch: Callable[[], None] | None = None,
+    ) -> None:
+        self.path = path
+        refuse_foreign(path)
+        self._lock = _lock(path)
+        try:
+            refuse_links(path)
+            _remove_parts(path)
+            self._claim(identity, about)
+            if fetch is not None:
+                fetch()
+            _drop_partial_line(path / RESULTS)
+            self.done = {(row.case, row.variant): row for row in read_rows(path)}
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+        if isinstance(error, OSError):
+            raise disk_error(self.path, error) from error
+
+    def append(self, row: Row) -> None:
+        """Add one row, as one whole line that is on the disk when this returns."""
+        line = memoryview((row.model_dump_json() + "\n").encode())
+        with (self.path / RESULTS).open("ab", buffering=0) as stream:
+            start = stream.tell()
+            try:
+                while line:
+                    line = line[stream.write(line) :]
+                os.fsync(stream.fileno())
+            except BaseException:  # a full disk or Ctrl-C: the next row must not continue half a line
+                stream.truncate(start)
+                raise
+        self.done[row.case, row.variant] = row
+
+    def image_folder(self, case_id: str, variant: str) -> Path:
+        """Return the folder for one row's images; created if absent."""
+        folder = self.path / "images" / case_id / variant
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def keep_preview(self, case_id: str, preview: Path) -> str:
+        """Copy ``preview`` into the run and return its path relative to the run folder."""
+        target = self.path / "images" / case_id / f"preview{preview.suffix.lower()}"
+        if not target.exists() or sha256_file(target) != sha256_file(preview):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{target.name}{PART}")
+            shutil.copyfile(preview, partial)
+            partial.replace(target)
+        return target.relative_to(self.path).as_posix()
+
+    def _claim(self, identity: dict[str, Any], about: dict[str, Any]) -> None:
+        manifest = self.path / MANIFEST
+        if manifest.exists():
+            refuse_other(read_manifest(self.path)["identity"], identity, self.path)
+            return
+        write_text(manifest, json.dumps({"identity": identity, **about}, indent=2, sort_keys=True) + "\n")
+
+
+def refuse_other(
+    found: dict[str, Any],
+    identity: dict[str, Any],
+    where: Path | str,
+    option: str = "--out",
+    *,
+    any_gpu: bool = False,
+) -> None:
+    """Refuse a place whose run has another identity.
+
+    Args:
+        option: what named the place.
+        any_gpu: whether a run on another GPU counts as the same: each of several workers may see its own.
+
+    Raises:
+        RunError: names what differs.
+    """
+    names = _different(found, identity)
+    if any_gpu:
+        names = [name for name in names if not name.startswith("environment.gpu.")]
+    if names:
+        raise RunError(
+            f"holds another run: {', '.join(names)} differ",
+            file=where,
+            field=option,
+            fix="choose another place, or repeat that run's own command to resume it",
+        )
+
+
+def _different(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Name the fields that differ, dotted (``environment.threads``)."""
+    names = []
+    for key in sorted({*one, *other}):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            names += [f"{key}.{name}" for name in _different(a, b)]
+        elif a != b:
+            names.append(key)
+    return names
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse a URL, or a folder that holds something else than a run, before anything is put there.
+
+    Raises:
+        RunError: says which.
+    """
+    if _URL.match(str(path)):
+        raise RunError(
+            "is a URL, and a run needs a folder, to which it adds one row after another",
+            file=path,
+            field="--out",
+            fix="choose a folder; harness run --copy-to URL brings it there",
+        )
+    if not path.is_dir() or (path / MANIFEST).exists():
+        return
+    if any(not entry.name.startswith((LOCK, f".{MANIFEST}.")) for entry in path.iterdir()):
+        raise RunError("is not empty and holds no run", file=path, field="--out", fix="choose another folder")
+
+
+def _lock(path: Path) -> Any:
+    from filelock import FileLock, Timeout
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / LOCK, timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            "is in use by another process",
+            file=path,
+            field="--out",
+            fix="wait for it, or choose another folder",
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"cannot be written ({error.strerror or error})",
+            file=path,
+            field="--out",
+            fix="choose another folder",
+        ) from error
+    return lock
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a run folder that holds links: through them a stranger's run would read and write elsewhere.
+
+    Raises:
+        RunError: names the first link.
+    """
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            if path.is_symlink():
+                fix = "put the file itself there"
+                raise RunError("is a link; a run folder holds its own files", file=path, fix=fix)
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove what a killed process had begun to write."""
+    for place, _, files in os.walk(folder):
+        for name in files:
+            if name.startswith(".") and name.endswith(PART):
+                Path(place, name).unlink()
+
+
+def disk_error(folder: Path, error: OSError) -> RunError:
+    """Return a full disk, a read-only folder or a file that vanished during a run as one line."""
+    fix = "what was finished is saved: mend that, then repeat the command with this folder to go on"
+    found = f"cannot go on: {error.strerror or error}"
+    return RunError(found, file=folder, field=str(error.filename) if error.filename else None, fix=fix)
+
+
+def _drop_partial_line(results: Path) -> None:
+    """Cut off a last line that a killed process left without its newline."""
+    if not results.exists():
+        return
+    data = results.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole != len(data):
+        os.truncate(results, whole)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what ``run.json`` says.
+
+    Raises:
+        RunError: the folder is not a run folder.
+    """
+    try:
+        data = read_bytes(folder / MANIFEST)
+    except OSError as error:
+        raise _unreadable(folder) from error
+    return parse_manifest(data, folder)
+
+
+def parse_manifest(data: bytes, folder: Path | str) -> dict[str, Any]:
+    """Return what a ``run.json`` that was read in ``folder`` says.
+
+    Raises:
+        RunError: it is none.
+    """
+    try:
+        manifest = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(folder) from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("identity"), dict):
+        raise RunError("holds no identity", file=f"{folder}/{MANIFEST}", fix="make a new run")
+    return manifest
+
+
+def _unreadable(folder: Path | str) -> RunError:
+    return RunError("is not a run folder: run.json cannot be read", file=folder, fix="see harness run")
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Return the rows of a run, the last one of every case and variant; a partial last line is passed over.
+
+    Raises:
+        RunError: a whole line is not a row.
+    """
+    results = folder / RESULTS
+    return parse_rows(results.read_bytes(), folder) if results.exists() else []
+
+
+def parse_rows(data: bytes, folder: Path | str) -> list[Row]:
+    """Return the rows in a ``results.jsonl`` that was read in ``folder``, as ``read_rows`` does."""
+    rows: dict[tuple[str, str], Row] = {}
+    lines = data.split(b"\n")[:-1]
+    for number, line in enumerate(lines, 1):
+        try:
+            row = Row.model_validate_json(line)
+        except ValidationError as error:
+            field, found, fix = first_problem(error, Row)
+            raise RunError(found, file=f"{folder}/{RESULTS}:{number}", field=field, fix=fix) from error
+        rows[row.case, row.variant] = row
+    return list(rows.values())
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a run folder.
+
+    Raises:
+        RunError: another process is writing there.
+    """
+    lock = _lock(folder)
+    try:
+        refuse_links(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def write_rows(folder: Path, rows: list[Row]) -> None:
+    """Write ``rows`` as the run's results, atomically; hold ``locked`` around reading and writing them."""
+    write_text(folder / RESULTS, "".join(row.model_dump_json() + "\n" for row in rows))

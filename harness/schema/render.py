@@ -1,0 +1,214 @@
+"""The seam between planning and a system under test.
+
+A renderer turns a fully resolved request into an image and says what it really rendered. The reference
+pipeline is one; another model, an HTTP server or another tool is another class with the same two methods.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from harness.errors import HarnessError
+from harness.schema.case import Base, Noise, Quantize
+from harness.schema.spec import FLEX2, ModelSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from harness.schema.result import Rendered
+
+PipelineCode = Literal["hub", "builtin"]
+Offload = Literal["auto", "none", "model", "sequential"]
+EngineName = Literal["auto", "eager", "exact"]
+Dtype = Literal["bf16", "fp16", "fp32"]
+LoraMode = Literal["fused", "adapter", "fp32", "none"]
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Changes to how the reference shifts its sigmas; None keeps the reference's value.
+
+    Attributes:
+        shift: static shift, above 0; does nothing while dynamic shifting is on.
+        dynamic_shifting: shift by exp(mu), mu linear in the image's token count, instead of by ``shift``.
+        base_shift: mu at the spec's smallest token count, -10 to 10.
+        max_shift: mu at the spec's largest token count, -10 to 10.
+
+    Raises:
+        HarnessError: a value is out of its range.
+    """
+
+    shift: float | None = None
+    dynamic_shifting: bool | None = None
+    base_shift: float | None = None
+    max_shift: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.shift is not None and not 0 < self.shift < math.inf:
+            raise HarnessError(f"{self.shift} is not a number above 0", field="shift", fix="1 means no shift")
+        for name in ("base_shift", "max_shift"):
+            value = getattr(self, name)
+            if value is not None and not -10 <= value <= 10:
+                raise HarnessError(
+                    f"{value} is not within -10 to 10", field=name, fix="mu is about 1 at 1024²"
+                )
+
+    def config(self, spec: ModelSpec = FLEX2) -> dict[str, Any]:
+        """Return the spec's scheduler config with these changes."""
+        changes = {
+            "shift": self.shift,
+            "use_dynamic_shifting": self.dynamic_shifting,
+            "base_shift": self.base_shift,
+            "max_shift": self.max_shift,
+        }
+        return {**spec.scheduler, **{key: value for key, value in changes.items() if value is not None}}
+
+
+REFERENCE_SHIFT = Shift()
+
+
+@dataclass(frozen=True)
+class Lora:
+    """LoRA weights and the scale they are applied at."""
+
+    file: Path
+    sha256: str
+    network_multiplier: float
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """Everything that decides a re-run's pixels, apart from the machine.
+
+    Attributes:
+        base: the checkpoint; a relative ``path`` has been made absolute.
+        dtype: floating-point type of weights and latents, or None for the device's own rule.
+        width: pixels as asked for; the renderer snaps it.
+        height: pixels as asked for; the renderer snaps it.
+        scheduler: a name in ``harness.pipeline.schedulers.SCHEDULERS``.
+        noise: era of the first latents; ``auto`` lets the installed torch draw them.
+        generator: where the first latents are drawn, ``cpu`` or ``cuda``.
+        lora_mode: ``fused`` by PEFT as the reference does, a live ``adapter`` in fp32 as the trainer has it
+            beside quantized weights, merged in ``fp32`` and rounded once, or ``none``; None chooses
+            ``adapter`` for a quantized transformer, else ``fused``.
+        attention: diffusers' attention backend; None keeps the active one.
+        max_sequence_length: T5 tokens; None is the model's own.
+        divisor: width and height are floored to a multiple of it, pixels; None is the reference's.
+        stop_after: end after so many steps and return the image predicted there; None runs to the end.
+        batch: images drawn in one call, the others from neighbouring seeds; the first is the re-run.
+    """
+
+    base: Base
+    pipeline: PipelineCode
+    dtype: Dtype | None
+    lora: Lora | None
+    prompt: str
+    neg: str
+    width: int
+    height: int
+    seed: int
+    sample_steps: int
+    guidance_scale: float
+    scheduler: str = "FlowMatchEuler"
+    shift: Shift = REFERENCE_SHIFT
+    noise: Noise = "auto"
+    generator: Literal["cpu", "cuda"] = "cpu"
+    lora_mode: LoraMode | None = None
+    attention: str | None = None
+    max_sequence_length: int | None = None
+    divisor: int | None = None
+    quantize: Quantize = "none"
+    stop_after: int | None = None
+    batch: int = 1
+
+    def size(self, spec: ModelSpec) -> tuple[int, int]:
+        """Return the rendered size in pixels: floored to the divisor, then to whole packed latents."""
+        if self.divisor is None:
+            return spec.snap(self.width, self.height)
+        floored = (edge // self.divisor * self.divisor for edge in (self.width, self.height))
+        width, height = (edge // spec.latent_divisor * spec.latent_divisor for edge in floored)
+        return width, height
+
+    @property
+    def effective_lora_mode(self) -> LoraMode:
+        """How the LoRA is applied once ``lora_mode`` None has chosen.
+
+        Raises:
+            HarnessError: a merge into a quantized transformer was asked for.
+        """
+        if self.lora is None or self.lora_mode == "none":
+            return "none"
+        if self.quantize not in {"qfloat8", "qfloat8-transformer"}:
+            return self.lora_mode or "fused"
+        if self.lora_mode in {"fused", "fp32"}:
+            raise HarnessError(
+                f"{self.lora_mode}: a LoRA cannot be merged into a quantized transformer",
+                field="lora_mode",
+                fix="use adapter, as the trainer does",
+            )
+        return "adapter"
+
+    @property
+    def weights_key(self) -> tuple[str, ...]:
+        """Requests with the same key share loaded and fused weights; sorting by it changes weights rarely."""
+        lora = (self.lora.sha256, repr(self.lora.network_multiplier)) if self.lora else ("", "")
+        return (
+            str(self.base), self.pipeline, self.dtype or "", self.quantize, *lora, self.effective_lora_mode
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Render:
+    """A finished render.
+
+    Attributes:
+        image: uint8, H×W×3.
+        seconds: where the time went.
+        latents_sha256: hash of the latents before they were decoded; None for a system that shows none.
+        warnings: what did not go as asked for, in words; the image is right all the same.
+        key: hash of everything that decided the pixels; None where that is not known.
+        taken_from: name of the run that made the image, where it was not made again.
+    """
+
+    image: NDArray[np.uint8]
+    rendered: Rendered
+    seconds: dict[str, float]
+    latents_sha256: str | None = None
+    warnings: tuple[str, ...] = ()
+    key: str | None = None
+    taken_from: str | None = None
+
+
+class Renderer(Protocol):
+    """A system under test."""
+
+    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
+        """Render one request; ``on_step(done, total)`` is called after every denoising step."""
+        ...
+
+    def close(self) -> None:
+        """Free the memory that the renderer holds."""
+        ...
+
+
+@runtime_checkable
+class Retracer(Renderer, Protocol):
+    """A renderer that can estimate a render with what the model said along another."""
+
+    def trace(self, request: RenderRequest) -> tuple[Render, Any]:
+        """Render, and return beside it what the model said on the way."""
+        ...
+
+    def retrace(self, request: RenderRequest, answers: Any) -> tuple[Render, int]:
+        """Return an estimate of the request's render, and how many model calls it took.
+
+        Another schedule is followed with ``answers`` alone; of a request that stops early the last call is
+        asked.
+        """
+        ...

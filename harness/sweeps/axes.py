@@ -1,0 +1,244 @@
+"""Every axis of a sweep, by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from harness.pipeline.schedulers import SCHEDULERS, find_scheduler
+from harness.schema.render import RenderRequest
+from harness.schema.spec import FLEX2
+from harness.sweeps.axis import Axis, Context, Family, checkpoints, prompts
+from harness.sweeps.axis_values import Parse, Value, choice, integer, number, switch, unknown
+
+ATTENTION = {
+    "cpu": ("native", "_native_math"),
+    "cuda": ("native", "_native_math", "_native_flash", "_native_efficient", "_native_cudnn"),
+}
+QUANTIZE = ("none", "qfloat8", "qfloat8-transformer", "qfloat8-te")
+MAX_SEED_OFFSET = 3
+LIMITS = FLEX2.limits
+
+
+def find_axis(name: str) -> Axis:
+    """Return the axis of that name; ``-`` counts as ``_``.
+
+    Raises:
+        HarnessError: no such axis; names the nearest one.
+    """
+    plain = name.strip().lower().replace("-", "_")
+    if plain not in AXES:
+        raise unknown("axis", f"unknown axis {name!r}", plain, AXES)
+    return AXES[plain]
+
+
+def _set(field: str) -> Callable[[Context, RenderRequest, Value], RenderRequest]:
+    def apply(_context: Context, request: RenderRequest, value: Value) -> RenderRequest:
+        changes: dict[str, Any] = {field: value}
+        return dataclasses.replace(request, **changes)
+
+    return apply
+
+
+def _set_shift(field: str) -> Callable[[Context, RenderRequest, Value], RenderRequest]:
+    def apply(_context: Context, request: RenderRequest, value: Value) -> RenderRequest:
+        changes: dict[str, Any] = {field: value}
+        return dataclasses.replace(request, shift=dataclasses.replace(request.shift, **changes))
+
+    return apply
+
+
+def _field(
+    name: str,
+    family: Family,
+    explanation: str,
+    parse: Parse,
+    candidates: Sequence[Value],
+    *,
+    field: str | None = None,
+    default: Value | None = None,
+    problem: Callable[[Context, Value], str | None] | None = None,
+) -> Axis:
+    """Make an axis of one field of the request; ``default`` stands where the request says None."""
+    own = field or name
+
+    def read(_context: Context, request: RenderRequest) -> Value:
+        value: Value | None = getattr(request, own)
+        return default if value is None and default is not None else value  # type: ignore[return-value]
+
+    axis = Axis(name, family, explanation, parse, _set(own), read, lambda _: list(candidates))
+    return axis if problem is None else dataclasses.replace(axis, problem=problem)
+
+
+def _shift(name: str, key: str, explanation: str, parse: Parse, candidates: Sequence[Value]) -> Axis:
+    field = "dynamic_shifting" if name == "dynamic_shifting" else name
+
+    def read(_context: Context, request: RenderRequest) -> Value:
+        value: Value = request.shift.config(FLEX2)[key]
+        return value
+
+    return Axis(
+        name, Family.SCHEDULE, explanation, parse, _set_shift(field), read, lambda _: list(candidates)
+    )
+
+
+def _needs_lora(context: Context, _value: Value) -> str | None:
+    return "the case has no LoRA" if context.request.lora is None else None
+
+
+def _scheduler_problem(_context: Context, value: Value) -> str | None:
+    reason = find_scheduler(str(value)).reason
+    return f"not applicable: {reason}" if reason else None
+
+
+def _cuda_only(context: Context, value: Value) -> str | None:
+    return "it needs a GPU" if value == "cuda" and context.device != "cuda" else None
+
+
+def _lora_mode_problem(context: Context, value: Value) -> str | None:
+    quantized = context.request.quantize in {"qfloat8", "qfloat8-transformer"}
+    if quantized and value in {"fused", "fp32"}:
+        return "a quantized transformer takes its LoRA as a live adapter only"
+    return _needs_lora(context, value)
+
+
+def _seed_parse(text: str) -> Value:
+    return text if text == "walk" or text[:1] in {"+", "-"} else integer("seed", 0, 2**63 - 1)(text)
+
+
+def _seed_apply(context: Context, request: RenderRequest, value: Value) -> RenderRequest:
+    return dataclasses.replace(request, seed=_seed(context, value))
+
+
+def _seed(context: Context, value: Value) -> int:
+    own = context.case.settings.seed
+    if value == "walk":
+        return own + (context.case.preview.index or 0)
+    if isinstance(value, str):
+        return own + int(integer("seed", -(2**31), 2**31)(value.removeprefix("+")))
+    return int(value)
+
+
+def _seed_problem(context: Context, value: Value) -> str | None:
+    if value == "walk" and context.case.preview.index is None:
+        return "the case does not say which sample of its job it is"
+    return "the seed would be below 0" if _seed(context, value) < 0 else None
+
+
+def _seed_candidates(context: Context) -> list[Value]:
+    own, index = context.case.settings.seed, context.case.preview.index or 0
+    offsets = sorted(range(-MAX_SEED_OFFSET, MAX_SEED_OFFSET + 1), key=abs)
+    near = [own + offset for offset in offsets]
+    return [seed for seed in dict.fromkeys([own + index, own - index, *near, 0, 42]) if seed >= 0]
+
+
+def _multiplier_apply(_context: Context, request: RenderRequest, value: Value) -> RenderRequest:
+    assert request.lora is not None
+    return dataclasses.replace(
+        request, lora=dataclasses.replace(request.lora, network_multiplier=float(value))
+    )
+
+
+def _multiplier_read(_context: Context, request: RenderRequest) -> Value:
+    return request.lora.network_multiplier if request.lora else 0.0
+
+
+def _trigger_apply(context: Context, request: RenderRequest, value: Value) -> RenderRequest:
+    return dataclasses.replace(request, prompt=prompts(context.case)[str(value)])
+
+
+def _trigger_read(context: Context, request: RenderRequest) -> Value:
+    return next((name for name, text in prompts(context.case).items() if text == request.prompt), "trained")
+
+
+def _trigger_problem(context: Context, value: Value) -> str | None:
+    known = prompts(context.case)
+    return None if value in known else "its prompt does not hold the trigger word"
+
+
+def _checkpoint_apply(context: Context, request: RenderRequest, value: Value) -> RenderRequest:
+    assert request.lora is not None
+    file, sha256 = checkpoints(context.case)[int(value)]
+    return dataclasses.replace(request, lora=dataclasses.replace(request.lora, file=file, sha256=sha256))
+
+
+def _checkpoint_read(context: Context, request: RenderRequest) -> Value:
+    own = request.lora.sha256 if request.lora else None
+    steps = [step for step, (_, sha256) in checkpoints(context.case).items() if sha256 == own]
+    return steps[0] if steps else (request.lora.file.name if request.lora else "none")
+
+
+def _checkpoint_problem(context: Context, value: Value) -> str | None:
+    if context.request.lora is None:
+        return "the case has no LoRA"
+    known = checkpoints(context.case)
+    return None if value in known else f"the steps beside it are {', '.join(map(str, sorted(known)))}"
+
+
+def _noise_read(_context: Context, request: RenderRequest) -> Value:
+    from harness.pipeline.noise import torch_era
+
+    return torch_era() if request.noise == "auto" else request.noise
+
+
+def _divisor_read(_context: Context, request: RenderRequest) -> Value:
+    return request.divisor or FLEX2.divisor
+
+
+_ALL = (
+    Axis("noise", Family.NOISE,
+         "Era of the first latents: torch up to 2.11 (legacy) and later draw other noise from one seed.",
+         choice("noise", ("current", "legacy")), _set("noise"), _noise_read,
+         lambda _: ["legacy", "current"]),
+    Axis("seed", Family.NOISE, "The seed itself, an offset (+1), or walk: the seed plus the sample's place.",
+         _seed_parse, _seed_apply, lambda _, request: request.seed, _seed_candidates, _seed_problem),
+    _field("generator", Family.NOISE, "Device whose generator draws the first latents.",
+           choice("generator", ("cpu", "cuda")), ("cpu", "cuda"), problem=_cuda_only),
+    Axis("divisor", Family.NOISE, "Width and height are floored to a multiple of it, pixels.",
+         lambda text: int(choice("divisor", ("8", "16", "32"))(text)), _set("divisor"), _divisor_read,
+         lambda _: [16, 32]),
+    Axis("trigger", Family.CONTENT, "Trigger word in the prompt: as trained, absent, or left as [trigger].",
+         choice("trigger", ("trained", "absent", "literal")), _trigger_apply, _trigger_read,
+         lambda context: list(prompts(context.case)), _trigger_problem),
+    Axis("checkpoint", Family.CONTENT, "Training step of the LoRA: another checkpoint of the same job.",
+         integer("checkpoint", 0, 10**9), _checkpoint_apply, _checkpoint_read,
+         lambda context: list(checkpoints(context.case)), _checkpoint_problem),
+    Axis("network_multiplier", Family.CONTENT, "Scale of the LoRA.",
+         number("network_multiplier", *LIMITS.network_multiplier), _multiplier_apply, _multiplier_read,
+         lambda _: [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5], _needs_lora),
+    _field("steps", Family.SAMPLING, "Denoising steps.", integer("steps", *LIMITS.sample_steps),
+           (4, 6, 8, 10, 12, 15, 16, 20, 25, 28, 30), field="sample_steps"),
+    _field("guidance_scale", Family.SAMPLING, "Embedded guidance.",
+           number("guidance_scale", *LIMITS.guidance_scale), (1.0, 2.0, 3.0, 3.5, 4.0, 5.0, 7.0)),
+    _field("scheduler", Family.SCHEDULE, "Solver and spacing of the sigmas.",
+           lambda text: find_scheduler(text).name,
+           tuple(each.name for each in SCHEDULERS.values() if each.applicable),
+           problem=_scheduler_problem),
+    _shift("dynamic_shifting", "use_dynamic_shifting", "Shift the sigmas by the image's size.",
+           switch("dynamic_shifting"), (False, True)),
+    _shift("shift", "shift", "Static shift of the sigmas; does nothing under dynamic shifting.",
+           number("shift", 0.01, 100), (1.0, 2.0, 3.0, 5.0, 7.0)),
+    _shift("base_shift", "base_shift", "Log of the dynamic shift at 256 tokens.",
+           number("base_shift", -10, 10), (0.0, 0.3, 0.5, 0.8)),
+    _shift("max_shift", "max_shift", "Log of the dynamic shift at 4096 tokens.",
+           number("max_shift", -10, 10), (0.8, 1.0, 1.15, 1.5)),
+    _field("quantize", Family.NUMERICS, "Weights as optimum-quanto stores them: transformer, T5 (te), both.",
+           choice("quantize", QUANTIZE), ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none")),
+    Axis("dtype", Family.NUMERICS, "Floating-point type of weights, activations and first latents.",
+         choice("dtype", ("bf16", "fp16", "fp32")), _set("dtype"), lambda _, request: request.dtype or "auto",
+         lambda context: ["fp32", "bf16", "fp16"] if context.device == "cuda" else ["fp32", "bf16"]),
+    Axis("lora_mode", Family.NUMERICS, "LoRA fused by PEFT, as a live adapter, merged in fp32, or none.",
+         choice("lora_mode", ("fused", "adapter", "fp32", "none")), _set("lora_mode"),
+         lambda _, request: request.effective_lora_mode,
+         lambda _: ["none", "adapter", "fp32", "fused"], _lora_mode_problem),
+    _field("max_sequence_length", Family.NUMERICS, "T5 tokens; padding is not masked, so it counts.",
+           integer("max_sequence_length", 16, 512), (512, 256, 128), default=FLEX2.max_sequence_length),
+    Axis("attention", Family.NUMERICS, "Attention kernel: equally valid, rounded in other places.",
+         choice("attention", ATTENTION["cuda"]), _set("attention"),
+         lambda _, request: request.attention or "native", lambda context: list(ATTENTION[context.device]),
+         lambda context, value: None if value in ATTENTION[context.device] else "it needs a GPU"),
+)  # fmt: skip
+
+AXES: Mapping[str, Axis] = MappingProxyType({axis.name: axis for axis in _ALL})

@@ -1,0 +1,266 @@
+"""What a second import keeps of the first, and what a failed or a killed one leaves behind."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness._util.atomic_files import sha256_file
+from harness.errors import JobError
+from harness.importers.aitoolkit import import_job
+from harness.importers.draft import Draft
+from harness.importers.writer import write_cases
+from harness.schema.case import Base, Case, Tolerance, load_case, load_cases, save_case
+
+NAME = "tiny_flex2_simple_v1"
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    """A copy of the genuine simple job that a test may change."""
+    return Path(shutil.copytree(Path(__file__).parents[1] / "data" / "jobs" / NAME, tmp_path / NAME))
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Return the hash of every file below ``folder``, hidden ones too."""
+    return {str(path.relative_to(folder)): sha256_file(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def change(path: Path, **fields: object) -> None:
+    """Set fields of a case file as a hand would."""
+    save_case(load_case(path).model_copy(update=fields), path)
+
+
+def said(lines: list[str], words: str) -> str:
+    return next(line for line in lines if words in line)
+
+
+def by_step(cases: list[Case], step: int) -> list[Case]:
+    return [case for case in cases if case.preview.step == step]
+
+
+def test_lora_that_the_trainer_pruned_meanwhile_is_kept(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cases"
+    before = import_job(job, out=out).cases
+    (job / f"{NAME}_000000010.safetensors").unlink()
+    again = import_job(job, out=out)
+    assert by_step(again.cases, 10) == by_step(before, 10)
+    assert [pairing.note for pairing in again.pairings if pairing.step == 10] == [
+        "kept from the earlier import"
+    ] * 4
+    assert f"{NAME}_000000010.safetensors" in said(again.assumptions, "the job no longer has")
+    for case in load_cases([out]):
+        case.verify()
+
+
+def test_software_of_a_kept_lora_is_kept(job: Path, tmp_path: Path) -> None:
+    before = import_job(job, out=tmp_path / "cases", steps="10").cases
+    for path in job.glob("*.safetensors"):
+        path.unlink()
+    assert import_job(job, out=tmp_path / "cases", steps="10").cases == before
+    assert before[0].trained.software == "ai-toolkit 0.12.26"
+
+
+def test_kept_copy_that_was_changed_is_not_used(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cases"
+    import_job(job, out=out)
+    name = f"{NAME}_000000010.safetensors"
+    (job / name).unlink()
+    shutil.copy(job / f"{NAME}.safetensors", out / "loras" / name)
+    cases = by_step(import_job(job, out=out).cases, 10)
+    assert all("checkpoint of step 10 is missing" in str(case.incomparable) for case in cases)
+
+
+def test_final_file_that_a_resumed_run_overwrote_stays_beside_the_new_one(job: Path, tmp_path: Path) -> None:
+    """First run: 10 steps, saved without a number. Resumed to 30: the same file name holds step 30."""
+    out, final, ten = tmp_path / "cases", job / f"{NAME}.safetensors", job / f"{NAME}_000000010.safetensors"
+    later = final.read_bytes()
+    ten.replace(final)
+    first = import_job(job, out=out, steps="10").cases
+    final.write_bytes(later)
+    cases = import_job(job, out=out).cases
+    assert by_step(cases, 10) == first
+    files = {case.preview.step: case.lora.file for case in cases if case.lora is not None}
+    assert files[10] == f"loras/{NAME}.safetensors"
+    assert files[30] == f"loras/{NAME}_{sha256_file(final)[:8]}.safetensors"
+    for case in cases:
+        case.verify()
+
+
+def test_step_rendered_again_keeps_the_weights_of_the_first_time(job: Path, tmp_path: Path) -> None:
+    out, checkpoint = tmp_path / "cases", job / f"{NAME}_000000010.safetensors"
+    first = import_job(job, out=out, steps="10").cases
+    for path in list((job / "samples").glob("*__000000010_*.jpg")):
+        shutil.copy(
+            next((job / "samples").glob("*__000000020_0.jpg")),
+            path.with_name(f"18{path.name[2:]}"),
+        )
+    change_metadata(checkpoint)
+    cases = by_step(import_job(job, out=out).cases, 10)
+    assert len(cases) == 8
+    old = {case.preview.sha256: case for case in cases if case.id.count("_") > 4}
+    for case in first:
+        assert case.lora is not None
+        same = old[case.preview.sha256]
+        assert same.lora is not None
+        assert (same.incomparable, same.lora.sha256) == (None, case.lora.sha256)
+    for case in load_cases([out]):
+        case.verify()
+
+
+def change_metadata(lora: Path) -> None:
+    """Make another LoRA of the same step."""
+    data = lora.read_bytes()
+    assert b"0.12.26" in data
+    lora.write_bytes(data.replace(b"0.12.26", b"0.12.27"))
+
+
+def test_cases_of_other_steps_stay(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cases" / "mine"
+    everything = import_job(job, out=out).cases
+    (out / "README.md").write_text("mine")
+    before = tree(out)
+    again = import_job(job, out=out, steps="10")
+    assert [case.preview.step for case in again.cases] == [10] * 4
+    assert len(load_cases([out])) == len(everything)
+    assert tree(out) == before
+    assert said(again.assumptions, "not imported now are kept").endswith(": 12 of step 0, 20, 30")
+
+
+def test_what_was_set_by_hand_stays(job: Path, tmp_path: Path) -> None:
+    out, base = tmp_path / "cases", Base(repo="me/mine")
+    import_job(job, out=out, base=base)
+    tolerance = Tolerance(ssim_min=0.5, lpips_max=0.5, source="by hand")
+    hand = {"tolerance": tolerance, "pipeline": "builtin", "noise": "legacy", "quantize": "qfloat8"}
+    pinned = Base(repo="me/mine", revision="abc")
+    change(out / "000000010_0.case.yaml", **hand, base=pinned)
+    again = import_job(job, out=out, base=base)
+    first, second = by_step(again.cases, 10)[:2]
+    assert {name: getattr(first, name) for name in hand} == hand
+    assert (first.base, second.base) == (pinned, base)
+    assert (second.tolerance, second.pipeline, second.noise, second.quantize) == (None, None, "auto", "none")
+    assert "(1 of them do)" in said(again.assumptions, "what the case files set")
+
+
+def test_case_made_by_hand_from_an_imported_one_stays(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cases"
+    case = import_job(job, out=out, steps="10").cases[0]
+    mine = case.model_copy(update={"id": f"{case.id}-other-pipeline", "pipeline": "builtin"})
+    save_case(mine, out / "0-mine.case.yaml")
+    (job / f"{NAME}_000000010.safetensors").unlink()
+    assert import_job(job, out=out, steps="10").cases[0] == case
+    assert load_case(out / "0-mine.case.yaml").model_dump() == mine.model_dump()
+    assert len(load_cases([out])) == 5
+
+
+def test_case_file_that_was_renamed_is_replaced(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cases"
+    import_job(job, out=out, steps="10")
+    (out / "000000010_0.case.yaml").rename(out / "the best.case.yaml")
+    change(out / "the best.case.yaml", pipeline="builtin")
+    assert import_job(job, out=out, steps="10").cases[0].pipeline == "builtin"
+    assert len(load_cases([out])) == 4
+
+
+def test_files_that_nothing_refers_to_are_removed(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cases"
+    import_job(job, out=out)
+    (out / "loras" / "mine.safetensors").write_bytes(b"not the importer's")
+    change_metadata(job / f"{NAME}.safetensors")
+    path = next((job / "samples").glob("*__000000010_3.jpg"))
+    path.rename(path.with_name(f"18{path.name[2:]}"))
+    import_job(job, out=out)
+    names = {path.name for path in (out / "previews").iterdir()}
+    assert f"18{path.name[2:]}" in names
+    assert path.name not in names
+    assert len(list((out / "loras").iterdir())) == 4
+    for case in load_cases([out]):
+        case.verify()
+
+
+def test_namesake_is_refused(job: Path, tmp_path: Path) -> None:
+    """Another training of the same name: its step-0 previews may be the same picture."""
+    out = tmp_path / "cases"
+    import_job(job, out=out)
+    before = tree(out)
+    for path in list((job / "samples").glob("*.jpg")):
+        path.rename(path.with_name(f"18{path.name[2:]}"))
+    for steps in ("all", "10"):
+        with pytest.raises(JobError, match="another job of the same name") as error:
+            import_job(job, out=out, steps=steps)
+        assert str(job) in str(error.value)
+        assert "__000000000_0.jpg" in str(error.value)
+    assert tree(out) == before
+
+
+def test_import_into_the_working_directory(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for _ in range(2):
+        result = import_job(job, out=Path(), steps="10")
+        assert result.folder == Path.cwd() == tmp_path / "here"
+        assert len(load_cases([Path()])) == 4
+
+
+def test_output_that_is_a_link_stays_one(job: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "cases").symlink_to(tmp_path / "disk")
+    for _ in range(2):
+        import_job(job, out=tmp_path / "cases", steps="10")
+        assert (tmp_path / "cases").is_symlink()
+        assert len(load_cases([tmp_path / "disk"])) == 4
+
+
+def test_case_that_cannot_be_read_back_changes_nothing(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cases"
+    case = import_job(job, out=out).cases[0]
+    before = tree(out)
+    preview = job / "samples" / case.preview_path.name
+    unwritable = case.settings.model_copy(update={"prompt": "\ud800"})
+    draft = Draft("000000000_0", preview, (128, 128), 0, 0, None, 1.0, unwritable, case.trained)
+    with pytest.raises(JobError, match="can be read back") as error:
+        write_cases([draft], job=NAME, base=case.base, out=out, previews={preview.name: preview})
+    assert "\n" not in str(error.value)
+    assert tree(out) == before
+
+
+def test_failure_in_the_middle_puts_everything_back(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cases"
+    import_job(job, out=out)
+    change_metadata(job / f"{NAME}.safetensors")
+    obstacle = next((out / "previews").glob("*__000000030_3.jpg"))
+    obstacle.unlink()
+    obstacle.mkdir()
+    before = tree(out)
+    with pytest.raises(JobError, match="cannot be written"):
+        import_job(job, out=out)
+    assert tree(out) == before
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from harness.importers import writer
+from harness.importers.aitoolkit import import_job
+writer.load_case = lambda path: os._exit(9)
+import_job(Path(sys.argv[1]), out=Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_a_killed_import_left_is_swept(job: Path, tmp_path: Path, again: bool) -> None:
+    out = tmp_path / "cases"
+    if again:
+        import_job(job, out=out)
+    command = [sys.executable, "-c", KILLED, str(job), str(out)]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert len(list(out.glob(".*"))) == 1
+    import_job(job, out=out)
+    assert [*out.glob(".*"), *tmp_path.glob(".*")] == []
+    assert len(load_cases([out])) == 16

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness._util.atomic_files import sha256_file
+from harness.errors import LoraError
+from harness.schema.lora_file import MAX_HEADER, MAX_TENSORS, inspect_lora
+
+A, B = "transformer.x.attn.to_q.lora_A.weight", "transformer.x.attn.to_q.lora_B.weight"
+GOOD: dict[str, list[int]] = {A: [2, 6], B: [4, 2]}
+
+
+def write(path: Path, shapes: dict[str, list[int]], metadata: object = None) -> Path:
+    """Write a safetensors file of zeros by hand, so that the reader is tested against the format."""
+    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    offset = 0
+    for key, shape in shapes.items():
+        size = 2
+        for length in shape:
+            size *= length
+        header[key] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(offset))
+    return path
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(LoraError) as error:
+        inspect_lora(path)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(str(path))
+    return str(error.value)
+
+
+def test_genuine_file(genuine: Callable[[str], Path]) -> None:
+    path = genuine("tiny_flex2_q8") / "tiny_flex2_q8_000000020.safetensors"
+    lora = inspect_lora(path)
+    assert lora.sha256 == sha256_file(path)
+    assert (lora.software, lora.step) == ("ai-toolkit 0.12.26", 20)
+    assert lora.metadata["ss_output_name"] == "tiny_flex2_q8"
+    assert len(lora.tensors) == 104
+    assert len(lora.modules) == 52
+    assert lora.modules["single_transformer_blocks.0.attn.to_k"] == (8, 128, 128)
+    assert lora.tensors["transformer.single_transformer_blocks.0.attn.to_k.lora_A.weight"].dtype == "BF16"
+
+
+def test_same_as_the_safetensors_library(genuine: Callable[[str], Path]) -> None:
+    from safetensors import safe_open
+
+    path = genuine("tiny_flex2_simple_v1") / "tiny_flex2_simple_v1.safetensors"
+    lora = inspect_lora(path)
+    with safe_open(path, framework="np") as file:
+        assert file.metadata() == lora.metadata
+        assert {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()} == {  # noqa: SIM118
+            key: tensor.shape for key, tensor in lora.tensors.items()
+        }
+
+
+def test_smallest_file(tmp_path: Path) -> None:
+    lora = inspect_lora(write(tmp_path / "a.safetensors", GOOD))
+    assert lora.modules == {"x.attn.to_q": (2, 6, 4)}
+    assert (lora.software, lora.step) == (None, None)
+
+
+@pytest.mark.parametrize("training_info", ["nonsense", "[1]", '{"step": "x"}', "{}", "[" * 100_000])
+def test_odd_metadata_is_no_error(tmp_path: Path, training_info: str) -> None:
+    lora = inspect_lora(write(tmp_path / "a.safetensors", GOOD, {"training_info": training_info}))
+    assert lora.step is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ("text", "__metadata__: is str, not a mapping"),
+        ([1], "__metadata__: is list, not a mapping"),
+        ({"software": 5}, "__metadata__.software: is int, not text"),
+        ({"format": "pt", "training_info": {"step": 3}}, "__metadata__.training_info: is dict, not text"),
+    ],
+)
+def test_metadata_that_the_format_forbids(tmp_path: Path, metadata: object, said: str) -> None:
+    assert said in refused(write(tmp_path / "a.safetensors", GOOD, metadata))
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("exploded"),))
+
+
+@pytest.mark.parametrize("name", ["lora.pt", "lora.safetensors"])
+def test_pickle_is_refused_unread(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(pickle.dumps(Bomb()))
+    assert "is a pickle" in refused(path)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_torch_checkpoint_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "lora.safetensors"
+    path.write_bytes(b"PK\x03\x04" + bytes(100))
+    assert "is a pickle" in refused(path)
+
+
+def test_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path) -> None:
+    for padding in range(256):
+        path = write(tmp_path / "a.safetensors", GOOD, {"name": "n" * padding})
+        if path.read_bytes().startswith(b"\x80"):
+            assert inspect_lora(path).modules
+            return
+    pytest.fail("no padding gave a header length of 0x80")
+
+
+def test_missing(tmp_path: Path) -> None:
+    assert "No such file" in refused(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"<html>not found</html>"])
+def test_something_else(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    assert "is not a safetensors file" in refused(path)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 100])
+def test_truncated(tmp_path: Path, cut: int) -> None:
+    path = write(tmp_path / "a.safetensors", GOOD)
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert "is truncated" in refused(path)
+
+
+def test_header_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes((MAX_HEADER + 1).to_bytes(8, "little") + b"{" + bytes(50))
+    assert f"claims a header of {MAX_HEADER + 1} bytes" in refused(path)
+
+
+def test_header_that_is_no_json(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes((10).to_bytes(8, "little") + b"{" + bytes(9))
+    assert "not valid JSON" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ({}, "holds no tensors"),
+        (
+            {"transformer.x.lokr_w1": [2, 2], "transformer.x.lokr_w2": [2, 2], "transformer.x.alpha": [1]},
+            "LoKr",
+        ),
+        (GOOD | {"transformer.x.attn.to_q.alpha": [1]}, "alpha keys (transformer.x.attn.to_q.alpha)"),
+        (
+            GOOD | {f"lora_unet_{i}.lora_up.weight": [2, 2] for i in range(5)},
+            "lora_unet_2.lora_up.weight and 2 more",
+        ),
+        ({A.removeprefix("transformer."): [2, 6]}, "keys that would be ignored"),
+        (GOOD | {"transformer.x.norm.diff": [2]}, "transformer.x.norm.diff"),
+        ({A: [2, 6]}, "only one of lora_A and lora_B for x.attn.to_q"),
+        ({A: [2, 6], B: [4, 3]}, "lora_A [2, 6] and lora_B [4, 3]"),
+        ({A: [2, 6, 1, 1], B: [4, 2, 1, 1]}, "lora_A [2, 6, 1, 1]"),
+    ],
+)
+def test_other_kinds_are_refused_by_their_keys(
+    tmp_path: Path, shapes: dict[str, list[int]], said: str
+) -> None:
+    assert said in refused(write(tmp_path / "a.safetensors", shapes))
+
+
+def test_shape_that_does_not_fit_its_bytes(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", GOOD)
+    path.write_bytes(path.read_bytes().replace(b"[2, 6]", b"[2, 9]"))
+    assert "shape that does not fit its bytes" in refused(path)
+
+
+def tensor(key: str, dtype: str, shape: list[object], begin: object, end: object) -> dict[str, object]:
+    return {key: {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}}
+
+
+def raw(path: Path, header: str, data: bytes) -> Path:
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "size", "said"),
+    [
+        (tensor(A, "I32", [2, 6], 0, 48), 48, f"{A}: is of dtype I32; AI Toolkit saves LoRAs in F32, F16"),
+        (tensor(A, "F8_E4M3", [2, 6], 0, 12), 12, "is of dtype F8_E4M3"),
+        (tensor(A, "F16", [2, 6], 0, 24) | tensor(B, "F16", [4, 2], 8, 24), 24, "overlaps another tensor"),
+        (tensor(A, "F16", [2, 6], 0, 24) | tensor(B, "F16", [4, 2], 26, 42), 42, "leaves a gap"),
+        (tensor(A, "F16", [2, 6], 0, 24) | tensor(B, "F16", [4, 2], 24, 40), 41, "holds 1 bytes after"),
+        (tensor(A, "F16", [0, 6], 0, 0) | tensor(B, "F16", [4, 0], 0, 0), 0, "lora_A [0, 6]"),
+        (tensor(A, "F16", [-2, -6], 0, 24), 24, "unreadable header entry"),
+        (tensor(A, "F16", [2.0, 6], 0, 24), 24, "unreadable header entry"),
+        (tensor(A, "F16", [2, 6], -24, 0), 24, "unreadable header entry"),
+        (tensor(A, "F16", ["2", 6], 0, 24), 24, "unreadable header entry"),
+        ({A: []}, 0, "unreadable header entry"),
+        ({A: {"dtype": ["F16"], "shape": [1], "data_offsets": [0, 2]}}, 2, "unreadable header entry"),
+    ],
+)
+def test_entries_that_say_something_impossible(
+    tmp_path: Path, header: dict[str, object], size: int, said: str
+) -> None:
+    assert said in refused(raw(tmp_path / "a.safetensors", json.dumps(header), bytes(size)))
+
+
+def test_a_key_that_stands_twice(tmp_path: Path) -> None:
+    entry = f'"{A}": {{"dtype": "F16", "shape": [1, 1], "data_offsets": [0, 2]}}'
+    assert f"{A}: stands twice" in refused(raw(tmp_path / "a.safetensors", f"{{{entry}, {entry}}}", bytes(2)))
+
+
+def test_a_bomb_of_keys(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", {f"k{n}": [1] for n in range(MAX_TENSORS + 1)})
+    assert f"lists {MAX_TENSORS + 1} tensors" in refused(path)
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers(tmp_path: Path, dtype: str, value: float) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    kind = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[dtype]
+    largest = torch.finfo(kind).max
+    tensors = {A: torch.full((2, 6), largest, dtype=kind), B: torch.full((4, 2), -largest, dtype=kind)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    assert inspect_lora(tmp_path / "a.safetensors").tensors[A].dtype == dtype
+    tensors[B][3, 1] = value
+    save_file(tensors, tmp_path / "a.safetensors")
+    assert f"{B}: holds weights that are NaN or infinite" in refused(tmp_path / "a.safetensors")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.safetensors")
+    assert "is not a regular file" in refused(tmp_path / "a.safetensors")
+
+
+def test_loading_the_module_needs_neither_torch_nor_numpy() -> None:
+    code = "import sys, harness.schema.lora_file; sys.exit(any(m in sys.modules for m in ('torch', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

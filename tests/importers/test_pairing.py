@@ -1,0 +1,163 @@
+"""Which preview goes with which sample and which weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from harness.importers.aitoolkit import import_job
+from harness.importers.aitoolkit.job_folder import find_previews
+from tests.importers.job_edits import Edit, add_preview, by_stem, drop_step
+
+
+def test_indices_sort_as_numbers(job: Path, edit: Edit, tmp_path: Path) -> None:
+    edit(lambda process: process["sample"].update(prompts=[f"prompt {i}" for i in range(12)]))
+    drop_step(job, 0)
+    for index in range(12):
+        add_preview(job, f"{1795423055931 + index}__000000000_{index}.png")
+    result = import_job(job, out=tmp_path / "cases", steps="0")
+    assert [case.settings.prompt for case in result.cases] == [f"prompt {i}" for i in range(12)]
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png", "webp"])
+def test_formats(job: Path, tmp_path: Path, extension: str) -> None:
+    drop_step(job, 10)
+    add_preview(job, f"1795423125136__000000010_0.{extension}")
+    (case,) = import_job(job, out=tmp_path / "cases", steps="10").cases
+    assert case.incomparable is None
+    assert case.preview.file.endswith(extension)
+
+
+def test_thumbs_temporary_and_foreign_files_are_left_alone(job: Path) -> None:
+    before = len(find_previews(job))
+    shutil.copytree(job / "samples" / ".thumbs", job / "samples" / ".tmp")
+    (job / "samples" / "1795423125136__000000010_0.txt").write_text("a prompt")
+    (job / "samples" / "notes.jpg").write_bytes(b"")
+    for name in ("optimizer.pt", "log.txt", "pid.txt", ".job_config.json"):
+        (job / name).write_bytes(b"\x80not for us")
+    assert len(find_previews(job)) == before == 16
+
+
+def test_animated_preview_is_a_video(job: Path, tmp_path: Path) -> None:
+    drop_step(job, 10)
+    frames = [Image.new("RGB", (128, 128), (shade, 0, 0)) for shade in (0, 90, 180)]
+    frames[0].save(
+        job / "samples" / "1795423125136__000000010_0.webp",
+        save_all=True,
+        append_images=frames[1:],
+        duration=60,
+    )
+    (case,) = import_job(job, out=tmp_path / "cases", steps="10").cases
+    assert (case.preview.width, case.preview.height) == (128, 128)
+    assert "video" in str(case.incomparable)
+
+
+def test_missing_checkpoint_says_which_rule(job: Path, edit: Edit, tmp_path: Path) -> None:
+    (job / "tiny_flex2_simple_v1_000000010.safetensors").unlink()
+    pruned = by_stem(import_job(job, out=tmp_path / "a", steps="10"))["000000010_0"]
+    assert "pruned" in str(pruned.incomparable)
+    assert pruned.lora is None
+    assert pruned.settings.prompt == "portrait photo of tr1gg3r, black hat, studio light"
+    edit(lambda process: process["save"].update(save_every=15))
+    never = by_stem(import_job(job, out=tmp_path / "b", steps="10"))["000000010_0"]
+    assert "no checkpoint was saved at step 10 (save_every is 15)" in str(never.incomparable)
+
+
+def test_final_file_of_a_resumed_job_goes_with_the_step_it_holds(
+    job: Path, edit: Edit, tmp_path: Path
+) -> None:
+    """The job was resumed with steps: 60 and stopped: its final file is still that of step 30."""
+    edit(lambda process: process["train"].update(steps=60))
+    case = by_stem(import_job(job, out=tmp_path / "cases", steps="30"))["000000030_0"]
+    assert case.lora is not None
+    assert case.lora.file == "loras/tiny_flex2_simple_v1.safetensors"
+
+
+def test_overwritten_final_file_leaves_its_previews_without_weights(
+    job: Path, edit: Edit, tmp_path: Path
+) -> None:
+    """The resumed job ended at 20 steps more: step 30 has neither a numbered file nor the final one."""
+    edit(lambda process: process["train"].update(steps=20))
+    shutil.copy(job / "tiny_flex2_simple_v1_000000020.safetensors", job / "tiny_flex2_simple_v1.safetensors")
+    cases = by_stem(import_job(job, out=tmp_path / "cases"))
+    assert "step 30 is missing" in str(cases["000000030_0"].incomparable)
+    assert "before the job was resumed" not in str(cases["000000030_0"].incomparable)
+    assert cases["000000020_0"].lora is not None
+    assert cases["000000020_0"].lora.file == "loras/tiny_flex2_simple_v1_000000020.safetensors"
+
+
+def test_checkpoint_that_may_have_been_the_final_file(job: Path, tmp_path: Path) -> None:
+    """Step 10 was the end of a first run, whose final file the resumed run to step 30 overwrote."""
+    (job / "tiny_flex2_simple_v1_000000010.safetensors").unlink()
+    case = import_job(job, out=tmp_path / "cases", steps="10").cases[0]
+    assert str(case.incomparable).endswith(", or it was the final file before the job was resumed")
+
+
+def test_renamed_checkpoint_is_noticed(job: Path, tmp_path: Path) -> None:
+    shutil.copy(job / "tiny_flex2_simple_v1.safetensors", job / "tiny_flex2_simple_v1_000000010.safetensors")
+    case = by_stem(import_job(job, out=tmp_path / "cases", steps="10"))["000000010_0"]
+    assert "says step 30, not 10" in str(case.incomparable)
+
+
+def test_step_rendered_twice(job: Path, edit: Edit, tmp_path: Path) -> None:
+    for index in range(4):
+        source = next((job / "samples").glob(f"*__000000010_{index}.jpg"))
+        shutil.copy(source, job / "samples" / f"{1795423000000 + index}__000000010_{index}.jpg")
+    cases = by_stem(import_job(job, out=tmp_path / "a", steps="10"))
+    assert len(cases) == 8
+    assert cases["000000010_0"].incomparable is None
+    assert "again later" in str(cases["000000010_0_1795423000000"].incomparable)
+    edit(lambda process: process["train"].update(force_first_sample=True))
+    cases = by_stem(import_job(job, out=tmp_path / "b", steps="10"))
+    assert cases["000000010_0_1795423000000"].incomparable is None
+
+
+def test_first_sample_precedes_the_regular_ones(job: Path, edit: Edit, tmp_path: Path) -> None:
+    edit(
+        lambda process: process.update(
+            first_sample={"prompts": ["first"], "seed": 8, "width": 64, "height": 64}
+        )
+    )
+    add_preview(job, "1795423000000__000000000_0.jpg", (64, 64))
+    cases = by_stem(import_job(job, out=tmp_path / "a", steps="0"))
+    first = cases["000000000_0_1795423000000"]
+    assert (first.settings.prompt, first.settings.seed, first.incomparable) == ("first", 8, None)
+    assert cases["000000000_0"].settings.prompt.startswith("portrait")
+    assert cases["000000000_0"].incomparable is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda process: process["train"].update(unload_text_encoder=True),
+        lambda process: process["train"].update(cache_text_embeddings=True),
+        lambda process: process["datasets"][0].update(cache_text_embeddings=True),
+    ],
+)
+def test_cached_text_embeddings_are_those_of_sample(
+    job: Path, edit: Edit, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    edit(lambda process: process.update(first_sample={"prompts": ["first"], "seed": 8, "width": 64}))
+    edit(change)
+    add_preview(job, "1795423000000__000000000_0.jpg", (64, 512))
+    first = by_stem(import_job(job, out=tmp_path / "a", steps="0"))["000000000_0_1795423000000"]
+    assert (first.settings.seed, first.settings.width, first.incomparable) == (8, 64, None)
+    assert first.settings.prompt == "portrait photo of tr1gg3r, black hat, studio light"
+    assert any("with the prompts of sample" in line for line in first.assumptions)
+
+
+def test_skipped_first_sample_leaves_only_first_sample(job: Path, edit: Edit, tmp_path: Path) -> None:
+    def change(process: dict[str, Any]) -> None:
+        process["first_sample"] = {"prompts": ["first"], "width": 64, "height": 64}
+        process["train"]["skip_first_sample"] = True
+
+    edit(change)
+    drop_step(job, 0)
+    add_preview(job, "1795423000000__000000000_0.jpg", (64, 64))
+    (case,) = import_job(job, out=tmp_path / "cases", steps="0").cases
+    assert (case.settings.prompt, case.incomparable) == ("first", None)

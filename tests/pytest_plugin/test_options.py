@@ -1,0 +1,306 @@
+"""One test or more for every option: pytest inside pytest, on the embedded checkpoint."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.pytest_plugin.items import CaseItem
+from harness.runs.results import load_run
+from harness.schema.result import Verdict
+from harness.sweeps.grid import preset
+from tests.pytest_plugin.tiny_project import CASES, only_run, output, rows
+
+PLAIN = f"{CASES}/plain.case.yaml"
+DRIFTED = f"{CASES}/drifted.case.yaml"
+NO_REPORT = "--no-harness-report"
+
+
+def test_gpu_without_a_usable_one_fails_before_anything_runs(
+    project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    result = pytester.runpytest_inprocess(CASES, "--gpu")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --gpu: cuda was asked for, and torch * sees no GPU; see harness doctor*"]
+    )
+    assert not (project / "reports").exists()
+
+
+def test_other_processes_score_and_the_rows_are_the_same(
+    accepted: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.runs.scoring_pool import Processes
+
+    submitted: list[str] = []
+    real = Processes.submit
+
+    def submit(self: Processes, finished: Any) -> Any:
+        submitted.append(finished.images.rerun)
+        return real(self, finished)
+
+    monkeypatch.setattr(Processes, "submit", submit)
+    for workers in ("0", "2"):
+        result = pytester.runpytest_inprocess(
+            CASES, NO_REPORT, f"--harness-score-workers={workers}", f"--harness-results=run{workers}"
+        )
+        result.stdout.fnmatch_lines(["verdicts: *1 match*"])
+    assert len(submitted) == len(set(submitted)) == 4
+    between, beside = rows(accepted / "run0"), rows(accepted / "run2")
+    assert {case: row.model_dump(exclude={"seconds"}) for case, row in beside.items()} == {
+        case: row.model_dump(exclude={"seconds"}) for case, row in between.items()
+    }
+
+
+def test_a_number_of_scoring_processes_that_is_none(project: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(PLAIN, "--harness-score-workers=-1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--harness-score-workers: found '-1', give 0 or more"])
+
+
+def test_the_engine_that_is_asked_for_is_used(project: Path, pytester: pytest.Pytester) -> None:
+    pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--harness-engine=eager", "--harness-results=run")
+    (row,) = rows(project / "run").values()
+    assert row.rendered is not None
+    assert row.rendered.engine_reason == "asked for"
+
+
+def test_a_missing_baseline_fails_although_the_preview_matches(
+    project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    result = pytester.runpytest_inprocess(PLAIN)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([
+        "incomparable: no baseline was accepted for this case; against its preview: match, bit-identical*",
+        "  case      tiny/plain",
+        "  scores    SSIM 1.0000, LPIPS 0.0000, PSNR ∞ dB",
+        "  limits    SSIM ≥ 0.967, LPIPS ≤ 0.01, PSNR ≥ 30.7 dB (harness default)",
+        "  baseline  none that applies in baselines/tiny/plain.json: *",
+        "  report    reports/pytest-*/cases/tiny--plain.html",
+    ])  # fmt: skip
+    page = next(line.split()[-1] for line in result.outlines if line.startswith("  report "))
+    assert (project / page).is_file()
+    result.stdout.fnmatch_lines(["FAILED *::tiny/plain - Failed: incomparable: no baseline*"])
+
+
+def test_update_baselines_accepts_and_the_next_run_is_bit_equal(
+    accepted: Path, pytester: pytest.Pytester
+) -> None:
+    content = json.loads((accepted / "baselines/tiny/plain.json").read_text())
+    (entry,) = content["entries"].values()
+    assert entry["reason"] == "pytest --update-baselines"
+    assert entry["accepted_by"]
+    assert entry["verdict"] == "match"
+    result = pytester.runpytest_inprocess(PLAIN, DRIFTED, NO_REPORT, "-rx")
+    result.assert_outcomes(passed=1, xfailed=1)
+    result.stdout.fnmatch_lines(["*tiny/drifted - drift, accepted by *bit-equal to its baseline*"])
+    result.stdout.fnmatch_lines(["verdicts: 1 match, 1 drift", "bit-equal to their baselines: 2 of 2"])
+    found = rows(only_run(accepted))
+    assert found["tiny/plain"].baseline is not None
+    assert found["tiny/plain"].baseline.identical
+    assert found["tiny/plain"].reason.startswith("bit-equal to its baseline")
+    assert found["tiny/drifted"].verdict is Verdict.DRIFT
+
+
+def test_update_baselines_new_only_keeps_what_was_accepted(accepted: Path, pytester: pytest.Pytester) -> None:
+    (accepted / "baselines/tiny/drifted.json").unlink()
+    before = (accepted / "baselines/tiny/plain.json").read_bytes()
+    result = pytester.runpytest_inprocess(
+        PLAIN, DRIFTED, NO_REPORT, "--update-baselines-new-only", "--harness-reason", "known: other guidance"
+    )
+    result.assert_outcomes(passed=1, xfailed=1)
+    result.stdout.fnmatch_lines(["baselines written: baselines/tiny/drifted.json"])
+    assert (accepted / "baselines/tiny/plain.json").read_bytes() == before
+    assert "known: other guidance" in (accepted / "baselines/tiny/drifted.json").read_text()
+
+
+def test_a_baseline_of_another_machine_is_told_from_this_ones(
+    accepted: Path, pytester: pytest.Pytester
+) -> None:
+    file = accepted / "baselines/tiny/plain.json"
+    content = json.loads(file.read_text())
+    (here,) = content["entries"]
+    content["entries"] = {"cuda-nvidia-h100": content["entries"][here] | {"image_sha256": "0" * 64}}
+    file.write_text(json.dumps(content))
+    result = pytester.runpytest_inprocess(PLAIN, NO_REPORT)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["bit-equal to their baselines: 0 of 1", "held against another machine's baseline: tiny/plain"]
+    )
+    pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--update-baselines-new-only")
+    assert list(json.loads(file.read_text())["entries"]) == sorted([here, "cuda-nvidia-h100"])
+    own = pytester.runpytest_inprocess(PLAIN, NO_REPORT)
+    assert "another machine" not in output(own)
+
+
+def test_unused_baselines_warn_or_fail(accepted: Path, pytester: pytest.Pytester) -> None:
+    orphan = accepted / "baselines/tiny/gone.json"
+    orphan.write_text((accepted / "baselines/tiny/plain.json").read_text().replace("tiny/plain", "tiny/gone"))
+    for arguments, code, said in (
+        ((), 0, "baselines without a case: tiny/gone"),
+        (
+            ("--harness-unused-baselines=fail",),
+            1,
+            "failed: baselines without a case: tiny/gone; delete their files, or bring the cases back",
+        ),
+    ):
+        result = pytester.runpytest_inprocess(CASES, "-k", "plain", NO_REPORT, *arguments)
+        result.stdout.fnmatch_lines([said])
+        assert result.ret == code
+
+
+def test_one_file_says_nothing_about_other_baselines(accepted: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(PLAIN, NO_REPORT)
+    assert "without a case" not in output(result)
+
+
+def test_results_and_report(accepted: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(PLAIN, "--harness-results", "night/one", "--harness-report")
+    assert result.ret == 0
+    assert (accepted / "night/one/index.html").is_file()
+    assert list(rows(accepted / "night/one")) == ["tiny/plain"]
+    again = pytester.runpytest_inprocess(PLAIN, "--harness-results", "night/one")
+    assert again.ret == pytest.ExitCode.USAGE_ERROR
+    again.stderr.fnmatch_lines(["ERROR: --harness-results: *night/one holds a run already; name another"])
+    pytester.runpytest_inprocess(PLAIN, "--harness-results", "night/two", NO_REPORT)
+    assert not (accepted / "night/two/index.html").exists()
+    assert (accepted / "night/two/results.jsonl").is_file()
+
+
+def test_junit_carries_scores_and_thresholds(accepted: Path, pytester: pytest.Pytester) -> None:
+    pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--junitxml=junit.xml")
+    case = next(ET.parse(accepted / "junit.xml").getroot().iter("testcase"))
+    found = {prop.get("name"): prop.get("value") for prop in case.iter("property")}
+    assert case.get("name") == "tiny/plain"
+    assert found["verdict"] == "match"
+    assert float(str(found["ssim"])) == 1.0
+    assert found["tolerance_source"] == "harness default"
+    assert len(found["image_sha256"] or "") == len(found["latents_sha256"] or "") == 64
+
+
+def test_tolerance_precedence(accepted: Path, pytester: pytest.Pytester) -> None:
+    """The drifted case matches under each source's wide limits, and the row names the one that applied."""
+
+    def verdict(*arguments: str) -> tuple[Verdict, str]:
+        pytester.runpytest_inprocess(DRIFTED, NO_REPORT, *arguments)
+        row = rows(only_run(accepted))["tiny/drifted"]
+        return row.verdict, row.tolerance.source
+
+    assert verdict() == (Verdict.DRIFT, "harness default")
+    (accepted / "pyproject.toml").write_text(
+        "[tool.harness.tolerance]\nssim_min = -1.0\nlpips_max = 9.0\npsnr_min = 0.0\n"
+    )
+    assert verdict() == (Verdict.MATCH, "pyproject.toml")
+    with (accepted / DRIFTED).open("a") as stream:
+        stream.write("tolerance: {ssim_min: 0.999, lpips_max: 0.001, source: by hand}\n")
+    assert verdict() == (Verdict.DRIFT, "case file: by hand")
+    assert verdict("--harness-tolerance=ssim=-1,lpips=9,psnr=0") == (Verdict.MATCH, "--harness-tolerance")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("baselins = 'x'", "tool.harness.baselins: unknown key; did you mean 'baselines'?"),
+        ("pipeline = 'ours'", "tool.harness.pipeline: Input should be 'hub' or 'builtin', found 'ours'"),
+        ("results = [", "pyproject.toml: Invalid value"),  # pytest reads it first
+        ("tolerance = 3", "tool.harness.tolerance: Input should be a valid dictionary"),
+        ("tolerance.ssim_min = 2.0", "tool.harness.tolerance.ssim_min: Input should be less than"),
+        ("tolerance.ssim = 0.9", "tool.harness.tolerance.ssim: unknown key; did you mean 'ssim_min'?"),
+    ],
+)
+def test_a_wrong_pyproject_is_one_line(
+    project: Path, pytester: pytest.Pytester, table: str, message: str
+) -> None:
+    (project / "pyproject.toml").write_text(f"[tool.harness]\n{table}\n")
+    result = pytester.runpytest_inprocess(PLAIN)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in output(result)
+    assert "Traceback" not in output(result)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ("sim=0.9", "--harness-tolerance: 'sim=0.9' is no limit; write ssim="),
+        ("ssim=2", "--harness-tolerance: ssim_min: Input should be less than or equal to 1, found 2.0"),
+        ("psnr=nan", "--harness-tolerance: psnr_min: Input should be a finite number, found nan"),
+        ("none.json", "none.json: cannot be read (No such file or directory); make one with"),
+    ],
+)
+def test_a_wrong_tolerance_is_one_line(
+    project: Path, pytester: pytest.Pytester, limits: str, message: str
+) -> None:
+    result = pytester.runpytest_inprocess(PLAIN, f"--harness-tolerance={limits}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in output(result)
+    assert "Traceback" not in output(result)
+
+
+def test_base_pipeline_and_dtype_override_the_case(
+    accepted: Path, pytester: pytest.Pytester, tiny: Path
+) -> None:
+    pytester.runpytest_inprocess(
+        PLAIN, NO_REPORT, f"--harness-base={tiny}", "--harness-pipeline=builtin", "--harness-dtype=bf16"
+    )
+    row = rows(only_run(accepted))["tiny/plain"]
+    assert row.rendered is not None
+    assert row.rendered.dtype == "bf16"
+    assert row.rendered.base != "embedded:tiny-flex2-emoji"
+
+
+def test_pipeline_precedence(project: Path, pytester: pytest.Pytester) -> None:
+    def pipeline(*arguments: str) -> str:
+        (item,), _ = pytester.inline_genitems(PLAIN, *arguments)
+        assert isinstance(item, CaseItem)
+        assert item.planned is not None
+        assert item.planned.request is not None
+        return item.planned.request.pipeline
+
+    assert pipeline() == "builtin"
+    (project / "pyproject.toml").write_text("[tool.harness]\npipeline = 'hub'\n")
+    assert pipeline() == "hub"
+    with (project / PLAIN).open("a") as stream:
+        stream.write("pipeline: builtin\n")
+    assert pipeline() == "builtin"
+    assert pipeline("--harness-pipeline=hub") == "hub"
+
+
+def test_hub_code_needs_trust(accepted: Path, pytester: pytest.Pytester, tiny: Path) -> None:
+    base = accepted / "hub"
+    base.mkdir()
+    for entry in tiny.iterdir():
+        (base / entry.name).symlink_to(entry)
+    (base / "pipeline.py").write_bytes((Path(__file__).parents[1] / "data/hub/pipeline.py").read_bytes())
+    hub = [PLAIN, NO_REPORT, f"--harness-base={base}", "--harness-pipeline=hub"]
+    refused = pytester.runpytest_inprocess(*hub)
+    assert "does not run without your trust" in output(refused)
+    assert refused.ret == pytest.ExitCode.TESTS_FAILED
+    pytester.runpytest_inprocess(*hub, "--harness-trust-remote-code").assert_outcomes(passed=1)
+
+
+def test_baselines_folder(accepted: Path, pytester: pytest.Pytester) -> None:
+    (accepted / "baselines").rename(accepted / "kept")
+    pytester.runpytest_inprocess(PLAIN, NO_REPORT).assert_outcomes(failed=1)
+    pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--harness-baselines", "kept").assert_outcomes(passed=1)
+
+
+def test_sweep_adds_rows_and_decides_nothing(accepted: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--harness-sweep=shift")
+    result.assert_outcomes(passed=1)
+    variants = {row.variant for row in load_run(only_run(accepted)).rows}
+    assert len(variants) == len(preset("shift")) + 1
+    result.stdout.fnmatch_lines(
+        ["verdicts: 1 match", f"sweep: {len(preset('shift'))} variants, in the report"]
+    )
+    wrong = pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--harness-sweep=shfit")
+    assert wrong.ret == pytest.ExitCode.USAGE_ERROR
+    assert "did you mean 'shift'?" in output(wrong)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.importers.aitoolkit import import_job
+from harness.runs.plan import Planned, RunOptions, request_of
+from harness.schema.case import Case
+from harness.sweeps.axes import AXES, find_axis
+from harness.sweeps.axis import Context, checkpoints, prompts
+from harness.sweeps.axis_values import show
+from harness.sweeps.equal_renders import effective, why_same
+
+
+@pytest.fixture(scope="session")
+def cases(jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+    return import_job(jobs["simple"], out=tmp_path_factory.mktemp("axes") / "cases").cases
+
+
+@pytest.fixture
+def context(cases: list[Case]) -> Context:
+    case = next(case for case in cases if case.preview.step == 20 and case.preview.index == 0)
+    return Context(case, request_of(case, RunOptions(), "cpu"), "cpu")
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_every_candidate_prints_parses_applies_and_reads_back(context: Context, name: str) -> None:
+    axis = AXES[name]
+    values = [value for value in axis.candidates(context) if axis.problem(context, value) is None]
+    assert values
+    for value in values:
+        parsed = axis.parse(show(value))
+        assert parsed == value
+        assert axis.read(context, axis.apply(context, context.request, parsed)) == value
+    assert axis.explanation.endswith(".")
+
+
+def test_the_reference_variant_keeps_its_key(context: Context) -> None:
+    """Rows of runs before variants existed stay valid: a field at its default is not hashed."""
+    plain = Planned(context.case, context.request)
+    assert plain.key == Planned(context.case, dataclasses.replace(context.request)).key
+    changed = [
+        dataclasses.replace(context.request, noise="legacy"),
+        AXES["shift"].apply(context, context.request, 7.0),
+    ]
+    assert len({plain.key, *(Planned(context.case, request).key for request in changed)}) == 3
+
+
+def test_seed_takes_offsets_and_walks(cases: list[Case]) -> None:
+    case = next(case for case in cases if case.preview.index == 1 and case.incomparable is None)
+    context = Context(case, request_of(case, RunOptions(), "cpu"), "cpu")
+    seeds = [AXES["seed"].apply(context, context.request, value).seed for value in ("+2", "-3", "walk", 7)]
+    own = case.settings.seed
+    assert seeds == [own + 2, own - 3, own + 1, 7]
+    assert AXES["seed"].problem(context, f"-{own + 1}") == "the seed would be below 0"
+
+
+def test_trigger_values_are_prompts(context: Context) -> None:
+    found = prompts(context.case)
+    assert found == {
+        "trained": "portrait photo of tr1gg3r, black hat, studio light",
+        "absent": "portrait photo of, black hat, studio light",
+        "literal": "portrait photo of [trigger], black hat, studio light",
+    }
+
+
+def test_checkpoints_are_the_jobs_own(context: Context) -> None:
+    assert sorted(checkpoints(context.case)) == [10, 20, 30]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("sheduler", r"unknown axis 'sheduler'; did you mean 'scheduler'\?"),
+        ("guidance", r"unknown axis 'guidance'; did you mean 'guidance_scale'\?"),
+        ("xyzzy", r"unknown axis 'xyzzy'; choose noise, seed, "),
+    ],
+)
+def test_an_unknown_axis_names_the_nearest(text: str, line: str) -> None:
+    with pytest.raises(HarnessError, match=line):
+        find_axis(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("scheduler", "UniPCC", r"scheduler: unknown scheduler 'UniPCC'; did you mean 'UniPC'\?"),
+        ("noise", "legcy", r"noise: unknown value 'legcy'; did you mean 'legacy'\?"),
+        ("steps", "12.5", r"steps: '12.5' is no whole number from 1 to 150"),
+        ("guidance_scale", "nan", r"guidance_scale: 'nan' is no number from 0 to 20"),
+        ("dynamic_shifting", "maybe", r"dynamic_shifting: unknown value 'maybe'; write on or off"),
+        ("quantize", "qfloat9", r"quantize: unknown value 'qfloat9'; did you mean 'qfloat8'\?"),
+        ("seed", "+x", r"seed: "),
+    ],
+)
+def test_an_unknown_value_is_one_line(context: Context, name: str, text: str, line: str) -> None:
+    with pytest.raises(HarnessError, match=line):
+        AXES[name].problem(context, AXES[name].parse(text))
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"shift": 7.0}, "a static shift does nothing while dynamic shifting is on"),
+        ({"divisor": 16}, "both floor to the same size"),
+        ({"attention": "native"}, "native is the kernel in use already"),
+        ({"lora_mode": "fused"}, "the LoRA reaches the weights in the same way"),
+        ({"max_sequence_length": 512}, "it is the model's own length"),
+    ],
+)
+def test_equal_renders_are_known_before_rendering(
+    context: Context, settings: dict[str, object], why: str
+) -> None:
+    ((name, value),) = settings.items()
+    request = AXES[name].apply(context, context.request, value)  # type: ignore[arg-type]
+    assert effective(request, "cpu") == effective(context.request, "cpu")
+    assert why in why_same(request, context.request)
+
+
+def test_both_eras_are_one_in_fp32(context: Context) -> None:
+    fp32 = dataclasses.replace(context.request, dtype="fp32")
+    legacy = dataclasses.replace(fp32, noise="legacy")
+    assert effective(fp32, "cpu") == effective(legacy, "cpu")
+    assert effective(context.request, "cpu") != effective(dataclasses.replace(legacy, dtype="bf16"), "cpu")
