@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from harness.diagnosis.composition import Composition, compare
 from harness.metrics.codec import Codec
 from harness.metrics.images import load_rgb
 from harness.pipeline.schedulers import find_scheduler
-from harness.schema.render import Render, Renderer, RenderRequest, Retracer
+from harness.schema.render import Render, Renderer, RenderRequest, Trajectory
 from harness.schema.result import Rendered
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Context
@@ -63,7 +63,8 @@ class Bench:
         self._codec = Codec.of(context.case.preview_path)
         self._renderer = renderer
         self._made: dict[Effective, tuple[Pixels, Rendered]] = {}
-        self._answers: dict[Effective, Any] = {}
+        self._estimator = renderer.trajectories()
+        self._trajectories: dict[Effective, Trajectory] = {}
 
     def request(self, settings: Settings, stop_after: int | None = None) -> RenderRequest:
         """Return the case's request with ``settings`` applied, in the order of the axes."""
@@ -80,7 +81,7 @@ class Bench:
     @property
     def can_follow(self) -> bool:
         """Whether the renderer can estimate schedules."""
-        return isinstance(self._renderer, Retracer)
+        return self._estimator is not None
 
     def trial(self, settings: Settings, stop_after: int | None = None) -> Trial:
         """Render ``settings``, or take the image from an equal render, and measure it."""
@@ -95,8 +96,8 @@ class Bench:
         """Render ``settings`` as ``trial`` does, and keep what the model said, to follow schedules with."""
         request = self.request(settings)
         key = effective(request, self.context.device)
-        if isinstance(self._renderer, Retracer) and key not in self._answers:
-            made, self._answers[key] = self._renderer.trace(request)
+        if self._estimator is not None and key not in self._trajectories:
+            made, self._trajectories[key] = self._estimator.record(request)
             self._keep(key, made, calls_of(request))
         return self.trial(settings)
 
@@ -106,9 +107,9 @@ class Bench:
         Args:
             stop_after: stop early, and ask the model for the last call.
         """
-        assert isinstance(self._renderer, Retracer)
-        answers = self._answers[self.effective(base.settings)]
-        made, calls = self._renderer.retrace(self.request(settings, stop_after), answers)
+        assert self._estimator is not None
+        trajectory = self._trajectories[self.effective(base.settings)]
+        made, calls = self._estimator.estimate(self.request(settings, stop_after), trajectory)
         self._count(calls)
         return made.image
 

@@ -26,8 +26,8 @@ from harness.pipeline.noise import torch_era
 from harness.pipeline.offload import next_offload
 from harness.pipeline.schedulers import find_scheduler
 from harness.pipeline.state import Session
-from harness.pipeline.trajectory import Answers, answering, recording, sigmas_asked
-from harness.schema.render import EngineName, Offload, OnStep, Render, RenderRequest
+from harness.pipeline.trajectory import RecordedTrajectory, recording, replaying, request_sigmas
+from harness.schema.render import EngineName, Offload, OnStep, Render, Renderer, RenderRequest, Trajectory
 from harness.schema.result import Rendered
 from harness.schema.spec import FLEX2, ModelSpec
 
@@ -39,7 +39,7 @@ def _untouched(_transformer: Any) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-class ReferenceRenderer:
+class ReferenceRenderer(Renderer):
     """The reference Flex.2 pipeline as a system under test; keeps one base and one LoRA loaded.
 
     Args:
@@ -79,18 +79,22 @@ class ReferenceRenderer:
         """
         return self._render_somehow(request, on_step, _untouched)
 
-    def trace(self, request: RenderRequest) -> tuple[Render, Answers]:
-        """Render as ``render`` does, and return what the transformer said on the way."""
-        answers, sigmas = Answers(), sigmas_asked(request)
-        made = self._render_somehow(request, None, lambda model: recording(model, sigmas, answers))
-        return made, answers
+    def trajectories(self) -> ReferenceRenderer:
+        """Return itself: it records and estimates."""
+        return self
 
-    def retrace(self, request: RenderRequest, answers: Answers) -> tuple[Render, int]:
-        """Render with ``answers`` for the transformer, as ``renderer.Retracer`` says."""
-        sigmas, stop = sigmas_asked(request), request.stop_after
-        asked = range(0) if stop is None else range(stop - 1, stop)
-        made = self._render_somehow(request, None, lambda model: answering(model, sigmas, answers, asked))
-        return made, len(asked)
+    def record(self, request: RenderRequest) -> tuple[Render, RecordedTrajectory]:
+        """Render, and return the trajectory; see ``TrajectoryRenderer``."""
+        trajectory, sigmas = RecordedTrajectory(), request_sigmas(request)
+        made = self._render_somehow(request, None, lambda model: recording(model, sigmas, trajectory))
+        return made, trajectory
+
+    def estimate(self, request: RenderRequest, trajectory: Trajectory) -> tuple[Render, int]:
+        """Render with ``trajectory`` in place of the transformer; see ``TrajectoryRenderer``."""
+        sigmas, stop = request_sigmas(request), request.stop_after
+        calls = range(0) if stop is None else range(stop - 1, stop)
+        made = self._render_somehow(request, None, lambda model: replaying(model, sigmas, trajectory, calls))
+        return made, len(calls)
 
     def _render_somehow(self, request: RenderRequest, on_step: OnStep | None, around: Around) -> Render:
         """Render with the context ``around`` the transformer, once more where memory does not suffice."""

@@ -1,8 +1,8 @@
-"""Renders whose transformer mostly answers from memory: what it said along another render, by sigma.
+"""Record what the transformer predicts along one render, and estimate other renders from that.
 
-A schedule decides at which sigmas the transformer is asked and how far each answer is followed. Along one
-case the answers depend on sigma far more than on the path that led there, so another schedule can be
-followed with the answers of a render that was made.
+A schedule decides at which sigmas the transformer is called and how far each velocity is followed. For one
+case, velocities depend on sigma far more than on the path that led there. So the recorded velocities of one
+render estimate the render of another schedule.
 """
 
 from __future__ import annotations
@@ -10,40 +10,43 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 
 from harness.pipeline.schedulers import find_scheduler
 from harness.pipeline.sigma_schedules import sigmas_of
-from harness.schema.render import RenderRequest
+from harness.schema.render import RenderRequest, Trajectory
 from harness.schema.spec import FLEX2
 
+Forward = Callable[..., Any]
+
 SAME_SIGMA = 1e-3
-"""Sigmas nearer than this are one: UniPC cuts its timesteps to integers of 1000."""
+"""Closer sigmas count as equal: UniPC truncates its timesteps to integers of 1000."""
 
 
-class Answers:
-    """Velocities that the transformer gave along one path, by sigma."""
+class RecordedTrajectory:
+    """Velocities of one render by sigma; see ``schema.render.Trajectory``."""
 
     def __init__(self) -> None:
         self._sigmas: list[float] = []
         self._velocities: list[torch.Tensor] = []
 
     def add(self, sigma: float, velocity: torch.Tensor) -> None:
-        """Remember one answer; of answers at one sigma the first stays."""
-        if not self.knows(sigma):
+        """Record a velocity; the first one at a sigma stays."""
+        if not self.holds(sigma):
             place = bisect.bisect(self._sigmas, sigma)
             self._sigmas.insert(place, sigma)
             self._velocities.insert(place, velocity.clone())
 
-    def knows(self, sigma: float) -> bool:
-        """Whether an answer at this sigma is remembered."""
+    def holds(self, sigma: float) -> bool:
+        """Whether a velocity at this sigma is recorded."""
         place = bisect.bisect(self._sigmas, sigma)
         return any(abs(sigma - near) < SAME_SIGMA for near in self._sigmas[max(0, place - 1) : place + 1])
 
     def at(self, sigma: float) -> torch.Tensor:
-        """Return the velocity at ``sigma``, between the nearest two on a straight line."""
+        """Return the velocity at ``sigma``, linearly interpolated, and constant outside the recorded ones."""
         place = bisect.bisect(self._sigmas, sigma)
         if place == 0 or place == len(self._sigmas):
             return self._velocities[min(place, len(self._sigmas) - 1)]
@@ -51,8 +54,8 @@ class Answers:
         return torch.lerp(self._velocities[place - 1], self._velocities[place], (sigma - low) / (high - low))
 
 
-def sigmas_asked(request: RenderRequest) -> list[float]:
-    """Return the sigma of each transformer call that ``request`` makes, then the 0 that it ends at."""
+def request_sigmas(request: RenderRequest) -> list[float]:
+    """Return the sigma of every transformer call of ``request``, and the final 0."""
     width, height = request.size(FLEX2)
     tokens = (width // FLEX2.latent_divisor) * (height // FLEX2.latent_divisor)
     schedule = sigmas_of(find_scheduler(request.scheduler), request.sample_steps, tokens, request.shift)
@@ -60,40 +63,40 @@ def sigmas_asked(request: RenderRequest) -> list[float]:
 
 
 @contextmanager
-def recording(transformer: Any, sigmas: Sequence[float], answers: Answers) -> Iterator[None]:
-    """Remember in ``answers`` all that the transformer says."""
-    own, call = transformer.forward, iter(sigmas)
+def recording(transformer: Any, sigmas: Sequence[float], trajectory: RecordedTrajectory) -> Iterator[None]:
+    """Record in ``trajectory`` what ``transformer`` predicts at each of ``sigmas``."""
+    call = iter(sigmas)
 
-    def forward(*args: Any, **inputs: Any) -> Any:
-        said = own(*args, **inputs)
-        answers.add(next(call), said[0])
-        return said
+    def forward(own: Forward, *args: Any, **inputs: Any) -> Any:
+        output = own(*args, **inputs)
+        trajectory.add(next(call), output[0])
+        return output
 
-    with _forwarding(transformer, forward):
+    with _wrapped(transformer, forward):
         yield
 
 
 @contextmanager
-def answering(
-    transformer: Any, sigmas: Sequence[float], answers: Answers, asked: Collection[int]
+def replaying(
+    transformer: Any, sigmas: Sequence[float], trajectory: Trajectory, evaluated: Collection[int]
 ) -> Iterator[None]:
-    """Answer for the transformer, which is asked only at the calls ``asked``, counted from 0."""
-    own, call = transformer.forward, iter(range(len(sigmas)))
+    """Take velocities from ``trajectory``; only the calls ``evaluated``, counted from 0, are made."""
+    calls = enumerate(sigmas)
 
-    def forward(*args: Any, **inputs: Any) -> Any:
-        number = next(call)
-        if number in asked:
+    def forward(own: Forward, *args: Any, **inputs: Any) -> Any:
+        index, sigma = next(calls)
+        if index in evaluated:
             return own(*args, **inputs)
-        return (answers.at(sigmas[number]).to(inputs["hidden_states"].dtype),)
+        return (trajectory.at(sigma).to(inputs["hidden_states"].dtype),)
 
-    with _forwarding(transformer, forward):
+    with _wrapped(transformer, forward):
         yield
 
 
 @contextmanager
-def _forwarding(transformer: Any, forward: Callable[..., Any]) -> Iterator[None]:
+def _wrapped(transformer: Any, forward: Forward) -> Iterator[None]:
     own = transformer.forward
-    transformer.forward = forward
+    transformer.forward = partial(forward, own)
     try:
         yield
     finally:

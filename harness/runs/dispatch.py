@@ -12,7 +12,7 @@ from queue import Queue
 from harness.errors import DeviceLostError
 from harness.runs.case_runner import CaseRunner, Outcome
 from harness.runs.plan import Planned
-from harness.schema.render import OnStep, Render, Renderer, RenderRequest
+from harness.schema.render import OnStep, Render, Renderer, RenderRequest, TrajectoryRenderer
 
 PARTS = 4
 """Parts for each renderer: the last one to finish is not waited for long, and weights change rarely."""
@@ -26,7 +26,7 @@ TRIES = 2
 Put = Callable[[Planned, Outcome], None]
 
 
-class Retrying:
+class Retrying(Renderer):
     """A renderer whose process may be lost: it is started again, and the render with it."""
 
     def __init__(self, renderer: Renderer) -> None:
@@ -47,6 +47,10 @@ class Retrying:
                 if tried == TRIES or self._closed:
                     raise
         raise AssertionError
+
+    def trajectories(self) -> TrajectoryRenderer | None:
+        """Return what the wrapped renderer offers."""
+        return self._renderer.trajectories()
 
     def close(self) -> None:
         """End the process; a render under way is lost with it, and not tried again."""

@@ -106,7 +106,7 @@ class Cluster:
         self._ray.shutdown()
 
 
-class Actor:
+class Actor(Renderer):
     """A renderer on some machine of the cluster; started by the first request, and again after ``close``."""
 
     def __init__(self, cluster: Cluster, device: str, make: Make, *, gpu: bool) -> None:

@@ -22,7 +22,7 @@ from harness.errors import CheckpointError, ImageError
 from harness.runs.folder import RESULTS
 from harness.runs.plan import facts_of
 from harness.runs.scorer import pixels_sha256
-from harness.schema.render import OnStep, Render, Renderer, RenderRequest
+from harness.schema.render import OnStep, Render, Renderer, RenderRequest, TrajectoryRenderer
 from harness.schema.result import Row
 
 NEIGHBOURS = 32
@@ -100,7 +100,7 @@ class Kept:
         )
 
 
-class Thrifty:
+class Thrifty(Renderer):
     """A renderer that makes only what is not kept, and marks what it makes with its key."""
 
     def __init__(self, renderer: Renderer, keys: Keys, kept: Kept | None) -> None:
@@ -126,6 +126,10 @@ class Thrifty:
                 fix="pin it with --base OWNER/NAME@COMMIT, or copy one folder to every machine",
             )
         return made
+
+    def trajectories(self) -> TrajectoryRenderer | None:
+        """Return what the wrapped renderer offers."""
+        return self._renderer.trajectories()
 
     def close(self) -> None:
         """Close the renderer."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness._util.signals import unheard
 from harness.errors import DeviceLostError, HarnessError
-from harness.schema.render import OnStep, Render, Renderer, RenderRequest
+from harness.schema.render import OnStep, Render, Renderer, RenderRequest, TrajectoryRenderer
 
 GRACE = 1.5
 """Seconds that a process has to end by itself."""
@@ -21,7 +21,7 @@ Make = Callable[[], Renderer]
 """Makes a renderer; can be pickled."""
 
 
-class Reviving:
+class Reviving(Renderer):
     """Renders in this process until its GPU is lost, then in a new process, and in another when that is lost.
 
     The render that lost the GPU fails. What a lost process had on the GPU is freed when it ends: a worker at
@@ -48,13 +48,17 @@ class Reviving:
             self._current = Worker(self._make)
             raise
 
+    def trajectories(self) -> TrajectoryRenderer | None:
+        """Return what the wrapped renderer offers."""
+        return self._current.trajectories()
+
     def close(self) -> None:
         """Free what can be freed: a lost GPU refuses that too."""
         with suppress(Exception):
             self._current.close()
 
 
-class Worker:
+class Worker(Renderer):
     """A renderer in a process of its own, started by the first request.
 
     Args:

@@ -1,7 +1,7 @@
 """The seam between planning and a system under test.
 
 A renderer turns a fully resolved request into an image and says what it really rendered. The reference
-pipeline is one; another model, an HTTP server or another tool is another class with the same two methods.
+pipeline is one; another model, an HTTP server or another tool is another subclass of ``Renderer``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.errors import HarnessError
 from harness.schema.case import Base, Noise, Quantize
@@ -18,6 +18,7 @@ from harness.schema.spec import FLEX2, ModelSpec
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from harness.schema.result import Rendered
@@ -186,7 +187,7 @@ class Render:
 
 
 class Renderer(Protocol):
-    """A system under test."""
+    """A system under test; derive from it and define ``render`` and ``close``."""
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
         """Render one request; ``on_step(done, total)`` is called after every denoising step."""
@@ -196,19 +197,30 @@ class Renderer(Protocol):
         """Free the memory that the renderer holds."""
         ...
 
+    def trajectories(self) -> TrajectoryRenderer | None:
+        """Return what records and estimates renders here, or None where the system cannot."""
+        return None
 
-@runtime_checkable
-class Retracer(Renderer, Protocol):
-    """A renderer that can estimate a render with what the model said along another."""
 
-    def trace(self, request: RenderRequest) -> tuple[Render, Any]:
-        """Render, and return beside it what the model said on the way."""
+class Trajectory(Protocol):
+    """What the model predicted along one render."""
+
+    def at(self, sigma: float) -> torch.Tensor:
+        """Return the velocity at noise level ``sigma``, 0 to 1, interpolated between recorded ones."""
         ...
 
-    def retrace(self, request: RenderRequest, answers: Any) -> tuple[Render, int]:
-        """Return an estimate of the request's render, and how many model calls it took.
 
-        Another schedule is followed with ``answers`` alone; of a request that stops early the last call is
-        asked.
+class TrajectoryRenderer(Protocol):
+    """Estimates renders from what the model predicted along another, with few model calls or none."""
+
+    def record(self, request: RenderRequest) -> tuple[Render, Trajectory]:
+        """Render as ``Renderer.render`` does, and return the trajectory beside the render."""
+        ...
+
+    def estimate(self, request: RenderRequest, trajectory: Trajectory) -> tuple[Render, int]:
+        """Return an estimate of the request's render, and the number of model calls that it took.
+
+        Another schedule follows the trajectory alone. A request with ``stop_after`` calls the model once, for
+        its last step.
         """
         ...

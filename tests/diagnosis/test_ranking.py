@@ -1,8 +1,9 @@
-"""Estimates from what the model said along another render."""
+"""Estimates from the trajectory of another render."""
 
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ import torch
 from harness.diagnosis.ranking import Line, Ranking
 from harness.diagnosis.trials import Bench, rms
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.pipeline.trajectory import Answers
+from harness.pipeline.trajectory import RecordedTrajectory
+from harness.runs.dispatch import Retrying
 from harness.runs.plan import RunOptions, request_of
+from harness.runs.render_cache import Keys, Thrifty
+from harness.runs.renderers import reference_renderer
+from harness.runs.workers import Worker
 from harness.schema.case import Case
-from harness.schema.render import RenderRequest, Retracer
+from harness.schema.render import RenderRequest
 from harness.sweeps.axis import Context
 from tests.diagnosis.truths import Truth, in_fp32, truth
 
@@ -24,28 +29,27 @@ def request_(bases: list[Case]) -> RenderRequest:
     return request_of(in_fp32(bases[0]), RunOptions(), "cpu")
 
 
-def recorded(*sigmas: float) -> Answers:
-    answers = Answers()
+def recorded(*sigmas: float) -> RecordedTrajectory:
+    trajectory = RecordedTrajectory()
     for sigma in sigmas:
-        answers.add(sigma, torch.full((2,), sigma))
-    return answers
+        trajectory.add(sigma, torch.full((2,), sigma))
+    return trajectory
 
 
-def test_answers_lie_on_straight_lines_and_the_first_stays() -> None:
-    answers = recorded(1.0, 0.5)
-    answers.add(0.5004, torch.zeros(2))
-    assert answers.at(0.75).tolist() == [0.75, 0.75]
-    assert answers.at(0.1).tolist() == [0.5, 0.5]
-    assert answers.knows(0.5004)
-    assert not answers.knows(0.6)
+def test_velocities_are_interpolated_and_the_first_stays() -> None:
+    trajectory = recorded(1.0, 0.5)
+    trajectory.add(0.5004, torch.zeros(2))
+    assert trajectory.at(0.75).tolist() == [0.75, 0.75]
+    assert trajectory.at(0.1).tolist() == [0.5, 0.5]
+    assert trajectory.holds(0.5004)
+    assert not trajectory.holds(0.6)
 
 
-def test_a_trace_renders_and_its_answers_render_again(
+def test_a_recorded_render_is_estimated_bit_for_bit(
     renderer: ReferenceRenderer, request_: RenderRequest
 ) -> None:
-    assert isinstance(renderer, Retracer)
-    made, answers = renderer.trace(request_)
-    again, calls = renderer.retrace(request_, answers)
+    made, trajectory = renderer.record(request_)
+    again, calls = renderer.estimate(request_, trajectory)
     assert calls == 0
     assert np.array_equal(made.image, again.image)
     assert np.array_equal(made.image, renderer.render(request_).image)
@@ -54,23 +58,31 @@ def test_a_trace_renders_and_its_answers_render_again(
 def test_another_schedule_is_followed_without_a_call(
     renderer: ReferenceRenderer, request_: RenderRequest
 ) -> None:
-    own, answers = renderer.trace(request_)
+    own, trajectory = renderer.record(request_)
     other = dataclasses.replace(request_, scheduler="DPMSolverMultistep")
     true = renderer.render(other).image
-    estimate, calls = renderer.retrace(other, answers)
+    estimate, calls = renderer.estimate(other, trajectory)
     assert calls == 0
     assert rms(true, estimate.image) < 0.9 * rms(true, own.image)
 
 
 def test_a_glimpse_asks_once_and_forgets(renderer: ReferenceRenderer, request_: RenderRequest) -> None:
-    own, answers = renderer.trace(request_)
+    own, trajectory = renderer.record(request_)
     other = dataclasses.replace(request_, guidance_scale=7.0, stop_after=2)
-    glimpse, calls = renderer.retrace(other, answers)
+    glimpse, calls = renderer.estimate(other, trajectory)
     assert calls == 1
     assert not np.array_equal(
-        glimpse.image, renderer.retrace(dataclasses.replace(request_, stop_after=2), answers)[0].image
+        glimpse.image, renderer.estimate(dataclasses.replace(request_, stop_after=2), trajectory)[0].image
     )
-    assert np.array_equal(renderer.retrace(request_, answers)[0].image, own.image)
+    assert np.array_equal(renderer.estimate(request_, trajectory)[0].image, own.image)
+
+
+def test_the_renderer_that_diagnose_makes_itself_estimates_too(bases: list[Case]) -> None:
+    context = Context(bases[0], request_of(bases[0], RunOptions(), "cpu"), "cpu")
+    assert Bench(context, reference_renderer(RunOptions(), "cpu")).can_follow
+    wrapped = Thrifty(Retrying(ReferenceRenderer(device="cpu")), Keys({}, {}), None)
+    assert Bench(context, wrapped).can_follow
+    assert not Bench(context, Worker(partial(ReferenceRenderer, device="cpu"))).can_follow
 
 
 @pytest.mark.parametrize(("missing", "taken"), [(12, 12), (100, 16), (1, 4), (-20, 4)])
