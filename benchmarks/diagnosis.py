@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 from harness.diagnosis.diagnose import BUDGET  # noqa: E402
 from harness.diagnosis.ranking import changes  # noqa: E402
 from harness.diagnosis.search import Search, search  # noqa: E402
-from harness.diagnosis.trials import Bench, calls_of  # noqa: E402
+from harness.diagnosis.trials import TrialRenderer, calls_of  # noqa: E402
 from harness.pipeline.renderer import ReferenceRenderer  # noqa: E402
 from harness.runs.plan import RunOptions, request_of  # noqa: E402
 from harness.schema.render import Renderer  # noqa: E402
@@ -83,42 +83,42 @@ def diagnose(made: Truth, renderer: Renderer) -> Row:
     """Diagnose one truth blind and return its row."""
     started = time.perf_counter()
     context = Context(made.case, request_of(made.case, RunOptions(device="cpu"), "cpu"), "cpu")
-    bench = Bench(context, renderer)
-    found = search(bench, BUDGET)
+    trials = TrialRenderer(context, renderer)
+    found = search(trials, BUDGET)
     settings = [dict(trial.settings) for trial in found.path]
     named = {name: value for each in settings[: len(made.factors)] for name, value in each.items()}
     return {
         "factors": made.factors,
         "named": dict(settings[-1]) if settings else {},
-        "right": bool(named) and bench.effective(named) == bench.effective(made.factors),
+        "right": bool(named) and trials.effective(named) == trials.effective(made.factors),
         "alone": len(settings) == len(made.factors),
         "explained": found.explained,
         "format": made.case.preview_path.suffix,
-        "spent": round(bench.spent, 2),
-        "renders": bench.renders,
-        "grid": grid(bench),
-        "places": places(bench, found, made),
+        "spent": round(trials.spent, 2),
+        "renders": trials.renders,
+        "grid": grid(trials),
+        "places": places(trials, found, made),
         "seconds": round(time.perf_counter() - started),
     }
 
 
-def grid(bench: Bench) -> list[float]:
+def grid(trials: TrialRenderer) -> list[float]:
     """Return the exhaustive grid of single factors: renders, and what they cost in the case's own."""
-    requests = {bench.effective({}): bench.request({})}
-    for settings in changes(bench, lambda _: True):
-        requests.setdefault(bench.effective(settings), bench.request(settings))
-    own = calls_of(bench.request({}))
+    requests = {trials.effective({}): trials.request({})}
+    for settings in changes(trials, lambda _: True):
+        requests.setdefault(trials.effective(settings), trials.request(settings))
+    own = calls_of(trials.request({}))
     return [len(requests), round(sum(calls_of(request) for request in requests.values()) / own, 2)]
 
 
-def places(bench: Bench, found: Search, made: Truth) -> dict[str, list[int]]:
+def places(trials: TrialRenderer, found: Search, made: Truth) -> dict[str, list[int]]:
     """Return for each factor the place of its line in its group, from 1, and the group's number of lines."""
     here = {}
     for name, value in made.factors.items():
-        wanted = bench.effective({name: value})
+        wanted = trials.effective({name: value})
         for group in found.ranked:
             for place, line in enumerate(group, 1):
-                if wanted in map(bench.effective, line):
+                if wanted in map(trials.effective, line):
                     here[name] = [place, len(group)]
     return here
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.diagnosis.diagnose import Diagnosis, diagnose
 from harness.diagnosis.sentences import sentences
-from harness.diagnosis.trials import Bench, Settings
+from harness.diagnosis.trials import TrialRenderer, Settings
 from harness.importers.aitoolkit import import_job
 from harness.metrics.pixels import psnr
 from harness.pipeline.renderer import ReferenceRenderer
@@ -60,8 +60,8 @@ def named(found: Diagnosis) -> Settings:
 
 def decibels_of(case: Case, settings: Settings, renderer: ReferenceRenderer) -> float:
     """Return the codec-matched PSNR of ``case`` re-run with ``settings``, dB."""
-    bench = Bench(Context(case, request_of(case, RunOptions(), "cpu"), "cpu"), renderer)
-    found = psnr(bench.preview, bench.matched(bench.trial(settings).image))
+    trials = TrialRenderer(Context(case, request_of(case, RunOptions(), "cpu"), "cpu"), renderer)
+    found = psnr(trials.preview, trials.matched(trials.trial(settings).image))
     return math.inf if found is None else found
 
 

@@ -1,7 +1,7 @@
 """Is the re-run another picture, or the same picture drawn differently?
 
-The statistic is the correlation of two images after averaging over a coarse grid: it hears composition and is
-deaf to detail, codec and rounding. docs/diagnosis.md says what it measured.
+The statistic is the correlation of two images after averaging over a coarse grid: it shows the
+composition and ignores detail, codec and rounding. docs/diagnosis.md says what it measured.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def correlation(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     if a.shape != b.shape:
         raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
     x, y = _coarse(a), _coarse(b)
-    spread = float(np.sqrt((x**2).sum() * (y**2).sum()))
-    return float((x * y).sum() / spread) if spread > 0 else float(np.array_equal(x, y))
+    scale = float(np.sqrt((x**2).sum() * (y**2).sum()))
+    return float((x * y).sum() / scale) if scale > 0 else float(np.array_equal(x, y))
 
 
 def compare(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Composition:

@@ -8,9 +8,9 @@ from typing import Any
 
 from harness.diagnosis.composition import Composition, correlation
 from harness.diagnosis.script import recipe
-from harness.diagnosis.search import Search, Tell, search
+from harness.diagnosis.search import MIN_GAIN, Search, Tell, search
 from harness.diagnosis.step_zero import StepZero, ask_step_zero, step_zero
-from harness.diagnosis.trials import Bench, Trial
+from harness.diagnosis.trials import TrialRenderer, Trial
 from harness.errors import CaseError
 from harness.judging.findings import static_findings
 from harness.metrics.scores import Scores
@@ -24,8 +24,7 @@ from harness.sweeps.axis_values import Value
 
 BUDGET = 120.0
 """Renders of the case's own length that a diagnosis may spend."""
-ALTERNATIVES = 5
-LEAST_GAIN = 0.1
+MAX_ALTERNATIVES = 5
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Diagnosis:
             "causes": [_cause_json(cause) for cause in self.causes],
             "explained": self.explained,
             "nearer_without_lora": self.nearer_without_lora,
-            "step_zero": _step_zero_json(self.step_zero),
+            "step_zero": self.step_zero.to_json() if self.step_zero else None,
             "renders": self.renders,
             "spent": round(self.spent, 2),
             "recipe": self.recipe,
@@ -132,62 +131,62 @@ def diagnose(
     preflight([Planned(case, context.request)], options)
     own = renderer or reference_renderer(options, device)
     try:
-        bench = Bench(context, own)
+        trials = TrialRenderer(context, own)
         if (sibling := step_zero(case)) is None:
-            return _diagnosis(case, bench, search(bench, budget, tell), None, Lpips(lpips_weights))
+            return _diagnosis(case, trials, search(trials, budget, tell), None, Lpips(lpips_weights))
         there = Context(sibling, request_of(sibling, options, device), device)
-        control = ask_step_zero(Bench(there, own), budget, tell)
+        control = ask_step_zero(TrialRenderer(there, own), budget, tell)
         left = budget - control.spent
         cleared = control.matches or bool(control.settings)
-        found = search(bench, left, tell, start=control.settings, lora_first=cleared)
-        return _diagnosis(case, bench, found, control, Lpips(lpips_weights))
+        found = search(trials, left, tell, start=control.settings, lora_first=cleared)
+        return _diagnosis(case, trials, found, control, Lpips(lpips_weights))
     finally:
         if renderer is None:
             own.close()
 
 
-def _diagnosis(case: Case, bench: Bench, found: Search, control: StepZero | None, lpips: Any) -> Diagnosis:
+def _diagnosis(case: Case, trials: TrialRenderer, found: Search, control: StepZero | None, lpips: Any) -> Diagnosis:
     reference = found.reference
     shown = found.path or _alternatives(found)
     best = found.path[-1] if found.path else reference
-    sized = reference.image.shape == bench.preview.shape
+    sized = reference.image.shape == trials.preview.shape
     return Diagnosis(
         case=case,
         findings=static_findings(case),
-        composition=bench.composition(reference),
-        correlation=round(correlation(bench.preview, reference.image), 4) if sized else None,
+        composition=trials.composition(reference),
+        correlation=round(correlation(trials.preview, reference.image), 4) if sized else None,
         floor={
             "rms": round(found.floor, 4),
             "source": "1.5 times what another attention kernel changes, codec-matched, 0 to 255",
         },
-        causes=_causes(bench, found, shown, lpips),
+        causes=_causes(trials, found, shown, lpips),
         explained=found.explained,
-        nearer_without_lora=_lora_off(bench, reference),
+        nearer_without_lora=_lora_off(trials, reference),
         step_zero=control,
-        renders=bench.renders + (control.renders if control else 0),
-        spent=bench.spent + (control.spent if control else 0.0),
+        renders=trials.renders + (control.renders if control else 0),
+        spent=trials.spent + (control.spent if control else 0.0),
         recipe=recipe(case, best.request, best.rendered.dtype),
     )
 
 
 def _alternatives(found: Search) -> list[Trial]:
     """Return the best single settings for a preview that nothing explains."""
-    limit = (1 - LEAST_GAIN) * found.reference.distance
-    return [trial for trial in found.singles if trial.distance < limit][:ALTERNATIVES]
+    limit = (1 - MIN_GAIN) * found.reference.distance
+    return [trial for trial in found.singles if trial.distance < limit][:MAX_ALTERNATIVES]
 
 
-def _causes(bench: Bench, found: Search, shown: list[Trial], lpips: Any) -> list[Cause]:
+def _causes(trials: TrialRenderer, found: Search, shown: list[Trial], lpips: Any) -> list[Cause]:
     causes: list[Cause] = []
     before = found.reference
     for trial in shown:
         causes += [
             Cause(
                 axis=name,
-                value=AXES[name].read(bench.context, trial.request),
-                reference_value=AXES[name].read(bench.context, bench.context.request),
-                gap_closed=_gap_closed(bench, found.reference, trial),
-                before=bench.scores(before, lpips),
-                after=bench.scores(trial, lpips),
+                value=AXES[name].read(trials.context, trial.request),
+                reference_value=AXES[name].read(trials.context, trials.context.request),
+                gap_closed=_gap_closed(trials, found.reference, trial),
+                before=trials.scores(before, lpips),
+                after=trials.scores(trial, lpips),
             )
             for name in trial.settings
             if name not in before.settings
@@ -197,28 +196,16 @@ def _causes(bench: Bench, found: Search, shown: list[Trial], lpips: Any) -> list
     return causes
 
 
-def _gap_closed(bench: Bench, reference: Trial, trial: Trial) -> float:
+def _gap_closed(trials: TrialRenderer, reference: Trial, trial: Trial) -> float:
     """Return the share of the distance that is gone; for another size, of that of unrelated pictures."""
-    whole = min(reference.distance, 2**0.5 * float(bench.preview.std()))
+    whole = min(reference.distance, 2**0.5 * float(trials.preview.std()))
     return round(max(0.0, 1 - trial.distance / whole), 4) if whole else 1.0
 
 
-def _lora_off(bench: Bench, reference: Trial) -> bool | None:
-    if bench.context.request.lora is None:
+def _lora_off(trials: TrialRenderer, reference: Trial) -> bool | None:
+    if trials.context.request.lora is None:
         return None
-    return bench.trial({"lora_mode": "none"}).distance < reference.distance
-
-
-def _step_zero_json(control: StepZero | None) -> dict[str, Any] | None:
-    if control is None:
-        return None
-    return {
-        "case": control.case,
-        "rms": control.rms,
-        "floor": control.floor,
-        "matches": control.matches,
-        "settings": dict(control.settings),
-    }
+    return trials.trial({"lora_mode": "none"}).distance < reference.distance
 
 
 def _cause_json(cause: Cause) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.diagnosis.trials import Bench, Pixels, Settings, Trial, rms
+from harness.diagnosis.trials import TrialRenderer, Pixels, Settings, Trial, rms
 from harness.errors import HarnessError
 from harness.pipeline.schedulers import find_scheduler
 from harness.sweeps.axes import AXES
@@ -54,8 +54,8 @@ class Ranking:
         budget: renders of the case's own after which nothing more is estimated.
     """
 
-    def __init__(self, bench: Bench, base: Trial, budget: float) -> None:
-        self._bench, self._base, self._budget = bench, base, budget
+    def __init__(self, trials: TrialRenderer, base: Trial, budget: float) -> None:
+        self._trials, self._base, self._budget = trials, base, budget
         self._seen: dict[Callable[[Settings], Pixels], Pixels] = {}
 
     def groups(self, lora_first: bool = False) -> Iterator[tuple[list[Line], int]]:
@@ -67,9 +67,9 @@ class Ranking:
         Args:
             lora_first: yield what concerns the LoRA as a group before all others.
         """
-        seen = {self._bench.effective(self._base.settings), self._bench.effective({})}
+        seen = {self._trials.effective(self._base.settings), self._trials.effective({})}
         lora, noise, steady, schedules = (
-            self._new(changes(self._bench, belongs), seen)
+            self._new(changes(self._trials, belongs), seen)
             for belongs in (_is_lora, _is_noise, _is_steady, _is_schedule)
         )
         noise += [settings for settings in schedules if self._draws(settings)]
@@ -87,26 +87,26 @@ class Ranking:
 
     def noise_pairs(self) -> list[Line]:
         """Return pairs of noise settings, the likeliest by their first steps first."""
-        singles = changes(self._bench, _is_noise)
+        singles = changes(self._trials, _is_noise)
         pairs: list[Settings] = [{**a, **b} for a in singles for b in singles if min(a) < min(b)]
-        new = self._new(pairs, {self._bench.effective(self._base.settings)})
+        new = self._new(pairs, {self._trials.effective(self._base.settings)})
         return self._lines(self._by_change(new, self._stopped))
 
     def schedule_pairs(self) -> list[Estimate]:
         """Return numbers of steps on other schedules, estimated, best first."""
         pairs: list[Settings] = [
             {**a, **b}
-            for a in changes(self._bench, lambda axis: axis.family is Family.SCHEDULE)
-            for b in changes(self._bench, lambda axis: axis.name == "steps")
+            for a in changes(self._trials, lambda axis: axis.family is Family.SCHEDULE)
+            for b in changes(self._trials, lambda axis: axis.name == "steps")
         ]
-        new = self._new(pairs, {self._bench.effective(self._base.settings)})
+        new = self._new(pairs, {self._trials.effective(self._base.settings)})
         return sorted(self._schedules(new), key=lambda each: each.distance)
 
     def numerics(self) -> list[Settings]:
         """Return the numeric settings that render something new, as the axes have them."""
         return self._new(
-            changes(self._bench, lambda axis: axis.family is Family.NUMERICS),
-            {self._bench.effective(self._base.settings), self._bench.effective({})},
+            changes(self._trials, lambda axis: axis.family is Family.NUMERICS),
+            {self._trials.effective(self._base.settings), self._trials.effective({})},
         )
 
     def _new(self, options: list[Settings], seen: set[Effective]) -> list[Settings]:
@@ -115,7 +115,7 @@ class Ranking:
         for change in options:
             settings = {**self._base.settings, **change}
             try:
-                key = self._bench.effective(settings)
+                key = self._trials.effective(settings)
             except HarnessError:
                 continue  # the values exclude each other, or make no schedule
             if key not in seen:
@@ -126,7 +126,7 @@ class Ranking:
     def _draws(self, settings: Settings) -> bool:
         """Whether the scheduler of ``settings`` draws noise on the way, and the base's does not."""
         ours, bases = (
-            find_scheduler(self._bench.request(each).scheduler).stochastic
+            find_scheduler(self._trials.request(each).scheduler).stochastic
             for each in (settings, self._base.settings)
         )
         return ours and not bases
@@ -158,24 +158,24 @@ class Ranking:
 
     def _from_own(self, name: str, settings: Settings) -> float:
         """Return how far above the base's own value the one in ``settings`` is."""
-        return float(settings[name]) - float(AXES[name].read(self._bench.context, self._base.request))
+        return float(settings[name]) - float(AXES[name].read(self._trials.context, self._base.request))
 
     def _steady(self, options: list[Settings]) -> list[Estimate]:
         """Estimate by what the model says at the base's point; those that share weights follow each other."""
-        by_weights = sorted(options, key=lambda settings: self._bench.request(settings).weights_key)
-        return self._by_change(by_weights, self._glimpsed if self._bench.can_follow else self._stopped)
+        by_weights = sorted(options, key=lambda settings: self._trials.request(settings).weights_key)
+        return self._by_change(by_weights, self._asked_once if self._trials.can_follow else self._stopped)
 
     def _schedules(self, options: list[Settings]) -> list[Estimate]:
-        if not self._bench.can_follow:
+        if not self._trials.can_follow:
             return [Estimate(settings, self._base.distance) for settings in options]
-        images = ((settings, self._bench.follow(settings, self._base)) for settings in options)
+        images = ((settings, self._trials.follow(settings, self._base)) for settings in options)
         return [self._estimate(settings, image) for settings, image in images]
 
     def _by_change(self, options: list[Settings], look: Callable[[Settings], Pixels]) -> list[Estimate]:
         """Add to the base's finished image what the settings change where ``look`` stops."""
         made: list[Estimate] = []
         for settings in options:
-            if self._bench.spent >= self._budget:
+            if self._trials.spent >= self._budget:
                 break
             image, base = look(settings), self._base
             if image.shape == base.image.shape and base.distance < math.inf:
@@ -188,7 +188,7 @@ class Ranking:
 
         Early, a change shows its direction better than its size.
         """
-        missing = self._bench.preview.astype(np.float64) - self._bench.matched(self._base.image)
+        missing = self._trials.preview.astype(np.float64) - self._trials.matched(self._base.image)
         size = np.sum(change * missing) / max(np.sum(change**2), 1.0)
         image = self._base.image + np.clip(size, SMALLER, LARGER) * change
         return np.clip(np.rint(image), 0, 255).astype(np.uint8)
@@ -196,7 +196,7 @@ class Ranking:
     def _estimate(self, settings: Settings, image: Pixels) -> Estimate:
         base = self._base
         idle = image.shape == base.image.shape and rms(image, base.image) < IDLE * base.distance < math.inf
-        return Estimate(settings, self._bench.distance(image), idle)
+        return Estimate(settings, self._trials.distance(image), idle)
 
     def _once(self, look: Callable[[Settings], Pixels]) -> Pixels:
         if look not in self._seen:
@@ -204,26 +204,26 @@ class Ranking:
         return self._seen[look]
 
     def _stopped(self, settings: Settings) -> Pixels:
-        return self._bench.trial(settings, stop_after=self._early(settings)).image
+        return self._trials.trial(settings, stop_after=self._early(settings)).image
 
-    def _glimpsed(self, settings: Settings) -> Pixels:
+    def _asked_once(self, settings: Settings) -> Pixels:
         """Ask early where the composition is another, and else a third of the way to the image."""
-        steps = self._bench.request(settings).sample_steps
+        steps = self._trials.request(settings).sample_steps
         call = self._early(settings) if self._is_other_picture else 1 + steps // 3
-        return self._bench.follow(settings, self._base, stop_after=call)
+        return self._trials.follow(settings, self._base, stop_after=call)
 
     def _early(self, settings: Settings) -> int:
         """Return the call that has decided the composition: the second, or an eighth of all."""
-        return max(2, self._bench.request(settings).sample_steps // 8)
+        return max(2, self._trials.request(settings).sample_steps // 8)
 
     @property
     def _is_other_picture(self) -> bool:
-        return self._bench.composition(self._base) == "different"
+        return self._trials.composition(self._base) == "different"
 
 
-def changes(bench: Bench, belongs: Callable[[Axis], bool]) -> list[Settings]:
+def changes(trials: TrialRenderer, belongs: Callable[[Axis], bool]) -> list[Settings]:
     """Return every value that the case can take of the axes that ``belongs`` accepts, each as a change."""
-    context = bench.context
+    context = trials.context
     return [
         _change(axis, value)
         for axis in AXES.values()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from harness.diagnosis.ranking import Line, Ranking
-from harness.diagnosis.trials import Bench, Settings, Trial, rms
+from harness.diagnosis.trials import TrialRenderer, Settings, Trial, rms
 from harness.sweeps.axes import ATTENTION
 from harness.sweeps.axis_values import Value
 
@@ -50,7 +50,7 @@ class Search:
 
 
 def search(
-    bench: Bench,
+    trials: TrialRenderer,
     budget: float,
     tell: Tell = lambda _: None,
     *,
@@ -66,15 +66,15 @@ def search(
         lora_first: a control cleared everything but the LoRA, with ``start`` where there is one.
         identical: where a picture within the floor is found, look for an identical one among numerics.
     """
-    reference = bench.trace({})
-    kernel = bench.trial({"attention": ATTENTION[bench.context.device][1]})
-    floor = FLOOR_FACTOR * rms(bench.matched(reference.image), bench.matched(kernel.image))
+    reference = trials.trace({})
+    kernel = trials.trial({"attention": ATTENTION[trials.context.device][1]})
+    floor = FLOOR_FACTOR * rms(trials.matched(reference.image), trials.matched(kernel.image))
     found = Search(reference, floor)
     if 0 in {reference.distance, kernel.distance}:
         found.explained = True
         found.path = [kernel] if reference.distance else []
         return found
-    rounds = _Rounds(bench, found, budget, lora_first)
+    rounds = _Rounds(trials, found, budget, lora_first)
     if reference.distance <= floor:
         found.explained = True
         if not identical:
@@ -83,7 +83,7 @@ def search(
         polished = rounds.polish(reference)
         found.path = [polished] if polished.distance == 0 else []
         return found
-    if start and (trial := bench.trial(start)).distance < reference.distance:
+    if start and (trial := trials.trial(start)).distance < reference.distance:
         best = [trial]
     else:
         tell("ranking single factors")
@@ -98,7 +98,7 @@ def search(
         grown: list[Trial] = []
         for base in best:
             if not rounds.done(grown):
-                grown += rounds.extend(bench.trace(base.settings), [])
+                grown += rounds.extend(trials.trace(base.settings), [])
         better = [trial for trial in grown if trial.distance < (1 - MIN_GAIN) * best[0].distance]
         if not better:
             break
@@ -113,7 +113,7 @@ def search(
 
 @dataclass
 class _Rounds:
-    bench: Bench
+    trials: TrialRenderer
     found: Search
     budget: float
     lora_first: bool
@@ -125,7 +125,7 @@ class _Rounds:
             ranked: takes the groups as they are estimated.
         """
         trials: list[Trial] = []
-        for group, patience in Ranking(self.bench, base, self.budget).groups(self.lora_first):
+        for group, patience in Ranking(self.trials, base, self.budget).groups(self.lora_first):
             ranked.append(group)
             trials += self.race(base, group, patience)
             if self.settled(base, trials) or self.stands_out(base, trials):
@@ -157,7 +157,7 @@ class _Rounds:
         made: list[Trial] = []
         nearest = base.distance
         for settings in line:
-            made.append(trial := self.bench.trial(settings))
+            made.append(trial := self.trials.trial(settings))
             if trial.distance > ONWARD * nearest or self.done(made):
                 break
             nearest = trial.distance
@@ -177,10 +177,10 @@ class _Rounds:
         Of noise settings while all show another picture than the preview, else of steps on other schedules.
         """
         base = self.found.reference
-        ranking = Ranking(self.bench, base, self.budget)
+        ranking = Ranking(self.trials, base, self.budget)
         if self.done(best):
             return []
-        if all(self.bench.composition(trial) == "different" for trial in [base, *best]):
+        if all(self.trials.composition(trial) == "different" for trial in [base, *best]):
             tell("ranking pairs of noise settings")
             return self.race(base, ranking.noise_pairs(), BEAM + 1)
         if self.stands_out(base, best):
@@ -198,12 +198,12 @@ class _Rounds:
         if base.distance == 0:
             return base
         for settings in self._numerics(base):
-            if self.bench.spent < self.budget and (trial := self.bench.trial(settings)).distance == 0:
+            if self.trials.spent < self.budget and (trial := self.trials.trial(settings)).distance == 0:
                 return trial
         return base
 
     def _numerics(self, base: Trial) -> list[Settings]:
-        return Ranking(self.bench, base, self.budget).numerics()
+        return Ranking(self.trials, base, self.budget).numerics()
 
     def helps(self, trial: Trial) -> bool:
         """Whether a trial is clearly nearer than the case's own render."""
@@ -215,7 +215,7 @@ class _Rounds:
 
     def done(self, trials: list[Trial]) -> bool:
         """Whether the best trial suffices or the budget is spent."""
-        return self.bench.spent >= self.budget or any(
+        return self.trials.spent >= self.budget or any(
             trial.distance == 0 or self.enough(trial) for trial in trials
         )
 
@@ -224,13 +224,13 @@ class _Rounds:
         settings = dict(best.settings)
         for name in list(settings):
             less = {key: value for key, value in settings.items() if key != name}
-            if less and self.bench.trial(less).distance <= best.distance:
+            if less and self.trials.trial(less).distance <= best.distance:
                 settings = less
         steps: list[Trial] = []
         taken: dict[str, Value] = {}
         while len(taken) < len(settings):
             left = [{**taken, name: settings[name]} for name in settings if name not in taken]
-            step = min((self.bench.trial(each) for each in left), key=lambda trial: trial.distance)
+            step = min((self.trials.trial(each) for each in left), key=lambda trial: trial.distance)
             taken = dict(step.settings)
             steps.append(step)
         return steps
@@ -238,7 +238,7 @@ class _Rounds:
     def _is_found_again(self, base: Trial, trial: Trial) -> bool:
         """Whether a trial shows the preview's composition and its base does not: only noise does that."""
         nearer = trial.distance < FOUND_AGAIN * base.distance
-        return nearer and (self.bench.composition(base), self.bench.composition(trial)) == (
+        return nearer and (self.trials.composition(base), self.trials.composition(trial)) == (
             "different",
             "same",
         )

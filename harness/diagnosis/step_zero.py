@@ -7,10 +7,11 @@ explains it is found without a LoRA's arithmetic in the way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from harness.diagnosis.search import Tell, search
-from harness.diagnosis.trials import Bench, Settings
+from harness.diagnosis.trials import TrialRenderer, Settings
 from harness.errors import CaseError
 from harness.schema.case import SUFFIX, Case, load_case
 
@@ -26,7 +27,7 @@ class StepZero:
         floor: what equally valid kernels make of it.
         matches: it is within the floor, so that only the LoRA can explain the case's preview.
         settings: what explains it otherwise; empty where nothing does.
-        spent: what asking it cost, as ``Bench`` counts.
+        spent: what asking it cost, as ``TrialRenderer`` counts.
         renders: likewise.
     """
 
@@ -37,6 +38,10 @@ class StepZero:
     settings: Settings
     spent: float
     renders: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the documented JSON object says of it."""
+        return {name: value for name, value in asdict(self).items() if name not in {"spent", "renders"}}
 
 
 def step_zero(case: Case) -> Case | None:
@@ -68,18 +73,18 @@ def _is_step_zero(other: Case, case: Case) -> bool:
     )
 
 
-def ask_step_zero(bench: Bench, budget: float, tell: Tell) -> StepZero:
+def ask_step_zero(trials: TrialRenderer, budget: float, tell: Tell) -> StepZero:
     """Re-run a step-0 preview, and search what explains it where it does not match."""
-    tell(f"control: the step-0 preview {bench.context.case.id}")
-    found = search(bench, budget, tell, identical=False)
+    tell(f"control: the step-0 preview {trials.context.case.id}")
+    found = search(trials, budget, tell, identical=False)
     own = found.reference
-    sized = own.image.shape == bench.preview.shape
+    sized = own.image.shape == trials.preview.shape
     return StepZero(
-        case=bench.context.case.id,
+        case=trials.context.case.id,
         rms=round(own.distance, 4) if sized else None,
         floor=round(found.floor, 4),
         matches=own.distance <= found.floor,
         settings=found.path[-1].settings if found.path and found.explained else {},
-        spent=bench.spent,
-        renders=bench.renders,
+        spent=trials.spent,
+        renders=trials.renders,
     )

@@ -47,7 +47,7 @@ class Trial:
     distance: float
 
 
-class Bench:
+class TrialRenderer:
     """The renderer and the preview of one diagnosis.
 
     Attributes:

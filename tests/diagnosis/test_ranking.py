@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from harness.diagnosis.ranking import Line, Ranking
-from harness.diagnosis.trials import Bench, rms
+from harness.diagnosis.trials import TrialRenderer, rms
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.pipeline.trajectory import RecordedTrajectory
 from harness.runs.dispatch import Retrying
@@ -89,19 +89,19 @@ def test_the_renderer_that_diagnose_makes_itself_estimates_too(bases: list[Case]
 def test_a_change_seen_early_is_taken_as_large_as_fits_from_half_to_twice(
     bases: list[Case], renderer: ReferenceRenderer, missing: int, taken: int
 ) -> None:
-    bench = Bench(Context(bases[0], request_of(bases[0], RunOptions(), "cpu"), "cpu"), renderer)
+    trials = TrialRenderer(Context(bases[0], request_of(bases[0], RunOptions(), "cpu"), "cpu"), renderer)
     grey = np.full((128, 128, 3), 100, np.uint8)
-    base = dataclasses.replace(bench.trial({}, stop_after=1), image=grey, distance=float(abs(missing)))
-    bench.preview = (grey.astype(int) + missing).astype(np.uint8)
-    assert np.unique(Ranking(bench, base, 60)._with(np.full(grey.shape, 8.0))).tolist() == [100 + taken]
+    base = dataclasses.replace(trials.trial({}, stop_after=1), image=grey, distance=float(abs(missing)))
+    trials.preview = (grey.astype(int) + missing).astype(np.uint8)
+    assert np.unique(Ranking(trials, base, 60)._with(np.full(grey.shape, 8.0))).tolist() == [100 + taken]
 
 
 @pytest.fixture(scope="module")
 def lora_lines(bases: list[Case], renderer: ReferenceRenderer) -> tuple[Truth, list[Line]]:
     """Return a truth of one multiplier at the last checkpoint, and the lines of what concerns the LoRA."""
     made = truth(bases, ("network_multiplier",), renderer, "away")
-    bench = Bench(Context(made.case, request_of(made.case, RunOptions(), "cpu"), "cpu"), renderer)
-    lines, _ = next(Ranking(bench, bench.trace({}), 60).groups(lora_first=True))
+    trials = TrialRenderer(Context(made.case, request_of(made.case, RunOptions(), "cpu"), "cpu"), renderer)
+    lines, _ = next(Ranking(trials, trials.trace({}), 60).groups(lora_first=True))
     return made, lines
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from harness.diagnosis.search import Search, _Rounds
-from harness.diagnosis.trials import Bench, Settings, Trial
+from harness.diagnosis.trials import TrialRenderer, Settings, Trial
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case
@@ -22,14 +22,14 @@ from harness.sweeps.axis import Context
 def test_a_number_is_followed_while_each_value_is_clearly_nearer(
     bases: list[Case], renderer: ReferenceRenderer, distances: list[float], followed: int
 ) -> None:
-    bench = Bench(Context(bases[0], request_of(bases[0], RunOptions(), "cpu"), "cpu"), renderer)
-    base = dataclasses.replace(bench.trial({}, stop_after=1), distance=10.0)
+    trials = TrialRenderer(Context(bases[0], request_of(bases[0], RunOptions(), "cpu"), "cpu"), renderer)
+    base = dataclasses.replace(trials.trial({}, stop_after=1), distance=10.0)
     values = (3.5, 3.0, 2.0)
     table = dict(zip(values, distances, strict=True))
 
     def measured(settings: Settings) -> Trial:
         return dataclasses.replace(base, settings=settings, distance=table[settings["guidance_scale"]])
 
-    bench.trial = measured
-    rounds = _Rounds(bench, Search(base, floor=0), budget=60, lora_first=False)
+    trials.trial = measured
+    rounds = _Rounds(trials, Search(base, floor=0), budget=60, lora_first=False)
     assert len(rounds.along(base, [{"guidance_scale": value} for value in values])) == followed

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from harness._util.atomic_files import sha256_file
-from harness.diagnosis.trials import Bench
+from harness.diagnosis.trials import TrialRenderer
 from harness.errors import HarnessError
 from harness.importers.aitoolkit import import_job
 from harness.metrics.codec import Codec
@@ -87,7 +87,7 @@ def _truth(
     case: Case, names: tuple[str, ...], renderer: Renderer, draw: random.Random, stem: str
 ) -> Truth | None:
     context = Context(case, request_of(case, RunOptions(), "cpu"), "cpu")
-    bench = Bench(context, renderer)
+    trials = TrialRenderer(context, renderer)
     factors: Factors = {}
     recorded: Factors = {}
     for name in names:
@@ -101,11 +101,11 @@ def _truth(
             return None
         factors[name] = draw.choice(values)
     try:
-        preview = bench.trial(factors)
+        preview = trials.trial(factors)
         codec = _write(case, preview.image, draw.choice(["jpg", "png"]), stem)
         smaller = [{key: factors[key] for key in names if key != name} for name in names]
         shown = codec.apply(preview.image)
-        if any(_same(shown, codec.apply(bench.trial(less).image)) for less in ({}, *smaller)):
+        if any(_same(shown, codec.apply(trials.trial(less).image)) for less in ({}, *smaller)):
             return None
     except HarnessError:
         return None
