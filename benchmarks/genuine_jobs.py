@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.diagnosis.diagnose import Diagnosis, diagnose
 from harness.diagnosis.sentences import sentences
-from harness.diagnosis.trials import TrialRenderer, Settings
+from harness.diagnosis.trials import Settings, TrialRenderer
 from harness.importers.aitoolkit import import_job
 from harness.metrics.pixels import psnr
 from harness.pipeline.renderer import ReferenceRenderer

@@ -10,7 +10,7 @@ from harness.diagnosis.composition import Composition, correlation
 from harness.diagnosis.script import recipe
 from harness.diagnosis.search import MIN_GAIN, Search, Tell, search
 from harness.diagnosis.step_zero import StepZero, ask_step_zero, step_zero
-from harness.diagnosis.trials import TrialRenderer, Trial
+from harness.diagnosis.trials import Trial, TrialRenderer
 from harness.errors import CaseError
 from harness.judging.findings import static_findings
 from harness.metrics.scores import Scores
@@ -145,7 +145,9 @@ def diagnose(
             own.close()
 
 
-def _diagnosis(case: Case, trials: TrialRenderer, found: Search, control: StepZero | None, lpips: Any) -> Diagnosis:
+def _diagnosis(
+    case: Case, trials: TrialRenderer, found: Search, control: StepZero | None, lpips: Any
+) -> Diagnosis:
     reference = found.reference
     shown = found.path or _alternatives(found)
     best = found.path[-1] if found.path else reference

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.diagnosis.trials import TrialRenderer, Pixels, Settings, Trial, rms
+from harness.diagnosis.trials import Pixels, Settings, Trial, TrialRenderer, rms
 from harness.errors import HarnessError
 from harness.pipeline.schedulers import find_scheduler
 from harness.sweeps.axes import AXES

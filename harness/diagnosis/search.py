@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from harness.diagnosis.ranking import Line, Ranking
-from harness.diagnosis.trials import TrialRenderer, Settings, Trial, rms
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer, rms
 from harness.sweeps.axes import ATTENTION
 from harness.sweeps.axis_values import Value
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.diagnosis.search import Tell, search
-from harness.diagnosis.trials import TrialRenderer, Settings
+from harness.diagnosis.trials import Settings, TrialRenderer
 from harness.errors import CaseError
 from harness.schema.case import SUFFIX, Case, load_case
 

@@ -66,23 +66,23 @@ def test_another_schedule_is_followed_without_a_call(
     assert rms(true, estimate.image) < 0.9 * rms(true, own.image)
 
 
-def test_a_glimpse_asks_once_and_forgets(renderer: ReferenceRenderer, request_: RenderRequest) -> None:
+def test_an_early_stop_asks_once_and_forgets(renderer: ReferenceRenderer, request_: RenderRequest) -> None:
     own, trajectory = renderer.record(request_)
     other = dataclasses.replace(request_, guidance_scale=7.0, stop_after=2)
-    glimpse, calls = renderer.estimate(other, trajectory)
+    early, calls = renderer.estimate(other, trajectory)
     assert calls == 1
     assert not np.array_equal(
-        glimpse.image, renderer.estimate(dataclasses.replace(request_, stop_after=2), trajectory)[0].image
+        early.image, renderer.estimate(dataclasses.replace(request_, stop_after=2), trajectory)[0].image
     )
     assert np.array_equal(renderer.estimate(request_, trajectory)[0].image, own.image)
 
 
 def test_the_renderer_that_diagnose_makes_itself_estimates_too(bases: list[Case]) -> None:
     context = Context(bases[0], request_of(bases[0], RunOptions(), "cpu"), "cpu")
-    assert Bench(context, reference_renderer(RunOptions(), "cpu")).can_follow
+    assert TrialRenderer(context, reference_renderer(RunOptions(), "cpu")).can_follow
     wrapped = Thrifty(Retrying(ReferenceRenderer(device="cpu")), Keys({}, {}), None)
-    assert Bench(context, wrapped).can_follow
-    assert not Bench(context, Worker(partial(ReferenceRenderer, device="cpu"))).can_follow
+    assert TrialRenderer(context, wrapped).can_follow
+    assert not TrialRenderer(context, Worker(partial(ReferenceRenderer, device="cpu"))).can_follow
 
 
 @pytest.mark.parametrize(("missing", "taken"), [(12, 12), (100, 16), (1, 4), (-20, 4)])

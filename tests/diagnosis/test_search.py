@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from harness.diagnosis.search import Search, _Rounds
-from harness.diagnosis.trials import TrialRenderer, Settings, Trial
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case
