@@ -14,7 +14,7 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 """Largest JSON file that is read whole."""
 
 PART = ".part"
@@ -28,7 +28,7 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_bytes(path: Path, limit: int = MOST_BYTES) -> bytes:
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     """Return a file of a stranger's, of at most ``limit`` bytes.
 
     Raises:

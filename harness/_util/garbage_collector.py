@@ -1,7 +1,6 @@
-"""When Python looks for garbage: not while what stays is being made, and not when the process ends.
+"""When Python's garbage collector runs: not while a pipeline is loaded, and not when the process ends.
 
-It looks through every object that libraries and a pipeline have made, again and again while they are made,
-and finds none of them unused.
+It would scan every object that libraries and a pipeline create, again and again, and find none unused.
 """
 
 from __future__ import annotations
@@ -12,30 +11,30 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def collecting_again() -> Iterator[None]:
-    """Let Python's garbage collector run afterwards, if it runs now, whatever stops it in between."""
-    running = gc.isenabled()
+def restore_collection() -> Iterator[None]:
+    """Enable the collector at the end of the block where it was enabled at its start."""
+    enabled = gc.isenabled()
     try:
         yield
     finally:
-        if running:
+        if enabled:
             gc.enable()
 
 
 @contextmanager
-def no_collecting() -> Iterator[None]:
-    """Let Python's garbage collector rest; one that rests already goes on to."""
-    with collecting_again():
+def pause_collection() -> Iterator[None]:
+    """Disable the collector within the block."""
+    with restore_collection():
         gc.disable()
         yield
 
 
-def collect_for_the_last_time() -> None:
-    """Collect now, and let the process end without looking through what is left; see ``collect_again``."""
+def freeze_for_exit() -> None:
+    """Collect now, so that the process ends without another scan; see ``unfreeze``."""
     gc.collect()
     gc.freeze()
 
 
-def collect_again() -> None:
-    """Let a process that did not end look through everything again."""
+def unfreeze() -> None:
+    """Let a process that did not end after ``freeze_for_exit`` collect everything again."""
     gc.unfreeze()

@@ -15,13 +15,13 @@ import yaml
 
 from harness._util.atomic_files import read_bytes
 
-MOST_BYTES = 4 << 20
+MAX_BYTES = 4 << 20
 """Largest YAML file that is read."""
 
-DEEPEST = 50
+MAX_DEPTH = 50
 """How deep mappings and lists may be nested."""
 
-MOST_VALUES = 200_000
+MAX_VALUES = 200_000
 """Most values of one file, where an alias counts as all that it stands for."""
 
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -32,7 +32,7 @@ def _unique_keys(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dic
     for key_node, value_node in node.value:
         key = _value(loader, key_node)
         if key in mapping:
-            raise yaml.MarkedYAMLError(problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark)
+            raise yaml.MarkedYAMLError(problem=f"key {key!r} appears twice", problem_mark=key_node.start_mark)
         mapping[key] = _value(loader, value_node)
     return mapping
 
@@ -48,7 +48,7 @@ _TEXT = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
 
 
 class _CaseLoader(_Safe):  # type: ignore[misc]
-    """Refuses a key that stands twice; remembers what short text is, since case files are alike."""
+    """Refuses a key that appears twice; remembers what short text is, since case files are alike."""
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: tuple[bool, bool]) -> str:
         """Return the tag of a node that names none; see PyYAML's ``BaseResolver.resolve``."""
@@ -89,7 +89,7 @@ def read_yaml_file(path: Path, loader: Any = _CaseLoader) -> Any:
         yaml.YAMLError: as ``read_yaml``; also where it is not UTF-8.
     """
     try:
-        return read_yaml(read_bytes(path, MOST_BYTES).decode("utf-8"), loader)
+        return read_yaml(read_bytes(path, MAX_BYTES).decode("utf-8"), loader)
     except UnicodeDecodeError as error:
         raise yaml.YAMLError(f"not UTF-8 text: {error}") from error
 
@@ -98,13 +98,13 @@ def read_yaml(text: str, loader: Any = _CaseLoader) -> Any:
     """Return what ``text`` holds.
 
     Args:
-        loader: a safe loader; the default refuses a key that stands twice.
+        loader: a safe loader; the default refuses a key that appears twice.
 
     Raises:
-        yaml.YAMLError: not YAML, not plain data, a key that stands twice, or beyond a limit.
+        yaml.YAMLError: not YAML, not plain data, a key that appears twice, or beyond a limit.
     """
-    if len(text) > MOST_BYTES:
-        raise yaml.YAMLError(f"larger than {MOST_BYTES >> 20} MiB")
+    if len(text) > MAX_BYTES:
+        raise yaml.YAMLError(f"larger than {MAX_BYTES >> 20} MiB")
     try:
         if len(text) > _SMALL or "&" in text or loader is not _CaseLoader:
             _check_limits(text)
@@ -125,7 +125,7 @@ def _check_limits(text: str) -> None:
     for event in yaml.parse(text, Loader=_Safe):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise yaml.YAMLError(f"alias *{event.anchor} stands inside what it names, or names nothing")
+                raise yaml.YAMLError(f"alias *{event.anchor} is inside what it names, or names nothing")
             values += sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
             values += 1
@@ -138,10 +138,10 @@ def _check_limits(text: str) -> None:
             anchor, before = open_since.pop()
             if anchor:
                 sizes[anchor] = values - before
-        if len(open_since) > DEEPEST:
-            raise yaml.YAMLError(f"nested more than {DEEPEST} deep")
-        if values > MOST_VALUES:
-            raise yaml.YAMLError(f"holds more than {MOST_VALUES} values")
+        if len(open_since) > MAX_DEPTH:
+            raise yaml.YAMLError(f"nested more than {MAX_DEPTH} deep")
+        if values > MAX_VALUES:
+            raise yaml.YAMLError(f"holds more than {MAX_VALUES} values")
 
 
 def write_yaml(data: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from harness._util.signals import heard
+from harness._util.signals import deliver_interrupts
 from harness.cli import (
     accept,
     apply_review,
@@ -43,7 +43,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command, and say so where Ctrl-C ended it and it did not itself."""
         try:
-            with heard():
+            with deliver_interrupts():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             interrupted()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness._util.atomic_files import sha256_file
-from harness._util.garbage_collector import no_collecting
+from harness._util.garbage_collector import pause_collection
 from harness.errors import CheckpointError, DeviceError, HarnessError
 from harness.pipeline.checkpoint import Checkpoint, pipeline_sha256
 from harness.pipeline.layer_streaming import stream_encoders
@@ -92,7 +92,7 @@ def load_pipeline(
     """
     check_trust(checkpoint, code, trust_remote_code)
     _use_private_modules_cache()
-    with no_collecting(), quiet():
+    with pause_collection(), quiet():
         pipe = _load(checkpoint, code, dtype)
     pipe.scheduler = reference_scheduler(spec)
     pipe.set_progress_bar_config(disable=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness._util.garbage_collector import collecting_again
+from harness._util.garbage_collector import restore_collection
 from harness.pytest_plugin.options import add_options
 from harness.pytest_plugin.xdist import group_by_weights, name_groups, pin_worker_to_gpu
 
@@ -63,7 +63,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Let the garbage collector run again where a case file paused it."""
-    with collecting_again():
+    with restore_collection():
         return (yield)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness._util.garbage_collector import collect_again, collect_for_the_last_time, no_collecting
+from harness._util.garbage_collector import freeze_for_exit, pause_collection, unfreeze
 from harness.errors import BaselineError, HarnessError, RenderError, RunError
 from harness.judging.baseline import environment_key
 from harness.judging.baseline_judging import against_baseline
@@ -192,8 +192,8 @@ class Session:
         """Open run folder, scorer and renderer; once."""
         if self._runner is not None:
             return self._runner
-        collect_again()
-        with no_collecting():
+        unfreeze()
+        with pause_collection():
             self._runner = self._opened()
         return self._runner
 
@@ -249,7 +249,7 @@ class Session:
                 opened.close()
         if self._folder is not None:
             self._folder.__exit__(None, None, None)
-            collect_for_the_last_time()
+            freeze_for_exit()
         if self._worker:
             self._config.workeroutput["harness"] = self.tally.plain()  # type: ignore[attr-defined]
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness._util.signals import heard
+from harness._util.signals import deliver_interrupts
 from harness.errors import HarnessError
 from harness.judging.baseline import environment_key
 from harness.judging.baseline_judging import against_baseline
@@ -62,7 +62,7 @@ class CaseRunner:
         if self.waiting is not None and (found := self.waiting.find(item)) is not None:
             return found
         try:
-            with heard():
+            with deliver_interrupts():
                 made = self.renderer.render(item.request, self.on_step)
         except HarnessError as error:
             if error.exit_code == HarnessError.exit_code:

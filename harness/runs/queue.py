@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
 
-from harness._util.signals import heard
+from harness._util.signals import deliver_interrupts
 from harness.errors import HarnessError
 from harness.runs.case_runner import CaseRunner, Outcome
 from harness.runs.plan import Planned
@@ -58,7 +58,7 @@ class Desk:
             HarnessError: an earlier render cannot be scored or stored.
         """
         finished = self._runner.finished(item, outcome)
-        with heard():
+        with deliver_interrupts():
             future = self._scoring.submit(finished) if finished is not None else None
             self._waiting.append(_Waiting(item, outcome, finished, future))
             while self._waiting and (len(self._waiting) > self._scoring.depth or self._first_is_ready()):
@@ -68,7 +68,7 @@ class Desk:
         failed: HarnessError | None = None
         while self._waiting:
             try:
-                with heard():
+                with deliver_interrupts():
                     self._store_first()
             except HarnessError as error:
                 failed = failed or error

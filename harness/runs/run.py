@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness._util.signals import heard
+from harness._util.signals import deliver_interrupts
 from harness.pipeline.load import choose_device
 from harness.runs.case_runner import CaseRunner, Outcome, against_accepted, tolerance_of
 from harness.runs.dispatch import spread
@@ -76,7 +76,7 @@ def run_cases(
         CopyError: the run is done, and its copy at ``options.copy_to`` is not complete.
     """
     options = options or RunOptions()
-    with heard(), joined(options) as cluster:
+    with deliver_interrupts(), joined(options) as cluster:
         if cluster is not None:
             device, facts = cluster.facts.device, cluster.facts.environment
         else:

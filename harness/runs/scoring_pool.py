@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from harness._util.signals import heard, unheard
+from harness._util.signals import deliver_interrupts, shield_children
 from harness.runs.scorer import Evidence, Finished, Scorer
 
 MOST_WORKERS = 4
@@ -81,7 +81,7 @@ class Processes:
             workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(weights,)
         )
         try:  # they import for seconds: while the base loads, not while images wait
-            with suppress(BrokenProcessPool), heard(), unheard():
+            with suppress(BrokenProcessPool), deliver_interrupts(), shield_children():
                 for _ in range(workers):
                     self._pool.submit(_ready)
         except BaseException:
@@ -91,7 +91,7 @@ class Processes:
     def submit(self, finished: Finished) -> Future[Evidence]:
         """Hand an image to the next free worker."""
         try:
-            with unheard():  # it starts a process where none is free
+            with shield_children():  # it starts a process where none is free
                 return self._pool.submit(_gather, finished)
         except BrokenProcessPool as error:
             future: Future[Evidence] = Future()

@@ -10,7 +10,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from harness._util.signals import unheard
+from harness._util.signals import shield_children
 from harness.errors import DeviceLostError, HarnessError
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest, TrajectoryRenderer
 
@@ -109,7 +109,7 @@ class Worker(Renderer):
             self._process = context.Process(
                 target=_serve, args=(theirs, self._make, self._environment), daemon=True
             )
-            with unheard():
+            with shield_children():
                 self._process.start()
             theirs.close()
         return self._pipe, self._process

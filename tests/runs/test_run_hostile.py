@@ -51,7 +51,7 @@ def test_deep_nesting_is_one_line_and_no_crash(tmp_path: Path, text: str) -> Non
 @pytest.mark.parametrize("text", ["id: a\nid: b\n", "settings: {prompt: a, prompt: b}\n"])
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "twice.case.yaml").write_text(text)
-    with pytest.raises(CaseError, match="stands twice"):
+    with pytest.raises(CaseError, match="appears twice"):
         load_case(tmp_path / "twice.case.yaml")
 
 

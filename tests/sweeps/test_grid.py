@@ -47,7 +47,7 @@ def test_a_grid_file(tmp_path: Path) -> None:
         ("axes: {shift: [1]}\ncombine: prodct", r"combine: unknown value 'prodct'; did you mean 'product'\?"),
         ("axes: {shift: [1]}\ncombine: {a: b}", r"combine: unknown value \{'a': 'b'\}"),
         ("- 1", r"grid\.yaml: holds list, not a mapping"),
-        ("axes: {shift: [1], shift: [2]}", r"grid\.yaml: is not valid YAML \(key 'shift' stands twice"),
+        ("axes: {shift: [1], shift: [2]}", r"grid\.yaml: is not valid YAML \(key 'shift' appears twice"),
         ("axes: [", r"grid\.yaml: is not valid YAML"),
     ],
 )

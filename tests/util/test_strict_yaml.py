@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness._util.strict_yaml import MOST_BYTES, read_yaml, read_yaml_file, write_yaml
+from harness._util.strict_yaml import MAX_BYTES, read_yaml, read_yaml_file, write_yaml
 from harness.errors import CaseError, HarnessError, JobError
 from harness.importers.aitoolkit.config_file import load_config
 from harness.schema.case import load_case
@@ -24,20 +24,20 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 HOSTILE = {
     "billion laughs": (LAUGHS, "values"),
-    "an alias inside itself": ("a: &a [*a]\n", "stands inside what it names"),
+    "an alias inside itself": ("a: &a [*a]\n", "is inside what it names"),
     "an alias of nothing": ("a: *b # &\n", "names nothing"),
     "deep lists": ("a: " + "[" * 60 + "]" * 60 + " # &\n", "nested more than 50 deep"),
     "deep dashes": ("- " * 5000 + "a\n", "nested more than 50 deep"),
     "deeper than the stack": ("a: " + "[" * 100_000, "nest"),
     "many values": ("- a\n" * 200_001, "more than 200000 values"),
-    "a large file": ("# " + "x" * MOST_BYTES, "larger than 4 MiB"),
+    "a large file": ("# " + "x" * MAX_BYTES, "larger than 4 MiB"),
     "a date that is none": ("a: 2026-99-99\n", "month must be in 1..12"),
     "an integer of 5,000 digits": (f"a: {'1' * 5000}\n", "4300 digits"),
     "a tag that does not fit": ("a: !!bool maybe\n", "KeyError"),
     "a timestamp that does not fit": ("a: !!timestamp now\n", "AttributeError"),
     "a list as a key": ("? [a]\n: b\n", "unhashable"),
     "a Python object": ("a: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
-    "a key twice": ("a: 1\na: 2\n", "stands twice"),
+    "a key twice": ("a: 1\na: 2\n", "appears twice"),
     "two documents": ("a: 1\n---\nb: 2\n", "single document"),
 }
 
@@ -106,6 +106,6 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "large.case.yaml"
     with file.open("wb") as stream:
-        stream.truncate(MOST_BYTES + 1)
+        stream.truncate(MAX_BYTES + 1)
     with pytest.raises(OSError, match="larger than 4 MiB"):
         read_yaml_file(file)

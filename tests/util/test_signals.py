@@ -7,25 +7,25 @@ import signal
 
 import pytest
 
-from harness._util.signals import heard
+from harness._util.signals import deliver_interrupts
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_what_was_lost_before_a_block_within_keeps_it_from_being_entered() -> None:
+def test_a_lost_interrupt_keeps_a_nested_block_from_being_entered() -> None:
     entered = []
 
     def command() -> None:
-        with heard():
-            with heard():
+        with deliver_interrupts():
+            with deliver_interrupts():
                 entered.append(1)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
-            with heard():
+            with deliver_interrupts():
                 entered.append(2)
 
     with pytest.raises(KeyboardInterrupt):
         command()
     assert entered == [1]
-    with heard():
+    with deliver_interrupts():
         entered.append(3)
-    assert entered == [1, 3], "the next command begins anew"
+    assert entered == [1, 3], "the next command starts afresh"

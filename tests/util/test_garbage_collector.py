@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from harness._util.garbage_collector import no_collecting
+from harness._util.garbage_collector import pause_collection
 from harness.pipeline.checkpoint import find_checkpoint
 from harness.pipeline.load import load_pipeline
 from harness.schema.case import Base
@@ -20,7 +20,7 @@ def test_the_collector_rests_and_is_left_as_it_was(running: bool) -> None:
     if not running:
         gc.disable()
     try:
-        with no_collecting():
+        with pause_collection():
             assert not gc.isenabled()
         assert gc.isenabled() is running
     finally:
@@ -28,7 +28,7 @@ def test_the_collector_rests_and_is_left_as_it_was(running: bool) -> None:
 
 
 def test_the_collector_goes_on_after_an_error() -> None:
-    with pytest.raises(KeyError), no_collecting():
+    with pytest.raises(KeyError), pause_collection():
         {}["missing"]
     assert gc.isenabled()
 
