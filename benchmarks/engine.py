@@ -21,7 +21,7 @@ from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.case import Base
 from harness.schema.render import EngineName, Render, RenderRequest
 
-MOST_KERNELS = 24
+MAX_KERNELS = 24
 
 
 def request(base: Base, dtype: str, size: int, steps: int) -> RenderRequest:
@@ -116,7 +116,7 @@ def kernels(renderer: ReferenceRenderer, wanted: RenderRequest) -> list[str]:
     return [
         f"  {kernel.self_device_time_total / whole:6.1%} {kernel.self_device_time_total / 1000:9.1f} ms "
         f"{kernel.count:6} × {kernel.key[:100]}"
-        for kernel in found[:MOST_KERNELS]
+        for kernel in found[:MAX_KERNELS]
     ]
 
 

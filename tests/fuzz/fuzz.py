@@ -1,19 +1,9 @@
-"""Fuzz every parser of foreign bytes: whatever comes in, a value or one line comes out.
-
-    python benchmarks/fuzz.py [--seconds 1800] [--target NAME] [--findings FOLDER]
-
-Needs ``pip install atheris`` (coverage-guided; its own environment will do); without it, bytes of genuine
-files are changed at random. Time is divided evenly over the targets, each in a process of its own. Any
-exception but a ``HarnessError`` is a finding, and so is an input that takes more than 20 s or 3 GB.
-"""
+"""Feed one target with changed bytes, and keep one input for each place that raised what it should not."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,9 +16,8 @@ try:
 except ImportError:
     atheris = None  # type: ignore[assignment]
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-SLOW_SECONDS, MOST_MEGABYTES = 20, 3000
+SLOW_SECONDS, MAX_MEGABYTES = 20, 3000
+ENGINE = "random changes" if atheris is None else "atheris"
 
 
 class Tally:
@@ -95,9 +84,9 @@ def fuzz_one(name: str, seconds: float, findings: Path, seed: int) -> None:
     """Fuzz one target in this process until the time is over."""
     if atheris is not None:
         with atheris.instrument_imports(include=["harness"], enable_loader_override=False):
-            from fuzz_targets import TARGETS
+            from tests.fuzz.targets import TARGETS
     else:
-        from fuzz_targets import TARGETS
+        from tests.fuzz.targets import TARGETS
 
     work = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     target = TARGETS[name](work)
@@ -118,7 +107,7 @@ def fuzz_one(name: str, seconds: float, findings: Path, seed: int) -> None:
     limits = [
         f"-max_total_time={int(seconds)}",
         f"-timeout={SLOW_SECONDS}",
-        f"-rss_limit_mb={MOST_MEGABYTES}",
+        f"-rss_limit_mb={MAX_MEGABYTES}",
     ]
     arguments = [
         sys.argv[0],
@@ -129,45 +118,3 @@ def fuzz_one(name: str, seconds: float, findings: Path, seed: int) -> None:
     ]
     atheris.Setup([*arguments, str(corpus)], tally)
     atheris.Fuzz()
-
-
-def main() -> None:
-    """Fuzz all targets, then print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=1800, help="for all targets together")
-    parser.add_argument("--target", help="this one alone")
-    parser.add_argument("--findings", type=Path, help="keep the inputs of findings there")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    findings = options.findings or Path(tempfile.mkdtemp(prefix="fuzz-"))
-    findings.mkdir(parents=True, exist_ok=True)
-    if options.here:
-        fuzz_one(options.target, options.seconds, findings, options.seed)
-        return
-    from fuzz_targets import TARGETS
-
-    names = [options.target] if options.target else list(TARGETS)
-    engine = "atheris" if atheris is not None else "random changes"
-    print(f"{engine}, seed {options.seed}, {options.seconds:g} s over {len(names)} targets")
-    print(f"{'parser':<22} {'inputs':>9} {'refused':>9} {'crashed':>8}  findings")
-    total = 0
-    for name in names:
-        share = options.seconds / len(names)
-        command = [sys.executable, __file__, "--here", f"--target={name}", f"--seconds={share}"]
-        command += [f"--findings={findings}", f"--seed={options.seed}"]
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
-        counts = json.loads((findings / f"{name}.json").read_text())
-        total += counts["inputs"]
-        crashed = "yes" if done.returncode else "no"
-        found = ", ".join(counts["places"]) or "-"
-        print(f"{name:<22} {counts['inputs']:>9} {counts['refused']:>9} {crashed:>8}  {found}", flush=True)
-        if done.returncode:
-            print("\n".join(done.stderr.splitlines()[-15:]))
-    print(f"{total} inputs")
-
-
-if __name__ == "__main__":
-    main()

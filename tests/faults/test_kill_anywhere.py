@@ -1,4 +1,4 @@
-"""A few of the attempts of ``benchmarks/faults.py``, which makes fifty of each."""
+"""A few of the attempts of ``python -m tests.faults``, which makes fifty of each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "faults.py"
+ROOT = Path(__file__).parents[2]
 KINDS = (
     "kill run",
     "kill run --score-workers 2",
@@ -24,7 +24,11 @@ KINDS = (
 def test_what_is_stopped_anywhere_goes_on_and_ends_the_same() -> None:
     only = [f"--only={kind}" for kind in KINDS]
     done = subprocess.run(
-        [sys.executable, str(BENCHMARK), "--attempts=3", *only], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.faults", "--attempts=3", *only],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     table = [line.rsplit(maxsplit=7) for line in done.stdout.splitlines()[1:]]
