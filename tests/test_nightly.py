@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.history.test_history import write_nights
+from tests.history.test_history import write_runs
 from tests.judging.test_baselines import row, scores
 
 WORKFLOW = Path(__file__).parents[1] / ".github/workflows/nightly.yml"
@@ -61,7 +61,7 @@ def test_a_shard_runs_pytest_on_its_folder_and_names_its_results(tmp_path: Path)
 
 
 def test_the_summary_holds_the_run_and_the_history(tmp_path: Path) -> None:
-    write_nights(tmp_path / "kept", [row(scores(0.995))] * 5 + [row(scores(0.96))] * 4)
+    write_runs(tmp_path / "kept", [row(scores(0.995))] * 5 + [row(scores(0.96))] * 4)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     summary = tmp_path / "summary"
     told = {"RUNS": "kept", "LINK": "https://example.org/a", "GITHUB_STEP_SUMMARY": str(summary)}
@@ -76,7 +76,7 @@ def test_the_summary_holds_the_run_and_the_history(tmp_path: Path) -> None:
 
 
 def test_a_damaged_older_run_is_no_reason_to_fail(tmp_path: Path) -> None:
-    write_nights(tmp_path / "kept", [row(), row()])
+    write_runs(tmp_path / "kept", [row(), row()])
     (tmp_path / "kept/night-00/results.jsonl").write_text("{}\n")
     (tmp_path / ".venv").symlink_to(sys.prefix)
     summary = tmp_path / "summary"

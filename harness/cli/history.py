@@ -24,11 +24,13 @@ def history(
         findings = series.findings()
         if case is None and not findings:
             continue
-        typer.echo(f"{series.case} on {series.environment}, {len(series.nights)} runs")
+        typer.echo(f"{series.case} on {series.environment}, {len(series.observations)} runs")
         if case is not None:
-            for night in series.nights:
-                ssim = "–" if night.row.ssim is None else f"{night.row.ssim:.4f}"
-                typer.echo(f"  {night.created[:16]}  {ssim}  {night.row.verdict:12}  {night.run}")
+            for observation in series.observations:
+                ssim = "–" if observation.row.ssim is None else f"{observation.row.ssim:.4f}"
+                typer.echo(
+                    f"  {observation.created[:16]}  {ssim}  {observation.row.verdict:12}  {observation.run}"
+                )
         for line in findings or ["holds its level"]:
             typer.echo(f"  {line}")
     if case is None:

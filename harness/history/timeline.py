@@ -21,7 +21,7 @@ DIGITS = 4
 
 
 @dataclass(frozen=True)
-class Night:
+class Observation:
     """One case in one run."""
 
     run: str
@@ -35,12 +35,12 @@ class Series:
 
     Attributes:
         flickers: it only flips between two images, or two scores; its steps are not reported.
-        steps: indices of ``nights`` at which the SSIM reached a new level.
+        steps: indices of ``observations`` at which the SSIM reached a new level.
     """
 
     case: str
     environment: str
-    nights: list[Night]
+    observations: list[Observation]
     flickers: bool
     steps: list[int]
 
@@ -51,7 +51,7 @@ class Series:
         return [self._step(index) for index in self.steps]
 
     def _step(self, index: int) -> str:
-        before, after = self.nights[index - 1], self.nights[index]
+        before, after = self.observations[index - 1], self.observations[index]
         return f"SSIM stepped from {before.row.ssim:.4f} to {after.row.ssim:.4f} at {after.run}"
 
 
@@ -64,16 +64,16 @@ def read_history(root: Path, case: str | None = None) -> list[Series]:
     runs = sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
     if not runs:
         raise RunError("holds no run folder", file=root, fix="give the folder that holds them, e.g. reports")
-    nights: dict[tuple[str, str], list[Night]] = defaultdict(list)
+    observations: dict[tuple[str, str], list[Observation]] = defaultdict(list)
     for run in runs:
         created = str(read_manifest(run).get("created", ""))
         for row in read_rows(run):
             if row.variant == REFERENCE and case in {None, row.case}:
                 key = row.case, environment_key(row.environment)
-                nights[key].append(Night(run.name, created, row))
-    if case is not None and not nights:
+                observations[key].append(Observation(run.name, created, row))
+    if case is not None and not observations:
         raise RunError(f"no run holds the case {case!r}", file=root, fix="see a report for ids")
-    return [_series(*key, sorted(nights[key], key=_when)) for key in sorted(nights)]
+    return [_series(*key, sorted(observations[key], key=_when)) for key in sorted(observations)]
 
 
 def history_frame(history: list[Series]) -> pd.DataFrame:
@@ -82,22 +82,23 @@ def history_frame(history: list[Series]) -> pd.DataFrame:
 
     return pd.DataFrame([
         {
-            "case": series.case, "environment": series.environment,
-            "run": night.run, "created": night.created,
-            "verdict": night.row.verdict.value, "ssim": night.row.ssim, "lpips": night.row.lpips,
-            "psnr": night.row.psnr, "image_sha256": night.row.image_sha256,
+            "case": series.case, "environment": series.environment, "run": found.run,
+            "created": found.created, "verdict": found.row.verdict.value, "ssim": found.row.ssim,
+            "lpips": found.row.lpips, "psnr": found.row.psnr, "image_sha256": found.row.image_sha256,
         }
-        for series in history for night in series.nights
+        for series in history for found in series.observations
     ])  # fmt: skip
 
 
-def _series(case: str, environment: str, nights: list[Night]) -> Series:
-    scored = [index for index, night in enumerate(nights) if night.row.ssim is not None]
-    values = [night.row.ssim for night in nights if night.row.ssim is not None]
-    images = [nights[index].row.image_sha256 for index in scored]
+def _series(case: str, environment: str, observations: list[Observation]) -> Series:
+    scored = [index for index, observation in enumerate(observations) if observation.row.ssim is not None]
+    values = [observation.row.ssim for observation in observations if observation.row.ssim is not None]
+    images = [observations[index].row.image_sha256 for index in scored]
     flicker = flickers(images) or flickers([round(value, DIGITS) for value in values])
-    return Series(case, environment, nights, flicker, [] if flicker else [scored[at] for at in steps(values)])
+    return Series(
+        case, environment, observations, flicker, [] if flicker else [scored[at] for at in steps(values)]
+    )
 
 
-def _when(night: Night) -> tuple[str, str]:
-    return night.created, night.run
+def _when(observation: Observation) -> tuple[str, str]:
+    return observation.created, observation.run

@@ -15,7 +15,7 @@ COMPARABLE = ("dtype", "noise")
 QUIET = ("width", "height", "steps", "seed", "guidance_scale", "lora_sha256", "network_multiplier", "device")
 """Rendered settings that follow from the case or name the hardware, so that they are not news."""
 
-MOST_CHANGES = 6
+MAX_CHANGES = 6
 
 
 def against_baseline(row: Row, entries: Mapping[str, Entry]) -> Row:
@@ -92,13 +92,13 @@ def _edited(row: Row, entry: Entry) -> list[str]:
 
 
 def _changes(row: Row, entry: Entry) -> list[str]:
-    """Return what differs in the rendering and its environment, at most ``MOST_CHANGES`` of them."""
+    """Return what differs in the rendering and its environment, at most ``MAX_CHANGES`` of them."""
     before = {name: value for name, value in entry.rendered.items() if name not in QUIET}
     now = {name: value for name, value in rendered_facts(row).items() if name not in QUIET}
     found = _differences(before, {name: now.get(name) for name in before})
     found += _differences(_flat(entry.environment), _flat(row.environment))
-    more = len(found) - MOST_CHANGES
-    return [*found[:MOST_CHANGES], f"{more} more"] if more > 0 else found
+    more = len(found) - MAX_CHANGES
+    return [*found[:MAX_CHANGES], f"{more} more"] if more > 0 else found
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-BEST_PSNR = 48.0
+MAX_PSNR = 48.0
 """dB; a difference of less than one level of 255, which nobody sees."""
 
 
 def counted_psnr(psnr: float | None) -> float:
-    """Return a PSNR in dB as it counts where two are compared: at most ``BEST_PSNR``; None is infinite."""
-    return BEST_PSNR if psnr is None else min(psnr, BEST_PSNR)
+    """Return a PSNR in dB as it counts where two are compared: at most ``MAX_PSNR``; None is infinite."""
+    return MAX_PSNR if psnr is None else min(psnr, MAX_PSNR)
 
 
 class Tile(BaseModel):

@@ -33,13 +33,13 @@ from harness.schema.result import Row
 FORMAT = "harness-bundle/1"
 INDEX, CASE, ROW, README = "bundle.json", "case.json", "row.json", "README.txt"
 
-MOST_FILES = 64
-LARGEST_TEXT = 8 * 1024 * 1024
-LARGEST_IMAGE = 256 * 1024 * 1024
-LARGEST_LORA = 8 * 1024 * 1024 * 1024
+MAX_FILES = 64
+MAX_TEXT = 8 * 1024 * 1024
+MAX_IMAGE = 256 * 1024 * 1024
+MAX_LORA = 8 * 1024 * 1024 * 1024
 """Bytes; more than this is not read from a bundle, whatever the zip says about itself."""
 
-LARGEST_RATIO = 50
+MAX_RATIO = 50
 """Most bytes that one byte of the zip may become: images and weights hardly shrink, and text not so much."""
 
 _BROKEN = (
@@ -59,7 +59,7 @@ class Contents(Strict):
     """What ``bundle.json`` says."""
 
     format: str = Field(pattern=f"^{FORMAT}$")
-    files: dict[str, Sha256] = Field(max_length=MOST_FILES)
+    files: dict[str, Sha256] = Field(max_length=MAX_FILES)
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,12 @@ def import_bundle(path: Path, *, out: Path | None = None) -> Unpacked:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            contents = Contents.model_validate_json(_read(archive, path, INDEX, LARGEST_TEXT))
-            case = Case.model_validate_json(_checked(archive, path, contents, CASE, LARGEST_TEXT))
-            files = {case.preview.file: _member(archive, path, contents, case.preview, LARGEST_IMAGE)}
+            contents = Contents.model_validate_json(_read(archive, path, INDEX, MAX_TEXT))
+            case = Case.model_validate_json(_checked(archive, path, contents, CASE, MAX_TEXT))
+            files = {case.preview.file: _member(archive, path, contents, case.preview, MAX_IMAGE)}
             if case.lora is not None and _name(case.lora.file) in contents.files:
-                files[case.lora.file] = _member(archive, path, contents, case.lora, LARGEST_LORA)
-            replay = _checked(archive, path, contents, README, LARGEST_TEXT).decode("utf-8", "replace")
+                files[case.lora.file] = _member(archive, path, contents, case.lora, MAX_LORA)
+            replay = _checked(archive, path, contents, README, MAX_TEXT).decode("utf-8", "replace")
     except ValidationError as error:
         field, found, fix = first_problem(error, Case)
         raise BundleError(found, file=path, field=field, fix=fix or "make the bundle again") from error
@@ -232,7 +232,7 @@ def _read(archive: zipfile.ZipFile, path: Path, name: str, limit: int) -> bytes:
         raise BundleError("is missing: not a bundle", file=path, field=name) from error
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise BundleError("is packed in a way that bundles are not", file=path, field=name)
-    if info.file_size > max(LARGEST_RATIO * info.compress_size, 1 << 16):
+    if info.file_size > max(MAX_RATIO * info.compress_size, 1 << 16):
         raise BundleError("unpacks to far more than a bundle's files do", file=path, field=name)
     with archive.open(info) as stream:
         data = stream.read(limit + 1)

@@ -37,7 +37,7 @@ PIXEL_BUDGET = 256 * 1024 * 1024
 PARALLEL_FROM = 200
 """Rows from which several processes build."""
 
-MOST_PROCESSES = 8
+MAX_PROCESSES = 8
 
 
 View = Callable[[Row, Link, str | None], CaseView]
@@ -64,7 +64,7 @@ def build_cases(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs: i
         RunError: a process failed.
         OSError: a file cannot be written.
     """
-    parts = jobs or (min(MOST_PROCESSES, os.cpu_count() or 1) if len(rows) >= PARALLEL_FROM else 1)
+    parts = jobs or (min(MAX_PROCESSES, os.cpu_count() or 1) if len(rows) >= PARALLEL_FROM else 1)
     workers = [_start(folder, part, parts) for part in range(1, parts)]
     try:
         built = _build_part(folder, manifest, rows, 0, parts)

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any
 
-LONGEST_SLUG = 120
+MAX_SLUG = 120
 """Characters of a row's page name before its hash; disks allow 255."""
 
 NONE = "–"
@@ -76,15 +76,10 @@ def slug(case: str, variant: str, reference: str = "reference") -> str:
     """
     name = case if variant == reference else f"{case}@{variant}"
     safe = re.sub(r"[^A-Za-z0-9_.-]", "-", name.replace("/", "--"))
-    if (
-        safe.replace("--", "/") == name
-        and safe == safe.lower()
-        and len(safe) <= LONGEST_SLUG
-        and safe[0] != "."
-    ):
+    if safe.replace("--", "/") == name and safe == safe.lower() and len(safe) <= MAX_SLUG and safe[0] != ".":
         return safe
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{safe[:LONGEST_SLUG].lstrip('.')}-{digest}"
+    return f"{safe[:MAX_SLUG].lstrip('.')}-{digest}"
 
 
 def script_json(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The page over all runs: every case's SSIM from night to night, with limit, baseline and detected steps."""
+"""The page over all runs: every case's SSIM from run to run, with limit, baseline and detected steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harness.errors import RunError
-from harness.history.timeline import Night, Series, read_history
+from harness.history.timeline import Observation, Series, read_history
 from harness.report.formatting import moment, number, slug
 from harness.report.overview import WORST_FIRST
 from harness.report.page import history_page, render
@@ -17,19 +17,19 @@ from harness.report.report_files import Output
 from harness.report.settings_table import flat
 
 HISTORY, INDEX = "history.html", "index.html"
-MOST_CHARTS = 300
+MAX_CHARTS = 300
 """Series that get a chart, those with findings first; the others are only counted."""
 
 WIDTH, HEIGHT = 1000, 100
 LEFT, RIGHT, TOP, BOTTOM = 10, 10, 6, 6
 """Of a drawing that the page stretches to the width that it has; lines and dots keep their size."""
-LEAST_SPAN = 0.002
+MIN_SPAN = 0.002
 """Range of SSIM that a chart shows at least, so that noise does not look like a cliff."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One night in the chart's coordinates, and in words for those who hover or listen."""
+    """One run in the chart's coordinates, and in words for those who hover or listen."""
 
     x: float
     y: float | None
@@ -44,7 +44,7 @@ class Point:
 
     @property
     def title(self) -> str:
-        """What hovering over the night says."""
+        """What hovering over the run says."""
         changed = f"; changed: {', '.join(self.changes)}" if self.changes else ""
         return f"{self.run}, {self.when}: {self.verdict}, SSIM {self.ssim}, LPIPS {self.lpips}{changed}"
 
@@ -59,13 +59,13 @@ class Chart:
     """One case on one kind of machine.
 
     Attributes:
-        lines: SVG ``points`` of every unbroken stretch; a night without a score breaks the line.
-        limit: height of the SSIM limit of the last night, None where it lies outside the chart.
+        lines: SVG ``points`` of every unbroken stretch; a run without a score breaks the line.
+        limit: height of the SSIM limit of the last run, None where it lies outside the chart.
         baseline: the same of the accepted SSIM.
         levels: limit and baseline in words.
         high: highest SSIM that is drawn.
         low: lowest SSIM that is drawn.
-        band: width of a night.
+        band: width of a observation.
     """
 
     case: str
@@ -102,7 +102,7 @@ class Chart:
 
     @property
     def steps(self) -> tuple[Point, ...]:
-        """The nights at which the level changed."""
+        """The runs at which the level changed."""
         return tuple(point for point in self.points if point.is_step)
 
 
@@ -134,8 +134,8 @@ def build_history(root: Path) -> Path:
     charts = sorted(map(chart, history), key=_moved_first)
     html = render(
         "history.html",
-        charts=charts[:MOST_CHARTS],
-        left_out=len(charts) - MOST_CHARTS,
+        charts=charts[:MAX_CHARTS],
+        left_out=len(charts) - MAX_CHARTS,
         runs=run_lines(root, history),
         verdicts=WORST_FIRST,
         stepped=sum(bool(each.findings) for each in charts),
@@ -151,8 +151,8 @@ def run_lines(root: Path, history: list[Series]) -> list[RunLine]:
     """Return the index of all runs, the latest first."""
     tallies: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for series in history:
-        for night in series.nights:
-            tallies[night.created, night.run][night.row.verdict] += 1
+        for observation in series.observations:
+            tallies[observation.created, observation.run][observation.row.verdict] += 1
     return [
         RunLine(
             run=run,
@@ -166,8 +166,8 @@ def run_lines(root: Path, history: list[Series]) -> list[RunLine]:
 
 def chart(series: Series) -> Chart:
     """Lay out one series."""
-    scores = [night.row.ssim for night in series.nights]
-    last = series.nights[-1].row
+    scores = [observation.row.ssim for observation in series.observations]
+    last = series.observations[-1].row
     accepted = last.baseline.scores.ssim if last.baseline and last.baseline.scores else None
     low, high = _range([score for score in (*scores, accepted) if score is not None])
 
@@ -176,21 +176,21 @@ def chart(series: Series) -> Chart:
             return None
         return round(TOP + (high - ssim) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
 
-    before = [None, *series.nights[:-1]]
+    previous = [None, *series.observations[:-1]]
     points = tuple(
         Point(
             x=_x(place, len(scores)),
-            y=height(night.row.ssim),
-            run=night.run,
-            when=moment(night.created),
-            verdict=str(night.row.verdict),
-            ssim=number(night.row.ssim, 4),
-            lpips=number(night.row.lpips, 4),
-            changes=_changes(earlier, night),
+            y=height(observation.row.ssim),
+            run=observation.run,
+            when=moment(observation.created),
+            verdict=str(observation.row.verdict),
+            ssim=number(observation.row.ssim, 4),
+            lpips=number(observation.row.lpips, 4),
+            changes=_changes(before, observation),
             is_step=place in series.steps,
-            href=f"{quote(night.run)}/cases/{slug(night.row.case, night.row.variant)}.html",
+            href=f"{quote(observation.run)}/cases/{slug(observation.row.case, observation.row.variant)}.html",
         )
-        for place, (earlier, night) in enumerate(zip(before, series.nights, strict=True))
+        for place, (before, observation) in enumerate(zip(previous, series.observations, strict=True))
     )
     return Chart(
         case=series.case,
@@ -214,16 +214,16 @@ def _range(scores: list[float]) -> tuple[float, float]:
     if not scores:
         return 0.0, 1.0
     low, high = min(scores), max(scores)
-    short = max(0.0, LEAST_SPAN - (high - low)) / 2
+    short = max(0.0, MIN_SPAN - (high - low)) / 2
     high = min(1.0, high + short) if high <= 1 else high
-    return min(low - short, high - LEAST_SPAN), high
+    return min(low - short, high - MIN_SPAN), high
 
 
 def _x(place: int, count: int) -> float:
     return round(LEFT + (place / (count - 1) if count > 1 else 0.5) * (WIDTH - LEFT - RIGHT), 1)
 
 
-def _changes(before: Night | None, after: Night) -> tuple[str, ...]:
+def _changes(before: Observation | None, after: Observation) -> tuple[str, ...]:
     """Say what changed in the environment since the run before."""
     if before is None:
         return ()

@@ -20,7 +20,7 @@ PAIR = re.compile(r"([\w-]+)\s*=\s*([^,;&\s]+)")
 """One setting in the name of a variant, such as ``shift=3,scheduler=UniPC``."""
 
 HEAT_LEVELS = 10
-MOST_HEAT_MAPS = 6
+MAX_HEAT_MAPS = 6
 
 REPEATED = "same render as "
 """How the reason of a row begins that a sweep did not render again."""
@@ -131,7 +131,7 @@ def heat_maps(rows: list[Row], best: Row | None) -> tuple[Heat, ...]:
     """
     settings = {row.variant: dict(PAIR.findall(row.variant)) for row in rows}
     scored = [(settings[row.variant], row) for row in rows if row.ssim is not None]
-    pairs = islice(combinations(_varying(settings.values()), 2), MOST_HEAT_MAPS)
+    pairs = islice(combinations(_varying(settings.values()), 2), MAX_HEAT_MAPS)
     maps = (_heat_map(scored, across, down, best) for across, down in pairs)
     return tuple(heat for heat in maps if heat is not None)
 

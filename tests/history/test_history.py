@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from harness.cli.app import app
 from harness.errors import RunError
-from harness.history.changes import NIGHTS_TO_SETTLE, _cost, _cumulated, _spread, flickers, steps
+from harness.history.changes import MIN_SEGMENT, _costs, _sigma, flickers, steps
 from harness.history.timeline import history_frame, read_history
 from harness.judging.baseline_judging import against_baseline
 from harness.report.job_summary import job_summary
@@ -22,12 +22,12 @@ from harness.schema.result import Row
 from tests.judging.test_baselines import accepted, row, scores
 
 
-def write_nights(root: Path, rows: list[Row]) -> None:
-    for index, night in enumerate(rows):
+def write_runs(root: Path, rows: list[Row]) -> None:
+    for index, found in enumerate(rows):
         run = root / f"night-{index:02}"
         run.mkdir(parents=True)
         (run / MANIFEST).write_text(json.dumps({"identity": {}, "created": f"2026-11-{index + 1:02}T03:00"}))
-        (run / RESULTS).write_text(night.model_dump_json() + "\n")
+        (run / RESULTS).write_text(found.model_dump_json() + "\n")
 
 
 def noisy(level: float, count: int, seed: int) -> list[float]:
@@ -51,12 +51,12 @@ def test_noise_alone_has_no_step_of_a_hundredth(seed: int) -> None:
     assert steps([0.99] * 30) == []
 
 
-def test_one_bad_night_is_no_new_level() -> None:
+def test_one_bad_run_is_no_new_level() -> None:
     found = steps([0.99] * 10 + [0.9] + [0.99] * 10)
-    assert all(b - a >= NIGHTS_TO_SETTLE for a, b in pairwise(found))
+    assert all(b - a >= MIN_SEGMENT for a, b in pairwise(found))
 
 
-def test_too_few_nights_say_nothing() -> None:
+def test_too_few_runs_say_nothing() -> None:
     assert steps([]) == steps([0.9]) == steps([0.9, 0.1, 0.9]) == []
 
 
@@ -64,20 +64,20 @@ def test_too_few_nights_say_nothing() -> None:
 def test_steps_are_ordered_places_and_do_not_move_with_the_level(series: list[float], offset: float) -> None:
     found = steps(series)
     assert found == sorted(set(found))
-    assert all(NIGHTS_TO_SETTLE <= at <= len(series) - NIGHTS_TO_SETTLE for at in found)
+    assert all(MIN_SEGMENT <= at <= len(series) - MIN_SEGMENT for at in found)
 
 
 @given(st.lists(st.floats(0, 1).map(lambda value: round(value, 3)), min_size=4, max_size=14))
 def test_the_cuts_are_the_cheapest(series: list[float]) -> None:
     """No other way to cut the series, with up to three cuts, costs less."""
-    price = 8.0 * _spread(series) ** 2 * math.log(len(series))
-    sums, squares = _cumulated(series)
+    price = 8.0 * _sigma(series) ** 2 * math.log(len(series))
+    costs = _costs(series)
 
     def total(cuts: tuple[int, ...]) -> float:
         edges = [0, *cuts, len(series)]
-        if any(b - a < NIGHTS_TO_SETTLE for a, b in pairwise(edges)):
+        if any(b - a < MIN_SEGMENT for a, b in pairwise(edges)):
             return math.inf
-        return sum(_cost(sums, squares, a, b) for a, b in pairwise(edges)) + price * len(cuts)
+        return sum(costs[a, b] for a, b in pairwise(edges)) + price * len(cuts)
 
     places = range(1, len(series))
     least = min(total(cuts) for size in range(4) for cuts in combinations(places, size))
@@ -93,8 +93,8 @@ def test_flicker_is_two_states_and_many_switches() -> None:
 
 
 def test_history_of_a_step(tmp_path: Path) -> None:
-    nights = [row(scores(0.995), image="a")] * 5 + [row(scores(0.98), image="b")] * 4
-    write_nights(tmp_path, nights)
+    rows = [row(scores(0.995), image="a")] * 5 + [row(scores(0.98), image="b")] * 4
+    write_runs(tmp_path, rows)
     (series,) = read_history(tmp_path)
     assert series.steps == [5]
     assert series.findings() == ["SSIM stepped from 0.9950 to 0.9800 at night-05"]
@@ -102,7 +102,7 @@ def test_history_of_a_step(tmp_path: Path) -> None:
 
 
 def test_history_of_flicker_is_no_step(tmp_path: Path) -> None:
-    write_nights(tmp_path, [row(scores(0.995 - 0.02 * (i % 2)), image="ab"[i % 2]) for i in range(8)])
+    write_runs(tmp_path, [row(scores(0.995 - 0.02 * (i % 2)), image="ab"[i % 2]) for i in range(8)])
     (series,) = read_history(tmp_path, "job/0")
     assert series.flickers
     assert series.steps == []
@@ -111,7 +111,7 @@ def test_history_of_flicker_is_no_step(tmp_path: Path) -> None:
 
 def test_machines_are_series_of_their_own(tmp_path: Path) -> None:
     gpu = {"gpu": {"name": "NVIDIA H100"}}
-    write_nights(tmp_path, [row(), row(scores(0.98), environment=gpu)] * 3)
+    write_runs(tmp_path, [row(), row(scores(0.98), environment=gpu)] * 3)
     assert [series.environment for series in read_history(tmp_path)] == [
         "cpu-linux-x86-64-avx512", "cuda-nvidia-h100",
     ]  # fmt: skip
@@ -120,7 +120,7 @@ def test_machines_are_series_of_their_own(tmp_path: Path) -> None:
 def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run folder"):
         read_history(tmp_path)
-    write_nights(tmp_path, [row()])
+    write_runs(tmp_path, [row()])
     with pytest.raises(RunError, match="no run holds the case 'job/9'"):
         read_history(tmp_path, "job/9")
 
@@ -166,7 +166,7 @@ def test_job_summary_names_changed_matches_and_lists_what_is_accepted_after_what
 
 
 def test_the_commands_print_history_and_summary(tmp_path: Path) -> None:
-    write_nights(tmp_path, [row(scores(0.995))] * 5 + [row(scores(0.96))] * 4)
+    write_runs(tmp_path, [row(scores(0.995))] * 5 + [row(scores(0.96))] * 4)
     every = CliRunner().invoke(app, ["history", "--runs", str(tmp_path)]).output
     assert "SSIM stepped from 0.9950 to 0.9600 at night-05" in every
     assert every.endswith("1 series, 1 with a step or flicker\n")

@@ -139,7 +139,7 @@ def test_a_damaged_bundle_writes_nothing(
 
 
 def test_a_zip_bomb_is_not_unpacked(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.report.bundle, "LARGEST_TEXT", 100_000)
+    monkeypatch.setattr(harness.report.bundle, "MAX_TEXT", 100_000)
     rewrite(bundle, {"README.txt": b" " * 10_000_000})
     with pytest.raises(BundleError, match="is larger than"):
         import_bundle(bundle, out=tmp_path / "cases")

@@ -53,7 +53,7 @@ def test_what_moved_comes_first_with_its_step_marked(page: Element) -> None:
 
 def test_hovering_tells_what_changed_in_the_environment(page: Element) -> None:
     moved = page.all("section")[0]
-    titles = [night.one("title").text for night in moved.all("g", class_="night")]
+    titles = [run.one("title").text for run in moved.all("g", class_="run")]
     assert titles[3].endswith("error, SSIM –, LPIPS –")
     assert titles[5].endswith("SSIM 0.9500, LPIPS 0.0010; changed: packages.torch 2.14.1 → 2.15.0")
     assert "changed" not in titles[1]
@@ -61,7 +61,7 @@ def test_hovering_tells_what_changed_in_the_environment(page: Element) -> None:
     assert step.words == "night-5, 2026-11-06 02:00 UTC: packages.torch 2.14.1 → 2.15.0"
 
 
-def test_a_night_without_a_score_breaks_the_line(page: Element) -> None:
+def test_a_run_without_a_score_breaks_the_line(page: Element) -> None:
     assert len(page.all("section")[0].all("polyline")) == 5
 
 
