@@ -9,12 +9,12 @@ from .errors import HarnessError as HarnessError
 from .history.timeline import history_frame as history_frame
 from .history.timeline import read_history as read_history
 from .importers.aitoolkit import import_job as import_job
+from .importers.bundle import import_bundle as import_bundle
 from .importers.draft import ImportResult as ImportResult
 from .importers.server_request import import_request as import_request
 from .judging.findings import static_findings as static_findings
 from .report.build import build_report as build_report
-from .report.bundle import import_bundle as import_bundle
-from .report.bundle import write_bundle as write_bundle
+from .report.export_bundle import write_bundle as write_bundle
 from .report.history_page import build_history as build_history
 from .report.job_summary import job_summary as job_summary
 from .report.review import apply_review as apply_review

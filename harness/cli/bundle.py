@@ -24,7 +24,7 @@ def bundle(
 
     Read it elsewhere with: harness import FILE.bundle.zip
     """
-    from harness.report.bundle import find_run, write_bundle
+    from harness.report.export_bundle import find_run, write_bundle
     from harness.report.formatting import slug
 
     target = out or Path(f"{slug(case, variant)}.bundle.zip")

@@ -115,7 +115,7 @@ def _import_request(
 
 
 def _import_bundle(path: Path, out: Path | None) -> None:
-    from harness.report.bundle import import_bundle
+    from harness.importers.bundle import import_bundle
 
     unpacked = import_bundle(path, out=out)
     folder = _from_here(unpacked.case.folder)

@@ -40,7 +40,7 @@ class ImportResult:
         cases: the cases of this import as saved, in the order of step and index.
         folder: where they lie.
         pairings: one per case, in the same order.
-        assumptions: what holds for the whole import and what was kept of an earlier one, in sentences.
+        assumptions: what holds for the whole import and what a previous one added, in sentences.
     """
 
     cases: list[Case]

@@ -91,12 +91,9 @@ def import_request(
     """
     body = load_request(request)
     if len(previews) != len(body.prompts):
-        raise RequestError(
-            f"has {len(body.prompts)} prompts for {len(previews)} images",
-            file=request,
-            field="prompts",
-            fix="give one --preview per prompt, in order",
-        )
+        found = f"has {len(body.prompts)} prompts for {len(previews)} images"
+        fix = "give one --preview per prompt, in order"
+        raise RequestError(found, file=request, field="prompts", fix=fix)
     lora = _lora(request, body)
     drafts = [_draft(body, index, preview, lora) for index, preview in enumerate(previews)]
     return write_cases(
@@ -150,12 +147,8 @@ def _lora(request: Path, body: InferenceRequest) -> LoraFile | None:
         return None
     path = body.loras[0].path
     if "://" in path:
-        raise RequestError(
-            f"{path!r} is an address",
-            file=request,
-            field="loras[0].path",
-            fix="download the file and give its path",
-        )
+        fix = "download the file and give its path"
+        raise RequestError(f"{path!r} is a URL", file=request, field="loras[0].path", fix=fix)
     try:
         return inspect_lora(request.parent / path)
     except ValueError as error:

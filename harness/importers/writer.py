@@ -17,15 +17,15 @@ from harness._util.validation import first_problem
 from harness.errors import CaseError, JobError
 from harness.importers.draft import Draft, ImportResult
 from harness.importers.previous_import import (
-    HAND_SET,
     LORAS,
     PREVIEWS,
+    SET_BY_HAND,
     STAGING,
-    Earlier,
-    Kept,
+    MergedImport,
+    PreviousImport,
+    case_name,
     files_of,
-    keep,
-    stem_of,
+    merge,
 )
 from harness.schema.case import SCHEMA_FILE, SUFFIX, Base, Case, LoraRef, Preview, load_case, save_case
 
@@ -41,50 +41,50 @@ def write_cases(
 ) -> ImportResult:
     """Write the drafts as ``out/<stem>.case.yaml`` with copies in ``out/previews`` and ``out/loras``.
 
-    Everything is built in a hidden folder inside ``out``, read back, and then moved into place. Of an earlier
-    import stay: cases of previews that are not among the drafts, copies of LoRAs that the job has lost, and
-    fields that were set by hand.
+    Everything is built in a hidden folder inside ``out``, read back, and then moved into place. A previous
+    import of the job keeps its cases of other previews, its copies of LoRAs that the job has lost, and what
+    was set by hand.
 
     Args:
-        previews: every preview of the job, by the name of its copy; tells the job from a namesake.
+        previews: every preview of the job by the name of its copy, to recognize another job of the same name.
         assumptions: what the importer assumed for all drafts.
 
     Raises:
         JobError: ``out`` cannot be written, is in use by something else than this job's cases, or a case
             cannot be written so that it reads back.
-        CaseError: a case of an earlier import cannot be read.
+        CaseError: a case of a previous import cannot be read.
     """
     out = Path(os.path.realpath(out))
     try:
-        earlier = Earlier.read(out, job)
-        earlier.refuse_namesake(previews)
-        kept = keep(drafts, earlier)
+        previous = PreviousImport.read(out, job)
+        previous.refuse_namesake(previews)
+        merged = merge(drafts, previous)
         with _staging(out) as staged:
-            cases = _stage(kept, _Copies(staged, out, kept.held), job, base)
+            cases = _stage(merged, _Copies(staged, out, merged.reserved), job, base)
             _install(staged, out)
-        _remove_unused(earlier, cases, kept.stay)
+        _remove_unused(previous, cases, merged.retained)
     except OSError as error:
         raise JobError(
             f"cannot be written ({error.strerror or error})", file=out, fix="choose another folder with --out"
         ) from error
     return ImportResult(
-        [load_case(out / f"{draft.stem}{SUFFIX}") for draft in kept.drafts],
+        [load_case(out / f"{draft.stem}{SUFFIX}") for draft in merged.drafts],
         out,
-        [draft.pairing() for draft in kept.drafts],
-        [*assumptions, *kept.notes],
+        [draft.pairing() for draft in merged.drafts],
+        [*assumptions, *merged.notes],
     )
 
 
-def _stage(kept: Kept, copies: _Copies, job: str, base: Base) -> list[Case]:
-    """Write the case files into the staging folder and make sure that each one reads back."""
+def _stage(merged: MergedImport, copies: _Copies, job: str, base: Base) -> list[Case]:
+    """Write the case files into the staging folder and check that each one reads back unchanged."""
     schema = f"../{SCHEMA_FILE}" if (copies.folder.parent / SCHEMA_FILE).is_file() else None
     cases = []
-    for draft, match in zip(kept.drafts, kept.matches, strict=True):
+    for draft, match in zip(merged.drafts, merged.matches, strict=True):
         path = copies.staged / f"{draft.stem}{SUFFIX}"
         try:
             case = save_case(_case(draft, match, copies, job, base), path, schema=schema)
             if load_case(path) != case:
-                raise CaseError("it reads back as something else")
+                raise CaseError("it does not read back unchanged")
         except (CaseError, ValidationError, UnicodeError) as error:
             raise _unwritable(draft, error) from error
         cases.append(case)
@@ -95,12 +95,9 @@ def _unwritable(draft: Draft, error: CaseError | ValidationError | UnicodeError)
     name, found = None, error.found if isinstance(error, CaseError) else str(error)
     if isinstance(error, ValidationError):
         name, found, _ = first_problem(error, Case)
-    return JobError(
-        f"its settings make no case file that can be read back ({found})",
-        file=draft.preview,
-        field=name,
-        fix="look for control characters in its prompt",
-    )
+    found = f"its settings make no case file that can be read back ({found})"
+    fix = "look for control characters in its prompt"
+    return JobError(found, file=draft.preview, field=name, fix=fix)
 
 
 def _case(draft: Draft, match: Case | None, copies: _Copies, job: str, base: Base) -> Case:
@@ -121,27 +118,27 @@ def _case(draft: Draft, match: Case | None, copies: _Copies, job: str, base: Bas
         trained=draft.trained,
         incomparable=draft.incomparable,
         assumptions=draft.assumptions,
-        **({name: getattr(match, name) for name in HAND_SET} if match is not None else {}),
+        **({name: getattr(match, name) for name in SET_BY_HAND} if match is not None else {}),
     )
 
 
 def _pinned(base: Base, match: Case | None) -> Base:
-    """Return ``base`` with the revision that the earlier case pinned, where none is given now."""
+    """Return ``base`` with the revision that the previous case pinned, where none is given now."""
     same_repo = match is not None and base.repo is not None and match.base.repo == base.repo
     return match.base if match is not None and same_repo and base.revision is None else base
 
 
-def _remove_unused(earlier: Earlier, cases: Sequence[Case], stay: Sequence[Case]) -> None:
-    """Delete the case files that were replaced under other names, and what no case refers to any more."""
-    written = {earlier.folder / f"{stem_of(case)}{SUFFIX}" for case in cases}
-    stay_ids = {case.id for case in stay}
-    used = {earlier.folder / path for case in (*cases, *stay) for path in files_of(case)}
-    for file, case in earlier.cases.items():
-        if file not in written and case.id not in stay_ids:
-            file.unlink(missing_ok=True)
-        for path in files_of(case):
-            if earlier.folder / path not in used:
-                (earlier.folder / path).unlink(missing_ok=True)
+def _remove_unused(previous: PreviousImport, cases: Sequence[Case], retained: Sequence[Case]) -> None:
+    """Delete previous case files that were replaced under other names, and files that no case refers to."""
+    keep = {previous.folder / f"{case_name(case)}{SUFFIX}" for case in cases}
+    keep |= {previous.folder / path for case in (*cases, *retained) for path in files_of(case)}
+    retained_ids = {case.id for case in retained}
+    for file, case in previous.cases.items():
+        unused = {previous.folder / path for path in files_of(case)} - keep
+        if file not in keep and case.id not in retained_ids:
+            unused.add(file)
+        for path in unused:
+            path.unlink(missing_ok=True)
 
 
 @dataclass
@@ -149,7 +146,7 @@ class _Copies:
     """Copies of previews and LoRAs, staged only where the folder does not hold the same bytes.
 
     Attributes:
-        taken: SHA-256 by path of the files that stay; another file of that name gets its hash in its name.
+        taken: SHA-256 by path of the files in use; another file of that name gets its hash in its name.
     """
 
     staged: Path
@@ -178,9 +175,9 @@ class _Copies:
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """Give a hidden folder inside ``folder``, removed at the end like those of killed imports.
+    """Give a hidden folder inside ``folder``; remove it at the end, and those of killed imports before.
 
-    A ``folder`` that was made for it and stayed empty is removed too.
+    A ``folder`` that did not exist before and is still empty is removed too.
     """
     created = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)

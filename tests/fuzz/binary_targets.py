@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 
 from harness._util.atomic_files import write_bytes
+from harness.importers.bundle import import_bundle
 from harness.metrics.codec import Codec
 from harness.metrics.images import load_rgb
 from harness.pipeline.checkpoint import find_checkpoint
 from harness.pipeline.lora_shapes import transformer_shapes
 from harness.report.build import build_report
-from harness.report.bundle import import_bundle
 from harness.runs.accept import accept_run
 from harness.schema.lora_file import inspect_lora
 from harness.schema.spec import FLEX2

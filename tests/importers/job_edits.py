@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from harness._util.atomic_files import sha256_file
 from harness.importers.draft import ImportResult
 from harness.schema.case import Case
 
@@ -27,3 +28,15 @@ def drop_step(job: Path, step: int) -> None:
 
 def by_stem(result: ImportResult) -> dict[str, Case]:
     return {case.id.split("/")[1]: case for case in result.cases}
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Return the hash of every file below ``folder``, hidden ones too."""
+    return {str(path.relative_to(folder)): sha256_file(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def change_metadata(lora: Path) -> None:
+    """Make another LoRA of the same step."""
+    data = lora.read_bytes()
+    assert b"0.12.26" in data
+    lora.write_bytes(data.replace(b"0.12.26", b"0.12.27"))

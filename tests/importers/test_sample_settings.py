@@ -117,7 +117,7 @@ def test_trigger_and_name_become_the_trigger_word() -> None:
         ({"prompt": "a", "width": 5000}, "width 5000 is outside"),
         ({"prompt": "a", "sample_steps": 151}, "sample_steps 151 is outside"),
         ({"prompt": "a --cfg 21"}, "guidance_scale 21.0 is outside"),
-        ({"prompt": "a --cfg nan"}, "its guidance_scale is nan, which is no finite number"),
+        ({"prompt": "a --cfg nan"}, "its guidance_scale is nan, which is not a finite number"),
         ({"prompt": "a", "guidance_scale": float("nan")}, "its guidance_scale is nan"),
         ({"prompt": "a --cfg -1e999"}, "its guidance_scale is -inf"),
         ({"prompt": "a --m inf"}, "its network_multiplier is inf"),

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import harness.report.bundle
 from harness._util.atomic_files import sha256_file
 from harness.cli.app import app
 from harness.errors import BundleError, CaseError, HarnessError, LoraError, RunError
-from harness.report.bundle import find_run, import_bundle, write_bundle
+from harness.importers.bundle import import_bundle
+from harness.report.export_bundle import find_run, write_bundle
 from harness.schema.case import LoraRef, load_case
 from tests.report.report_runs import SAMPLES, Run, case_of, sample
 
@@ -139,7 +139,7 @@ def test_a_damaged_bundle_writes_nothing(
 
 
 def test_a_zip_bomb_is_not_unpacked(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.report.bundle, "MAX_TEXT", 100_000)
+    monkeypatch.setattr("harness.importers.bundle.MAX_TEXT", 100_000)
     rewrite(bundle, {"README.txt": b" " * 10_000_000})
     with pytest.raises(BundleError, match="is larger than"):
         import_bundle(bundle, out=tmp_path / "cases")

@@ -15,7 +15,7 @@ def _as_bool(value: Any) -> bool:
 
 
 def _as_multiplier(value: Any) -> Any:
-    """The trainer reads a string as a number, and one that is none as 1."""
+    """Read a string as a number; the trainer takes any other text for 1."""
     if not isinstance(value, str):
         return value
     try:
@@ -25,7 +25,7 @@ def _as_multiplier(value: Any) -> Any:
 
 
 def _as_seed(value: Any) -> Any:
-    """torch makes a whole number of what it is given as a seed."""
+    """Truncate to an integer, as torch does with a seed."""
     try:
         return int(value) if isinstance(value, str | float) else value
     except (ValueError, OverflowError):
@@ -165,9 +165,9 @@ class ModelConfig(_View):
         return data
 
     def without_effect(self) -> list[str]:
-        """Say which fields are set that AI Toolkit's Flex.2 never reads."""
+        """Return a sentence for each field that is set but never read for Flex.2."""
         return [
-            f"model.{name} is set, but AI Toolkit does not read it for Flex.2: it had no effect"
+            f"model.{name} had no effect: AI Toolkit does not read it for Flex.2"
             for name in ("lora_path", "vae_path", "te_name_or_path", "qtype_te")
             if getattr(self, name) not in (None, "", self.qtype)
         ]
@@ -191,19 +191,19 @@ class Process(_View):
     @model_validator(mode="before")
     @classmethod
     def _empty_is_absent(cls, data: Any) -> Any:
-        """An empty section reads as null, which the trainer takes for an absent one."""
+        """Drop empty sections: the trainer treats null as absent."""
         if not isinstance(data, dict):
             return data
         return {name: value for name, value in data.items() if value is not None}
 
     @property
     def encodes_prompts_once(self) -> bool:
-        """The trainer encoded the prompts of ``sample`` beforehand and used them for ``first_sample`` too."""
+        """The trainer encoded the prompts of ``sample`` once and used them for ``first_sample`` too."""
         by_datasets = any(dataset.cache_text_embeddings for dataset in self.datasets)
         return by_datasets or self.train.cache_text_embeddings or self.train.unload_text_encoder
 
     def not_in_reference(self) -> str | None:
-        """Return what this job renders with that the reference pipeline has no place for, or None."""
+        """Return which part of the job the reference pipeline cannot render, or None."""
         for name in ("adapter", "embedding"):
             if getattr(self, name):
                 return f"the job uses {name}, which the reference pipeline does not have"

@@ -53,7 +53,7 @@ def load_config(job_dir: Path) -> JobConfig:
 
 
 def _problem(path: Path, error: ValidationError) -> JobError:
-    """Name the field as AI Toolkit's own messages do, and no class of ours."""
+    """Name the field as the file does, without the names of our classes."""
     field, found, fix = first_problem(error, ConfigFile)
     field = re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", field) if field else None
     found = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", found)
@@ -71,40 +71,31 @@ def _read(path: Path) -> Any:
     except OSError as error:
         raise JobError(f"cannot be read ({error.strerror or error})", file=path) from error
     except yaml.constructor.ConstructorError as error:
-        raise JobError(
-            f"holds YAML that is not plain data ({error.problem}{_line(error)})",
-            file=path,
-            fix="only the tag of collections.OrderedDict is accepted; no other Python tag is ever loaded",
-        ) from error
-    except yaml.MarkedYAMLError as error:
-        raise JobError(f"is not valid YAML ({error.problem}{_line(error)})", file=path) from error
+        found = f"holds YAML that is not plain data ({error.problem}{_line(error)})"
+        fix = "only the tag of collections.OrderedDict is accepted; no other Python tag is ever loaded"
+        raise JobError(found, file=path, fix=fix) from error
     except yaml.YAMLError as error:
-        raise JobError(f"is not valid YAML ({error})", file=path) from error
+        found = f"is not valid YAML ({getattr(error, 'problem', error)}{_line(error)})"
+        raise JobError(found, file=path) from error
 
 
-def _line(error: yaml.MarkedYAMLError) -> str:
-    return f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+def _line(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f", line {mark.line + 1}" if mark else ""
 
 
 def _check_kind(path: Path, data: Any) -> None:
-    """Refuse another kind of job by name, before its fields are looked at."""
+    """Refuse another kind of job by its type and arch, before its fields are checked."""
     try:
         process = data["config"]["process"][0]
         kind, model = process["type"], process["model"]
         arch = model.get("arch")
     except (TypeError, KeyError, IndexError, AttributeError) as error:
-        raise JobError(
-            f"has no {PROCESS} with a type and a model", file=path, fix="is this an AI Toolkit training job?"
-        ) from error
+        found, fix = f"has no {PROCESS} with a type and a model", "is this an AI Toolkit training job?"
+        raise JobError(found, file=path, fix=fix) from error
     if kind not in PROCESS_TYPES:
-        raise JobError(
-            f"{kind!r} is not a training process", file=path, field=f"{PROCESS}.type",
-            fix=f"the importer reads {', '.join(PROCESS_TYPES)}",
-        )  # fmt: skip
+        found, fix = f"{kind!r} is not a training process", f"the importer reads {', '.join(PROCESS_TYPES)}"
+        raise JobError(found, file=path, field=f"{PROCESS}.type", fix=fix)
     if not isinstance(arch, str) or arch.split(":")[0] != ARCH:
-        raise JobError(
-            f"{arch!r} is not {ARCH}",
-            file=path,
-            field=f"{PROCESS}.model.arch",
-            fix="only Flex.2 jobs can be re-run",
-        )
+        found, fix = f"{arch!r} is not {ARCH}", "only Flex.2 jobs can be re-run"
+        raise JobError(found, file=path, field=f"{PROCESS}.model.arch", fix=fix)

@@ -33,7 +33,7 @@ def import_job(job_dir: Path, *, out: Path, base: Base | None = None, steps: str
 
     Args:
         job_dir: the folder that holds ``config.yaml``, checkpoints and ``samples``.
-        out: folder for the case files and copies of previews and LoRAs; an earlier import of the
+        out: folder for the case files and copies of previews and LoRAs; a previous import of the
             same job is brought up to date.
         base: the base model; None takes ``model.name_or_path`` of the job.
         steps: ``all``, ``last``, or training steps like ``250,500``.
@@ -120,7 +120,7 @@ class _Job:
         return lines
 
     def _is_first_sample(self, preview: PreviewFile) -> bool:
-        """Tell ``first_sample`` previews from the regular ones of step 0, which follow unless skipped."""
+        """Say whether a preview of step 0 is of ``first_sample``; the regular ones follow unless skipped."""
         if preview.step != 0 or self.process.first_sample is None:
             return False
         return self.process.train.skip_first_sample or preview.run % 2 == 0
@@ -181,12 +181,8 @@ def _resolve(job_dir: Path, section: str, config: SampleConfig | None, process: 
     try:
         return resolve_samples(config, process.trigger_word)
     except ValueError as error:
-        raise JobError(
-            f"{error} (the trainer stops there too)",
-            file=job_dir / CONFIG_FILE,
-            field=f"{PROCESS}.{section}",
-            fix="correct the prompt",
-        ) from error
+        found, file = f"{error} (the trainer fails on it too)", job_dir / CONFIG_FILE
+        raise JobError(found, file=file, field=f"{PROCESS}.{section}", fix="correct the prompt") from error
 
 
 def _size_problem(sample: Sample, found: tuple[int, int]) -> str | None:
@@ -200,7 +196,7 @@ def _size_problem(sample: Sample, found: tuple[int, int]) -> str | None:
 
 
 def _config_is_later(config_file: Path, previews: list[PreviewFile]) -> str | None:
-    """Say so where ``config.yaml`` is younger than previews: every start of a job rewrites it."""
+    """Return a warning where ``config.yaml`` is younger than previews: every start of a job rewrites it."""
     modified = config_file.stat().st_mtime
     older = sum(preview.unix_ms < modified * 1000 for preview in previews)
     if not older:
@@ -228,9 +224,5 @@ def _base(config_file: Path, config: JobConfig, given: Base | None) -> tuple[Bas
         return Base(embedded=name), [
             f"model.name_or_path {name!r} is taken to be the harness's own checkpoint"
         ]
-    raise JobError(
-        f"{name!r} is neither a folder here nor a repository",
-        file=config_file,
-        field=f"{PROCESS}.model.name_or_path",
-        fix="name the base model with --base",
-    )
+    found, field = f"{name!r} is neither a folder here nor a repository", f"{PROCESS}.model.name_or_path"
+    raise JobError(found, file=config_file, field=field, fix="name the base model with --base")

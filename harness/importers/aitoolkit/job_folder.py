@@ -95,15 +95,12 @@ def select_steps(files: list[PreviewFile], steps: str) -> list[PreviewFile]:
         try:
             wanted = {int(part) for part in steps.split(",")}
         except ValueError:
-            raise JobError(
-                f"{steps!r} names no steps", field="--steps", fix="give all, last, or numbers like 250,500"
-            ) from None
+            fix = "give all, last, or numbers like 250,500"
+            raise JobError(f"{steps!r} names no steps", field="--steps", fix=fix) from None
     if missing := sorted(wanted.difference(present)):
-        raise JobError(
-            f"no previews at step {', '.join(map(str, missing))}",
-            field="--steps",
-            fix=f"the job has previews at {', '.join(map(str, present))}",
-        )
+        fix = f"the job has previews at {', '.join(map(str, present))}"
+        found = f"no previews at step {', '.join(map(str, missing))}"
+        raise JobError(found, field="--steps", fix=fix)
     return [file for file in files if file.step in wanted]
 
 
@@ -138,8 +135,8 @@ def preview_size(path: Path) -> tuple[int, int, bool]:
 def _animated_webp(path: Path) -> tuple[int, int] | None:
     """Return the canvas of an animated WebP (``VP8X`` header with the animation bit), else None."""
     try:
-        with path.open("rb") as stream:
-            head = stream.read(30)
+        with path.open("rb") as file:
+            head = file.read(30)
     except OSError:
         return None
     if len(head) < 30 or head[:4] != b"RIFF" or head[8:16] != b"WEBPVP8X" or not head[20] & 2:

@@ -47,8 +47,8 @@ class WeightsFinder:
         if self._process.network is None:
             return Weights(
                 None,
-                problem="the job has no network: it trained the transformer itself, and the reference adds "
-                "only a LoRA to its base",
+                problem="the job has no network: it trained the transformer itself, and the reference can "
+                "render only its base with a LoRA",
             )
         if preview.runs_later and not self._process.train.force_first_sample:
             return Weights(
@@ -93,7 +93,8 @@ class WeightsFinder:
     def _missing(self, step: int) -> str:
         checkpoints = self._checkpoints
         if checkpoints.other and not checkpoints.numbered and checkpoints.final is None:
-            return f"no LoRA here bears the job's name, config.name; {checkpoints.other[0].name} is another's"
+            other = checkpoints.other[0].name
+            return f"no LoRA here is named after the job (config.name); {other} is of another name"
         every = self._process.save.save_every
         if every and step % every == 0:
             reason = f"the checkpoint of step {step} is missing: pruned by max_step_saves_to_keep, or deleted"

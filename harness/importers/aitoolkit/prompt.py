@@ -44,19 +44,19 @@ _PARSERS: Final[dict[str, tuple[str, Callable[[str], Value]]]] = {
     "extra_values": ("extra_values", _floats),
     "fps": ("fps", int),
 }
-"""Field and type of every flag; those from ``p2`` on change nothing in a Flex.2 image."""
+"""Field and type of every flag; those from ``p2`` on do not change a Flex.2 image."""
 
 FLAGS: Final = frozenset(_PARSERS)
 
 
 @dataclass(frozen=True)
 class ParsedPrompt:
-    """A prompt taken apart.
+    """A prompt and the settings that its flags give.
 
     Attributes:
         prompt: the text before the first ``--``, stripped.
         fields: what the flags set, by the name of the sample setting; the last flag wins.
-        dropped: texts after a ``--`` that name no known flag; the trainer drops them without a word.
+        dropped: texts after a ``--`` without a known flag; the trainer drops them silently.
     """
 
     prompt: str
@@ -72,12 +72,12 @@ def inject_trigger(prompt: str, trigger_word: str | None) -> str:
 
 
 def parse_prompt(text: str) -> ParsedPrompt:
-    """Cut ``text`` at its first ``--`` and read the flags behind it.
+    """Cut ``text`` at its first ``--`` and read the flags after it.
 
     Flags are case-sensitive, and a space ends their name.
 
     Raises:
-        ValueError: a flag's value is not of its type (``--s 25.0``); the trainer stops there too.
+        ValueError: a flag's value is not of its type (``--s 25.0``); the trainer fails on it too.
     """
     prompt, *parts = text.strip().split("--")
     fields: dict[str, Value] = {}

@@ -17,7 +17,7 @@ from harness.schema.spec import FLEX2
 
 RANDOM_SEED, SEED_END = -1, 2**64
 INHERITED = ("width", "height", "neg", "guidance_scale", "sample_steps", "network_multiplier", "num_frames")
-"""What an entry of ``samples`` takes from ``sample`` where it is silent."""
+"""Fields of an entry of ``samples`` whose default is the value in ``sample``."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Sample:
 def sample_seeds(seed: int, walk_seed: bool, own: Sequence[int | None]) -> list[int]:
     """Return the seed of each sample, before ``--seed`` flags.
 
-    ``walk_seed`` adds the position. A sample's own seed replaces its own; without ``walk_seed`` it stays in
-    force for the samples after it (the trainer keeps one running variable).
+    ``walk_seed`` adds the position. A sample's own seed replaces that; without ``walk_seed`` it also applies
+    to the samples after it, because the trainer keeps one running variable.
 
     Args:
         seed: ``sample.seed``.
@@ -61,7 +61,7 @@ def resolve_samples(config: SampleConfig, trigger_word: str | None) -> list[Samp
     """Work out the settings of every sample in the order of the previews' numbers.
 
     Raises:
-        ValueError: a prompt flag has a value that stops the trainer; the message starts with the position.
+        ValueError: a prompt flag has a value that the trainer fails on; the message starts with the position.
     """
     entries = config.entries
     prompts = [entry.prompt for entry in entries if entry.prompt is not None]
@@ -82,11 +82,11 @@ def resolve_samples(config: SampleConfig, trigger_word: str | None) -> list[Samp
 def with_prompts_of(regular: Sequence[Sample], first: Sequence[Sample]) -> list[Sample]:
     """Return the samples of ``first_sample`` with the prompts of ``sample``, position by position.
 
-    So they were drawn by a trainer that had encoded its prompts once, those of ``sample``.
+    A trainer that caches text embeddings encodes the prompts of ``sample`` alone, and renders both with them.
     """
     if not regular:
         return list(first)
-    note = "text embeddings were cached, so the trainer drew first_sample with the prompts of sample"
+    note = "text embeddings were cached, so the trainer rendered first_sample with the prompts of sample"
     return [
         replace(
             own,
@@ -124,7 +124,7 @@ def _sample(
 
 
 def _finite(value: float, instead: float) -> float:
-    """Return ``value``, or what a case file can hold in its place; ``_problem`` names the original."""
+    """Return ``value`` if a case file can hold it, else ``instead``; ``_problem`` names the original."""
     return float(value) if math.isfinite(value) else instead
 
 
@@ -143,7 +143,7 @@ def _problem(values: dict[str, Any], entry: SampleEntry) -> str | None:
         return problem
     for name in ("guidance_scale", "network_multiplier"):
         if not math.isfinite(values[name]):
-            return f"its {name} is {values[name]}, which is no finite number"
+            return f"its {name} is {values[name]}, which is not a finite number"
     if values["num_frames"] > 1:
         return f"it is a video of {values['num_frames']} frames"
     if image := values.get("ctrl_img") or entry.ctrl_img:
@@ -162,36 +162,38 @@ def outside_limits(settings: SampleSettings, network_multiplier: float) -> str |
 
 
 def _leaked_from(index: int, config: SampleConfig, entries: Sequence[SampleEntry]) -> int | None:
-    """Return the position of the sample whose own seed is still in force at ``index``, or None."""
+    """Return the position of the sample whose own seed still applies at ``index``, or None."""
     if config.walk_seed or entries[index].seed is not None:
         return None
     return next((i for i in range(index - 1, -1, -1) if entries[i].seed is not None), None)
 
 
 def _position_notes(index: int, config: SampleConfig, parsed: ParsedPrompt) -> list[str]:
-    """Say what a sample has from other entries: the trainer counts prompts and entries apart."""
+    """Return what a sample takes from other entries: the trainer counts prompts and entries separately."""
     notes = []
     leaked = _leaked_from(index, config, config.entries)
     if leaked is not None and "seed" not in parsed.fields:
-        notes.append(f"the seed is that of sample {leaked}: without walk_seed it stays for the next ones")
+        notes.append(
+            f"the seed is that of sample {leaked}: without walk_seed it applies to those after it too"
+        )
     gap = next((i for i, entry in enumerate(config.entries) if entry.prompt is None), None)
     if gap is not None and index >= gap:
         notes.append(
             f"entry {gap} of samples has no prompt: from there on the trainer gave each prompt the settings "
-            "of an earlier entry, and so does the re-run"
+            "of an entry before its own, and so does the re-run"
         )
     return notes
 
 
 def _notes(prompt: str, parsed: ParsedPrompt, trigger_word: str | None, entry: SampleEntry) -> list[str]:
     notes = [
-        f"{name} is set, but AI Toolkit reads only ctrl_img for Flex.2: it had no effect"
+        f"{name} had no effect: AI Toolkit reads only ctrl_img for Flex.2"
         for name in ("ctrl_img_1", "ctrl_img_2", "ctrl_img_3")
         if getattr(entry, name)
     ]
     if parsed.dropped:
         dropped = ", ".join(repr(f"--{text}") for text in parsed.dropped)
-        notes.append(f"the trainer dropped {dropped}: behind the first '--' only known flags count")
+        notes.append(f"the trainer dropped {dropped}: after the first '--' only known flags count")
     if trigger_word is None and ("[trigger]" in prompt or "[name]" in prompt):
         notes.append("the job has no trigger_word: the placeholder stays in the prompt as it is")
     return notes

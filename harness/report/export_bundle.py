@@ -1,0 +1,114 @@
+"""Writing a mismatch bundle; ``harness.importers.bundle`` says what it holds, and reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shlex
+import zipfile
+from pathlib import Path
+
+from harness._util.atomic_files import sha256_file, write_bytes
+from harness.errors import BundleError, LoraError, RunError
+from harness.importers.bundle import CASE, FORMAT, INDEX, README, ROW, Contents, inner_name
+from harness.runs.folder import MANIFEST, read_manifest, read_rows, refuse_links
+from harness.runs.plan import REFERENCE
+from harness.schema.case import Case
+from harness.schema.result import Row
+
+
+def find_run(case: str, reports: Path = Path("reports")) -> Path:
+    """Return the newest run under ``reports`` that holds a row of ``case``.
+
+    Raises:
+        RunError: there is none.
+    """
+    folders = [path.parent for path in reports.glob(f"*/{MANIFEST}")]
+    newest = sorted(folders, key=lambda folder: str(read_manifest(folder).get("created", "")), reverse=True)
+    for folder in newest:
+        if any(row.case == case for row in read_rows(folder)):
+            return folder
+    raise RunError(f"no run holds a case {case!r}", file=reports, fix="name the run with --run")
+
+
+def write_bundle(
+    run: Path, case: str, *, variant: str = REFERENCE, out: Path, lora: Path | None = None
+) -> Path:
+    """Write one row of a run as a zip file; the same row always gives the same bytes.
+
+    Args:
+        lora: the LoRA's file, to be included; its hash must be the case's.
+
+    Raises:
+        RunError: not a run, or no such row.
+        BundleError: the row's preview is gone, or the file cannot be written.
+        LoraError: ``lora`` is not the case's LoRA.
+    """
+    read_manifest(run)
+    refuse_links(run)
+    row = next((row for row in read_rows(run) if (row.case, row.variant) == (case, variant)), None)
+    if row is None:
+        raise RunError(
+            f"no row of case {case!r}, variant {variant!r}", file=run, fix="see its report for ids"
+        )
+    files = _files(run, row, lora)
+    contents = Contents(
+        format=FORMAT, files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    )
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in {INDEX: contents.model_dump_json(indent=1).encode(), **files}.items():
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    try:
+        write_bytes(out, stream.getvalue())
+    except OSError as error:
+        raise BundleError(f"cannot be written ({error.strerror or error})", file=out) from error
+    return out
+
+
+def _files(run: Path, row: Row, lora: Path | None) -> dict[str, bytes]:
+    preview = run / row.images.preview
+    if not preview.is_file() or sha256_file(preview) != row.description.preview.sha256:
+        raise BundleError("is missing or is not the case's preview", file=preview, fix="run the case again")
+    files = {
+        CASE: row.description.model_dump_json(indent=1, exclude_none=True).encode(),
+        ROW: row.model_dump_json(indent=1).encode(),
+        README: _readme(row).encode(),
+        inner_name(row.description.preview.file): preview.read_bytes(),
+    }
+    pictures = {"rerun": row.images.rerun, **row.images.maps}
+    for name, path in pictures.items():
+        if path is not None and (run / path).is_file():
+            files[f"images/{name}{Path(path).suffix}"] = (run / path).read_bytes()
+    if lora is not None:
+        files[inner_name(_lora_of(row.description, lora))] = lora.read_bytes()
+    return files
+
+
+def _lora_of(case: Case, lora: Path) -> str:
+    """Return the case's name for a LoRA file, after making sure that it is the same file."""
+    if case.lora is None:
+        raise LoraError("the case has no LoRA to include", file=lora, fix="leave --with-lora out")
+    if not lora.is_file():
+        raise LoraError("does not exist", file=lora, field="--with-lora")
+    if sha256_file(lora) != case.lora.sha256:
+        raise LoraError("is not the case's LoRA: its hash differs", file=lora, field="--with-lora")
+    return case.lora.file
+
+
+def _readme(row: Row) -> str:
+    name = row.case.rpartition("/")[2]
+    run = f"harness run {shlex.quote(f'cases/{name}')} --out {shlex.quote(f'reports/{name}')}"
+    if row.rendered is not None:
+        run += (
+            f" --device {row.rendered.device} --pipeline {row.rendered.pipeline} --dtype {row.rendered.dtype}"
+        )
+    lora = row.description.lora
+    needs = f"LoRA: SHA-256 {lora.sha256}, {Path(lora.file).name}\n" if lora else ""
+    return (
+        f"{row.case}, {row.variant}: {row.verdict}\n{row.reason}\n\n"
+        f"harness import BUNDLE.zip --out {shlex.quote(f'cases/{name}')}\n{run}\n\n"
+        f"Base: {row.description.base}\n{needs}"
+        f"Environment: {json.dumps(row.environment, sort_keys=True, ensure_ascii=False)}\n"
+    )
