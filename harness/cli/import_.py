@@ -6,81 +6,75 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from harness.cli.options import BaseOption
+from harness.cli.command import command, option, path
+from harness.cli.options import BASE
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.importers.draft import ImportResult
-    from harness.schema.case import Case
+    from harness.schema.case import Base, Case
 
 HEADER = ("case", "LoRA", "mult", "seed", "size", "steps", "cfg", "prompt")
 LORA_WIDTH, MIN_PROMPT = 15, 10
 """Columns of the terminal: of a LoRA's name its end is shown, which has the step; of a prompt its start."""
 
 
+@command()
+@click.argument(
+    "source", metavar="JOB_DIR", nargs=-1, type=path,
+    help="Job folder of AI Toolkit, or a zip of harness bundle. With --request: more images.",
+)  # fmt: skip
+@option("--steps", help="Which samples: all, last, or steps like 250,500.  [default: all]")
+@option("--out", type=path, help="Folder for the case files. Default: cases/<job name>.")
+@option("--request", type=path, help="Take the settings from a request JSON of the reference server instead.")
+@option(
+    "--preview", metavar="IMG…", multiple=True, type=path,
+    help="With --request: its images, one per prompt, in order.",
+)  # fmt: skip
+@BASE
 def import_(
-    source: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="JOB_DIR",
-            help="Job folder of AI Toolkit, or a zip of harness bundle. With --request: more images.",
-        ),
-    ] = None,
-    steps: Annotated[
-        str | None,
-        typer.Option(
-            metavar="STEPS", help="Which samples: all, last, or steps like 250,500.", show_default="all"
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the case files. Default: cases/<job name>.")
-    ] = None,
-    request: Annotated[
-        Path | None,
-        typer.Option(help="Take the settings from a request JSON of the reference server instead."),
-    ] = None,
-    preview: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="IMG…", help="With --request: its images, one per prompt, in order."),
-    ] = None,
-    base: BaseOption = None,
+    source: tuple[Path, ...],
+    steps: str | None,
+    out: Path | None,
+    request: Path | None,
+    preview: tuple[Path, ...],
+    base: Base | None,
 ) -> None:
     """Make case files from an AI Toolkit job folder, or from a request JSON and its images.
 
     Prints what each preview was paired with, and what had to be assumed.
     Importing again brings the cases up to date and keeps what was set in them by hand.
 
+    \b
     Example: harness import output/my_lora --steps last
     """
     from harness.errors import HarnessError
 
-    sources, images = source or [], preview or []
     if request is not None:
-        _show(_import_request(request, images, sources, steps, base, out))
+        _show(_import_request(request, preview, source, steps, base, out))
         return
-    if len(sources) != 1 or images:
+    if len(source) != 1 or preview:
         raise HarnessError("give one JOB_DIR, or --request with --preview", fix="see harness import --help")
-    (path,) = sources
-    if path.suffix == ".zip" and path.is_file():
+    (given,) = source
+    if given.suffix == ".zip" and given.is_file():
         if base or steps:
             fix = "leave the other options out, and unset HARNESS_BASE"
-            raise HarnessError("a bundle takes only --out", file=path, fix=fix)
-        return _import_bundle(path, out)
-    _show(_import_job(path, steps, base, out))
+            raise HarnessError("a bundle takes only --out", file=given, fix=fix)
+        return _import_bundle(given, out)
+    _show(_import_job(given, steps, base, out))
 
 
-def _import_job(job_dir: Path, steps: str | None, base: str | None, out: Path | None) -> ImportResult:
+def _import_job(job_dir: Path, steps: str | None, base: Base | None, out: Path | None) -> ImportResult:
     from harness.importers.aitoolkit import import_job
-    from harness.schema.case import Base
 
     return import_job(
         job_dir,
-        base=Base.parse(base) if base else None,
+        base=base,
         steps="all" if steps is None else steps,
         out=out or Path("cases") / Path(os.path.realpath(job_dir)).name,
     )
@@ -88,16 +82,15 @@ def _import_job(job_dir: Path, steps: str | None, base: str | None, out: Path | 
 
 def _import_request(
     request: Path,
-    previews: list[Path],
-    more: list[Path],
+    previews: Sequence[Path],
+    more: Sequence[Path],
     steps: str | None,
-    base: str | None,
+    base: Base | None,
     out: Path | None,
 ) -> ImportResult:
     """Import a request; ``--preview A B`` reads as the option A and the argument B."""
     from harness.errors import HarnessError
     from harness.importers.server_request import import_request
-    from harness.schema.case import Base
 
     if steps is not None:
         raise HarnessError("--steps goes with JOB_DIR, not with --request", fix="leave it out")
@@ -109,7 +102,7 @@ def _import_request(
     return import_request(
         request,
         [*previews, *more],
-        base=Base.parse(base) if base else None,
+        base=base,
         out=out or Path("cases") / request.stem,
     )
 
@@ -119,10 +112,10 @@ def _import_bundle(path: Path, out: Path | None) -> None:
 
     unpacked = import_bundle(path, out=out)
     folder = _from_here(unpacked.case.folder)
-    typer.echo(f"{unpacked.case.id} → {folder}")
+    click.echo(f"{unpacked.case.id} → {folder}")
     if unpacked.missing_lora is not None and unpacked.case.lora is not None:
-        typer.echo(f"put the LoRA of SHA-256 {unpacked.case.lora.sha256} at {unpacked.missing_lora}")
-    typer.echo(f"next: harness run {shlex.quote(str(folder))}")
+        click.echo(f"put the LoRA of SHA-256 {unpacked.case.lora.sha256} at {unpacked.missing_lora}")
+    click.echo(f"next: harness run {shlex.quote(str(folder))}")
 
 
 def _show(result: ImportResult) -> None:
