@@ -273,7 +273,7 @@ def _tolerance(
         raise HarnessError(found, file="command line", field=field, fix=fix) from error
 
 
-def _tolerance_alone(limits: str, given: dict[str, float]) -> Source | None:
+def _tolerance_alone(limits: str, given: dict[str, float]) -> Tolerance | Source | None:
     from harness.errors import HarnessError
     from harness.judging.tolerance import limits_from
 

@@ -10,8 +10,8 @@ from harness.errors import HarnessError
 from harness.judging.baseline import environment_key
 from harness.judging.baseline_judging import against_baseline
 from harness.judging.baseline_store import BaselineStore
-from harness.judging.tolerance import case_tolerance
-from harness.judging.verdict import DEFAULT_TOLERANCE, judge, judge_sizes
+from harness.judging.tolerance import Tolerances
+from harness.judging.verdict import judge, judge_sizes
 from harness.runs.folder import RunFolder
 from harness.runs.pending_renders import Waiting
 from harness.runs.plan import REFERENCE, Planned, RunOptions
@@ -168,10 +168,7 @@ class CaseRunner:
 
 def tolerance_of(case: Case, options: RunOptions, environment: dict[str, Any]) -> Tolerance:
     """Return the tolerance that applies: command line, then case file, then the harness's default."""
-    given = options.tolerance
-    if given is not None and not isinstance(given, Tolerance):
-        given = given.tolerance(case.id, environment_key(environment))
-    return given or case_tolerance(case) or DEFAULT_TOLERANCE
+    return Tolerances(options.tolerance).of(case, environment_key(environment))
 
 
 def against_accepted(row: Row, options: RunOptions) -> Row:
