@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.command import command, option, path
-from harness.cli.options import CASES, LPIPS_WEIGHTS, RENDERING, run_options
+from harness.cli.options import CASES, RENDERING, run_options
 
 if TYPE_CHECKING:
     from harness.judging.tolerance_file import Environment, Proposal
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @CASES
 @option("--out", type=path, default="tolerance.json", help="Tolerance file to write.")
 @option("--run", type=path, help="Run folder. Default: reports/calibration-<date>_<time>.")
-@run_options(*RENDERING, LPIPS_WEIGHTS)
+@run_options(*RENDERING)
 def calibrate(cases: tuple[Path, ...], out: Path, run: Path | None, options: RunOptions) -> None:
     """Find limits between what equally valid executions change and what wrong settings change.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -11,6 +11,9 @@ import click
 
 if TYPE_CHECKING:
     import logging
+
+Function = Callable[..., None]
+Decorator = Callable[[Function], Function]
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 """Context settings of the application; its commands inherit them."""
@@ -67,6 +70,17 @@ class Command(click.Command):
 command = partial(click.command, cls=Command)
 option = partial(click.option, cls=Option)
 path = click.Path(path_type=Path)
+
+
+def with_options(*options: Decorator) -> Decorator:
+    """Add ``options`` to a command, in this order."""
+
+    def decorate(function: Function) -> Function:
+        for each in reversed(options):
+            function = each(function)
+        return function
+
+    return decorate
 
 
 def choice(literal: Any) -> click.Choice[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.command import command, option, path
-from harness.cli.options import BUDGET, LPIPS_WEIGHTS, RENDERING, run_options
+from harness.cli.options import BUDGET, RENDERING, run_options
 
 if TYPE_CHECKING:
     from harness.diagnosis.diagnose import Diagnosis
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @BUDGET
 @option("--json", "json_file", type=path, help="Write the result here as JSON.")
 @option("--recipe", type=path, help="Write the runnable code here.")
-@run_options(*RENDERING, LPIPS_WEIGHTS)
+@run_options(*RENDERING)
 def diagnose(
     case: Path, static: bool, budget: float, json_file: Path | None, recipe: Path | None, options: RunOptions
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.command import command, option
-from harness.cli.options import BUDGET, CASES, LPIPS_WEIGHTS, RENDERING, run_options
+from harness.cli.options import BUDGET, CASES, RENDERING, run_options
 
 if TYPE_CHECKING:
     from harness.runs.plan import RunOptions
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @CASES
 @BUDGET
 @option("--dry-run", is_flag=True, help="Say what would change; write nothing.")
-@run_options(*RENDERING, LPIPS_WEIGHTS)
+@run_options(*RENDERING)
 def fix(cases: tuple[Path, ...], budget: float, dry_run: bool, options: RunOptions) -> None:
     """Diagnose cases and write what explains their previews into the case files, with the reason.
 

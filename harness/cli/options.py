@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.command import choice, logger, option, path
+from harness.cli.command import Decorator, Function, choice, logger, option, path, with_options
 from harness.schema.render import Device, Dtype, EngineName, Offload, PipelineCode
 
 if TYPE_CHECKING:
-    from harness.judging.tolerance import Source
-    from harness.schema.case import Base, Tolerance
-
-Function = Callable[..., None]
-Decorator = Callable[[Function], Function]
+    from harness.schema.case import Base
 
 rendering = functools.partial(option, heading="What to render with")
-judging = functools.partial(option, heading="Limits of a match (default: the case's own, else the harness's)")
 
+RUN = click.argument("run", metavar="RUN", type=path, help="Run folder, e.g. reports/NAME.")
 CASES = click.argument(
     "cases", metavar="CASES...", nargs=-1, required=True, type=path,
     help="Case files, or folders that hold some.",
 )  # fmt: skip
-RUN = click.argument("run", metavar="RUN", type=path, help="Run folder, e.g. reports/NAME.")
 BASELINES = option(
     "--baselines", type=path, default="baselines", envvar="HARNESS_BASELINES", help="Folder of baselines."
 )
 BUDGET = option(
     "--budget", metavar="N", type=click.FloatRange(min=2), default=120,
     help="Renders of the case's own length to spend.",
+)  # fmt: skip
+LPIPS_WEIGHTS = option(
+    "--lpips-weights", type=path, envvar="HARNESS_LPIPS_WEIGHTS",
+    help="AlexNet layers other than the shipped ones (safetensors).",
 )  # fmt: skip
 
 
@@ -49,150 +47,54 @@ def _gpus(_context: click.Context, _parameter: click.Parameter, text: str | None
 
 
 BASE = rendering(
-    "--base",
-    metavar="REPO_OR_DIR",
-    callback=_base,
-    envvar="HARNESS_BASE",
+    "--base", metavar="REPO_OR_DIR", callback=_base, envvar="HARNESS_BASE",
     help="Base checkpoint: OWNER/NAME, OWNER/NAME@COMMIT, a folder in the hub's layout, or embedded:NAME. "
     "Default: the job's or the case's own.",
-)
+)  # fmt: skip
 
 RENDERING = (
-    rendering(
-        "--device",
-        type=choice(Device),
-        default="auto",
-        envvar="HARNESS_DEVICE",
-        help="auto: CUDA where there is one.",
-    ),
-    rendering(
-        "--pipeline",
-        type=choice(PipelineCode),
-        envvar="HARNESS_PIPELINE",
-        help="Pipeline code: the checkpoint's own (hub) or ours (builtin). "
-        "Default: the case's; else hub for a repository, builtin for a folder.",
-    ),
+    rendering("--device", type=choice(Device), default="auto", envvar="HARNESS_DEVICE",
+              help="auto: CUDA where there is one."),
+    rendering("--pipeline", type=choice(PipelineCode), envvar="HARNESS_PIPELINE",
+              help="Pipeline code: the checkpoint's own (hub) or ours (builtin). "
+              "Default: the case's; else hub for a repository, builtin for a folder."),
     BASE,
-    rendering(
-        "--trust-remote-code",
-        is_flag=True,
-        envvar="HARNESS_TRUST_REMOTE_CODE",
-        help="Let the checkpoint's own pipeline.py run. Read it first.",
-    ),
-    rendering(
-        "--dtype",
-        type=choice(Dtype),
-        envvar="HARNESS_DTYPE",
-        help="Default: on CUDA the reference's rule (bf16), on the CPU the case's training dtype.",
-    ),
-    rendering(
-        "--offload",
-        type=choice(Offload),
-        default="auto",
-        envvar="HARNESS_OFFLOAD",
-        help="Offload to main memory; auto: only where the GPU is too small.",
-    ),
-    rendering(
-        "--engine",
-        type=choice(EngineName),
-        default="auto",
-        envvar="HARNESS_ENGINE",
-        help="exact: compiled, where that is proved to give eager's bits, else eager. "
-        "auto: exact on CUDA, eager on the CPU.",
-    ),
-)
+    rendering("--trust-remote-code", is_flag=True, envvar="HARNESS_TRUST_REMOTE_CODE",
+              help="Let the checkpoint's own pipeline.py run. Read it first."),
+    rendering("--dtype", type=choice(Dtype), envvar="HARNESS_DTYPE",
+              help="Default: on CUDA the reference's rule (bf16), on the CPU the case's training dtype."),
+    rendering("--offload", type=choice(Offload), default="auto", envvar="HARNESS_OFFLOAD",
+              help="Offload to main memory; auto: only where the GPU is too small."),
+    rendering("--engine", type=choice(EngineName), default="auto", envvar="HARNESS_ENGINE",
+              help="exact: compiled, where that is proved to give eager's bits, else eager. "
+              "auto: exact on CUDA, eager on the CPU."),
+    LPIPS_WEIGHTS,
+)  # fmt: skip
 """For every command that renders."""
 
-LPIPS_WEIGHTS = option(
-    "--lpips-weights",
-    type=path,
-    envvar="HARNESS_LPIPS_WEIGHTS",
-    help="AlexNet layers other than the shipped ones (safetensors).",
-)
-
 MANY_RENDERS = (
-    option(
-        "--copy-to",
-        metavar="URL",
-        envvar="HARNESS_COPY_TO",
-        help="Copy the run folder there while the run goes on, and begin with what is there already: "
-        "any fsspec URL, e.g. s3://BUCKET/NAME.",
-    ),
-    rendering(
-        "--gpus",
-        metavar="all|N",
-        callback=_gpus,
-        envvar="HARNESS_GPUS",
-        help="Render on several GPUs of this host, a process each.",
-    ),
-    rendering(
-        "--ray",
-        metavar="ADDRESS",
-        envvar="HARNESS_RAY",
-        help="Render on a Ray cluster: auto, ray://HOST:PORT, or local. Needs the extra 'ray'.",
-    ),
-    rendering(
-        "--ray-workers",
-        metavar="N",
-        type=click.IntRange(min=1),
-        help="Ray actors. Default: one for each GPU.",
-    ),
-    rendering(
-        "--fresh",
-        is_flag=True,
-        help="Make every render again, also those that this run or one beside it holds.",
-    ),
-    rendering(
-        "--score-workers",
-        metavar="N",
-        type=click.IntRange(min=0),
-        envvar="HARNESS_SCORE_WORKERS",
-        help="Processes that score while the next image renders. At most one for each core; "
-        "default: up to 4 for each GPU, none on the CPU.",
-    ),
-)
+    option("--copy-to", metavar="URL", envvar="HARNESS_COPY_TO",
+           help="Copy the run folder there while the run goes on, and begin with what is there already: "
+           "any fsspec URL, e.g. s3://BUCKET/NAME."),
+    rendering("--gpus", metavar="all|N", callback=_gpus, envvar="HARNESS_GPUS",
+              help="Render on several GPUs of this host, a process each."),
+    rendering("--ray", metavar="ADDRESS", envvar="HARNESS_RAY",
+              help="Render on a Ray cluster: auto, ray://HOST:PORT, or local. Needs the extra 'ray'."),
+    rendering("--ray-workers", metavar="N", type=click.IntRange(min=1),
+              help="Ray actors. Default: one for each GPU."),
+    rendering("--fresh", is_flag=True,
+              help="Make every render again, also those that this run or one beside it holds."),
+    rendering("--score-workers", metavar="N", type=click.IntRange(min=0), envvar="HARNESS_SCORE_WORKERS",
+              help="Processes that score while the next image renders. At most one for each core; "
+              "default: up to 4 for each GPU, none on the CPU."),
+)  # fmt: skip
 """For commands that render many cases into a run folder."""
-
-_LIMITS = (
-    judging(
-        "--ssim-min",
-        metavar="SSIM",
-        type=click.FloatRange(-1, 1),
-        envvar="HARNESS_SSIM_MIN",
-        help="Least SSIM, -1 to 1.",
-    ),
-    judging(
-        "--lpips-max",
-        metavar="LPIPS",
-        type=click.FloatRange(min=0),
-        envvar="HARNESS_LPIPS_MAX",
-        help="Largest LPIPS, 0 and up.",
-    ),
-    judging("--psnr-min", metavar="DB", type=float, envvar="HARNESS_PSNR_MIN", help="Least PSNR, dB."),
-    judging(
-        "--tolerance",
-        metavar="LIMITS",
-        envvar="HARNESS_TOLERANCE",
-        help="A file of harness calibrate, or all limits at once: ssim=0.98,lpips=0.03,psnr=38.",
-    ),
-)
-
-
-def with_options(*options: Decorator) -> Decorator:
-    """Add ``options`` to a command, in this order."""
-
-    def decorate(function: Function) -> Function:
-        for each in reversed(options):
-            function = each(function)
-        return function
-
-    return decorate
 
 
 def run_options(*options: Decorator) -> Decorator:
-    """Add ``options``; of all that the command has, those named as fields of ``RunOptions`` reach it as one.
+    """Add ``options``. All options of the command that are named as fields of ``RunOptions`` reach it as one.
 
-    The command takes them as ``options``.
+    The command takes that object as ``options``.
     """
 
     def decorate(function: Function) -> Function:
@@ -216,71 +118,17 @@ def selected_cases(function: Function) -> Function:
     """Add CASES, ``--only`` and ``--limit``; the command takes the cases that they select as ``cases``."""
 
     @functools.wraps(function)
-    def command(*, cases: tuple[Path, ...], only: str | None, limit: int | None, **given: Any) -> None:
+    def command(cases: tuple[Path, ...], only: str | None, limit: int | None, **given: Any) -> None:
         from harness.runs.plan import select
         from harness.schema.case import load_cases
 
         found = load_cases(cases)
         chosen = select(found, only, limit)
         logger().info("%d of %d cases selected", len(chosen), len(found))
-        function(cases=chosen, **given)
+        function(**given, cases=chosen)
 
     return with_options(
         CASES,
         option("--only", metavar="GLOB", help="Only cases whose id matches."),
         option("--limit", metavar="N", type=click.IntRange(min=1), help="At most this many cases."),
     )(command)
-
-
-def tolerance(function: Function) -> Function:
-    """Add the limits of a match; the command takes them as ``tolerance``, None where none is given."""
-
-    @functools.wraps(function)
-    def command(
-        *, ssim_min: float | None, lpips_max: float | None, psnr_min: float | None, tolerance: str | None,
-        **given: Any,
-    ) -> None:  # fmt: skip
-        function(**given, tolerance=_tolerance(ssim_min, lpips_max, psnr_min, tolerance))
-
-    return with_options(*_LIMITS)(command)
-
-
-def _tolerance(
-    ssim_min: float | None, lpips_max: float | None, psnr_min: float | None, limits: str | None
-) -> Tolerance | Source | None:
-    """Return the tolerance given on the command line, gaps filled with the default.
-
-    Raises:
-        HarnessError: not limits, not a calibration, or both forms at once.
-    """
-    single = {"ssim_min": ssim_min, "lpips_max": lpips_max, "psnr_min": psnr_min}
-    given = {name: value for name, value in single.items() if value is not None}
-    if limits is not None:
-        return _tolerance_alone(limits, given)
-    if not given:
-        return None
-    from pydantic import ValidationError
-
-    from harness._util.validation import first_problem
-    from harness.errors import HarnessError
-    from harness.judging.verdict import DEFAULT_TOLERANCE
-    from harness.schema.case import Tolerance
-
-    try:
-        return Tolerance(**{**DEFAULT_TOLERANCE.model_dump(), **given, "source": "command line"})
-    except ValidationError as error:
-        field, found, fix = first_problem(error, Tolerance)
-        raise HarnessError(found, file="command line", field=field, fix=fix) from error
-
-
-def _tolerance_alone(limits: str, given: dict[str, float]) -> Tolerance | Source | None:
-    from harness.errors import HarnessError
-    from harness.judging.tolerance import limits_from
-
-    if given:
-        raise HarnessError(
-            "is given beside single limits",
-            field="--tolerance",
-            fix="give one of the two: they would disagree",
-        )
-    return limits_from(limits, Path(), "--tolerance")

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli.command import command, option, path
+from harness.cli.limits import tolerance
 from harness.cli.options import (
-    LPIPS_WEIGHTS,
     MANY_RENDERS,
     RENDERING,
     run_options,
     selected_cases,
-    tolerance,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     help="Accepted results to judge against too, as pytest does. Default: the preview alone.",
 )
 @tolerance
-@run_options(*RENDERING, *MANY_RENDERS, LPIPS_WEIGHTS)
+@run_options(*RENDERING, *MANY_RENDERS)
 def run(cases: list[Case], out: Path | None, options: RunOptions) -> None:
     """Re-render cases through the reference pipeline, score and judge them, and build the report.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.command import command, option, path
-from harness.cli.options import LPIPS_WEIGHTS, MANY_RENDERS, RENDERING, run_options, selected_cases
+from harness.cli.options import MANY_RENDERS, RENDERING, run_options, selected_cases
 
 if TYPE_CHECKING:
     from harness.runs.plan import RunOptions
@@ -37,7 +37,7 @@ def _list_axes(context: click.Context, _parameter: click.Parameter, wanted: bool
     "--list-axes", is_flag=True, is_eager=True, expose_value=False, callback=_list_axes,
     help="Print the axes, then stop.",
 )  # fmt: skip
-@run_options(*RENDERING, *MANY_RENDERS, LPIPS_WEIGHTS)
+@run_options(*RENDERING, *MANY_RENDERS)
 def sweep(
     cases: list[Case],
     out: Path | None,
