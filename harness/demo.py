@@ -7,8 +7,9 @@ from pathlib import Path
 from harness.data import JOBS
 from harness.importers.aitoolkit import import_job
 from harness.runs.plan import RunOptions
+from harness.runs.progress import Progress
 from harness.runs.results import RunResult
-from harness.runs.run import Progress, run_cases
+from harness.runs.run import run_cases
 from harness.schema.case import SUFFIX, Case, save_case
 
 JOB = JOBS / "emoji_inkprint"

@@ -12,12 +12,13 @@ from harness.errors import CalibrationError
 from harness.judging.baseline import environment_key
 from harness.judging.tolerance_file import Environment, Measured, ToleranceFile
 from harness.metrics.scores import Scores
-from harness.runs.case_runner import CaseRunner
 from harness.runs.folder import RunFolder
 from harness.runs.plan import Planned, RunOptions, in_order, plan
-from harness.runs.renderers import reference_renderer
-from harness.runs.run import Progress
+from harness.runs.preflight import preflight
+from harness.runs.progress import Progress
 from harness.runs.scorer import Scorer
+from harness.runs.session import Setup, open_run
+from harness.runs.workers import machine_of
 from harness.schema.case import Case
 from harness.schema.render import Lora, Renderer
 
@@ -45,41 +46,29 @@ def calibrate(
         HarnessError: bad input; found before anything is rendered.
         CalibrationError: no case gives both noise and signal.
     """
-    from harness.pipeline.load import choose_device
-    from harness.runs.environment import environment
-    from harness.runs.preflight import preflight
-
     options = options or RunOptions()
-    device = choose_device(options.device)
-    kept = ToleranceFile.load(out).environments if out.exists() else {}
-    planned = plan(cases, options, device)
-    preflight(planned, options)
-    facts = environment(device)
-    plans = _controls(planned)
-    if not plans:
-        raise CalibrationError("none of these cases can be re-run", fix="see why in their case files")
-    items = in_order([item for item, _ in plans])
-    identity = {**options.identity(), "calibration": sorted(item.case.id for item in planned)}
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with RunFolder(run, identity, {"created": created, "environment": facts}) as folder:
-        todo = [item for item in items if not _done(folder, item)]
-        renderer = renderer or reference_renderer(options, device)
-        on_step = progress.step_done if progress else None
-        runner = CaseRunner(folder, renderer, Scorer(options.lpips_weights), options, facts, on_step)
-        try:
-            _render(todo, run, len(items), folder, runner, progress)
-        finally:
-            renderer.close()
-        evidence = _evidence(plans, folder, runner.scorer)
+    others = ToleranceFile.load(out).environments if out.exists() else {}
+    with machine_of(options) as machine:
+        planned = plan(cases, options, machine.device)
+        bases = preflight(planned, options)
+        plans = _controls(planned)
+        if not plans:
+            raise CalibrationError("none of these cases can be re-run", fix="see why in their case files")
+        items = in_order([item for item, _ in plans])
+        setup = Setup(items, machine, bases, options, subject="calibration")
+        with open_run(setup, run, renderer=renderer, progress=progress) as session:
+            session.run(items)
+            evidence = _evidence(plans, session.folder, session.scorer)
+    facts = machine.environment
     found = Environment(
-        date=created[:10],
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         command=command,
         fingerprint=facts,
         all_cases=propose([entry for measured in evidence.values() for entry in measured]),
         cases={name: propose(measured) for name, measured in evidence.items()},
         evidence=evidence,
     )
-    made = ToleranceFile(environments={**kept, environment_key(facts): found})
+    made = ToleranceFile(environments={**others, environment_key(facts): found})
     made.save(out)
     return made
 
@@ -105,30 +94,6 @@ def _other_lora(item: Planned, planned: Sequence[Planned]) -> Lora | None:
         if lora and lora.sha256 != item.request.lora.sha256 and other.case.id.rpartition("/")[0] == job:
             return lora
     return None
-
-
-def _done(folder: RunFolder, item: Planned) -> bool:
-    row = folder.done.get((item.case.id, item.variant))
-    return row is not None and row.key == item.key and row.scores is not None
-
-
-def _render(
-    todo: list[Planned],
-    run: Path,
-    total: int,
-    folder: RunFolder,
-    runner: CaseRunner,
-    progress: Progress | None,
-) -> None:
-    if progress is not None:
-        progress.started(run, todo, total - len(todo))
-    for item in todo:
-        if progress is not None:
-            progress.case_started(item)
-        row = runner.run(item)
-        folder.append(row)
-        if progress is not None:
-            progress.case_done(row)
 
 
 def _evidence(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
-import click
-
-from harness.cli.command import command, option, path
+import typer
 
 
-@command()
-@option("--out", type=path, default="reports/demo", help="Run folder.")
-@option("--cases", type=path, default="cases/demo", help="Folder for the case files.")
-def demo(out: Path, cases: Path) -> None:
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("reports/demo"),
+    cases: Annotated[Path, typer.Option(help="Folder for the case files.")] = Path("cases/demo"),
+) -> None:
     """Re-run a genuine AI Toolkit job that ships with the harness, on the CPU, and build its report.
 
     One case is deliberately wrong, so that drift can be seen.
@@ -28,6 +27,6 @@ def demo(out: Path, cases: Path) -> None:
     with LiveProgress(Console()) as progress:
         result = run_demo(out=out, cases=cases, progress=progress)
     summarise(result)
-    click.echo(
+    typer.echo(
         "the drift is deliberate; next: harness doctor, then harness import JOB_DIR with a job of yours"
     )

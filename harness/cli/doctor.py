@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
-from harness.cli.command import command
+import typer
 
 _MARKS = {"ok": ("✓ ok", "green"), "note": ("• note", "yellow"), "missing": ("✗ missing", "red")}
 
 
-@command()
 def doctor() -> None:
     """Say what a real run needs and what this machine has. Exit code 2 where something is missing."""
     from rich.console import Console
@@ -27,4 +24,4 @@ def doctor() -> None:
             table.add_row("", "", Text(f"→ {finding.advice}", "dim"))
     Console().print(table)
     if any(finding.level == "missing" for finding in findings):
-        sys.exit(2)
+        raise typer.Exit(2)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import click
-
-from harness.cli.command import command
+import typer
 
 
-@command()
 def schema() -> None:
     """Print the JSON Schema of case files (cases/case.schema.json)."""
     from harness.schema.case import case_schema
 
-    click.echo(case_schema(), nl=False)
+    typer.echo(case_schema(), nl=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from harness.diagnosis.composition import Composition, correlation
@@ -99,6 +100,7 @@ def diagnose(
     options: RunOptions | None = None,
     renderer: Renderer | None = None,
     budget: float = BUDGET,
+    lpips_weights: Path | None = None,
     tell: Tell = lambda _: None,
 ) -> Diagnosis:
     """Find the settings that bring ``case``'s preview back.
@@ -117,7 +119,7 @@ def diagnose(
     from harness.pipeline.load import choose_device
     from harness.runs.plan import Planned
     from harness.runs.preflight import preflight
-    from harness.runs.renderers import reference_renderer
+    from harness.runs.workers import reference_renderer
 
     options = options or RunOptions()
     if case.incomparable is not None:
@@ -131,13 +133,13 @@ def diagnose(
     try:
         trials = TrialRenderer(context, own)
         if (sibling := step_zero(case)) is None:
-            return _diagnosis(case, trials, search(trials, budget, tell), None, Lpips(options.lpips_weights))
+            return _diagnosis(case, trials, search(trials, budget, tell), None, Lpips(lpips_weights))
         there = Context(sibling, request_of(sibling, options, device), device)
         control = ask_step_zero(TrialRenderer(there, own), budget, tell)
         left = budget - control.spent
         cleared = control.matches or bool(control.settings)
         found = search(trials, left, tell, start=control.settings, lora_first=cleared)
-        return _diagnosis(case, trials, found, control, Lpips(options.lpips_weights))
+        return _diagnosis(case, trials, found, control, Lpips(lpips_weights))
     finally:
         if renderer is None:
             own.close()

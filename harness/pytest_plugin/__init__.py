@@ -18,7 +18,7 @@ from harness.pytest_plugin.xdist import group_by_weights, name_groups, pin_worke
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.fixture import Harness
-    from harness.pytest_plugin.plugin_session import Session
+    from harness.pytest_plugin.plugin_session import PluginSession
 
 SUFFIX = ".case.yaml"
 
@@ -134,17 +134,17 @@ def harness_fixture(request: pytest.FixtureRequest) -> Harness:
         raise refusal(error) from None
 
 
-_KEY: pytest.StashKey[Session] = pytest.StashKey()
+_KEY: pytest.StashKey[PluginSession] = pytest.StashKey()
 
 
-def _session(config: pytest.Config) -> Session:
+def _session(config: pytest.Config) -> PluginSession:
     """Return the one harness session of this process; made on first use."""
-    from harness.pytest_plugin.plugin_session import Session
+    from harness.pytest_plugin.plugin_session import PluginSession
 
     if _KEY not in config.stash:
-        config.stash[_KEY] = Session(config)
+        config.stash[_KEY] = PluginSession(config)
     return config.stash[_KEY]
 
 
-def _started(config: pytest.Config) -> Session | None:
+def _started(config: pytest.Config) -> PluginSession | None:
     return config.stash.get(_KEY, None)

@@ -13,7 +13,7 @@ from harness.schema.case import Case, load_case
 from harness.schema.result import Row
 
 if TYPE_CHECKING:
-    from harness.pytest_plugin.plugin_session import Session
+    from harness.pytest_plugin.plugin_session import PluginSession
 
 HOW = "give a case, or the path of a *.case.yaml relative to the test file"
 
@@ -21,7 +21,7 @@ HOW = "give a case, or the path of a *.case.yaml relative to the test file"
 class Harness:
     """Renders and judges cases in the session's pipeline, run folder and report."""
 
-    def __init__(self, session: Session, node: pytest.Item) -> None:
+    def __init__(self, session: PluginSession, node: pytest.Item) -> None:
         self._session = session
         self._node = node
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ import pytest
 
 from harness._util.garbage_collector import freeze_for_exit, pause_collection, unfreeze
 from harness.errors import BaselineError, HarnessError, RenderError, RunError
-from harness.judging.baseline import environment_key
 from harness.judging.baseline_judging import against_baseline
 from harness.judging.baseline_store import BaselineStore
 from harness.pytest_plugin.ordering import arrange, following, plan_items, planned_of, variants_of
@@ -25,19 +23,18 @@ from harness.pytest_plugin.terminal import Tally, summary
 from harness.pytest_plugin.worker_results import UNFINISHED, merge_workers, own_folder, refuse_results
 from harness.pytest_plugin.xdist import score_workers
 from harness.runs.accept import accept_row
-from harness.runs.case_runner import CaseRunner
-from harness.runs.folder import MANIFEST, RunFolder, disk_error
+from harness.runs.folder import MANIFEST, disk_error
 from harness.runs.new_folder import claim, give_back
 from harness.runs.plan import Planned, plan
 from harness.schema.case import Case
 from harness.schema.result import Row, Verdict
 
 if TYPE_CHECKING:
-    from harness.pytest_plugin.ahead import Ahead
-    from harness.schema.render import Renderer
+    from harness.pytest_plugin.lookahead import Lookahead
+    from harness.runs.session import RunSession
 
 
-class Session:
+class PluginSession:
     """The state that items, fixture and summary share.
 
     Raises:
@@ -56,11 +53,9 @@ class Session:
         self.tally = Tally()
         self._planned: list[Planned] = []
         self._variants: dict[str, list[Planned]] = {}
-        self._folder: RunFolder | None = None
-        self._renderer: Renderer | None = None
-        self._runner: CaseRunner | None = None
-        self._ahead: Ahead | None = None
-        self._progress: StepProgress | None = None
+        self._opened = ExitStack()
+        self._run: RunSession | None = None
+        self._lookahead: Lookahead | None = None
         self.nextitem: pytest.Item | None = None
 
     @property
@@ -109,7 +104,8 @@ class Session:
                 refused, which ends the session: what is rendered after that would be lost.
         """
         try:
-            return self._check(self._open(), item)
+            run, lookahead = self._open()
+            return self._check(run, lookahead, item)
         except OSError as error:
             self._stop()
             raise disk_error(self.results, error) from error
@@ -122,57 +118,45 @@ class Session:
         session: Any = self._config.pluginmanager.get_plugin("session")
         session.shouldstop = "harness: the disk refused a file, see above"
 
-    def _check(self, runner: CaseRunner, item: Planned) -> Checked:
-        tolerance = self.settings.tolerances.of(item.case, environment_key(runner.environment))
-        runner = dataclasses.replace(runner, options=dataclasses.replace(runner.options, tolerance=tolerance))
-        row = self._made_before(item)
-        if row is None or row.tolerance != tolerance:
-            row = self._judged(self._render(runner, item))
-            runner.folder.append(row)
-            if runner.waiting is not None:
-                runner.waiting.drop(item)
+    def _check(self, run: RunSession, lookahead: Lookahead, item: Planned) -> Checked:
+        row = run.valid_row(item)
+        if row is None:
+            row = self._judged(self._render(run, lookahead, item))
+            run.store(item, row)
         self.tally.count(row)
         if row.verdict is not Verdict.ERROR:
-            self._sweep(runner, item.case)
+            self._sweep(run, lookahead, item.case)
         return Checked(row, self._relative(self.store.path(row.case)), self._page(row))
 
-    def _made_before(self, item: Planned) -> Row | None:
-        """Return the row that a killed session had stored already."""
-        row = self._folder.done.get((item.case.id, item.variant)) if self._folder is not None else None
-        return row if row is not None and row.key == item.key and row.verdict is not Verdict.ERROR else None
-
-    def _sweep(self, runner: CaseRunner, case: Case) -> None:
+    def _sweep(self, run: RunSession, lookahead: Lookahead, case: Case) -> None:
         """Store a row for every variant of a case; they are other settings on purpose, so none is a failure.
 
         Raises:
             RenderError: a variant failed to render.
         """
         for item in self._variants.get(case.id, []):
-            row = self._made_before(item)
+            row = run.valid_row(item)
             if row is None:
-                assert self._progress is not None
-                with self._progress.rendering(item):
-                    row = runner.run(item)
-                runner.folder.append(row)
+                row = lookahead.row(item, ())
+                run.store(item, row)
             self.tally.variants += 1
             if row.verdict is Verdict.ERROR:
                 raise RenderError(f"{item.variant}: {row.reason}", field=case.id)
 
-    def _render(self, runner: CaseRunner, item: Planned) -> Row:
+    def _render(self, run: RunSession, lookahead: Lookahead, item: Planned) -> Row:
         """Return the row of a case as its preview judges it; bad input is a row too, if it has a preview."""
-        assert self._ahead is not None
         try:
-            return self._ahead.row(runner, item, self._following(item))
+            return lookahead.row(item, self._following(run, item))
         except HarnessError as error:
             if item.case.preview_path.is_file():
-                return runner.refused(item, error)
+                return run.runner.refused(item, error)
             self.tally.verdicts[Verdict.ERROR.value] += 1
             raise
 
-    def _following(self, item: Planned) -> Iterator[Planned]:
+    def _following(self, run: RunSession, item: Planned) -> Iterator[Planned]:
         """Return the cases that are to be rendered after ``item``, where nothing else comes before them."""
         coming = following(item, self.nextitem) if not self._variants else ()
-        return (each for each in coming if self._made_before(each) is None)
+        return (each for each in coming if run.valid_row(each) is None)
 
     def _judged(self, row: Row) -> Row:
         """Return the row held against its baseline; a damaged one is an error, and the render is kept."""
@@ -188,54 +172,39 @@ class Session:
                 raise
             return row.model_copy(update={"verdict": Verdict.ERROR, "reason": str(error)})
 
-    def _open(self) -> CaseRunner:
+    def _open(self) -> tuple[RunSession, Lookahead]:
         """Open run folder, scorer and renderer; once."""
-        if self._runner is not None:
-            return self._runner
-        unfreeze()
-        with pause_collection():
-            self._runner = self._opened()
-        return self._runner
+        if self._run is None or self._lookahead is None:
+            unfreeze()
+            with pause_collection(), ExitStack() as stack:
+                self._run, self._lookahead = self._open_run(stack)
+                self._opened = stack.pop_all()
+        return self._run, self._lookahead
 
-    def _opened(self) -> CaseRunner:
-        from harness.pipeline.load import choose_device
-        from harness.pytest_plugin.ahead import Ahead
-        from harness.runs.environment import environment
-        from harness.runs.pending_renders import Waiting
-        from harness.runs.renderers import reference_renderer
-        from harness.runs.scorer import Scorer
-        from harness.runs.scoring_pool import scoring
+    def _open_run(self, stack: ExitStack) -> tuple[RunSession, Lookahead]:
+        from harness.pytest_plugin.lookahead import Lookahead
+        from harness.runs.preflight import Preflight
+        from harness.runs.session import Setup, open_run
+        from harness.runs.workers import machine_of
 
         options = self.settings.run
-        device = choose_device(options.device)
-        facts = environment(device)
+        machine = stack.enter_context(machine_of(options))
+        preflight = Preflight()
         self._variants = variants_of(self._planned, self.settings.sweep, options)
-        self._progress = progress = StepProgress(
-            self._config.pluginmanager,
-            sum(steps_of(item) for item in chain(self._planned, *self._variants.values())),
-        )
-        self._folder = self._folder or self._run_folder(facts)
-        self._renderer = reference_renderer(options, device)
-        scorer, workers = Scorer(), self.settings.score_workers
-        workers = score_workers(device) if workers is None else workers
-        self._ahead = Ahead(scoring(scorer, None, workers), workers, progress)
-        waiting = Waiting(self._folder.path, keeps=workers > 0)
-        return CaseRunner(self._folder, self._renderer, scorer, options, facts, progress.step_done, waiting)
-
-    def _run_folder(self, facts: dict[str, Any]) -> RunFolder:
-        created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        identity = {
-            **self.settings.run.identity(),
-            "cases": sorted(item.case.id for item in self._planned),
-            "environment": facts,
-        }
+        planned = [*self._planned, *chain(*self._variants.values())]
+        progress = StepProgress(self._config.pluginmanager, sum(map(steps_of, planned)))
+        setup = Setup(self._planned, machine, preflight.known_bases(planned), options)
+        workers = self.settings.score_workers
+        workers = score_workers(machine.device) if workers is None else workers
         try:
-            own = own_folder(self.results, self._worker, identity)
-            return RunFolder(own, identity, {"created": created, "environment": facts}).__enter__()
+            folder = own_folder(self.results, self._worker, setup.identity())
+            opening = open_run(setup, folder, progress=progress, score_workers=workers, reuse=False)
+            run = stack.enter_context(opening)
         except RunError as error:
             self.tally.refused = True
             error.field = "--harness-results" if error.field == "--out" else error.field
             raise
+        return run, Lookahead(run, preflight, workers, progress)
 
     def worker_ended(self, output: dict[str, Any]) -> None:
         """Take over the tally of an xdist worker."""
@@ -244,11 +213,8 @@ class Session:
 
     def finish(self, session: pytest.Session) -> None:
         """Close the run; in the process that reports, merge the workers' parts and build the report."""
-        for opened in (self._ahead, self._renderer):
-            if opened is not None:
-                opened.close()
-        if self._folder is not None:
-            self._folder.__exit__(None, None, None)
+        self._opened.close()
+        if self._run is not None:
             freeze_for_exit()
         if self._worker:
             self._config.workeroutput["harness"] = self.tally.plain()  # type: ignore[attr-defined]

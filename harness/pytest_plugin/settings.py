@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from harness._util.validation import first_problem
 from harness.errors import HarnessError
-from harness.judging.tolerance import Limits, Tolerances, limits_from
+from harness.judging.tolerance import Limits, limits_from
 from harness.runs.plan import RunOptions
 from harness.schema.case import Base, Strict
 from harness.schema.render import PipelineCode
@@ -52,7 +52,6 @@ class Settings:
     baselines: Path
     cases: Path
     pipeline: PipelineCode | None
-    tolerances: Tolerances
     run: RunOptions
     update: bool
     new_only: bool
@@ -80,10 +79,6 @@ def read_settings(config: pytest.Config) -> Settings:
             baselines=baselines,
             cases=root / project.cases,
             pipeline=project.pipeline,
-            tolerances=Tolerances(
-                command_line=limits_from(option.harness_tolerance, Path.cwd(), "--harness-tolerance"),
-                project=limits_from(project.tolerance, root, "pyproject.toml"),
-            ),
             run=RunOptions(
                 device="cuda" if option.gpu else "cpu",
                 pipeline=option.harness_pipeline,
@@ -91,6 +86,8 @@ def read_settings(config: pytest.Config) -> Settings:
                 dtype=option.harness_dtype,
                 engine=option.harness_engine,
                 trust_remote_code=option.harness_trust_remote_code or project.trust_remote_code,
+                tolerance=limits_from(option.harness_tolerance, Path.cwd(), "--harness-tolerance"),
+                project_tolerance=limits_from(project.tolerance, root, "pyproject.toml"),
             ),
             update=option.update_baselines or option.update_baselines_new_only,
             new_only=option.update_baselines_new_only and not option.update_baselines,

@@ -11,6 +11,7 @@ import pytest
 
 from harness.pytest_plugin.xdist import worker_count
 from harness.runs.plan import REFERENCE, Planned
+from harness.runs.progress import Progress
 
 QUIET_SECONDS = 60.0
 """Without a terminal to draw on, a line at most this often."""
@@ -21,7 +22,7 @@ def steps_of(item: Planned) -> int:
     return item.request.sample_steps if item.request is not None and item.same_as is None else 0
 
 
-class StepProgress:
+class StepProgress(Progress):
     """Writes on pytest's own terminal, past its capturing; an xdist worker has none and writes nothing.
 
     Args:

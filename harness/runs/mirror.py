@@ -37,7 +37,7 @@ _BATCH = 64
 _State = list[int]
 
 
-class Copy:
+class Mirror:
     """The copy of a run folder at a URL; as a context, it is kept up to date and completed at the end.
 
     Args:
@@ -120,7 +120,7 @@ class Copy:
             self._sent = {name: at for name, at in _states(self._folder).items() if name in self._there}
             self._rows_sent = _sha256(rows)
 
-    def __enter__(self) -> Copy:
+    def __enter__(self) -> Mirror:
         self._thread.start()
         return self
 

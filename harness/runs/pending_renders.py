@@ -1,8 +1,8 @@
 """Renders that wait for their scores, on disk: whatever ends the run, they need not be made again.
 
-Each lies beside its row's images, hidden, until its row is stored. It counts as a stored row would: for the
-same case under the same variant, where the row's key is the same. A power failure may tear one: its hash
-tells, and no render waits for the disk.
+Each lies beside its row's images, hidden, until its row is stored. It is valid as a stored row would be: for
+the same case, variant and row key. Nothing waits for the disk; a file that a power failure tore does not have
+its recorded hash and is passed over.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from harness.runs.scorer import pixels_sha256
 from harness.schema.render import Render
 from harness.schema.result import Frozen, Rendered
 
-FILE = ".waiting.safetensors"
+FILE = ".pending.safetensors"
 
 
-class _About(Frozen):
+class _Record(Frozen):
     """What a row says of a render, beside its pixels."""
 
     row_key: str
@@ -30,28 +30,25 @@ class _About(Frozen):
     render_key: str | None
 
 
-class Waiting:
+class PendingRenders:
     """The renders of a run folder whose rows are not stored yet.
 
     Args:
         run: the run folder, opened for writing.
-        keeps: new renders are put there; where each is scored at once, they need not be.
     """
 
-    def __init__(self, run: Path, *, keeps: bool) -> None:
-        self._run, self._keeps = run, keeps
+    def __init__(self, run: Path) -> None:
+        self._run = run
 
-    def keep(self, item: Planned, render: Render) -> None:
-        """Put a render there, whole or not at all; one that a run holds already is there already.
+    def add(self, item: Planned, render: Render) -> None:
+        """Write a render to disk, whole or not at all.
 
         Raises:
             OSError: the disk refuses.
         """
-        if not self._keeps or render.taken_from is not None:
-            return
         from safetensors.numpy import save
 
-        about = _About(
+        record = _Record(
             row_key=item.key,
             image_sha256=pixels_sha256(render.image),
             rendered=render.rendered,
@@ -60,7 +57,7 @@ class Waiting:
             warnings=render.warnings,
             render_key=render.key,
         )
-        data = save({"image": render.image}, metadata={"about": about.model_dump_json()})
+        data = save({"image": render.image}, metadata={"about": record.model_dump_json()})
         write_bytes(self._file(item), data, lasting=False)
 
     def find(self, item: Planned) -> Render | None:
@@ -69,25 +66,25 @@ class Waiting:
 
         try:
             with safe_open(self._file(item), framework="numpy") as stored:
-                about = _About.model_validate_json((stored.metadata() or {}).get("about", ""))
+                record = _Record.model_validate_json((stored.metadata() or {}).get("about", ""))
                 image = stored.get_tensor("image")
-            whole = (about.row_key, about.image_sha256) == (item.key, pixels_sha256(image))
+            whole = (record.row_key, record.image_sha256) == (item.key, pixels_sha256(image))
         except (OSError, ValueError, SafetensorError):
             whole = False
         if not whole:
-            self.drop(item)
+            self.discard(item)
             return None
         return Render(
             image=image,
-            rendered=about.rendered,
-            seconds=about.seconds,
-            latents_sha256=about.latents_sha256,
-            warnings=about.warnings,
-            key=about.render_key,
+            rendered=record.rendered,
+            seconds=record.seconds,
+            latents_sha256=record.latents_sha256,
+            warnings=record.warnings,
+            key=record.render_key,
         )
 
-    def drop(self, item: Planned) -> None:
-        """Remove a render whose row is stored, or which is not wanted."""
+    def discard(self, item: Planned) -> None:
+        """Remove the render of a row that is stored, or that is not wanted."""
         self._file(item).unlink(missing_ok=True)
 
     def _file(self, item: Planned) -> Path:

@@ -42,6 +42,7 @@ class RunOptions:
 
     Attributes:
         tolerance: limits for every case, or whatever knows them by case and kind of machine.
+        project_tolerance: the same, for cases that set none themselves.
         baselines: folder of accepted results to judge against as well, as pytest does; every image is then
             rendered, since one that another run rendered says nothing about today.
         fresh: make every render, also those that this run or one beside it holds.
@@ -63,6 +64,7 @@ class RunOptions:
     engine: EngineName = "auto"
     trust_remote_code: bool = False
     tolerance: Tolerance | Source | None = None
+    project_tolerance: Tolerance | Source | None = None
     baselines: Path | None = None
     lpips_weights: Path | None = None
     fresh: bool = False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from typing import TypeVar
 
 from harness._util.atomic_files import sha256_file
-from harness.errors import CaseError
+from harness.errors import CaseError, HarnessError
 from harness.judging.baseline_store import BaselineStore
 from harness.metrics.images import load_rgb
 from harness.pipeline.checkpoint import Checkpoint, find_checkpoint
@@ -42,6 +43,14 @@ class Preflight:
         self._inspected = cache(inspect_lora)
         self._shapes = cache(transformer_shapes)
         self._found = cache(lambda base: find_checkpoint(base, FLEX2))
+
+    def known_bases(self, planned: Iterable[Planned]) -> dict[str, Checkpoint]:
+        """Return the checkpoint of every base that can be found, by the base's name."""
+        found = {}
+        for base in _unique(item.request.base for item in planned if item.request is not None):
+            with suppress(HarnessError):
+                found[str(base)] = self._found(base)
+        return found
 
     def check(self, planned: list[Planned], options: RunOptions) -> dict[str, Checkpoint]:
         """Check as ``preflight`` does.

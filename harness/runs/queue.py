@@ -1,91 +1,85 @@
-"""Makes renders into stored rows, in the order in which they were handed in, while the next one renders."""
+"""The way from a render to its row: scores are computed beside the next render, rows leave in order."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Container
 from concurrent.futures import Future
 from dataclasses import dataclass
-from types import TracebackType
 
-from harness._util.signals import deliver_interrupts
-from harness.errors import HarnessError
-from harness.runs.case_runner import CaseRunner, Outcome
+from harness.runs.case_runner import CaseRunner
+from harness.runs.dispatch import Outcome
 from harness.runs.plan import Planned
-from harness.runs.scorer import Evidence, Finished
+from harness.runs.scorer import ScoringJob, ScoringResult
 from harness.runs.scoring_pool import Scoring
 from harness.schema.result import Row
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _Entry:
     item: Planned
     outcome: Outcome
-    finished: Finished | None
-    future: Future[Evidence] | None
+    job: ScoringJob | None
+    scores: Future[ScoringResult] | None
+
+    @property
+    def is_scored(self) -> bool:
+        return self.scores is None or self.scores.done()
 
 
-class Desk:
-    """A bounded queue of renders on their way into the run folder.
+class RowQueue:
+    """Renders on their way to rows, the oldest first."""
 
-    Where a failure ends the run, what was handed in is scored and stored first. Ctrl-C waits for no scores:
-    the renders are on disk, see ``waiting``.
+    def __init__(self, runner: CaseRunner, scoring: Scoring) -> None:
+        self._runner, self._scoring = runner, scoring
+        self._entries: list[_Entry] = []
 
-    Args:
-        done: called with every stored row.
-    """
+    def __len__(self) -> int:
+        return len(self._entries)
 
-    def __init__(self, runner: CaseRunner, scoring: Scoring, done: Callable[[Row], None]) -> None:
-        self._runner, self._scoring, self._done = runner, scoring, done
-        self._waiting: deque[_Waiting] = deque()
+    def __contains__(self, item: Planned) -> bool:
+        return any(entry.item is item for entry in self._entries)
 
-    def __enter__(self) -> Desk:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if not isinstance(error, KeyboardInterrupt):
-                self._store_all()
-        finally:
-            self._scoring.close()
-
-    def put(self, item: Planned, outcome: Outcome) -> None:
-        """Hand in a render; waits where too many are under way already.
+    def add(self, item: Planned, outcome: Outcome) -> None:
+        """Begin to score what became of ``item``.
 
         Raises:
-            HarnessError: an earlier render cannot be scored or stored.
+            HarnessError: the preview cannot be kept, or the images cannot be read.
+            OSError: the disk refuses.
         """
-        finished = self._runner.finished(item, outcome)
-        with deliver_interrupts():
-            future = self._scoring.submit(finished) if finished is not None else None
-            self._waiting.append(_Waiting(item, outcome, finished, future))
-            while self._waiting and (len(self._waiting) > self._scoring.depth or self._first_is_ready()):
-                self._store_first()
+        job = self._runner.scoring_job(item, outcome)
+        scores = self._scoring.submit(job) if job is not None else None
+        self._entries.append(_Entry(item, outcome, job, scores))
 
-    def _store_all(self) -> None:
-        failed: HarnessError | None = None
-        while self._waiting:
-            try:
-                with deliver_interrupts():
-                    self._store_first()
-            except HarnessError as error:
-                failed = failed or error
-        if failed is not None:
-            raise failed
+    @property
+    def is_due(self) -> bool:
+        """Whether the oldest render is scored, or so many wait that rendering has to."""
+        return bool(self._entries) and (len(self) > self._scoring.depth or self._entries[0].is_scored)
 
-    def _first_is_ready(self) -> bool:
-        future = self._waiting[0].future
-        return future is None or future.done()
+    def is_scored(self, item: Planned) -> bool:
+        """Return whether ``item`` need not be waited for; also where it is not in the queue."""
+        return all(entry.is_scored for entry in self._entries if entry.item is item)
 
-    def _store_first(self) -> None:
-        first = self._waiting.popleft()
-        evidence = None
-        if first.finished is not None and first.future is not None:
-            evidence = self._scoring.result(first.finished, first.future)
-        row = self._runner.row(first.item, first.outcome, evidence)
-        self._runner.folder.append(row)
-        if self._runner.waiting is not None:
-            self._runner.waiting.drop(first.item)
-        self._done(row)
+    def oldest(self) -> Planned:
+        """Return the item that was added first."""
+        return self._entries[0].item
+
+    def take(self, item: Planned) -> Row:
+        """Remove ``item``, wait for its scores and return its row.
+
+        Raises:
+            HarnessError: its images cannot be read or written.
+        """
+        entry = next(entry for entry in self._entries if entry.item is item)
+        self._entries.remove(entry)
+        scores = None
+        if entry.job is not None and entry.scores is not None:
+            scores = self._scoring.result(entry.job, entry.scores)
+        return self._runner.row(item, entry.outcome, scores)
+
+    def retain(self, items: Container[int]) -> None:
+        """Forget every item whose ``id()`` is not among ``items``."""
+        self._entries = [entry for entry in self._entries if id(entry.item) in items]
+
+    def close(self) -> None:
+        """End the scoring processes; what still waits for its scores is forgotten."""
+        self._scoring.close()

@@ -1,8 +1,4 @@
-"""Renders that a run need not make again: this run's own, and those of the runs beside it.
-
-A run folder keeps its re-runs without loss and says in every row what decided their pixels, so the folders
-are the store: nothing is kept twice, and deleting a run forgets its renders.
-"""
+"""Renders that a run need not make: those that wait for their scores, and those that run folders hold."""
 
 from __future__ import annotations
 
@@ -10,31 +6,24 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from harness.errors import CheckpointError, ImageError
-from harness.runs.folder import RESULTS
-from harness.runs.plan import facts_of
-from harness.runs.scorer import pixels_sha256
-from harness.schema.render import OnStep, Render, Renderer, RenderRequest, TrajectoryRenderer
+from harness.errors import CheckpointError
+from harness.runs.pending_renders import PendingRenders
+from harness.runs.plan import Planned, facts_of
+from harness.runs.stored_renders import StoredRenders
+from harness.schema.render import Render, RenderRequest
 from harness.schema.result import Row
 
-NEIGHBOURS = 32
-"""How many runs beside this one are looked into, the newest first."""
-
-_KEY = re.compile(rb'"render_key":"([0-9a-f]{64})"')
 _CODE = ("pipeline", "schema/render.py", "schema/spec.py")
 _PACKAGE = Path(__file__).parent.parent
 
 
 @dataclasses.dataclass(frozen=True)
-class Keys:
+class RenderKeys:
     """Hashes of everything that decides a render's pixels.
 
     Attributes:
@@ -55,113 +44,72 @@ class Keys:
         }
         return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
-
-class Kept:
-    """Rows by the key of their render, of one run folder and of the newest runs beside it.
-
-    Args:
-        wanted: keys to look for.
-    """
-
-    def __init__(self, folder: Path, wanted: Iterable[str]) -> None:
-        self._rows: dict[str, tuple[Path, Row]] = {}
-        wanted = set(wanted)
-        for run in (*reversed(_neighbours(folder)), folder):
-            self._rows |= {str(row.render_key): (run, row) for row in _rows(run, wanted)}
-
-    def learn(self, folder: Path, row: Row) -> None:
-        """Take note of a new row of ``folder``."""
-        if row.render_key is not None:
-            self._rows[row.render_key] = (folder, row)
-
-    def find(self, key: str) -> Render | None:
-        """Return the render of ``key``, or None where it is not kept, or not as it was."""
-        from harness.metrics.images import load_rgb
-
-        if key not in self._rows:
-            return None
-        folder, row = self._rows[key]
-        if row.images.rerun is None or row.rendered is None:
-            return None
-        try:
-            image = load_rgb(folder / row.images.rerun)
-        except ImageError:
-            return None
-        if pixels_sha256(image) != row.image_sha256:
-            return None
-        return Render(
-            image=image,
-            rendered=row.rendered,
-            seconds={"load": 0.0, "render": 0.0},
-            latents_sha256=row.latents_sha256,
-            warnings=tuple(row.warnings),
-            key=key,
-            taken_from=row.taken_from or folder.resolve().name,
-        )
-
-
-class Thrifty(Renderer):
-    """A renderer that makes only what is not kept, and marks what it makes with its key."""
-
-    def __init__(self, renderer: Renderer, keys: Keys, kept: Kept | None) -> None:
-        self._renderer, self._keys, self._kept = renderer, keys, kept
-
-    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
-        """Take a kept render, or make it; see ``Renderer``.
+    def checked(self, request: RenderRequest, made: Render) -> str:
+        """Return the key of a new render, once its base is known to be the one that was checked.
 
         Raises:
-            CheckpointError: another machine has another base of this name, or it was changed meanwhile.
+            CheckpointError: it is another.
         """
-        key = self._keys.of(request)
-        found = self._kept.find(key) if self._kept is not None else None
-        return found or dataclasses.replace(self._made(request, on_step), key=key)
-
-    def _made(self, request: RenderRequest, on_step: OnStep | None) -> Render:
-        made = self._renderer.render(request, on_step)
-        used, checked = made.rendered.revision, self._keys.revisions[str(request.base)]
-        if used != checked:
+        used, expected = made.rendered.revision, self.revisions[str(request.base)]
+        if used != expected:
             raise CheckpointError(
-                f"was rendered with revision {used}, and {checked} was checked before the run",
+                f"was rendered with revision {used}, but {expected} was checked before the run",
                 file=str(request.base),
                 fix="pin it with --base OWNER/NAME@COMMIT, or copy one folder to every machine",
             )
+        return self.of(request)
+
+
+class RenderCache:
+    """Finds renders, and keeps those that wait for their scores.
+
+    Args:
+        run: the run folder, opened for writing.
+        keys: names renders by all that decides their pixels; None for a renderer of the caller's own.
+        writes: whether new renders are put on disk until their row is stored.
+    """
+
+    def __init__(self, run: Path, keys: RenderKeys | None, *, writes: bool) -> None:
+        self._run, self._keys, self._writes = run, keys, writes
+        self._pending = PendingRenders(run)
+        self._stored: StoredRenders | None = None
+
+    def search_runs(self, wanted: Sequence[Planned]) -> None:
+        """Look for the renders of ``wanted`` in this run folder and in those beside it."""
+        if self._keys is not None:
+            requests = [item.request for item in wanted if item.request is not None]
+            self._stored = StoredRenders(self._run, map(self._keys.of, requests))
+
+    def find(self, item: Planned) -> Render | None:
+        """Return a render of ``item`` that is there already."""
+        if (found := self._pending.find(item)) is not None:
+            return found
+        if self._stored is None or self._keys is None or item.request is None:
+            return None
+        return self._stored.find(self._keys.of(item.request))
+
+    def add(self, item: Planned, made: Render) -> Render:
+        """Put a new render on disk until its row is stored; return it with its key.
+
+        Raises:
+            CheckpointError: another machine has another base of this name, or it was changed meanwhile.
+            OSError: the disk refuses.
+        """
+        if self._keys is not None and item.request is not None:
+            made = dataclasses.replace(made, key=self._keys.checked(item.request, made))
+        if self._writes:
+            self._pending.add(item, made)
         return made
 
-    def trajectories(self) -> TrajectoryRenderer | None:
-        """Return what the wrapped renderer offers."""
-        return self._renderer.trajectories()
+    def discard(self, item: Planned) -> None:
+        """Forget a render that waits for its scores."""
+        self._pending.discard(item)
 
-    def close(self) -> None:
-        """Close the renderer."""
-        self._renderer.close()
-
-
-def _neighbours(folder: Path) -> list[Path]:
-    """Return the newest other run folders of the same parent, newest first."""
-    found: list[tuple[float, Path]] = []
-    for results in folder.resolve().parent.glob(f"*/{RESULTS}"):
-        if results.parent != folder.resolve():
-            try:
-                found.append((results.stat().st_mtime, results.parent))
-            except OSError:  # deleted since
-                continue
-    return [run for _, run in sorted(found, reverse=True)[:NEIGHBOURS]]
-
-
-def _rows(run: Path, wanted: set[str]) -> Iterator[Row]:
-    """Yield the rows of ``run`` that hold a wanted render; what cannot be read holds none."""
-    try:
-        lines = (run / RESULTS).read_bytes().split(b"\n")[:-1]
-    except OSError:
-        return
-    for line in lines:
-        found = _KEY.search(line)
-        if found is None or found[1].decode() not in wanted:
-            continue
-        try:
-            yield Row.model_validate_json(line)
-        except ValidationError:
-            continue
+    def stored(self, item: Planned, row: Row) -> None:
+        """Take note that the row of ``item`` is stored: its render serves whoever asks for it next."""
+        self._pending.discard(item)
+        if self._stored is not None:
+            self._stored.add(self._run, row)
 
 
 @cache

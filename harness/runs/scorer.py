@@ -6,7 +6,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from harness.metrics.codec import Codec
 from harness.metrics.images import load_rgb, save_png
@@ -15,9 +15,13 @@ from harness.metrics.score_pair import score_images, score_pair
 from harness.metrics.scores import Scores
 from harness.schema.result import Images
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
-class Scored:
+class PairScores:
     """Scores of one row, and where its images lie."""
 
     matched: Scores
@@ -27,7 +31,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Finished:
+class ScoringJob:
     """A rendered image to keep and, where it has the preview's size, to score.
 
     Attributes:
@@ -37,17 +41,17 @@ class Finished:
 
     run: Path
     images: Images
-    image: Any
+    image: NDArray[np.uint8]
     comparable: bool
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ScoringResult:
     """What became of a rendered image: kept, hashed, and scored where it could be."""
 
     images: Images
     image_sha256: str
-    scored: Scored | None
+    scored: PairScores | None
     seconds: float
 
 
@@ -64,19 +68,19 @@ class Scorer:
     def __init__(self, weights: Path | None = None) -> None:
         self._lpips = Lpips(weights)
 
-    def gather(self, finished: Finished) -> Evidence:
+    def run(self, job: ScoringJob) -> ScoringResult:
         """Write the re-run as a lossless image, hash it, and score it."""
         started = time.perf_counter()
-        save_png(finished.run / str(finished.images.rerun), finished.image)
-        scored = self.score(finished.run, finished.images) if finished.comparable else None
-        return Evidence(
-            images=scored.images if scored else finished.images,
-            image_sha256=pixels_sha256(finished.image),
+        save_png(job.run / str(job.images.rerun), job.image)
+        scored = self.score(job.run, job.images) if job.comparable else None
+        return ScoringResult(
+            images=scored.images if scored else job.images,
+            image_sha256=pixels_sha256(job.image),
             scored=scored,
             seconds=round(time.perf_counter() - started, 4),
         )
 
-    def score(self, run: Path, images: Images) -> Scored:
+    def score(self, run: Path, images: Images) -> PairScores:
         """Score ``images.rerun`` against ``images.preview``; both are paths relative to ``run``."""
         if images.rerun is None:
             raise ValueError("a row without a re-run has no scores")
@@ -86,7 +90,7 @@ class Scorer:
         for name, picture in pair.maps.items():
             save_png(rerun.with_name(f"{name}.png"), picture)
             maps[name] = rerun.with_name(f"{name}.png").relative_to(run).as_posix()
-        return Scored(pair.matched, pair.raw, pair.codec_floor, images.model_copy(update={"maps": maps}))
+        return PairScores(pair.matched, pair.raw, pair.codec_floor, images.model_copy(update={"maps": maps}))
 
     def score_copy(self, run: Path, images: Images) -> Scores:
         """Score a copy of ``images.rerun`` that went through the preview's codec before, codec-matched."""
@@ -96,7 +100,7 @@ class Scorer:
         return score_images(load_rgb(preview), codec.apply(copy), self._lpips)
 
 
-def pixels_sha256(image: Any) -> str:
-    """Hash size and pixels, so that the same picture has the same hash however its file was compressed."""
+def pixels_sha256(image: NDArray[np.uint8]) -> str:
+    """Hash size and pixels of a uint8 H×W×3 image; how its file was compressed does not count."""
     height, width, _ = image.shape
     return hashlib.sha256(f"{width}x{height} ".encode() + image.tobytes()).hexdigest()

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from harness._util.signals import deliver_interrupts, shield_children
-from harness.runs.scorer import Evidence, Finished, Scorer
+from harness.runs.scorer import Scorer, ScoringJob, ScoringResult
 
-MOST_WORKERS = 4
+MAX_WORKERS = 4
 """Four take in a 1024² image every 0.7 s (2.7 s of processor time each): faster than one GPU renders."""
 
 _scorer: Scorer | None = None
@@ -25,11 +25,11 @@ class Scoring(Protocol):
     depth: int
     """How many images may wait for their scores before rendering waits for them."""
 
-    def submit(self, finished: Finished) -> Future[Evidence]:
+    def submit(self, job: ScoringJob) -> Future[ScoringResult]:
         """Begin to score."""
         ...
 
-    def result(self, finished: Finished, future: Future[Evidence]) -> Evidence:
+    def result(self, job: ScoringJob, future: Future[ScoringResult]) -> ScoringResult:
         """Wait for what ``submit`` began.
 
         Raises:
@@ -42,7 +42,7 @@ class Scoring(Protocol):
         ...
 
 
-class Here:
+class InlineScoring:
     """Scores in this process, at once."""
 
     depth = 0
@@ -50,13 +50,13 @@ class Here:
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
 
-    def submit(self, finished: Finished) -> Future[Evidence]:
+    def submit(self, job: ScoringJob) -> Future[ScoringResult]:
         """Score."""
-        future: Future[Evidence] = Future()
-        future.set_result(self._scorer.gather(finished))
+        future: Future[ScoringResult] = Future()
+        future.set_result(self._scorer.run(job))
         return future
 
-    def result(self, finished: Finished, future: Future[Evidence]) -> Evidence:
+    def result(self, job: ScoringJob, future: Future[ScoringResult]) -> ScoringResult:
         """Return the scores."""
         return future.result()
 
@@ -64,7 +64,7 @@ class Here:
         """Do nothing."""
 
 
-class Processes:
+class ProcessScoring:
     """Scores in ``workers`` processes of one thread each; where they die, in this one.
 
     Args:
@@ -88,22 +88,22 @@ class Processes:
             self.close()
             raise
 
-    def submit(self, finished: Finished) -> Future[Evidence]:
+    def submit(self, job: ScoringJob) -> Future[ScoringResult]:
         """Hand an image to the next free worker."""
         try:
             with shield_children():  # it starts a process where none is free
-                return self._pool.submit(_gather, finished)
+                return self._pool.submit(_run, job)
         except BrokenProcessPool as error:
-            future: Future[Evidence] = Future()
+            future: Future[ScoringResult] = Future()
             future.set_exception(error)
             return future
 
-    def result(self, finished: Finished, future: Future[Evidence]) -> Evidence:
+    def result(self, job: ScoringJob, future: Future[ScoringResult]) -> ScoringResult:
         """Wait for a worker."""
         try:
             return future.result()
         except BrokenProcessPool:
-            return self._scorer.gather(finished)
+            return self._scorer.run(job)
 
     def close(self) -> None:
         """End the workers, also those that still import or score."""
@@ -115,8 +115,8 @@ class Processes:
 def scoring(scorer: Scorer, weights: Path | None, workers: int) -> Scoring:
     """Return a place to score in: ``workers`` processes, at most one for each core, or this one for 0."""
     if not workers:
-        return Here(scorer)
-    return Processes(scorer, weights, min(workers, os.cpu_count() or 1))
+        return InlineScoring(scorer)
+    return ProcessScoring(scorer, weights, min(workers, os.cpu_count() or 1))
 
 
 def default_workers(device: str, renderers: int = 1) -> int:
@@ -128,7 +128,7 @@ def default_workers(device: str, renderers: int = 1) -> int:
     """
     if device == "cpu":
         return 0
-    return min(MOST_WORKERS * renderers, max(1, (os.cpu_count() or 2) - 1))
+    return min(MAX_WORKERS * renderers, max(1, (os.cpu_count() or 2) - 1))
 
 
 def _begin(weights: Path | None) -> None:
@@ -155,6 +155,6 @@ def _ready() -> None:
     """Do nothing, in a worker that has begun."""
 
 
-def _gather(finished: Finished) -> Evidence:
+def _run(job: ScoringJob) -> ScoringResult:
     assert _scorer is not None
-    return _scorer.gather(finished)
+    return _scorer.run(job)

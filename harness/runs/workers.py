@@ -1,132 +1,164 @@
-"""Go on after a CUDA error that leaves its process without a GPU: the rest is rendered in a new process."""
+"""What renders a run: this process, a process for each GPU, or the actors of a Ray cluster."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable
-from contextlib import suppress
-from multiprocessing.connection import Connection
-from typing import Any
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from harness._util.signals import shield_children
 from harness.errors import DeviceLostError, HarnessError
+from harness.runs.plan import RunOptions
+from harness.runs.worker_process import WorkerProcess
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest, TrajectoryRenderer
 
-GRACE = 1.5
-"""Seconds that a process has to end by itself."""
+if TYPE_CHECKING:
+    from harness.runs.ray import Cluster
 
-Make = Callable[[], Renderer]
-"""Makes a renderer; can be pickled."""
+MAX_ATTEMPTS = 2
+"""How often a render is begun whose process is lost."""
+
+_log = logging.getLogger(__name__)
 
 
-class Reviving(Renderer):
-    """Renders in this process until its GPU is lost, then in a new process, and in another when that is lost.
+@dataclass(frozen=True)
+class Machine:
+    """What a run renders on.
 
-    The render that lost the GPU fails. What a lost process had on the GPU is freed when it ends: a worker at
-    once, this process at its own end, so the base must fit twice, or with offload, to go on beside it.
-
-    Args:
-        make: makes the renderer, here and in each new process.
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        environment: the fingerprint that every row carries.
+        cluster: the Ray cluster whose machines render instead of this one.
     """
 
-    def __init__(self, make: Make) -> None:
-        self._make = make
-        self._current: Renderer = make()
+    device: str
+    environment: dict[str, Any]
+    cluster: Cluster | None = None
+
+
+class RetryingRenderer(Renderer):
+    """A renderer whose process may lose its GPU, or die: the render is begun again, once, in a new process.
+
+    Args:
+        renderer: renders until it is lost.
+        replace: makes what renders then; None starts ``renderer`` itself again.
+    """
+
+    def __init__(self, renderer: Renderer, replace: Callable[[], Renderer] | None = None) -> None:
+        self._renderer, self._replace = renderer, replace
+        self._closed = False
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
         """Render one request; see ``Renderer``.
 
         Raises:
-            DeviceLostError: the GPU was lost; the next request will be rendered by a new process.
+            DeviceLostError: the process was lost every time.
         """
-        try:
-            return self._current.render(request, on_step)
-        except DeviceLostError:
-            self.close()
-            self._current = Worker(self._make)
-            raise
+        attempt = 1
+        while True:
+            try:
+                return self._renderer.render(request, on_step)
+            except DeviceLostError as error:
+                _log.info("a renderer was lost (%s), attempt %d of %d", error, attempt, MAX_ATTEMPTS)
+                self._restart()
+                if attempt == MAX_ATTEMPTS or self._closed:
+                    raise
+                attempt += 1
 
     def trajectories(self) -> TrajectoryRenderer | None:
         """Return what the wrapped renderer offers."""
-        return self._current.trajectories()
+        return self._renderer.trajectories()
 
     def close(self) -> None:
-        """Free what can be freed: a lost GPU refuses that too."""
-        with suppress(Exception):
-            self._current.close()
+        """End the process; a render under way is lost with it, and not begun again."""
+        self._closed = True
+        self._end()
+
+    def _restart(self) -> None:
+        self._end()
+        if self._replace is not None:
+            self._renderer, self._replace = self._replace(), None
+
+    def _end(self) -> None:
+        with suppress(Exception):  # a lost GPU refuses to be freed
+            self._renderer.close()
 
 
-class Worker(Renderer):
-    """A renderer in a process of its own, started by the first request.
+class WorkerPool:
+    """The renderers of one run.
 
     Args:
-        make: makes the renderer there.
-        environment: variables to set there first, such as ``CUDA_VISIBLE_DEVICES``.
+        renderer: a system under test of the caller's own, which renders everything itself.
     """
 
-    def __init__(self, make: Make, environment: dict[str, str] | None = None) -> None:
-        self._make = make
-        self._environment = environment or {}
-        self._process: Any = None
-        self._pipe: Connection | None = None
-
-    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
-        """Render one request; see ``Renderer``.
-
-        Raises:
-            DeviceLostError: the process lost its GPU, or died.
-        """
-        pipe, process = self._started()
-        try:
-            pipe.send(request)
-            while True:
-                kind, content = pipe.recv()
-                if kind == "render":
-                    return content  # type: ignore[no-any-return]
-                if kind == "error":
-                    raise content
-                if on_step is not None:
-                    on_step(*content)
-        except (EOFError, ConnectionError) as error:
-            process.join()
-            raise DeviceLostError(f"the worker process died ({process.exitcode})") from error
+    def __init__(self, options: RunOptions, machine: Machine, renderer: Renderer | None = None) -> None:
+        self.renderers = [renderer] if renderer is not None else _renderers(options, machine)
+        self._closed = False
 
     def close(self) -> None:
-        """End the process: an idle one ends by itself, one that hangs is killed."""
-        if self._process is not None and self._pipe is not None:
-            self._pipe.close()
-            self._process.join(GRACE)
-            self._process.kill()
-            self._process.join()
-            self._process = self._pipe = None
-
-    def _started(self) -> tuple[Connection, Any]:
-        if self._pipe is None:
-            context = multiprocessing.get_context("spawn")
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(
-                target=_serve, args=(theirs, self._make, self._environment), daemon=True
-            )
-            with shield_children():
-                self._process.start()
-            theirs.close()
-        return self._pipe, self._process
+        """Close every renderer, all at once: a process that is busy takes its time. Once."""
+        if self._closed:
+            return
+        self._closed = True
+        with ThreadPoolExecutor(len(self.renderers)) as threads:
+            list(threads.map(lambda renderer: renderer.close(), self.renderers))
 
 
-def _serve(pipe: Connection, make: Make, environment: dict[str, str]) -> None:
-    """Render what comes through the pipe until it is closed; Ctrl-C is for the other end."""
-    os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    renderer: Renderer | None = None
-    with suppress(EOFError, ConnectionError):
-        while True:
-            request = pipe.recv()
-            try:
-                renderer = renderer or make()
-                done = renderer.render(request, lambda *step: pipe.send(("step", step)))
-            except HarnessError as error:
-                pipe.send(("error", error))
-            else:
-                pipe.send(("render", done))
+@contextmanager
+def machine_of(options: RunOptions) -> Iterator[Machine]:
+    """Find the machine that ``options`` ask for, and stay in its Ray cluster for as long as the run takes.
+
+    Raises:
+        HarnessError: the options contradict each other, or the device or cluster cannot be used.
+    """
+    if options.ray is None:
+        if options.ray_workers is not None:
+            raise HarnessError("needs --ray", field="--ray-workers", fix="give --ray ADDRESS too")
+        from harness.pipeline.load import choose_device
+        from harness.runs.environment import environment
+
+        device = choose_device(options.device)
+        yield Machine(device, environment(device))
+        return
+    if options.gpus:
+        raise HarnessError("cannot be combined with --ray", field="--gpus", fix="give one of the two")
+    from harness.runs.ray import Cluster
+
+    cluster = Cluster(options.ray, options.ray_workers, options.device, partial(_make_renderer, options))
+    try:
+        yield Machine(cluster.facts.device, cluster.facts.environment, cluster)
+    finally:
+        cluster.close()
+
+
+def reference_renderer(options: RunOptions, device: str) -> Renderer:
+    """Return the reference pipeline in this process; where its GPU is lost, a new process goes on.
+
+    What a lost process had on the GPU is freed when it ends. To go on beside this one, the base must fit
+    twice, or be offloaded.
+    """
+    make = partial(_make_renderer, options, device)
+    return RetryingRenderer(make(), lambda: WorkerProcess(make))
+
+
+def _renderers(options: RunOptions, machine: Machine) -> list[Renderer]:
+    if machine.cluster is not None:
+        return [RetryingRenderer(actor) for actor in machine.cluster.renderers]
+    make = partial(_make_renderer, options, machine.device)
+    return [RetryingRenderer(WorkerProcess(make, {"CUDA_VISIBLE_DEVICES": gpu})) for gpu in options.gpus] or [
+        reference_renderer(options, machine.device)
+    ]
+
+
+def _make_renderer(options: RunOptions, device: str) -> Renderer:
+    from harness.pipeline.renderer import ReferenceRenderer
+
+    return ReferenceRenderer(
+        device=device,
+        offload=options.offload,
+        trust_remote_code=options.trust_remote_code,
+        engine=options.engine,
+    )

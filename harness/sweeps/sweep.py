@@ -7,8 +7,9 @@ from pathlib import Path
 
 from harness.errors import CaseError, HarnessError
 from harness.runs.plan import REFERENCE, Planned, RunOptions, in_order, request_of
+from harness.runs.progress import Progress
 from harness.runs.results import RunResult
-from harness.runs.run import Progress, run_cases
+from harness.runs.run import run_cases
 from harness.schema.case import Case
 from harness.schema.render import Renderer, RenderRequest
 from harness.sweeps.axes import AXES

@@ -38,7 +38,7 @@ def test_a_sweep_that_cannot_be_copied_is_told_after_its_report(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.runs.mirror.Copy._put", full)
+    monkeypatch.setattr("harness.runs.mirror.Mirror._put", full)
     url = f"file://{Path.cwd()}/there"
     ended = harness(
         "sweep", cases, "--limit", "1", "--axis", "seed=1", "--device", "cpu", "--out", "run",

@@ -13,11 +13,9 @@ from harness.diagnosis.ranking import Line, Ranking
 from harness.diagnosis.trials import TrialRenderer, rms
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.pipeline.trajectory import RecordedTrajectory
-from harness.runs.dispatch import Retrying
 from harness.runs.plan import RunOptions, request_of
-from harness.runs.render_cache import Keys, Thrifty
-from harness.runs.renderers import reference_renderer
-from harness.runs.workers import Worker
+from harness.runs.worker_process import WorkerProcess
+from harness.runs.workers import RetryingRenderer, reference_renderer
 from harness.schema.case import Case
 from harness.schema.render import RenderRequest
 from harness.sweeps.axis import Context
@@ -80,9 +78,9 @@ def test_an_early_stop_asks_once_and_forgets(renderer: ReferenceRenderer, reques
 def test_the_renderer_that_diagnose_makes_itself_estimates_too(bases: list[Case]) -> None:
     context = Context(bases[0], request_of(bases[0], RunOptions(), "cpu"), "cpu")
     assert TrialRenderer(context, reference_renderer(RunOptions(), "cpu")).can_follow
-    wrapped = Thrifty(Retrying(ReferenceRenderer(device="cpu")), Keys({}, {}), None)
+    wrapped = RetryingRenderer(ReferenceRenderer(device="cpu"))
     assert TrialRenderer(context, wrapped).can_follow
-    assert not TrialRenderer(context, Worker(partial(ReferenceRenderer, device="cpu"))).can_follow
+    assert not TrialRenderer(context, WorkerProcess(partial(ReferenceRenderer, device="cpu"))).can_follow
 
 
 @pytest.mark.parametrize(("missing", "taken"), [(12, 12), (100, 16), (1, 4), (-20, 4)])

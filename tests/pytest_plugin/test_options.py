@@ -38,16 +38,16 @@ def test_gpu_without_a_usable_one_fails_before_anything_runs(
 def test_other_processes_score_and_the_rows_are_the_same(
     accepted: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.runs.scoring_pool import Processes
+    from harness.runs.scoring_pool import ProcessScoring
 
     submitted: list[str] = []
-    real = Processes.submit
+    real = ProcessScoring.submit
 
-    def submit(self: Processes, finished: Any) -> Any:
+    def submit(self: ProcessScoring, finished: Any) -> Any:
         submitted.append(finished.images.rerun)
         return real(self, finished)
 
-    monkeypatch.setattr(Processes, "submit", submit)
+    monkeypatch.setattr(ProcessScoring, "submit", submit)
     for workers in ("0", "2"):
         result = pytester.runpytest_inprocess(
             CASES, NO_REPORT, f"--harness-score-workers={workers}", f"--harness-results=run{workers}"

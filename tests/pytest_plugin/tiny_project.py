@@ -14,8 +14,8 @@ from harness._util.atomic_files import sha256_file
 from harness.metrics.images import save_png
 from harness.runs.plan import RunOptions, plan
 from harness.runs.results import load_run
-from harness.runs.scorer import Evidence, Finished
-from harness.runs.scoring_pool import Here
+from harness.runs.scorer import ScoringJob, ScoringResult
+from harness.runs.scoring_pool import InlineScoring
 from harness.schema.case import Base, Case, LoraRef, Preview, SampleSettings, Trained, save_case
 from harness.schema.render import Renderer
 from harness.schema.result import Row
@@ -72,16 +72,16 @@ def _make(
     return save_case(draft.model_copy(update={"preview": preview}), path)
 
 
-class Slow(Here):
+class Slow(InlineScoring):
     """Has no scores before somebody waits for them."""
 
-    def submit(self, finished: Finished) -> Future[Evidence]:
+    def submit(self, job: ScoringJob) -> Future[ScoringResult]:
         """Begin nothing."""
         return Future()
 
-    def result(self, finished: Finished, future: Future[Evidence]) -> Evidence:
+    def result(self, job: ScoringJob, future: Future[ScoringResult]) -> ScoringResult:
         """Score."""
-        return self._scorer.gather(finished)
+        return self._scorer.run(job)
 
 
 def only_run(project: Path) -> Path:

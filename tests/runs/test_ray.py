@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from harness.errors import DeviceError, DeviceLostError, HarnessError, RenderError
 from harness.pipeline.offload import GIB
-from harness.runs.dispatch import Retrying
 from harness.runs.environment import environment
 from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.ray import Cluster, Facts
 from harness.runs.render_cache import code_sha256
 from harness.runs.run import run_cases
 from harness.runs.scorer import Scorer
-from harness.runs.scoring_pool import Here
+from harness.runs.scoring_pool import InlineScoring
+from harness.runs.workers import Machine, RetryingRenderer
 from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Row
@@ -57,8 +57,8 @@ def test_without_ray_one_line_says_what_to_install(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (RunOptions(ray_workers=2), "--ray-workers: stands without --ray; give --ray ADDRESS too"),
-        (RunOptions(ray="auto", gpus=("0",)), "--gpus: stands beside --ray; give one of the two"),
+        (RunOptions(ray_workers=2), "--ray-workers: needs --ray; give --ray ADDRESS too"),
+        (RunOptions(ray="auto", gpus=("0",)), "--gpus: cannot be combined with --ray; give one of the two"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(
@@ -145,10 +145,10 @@ def test_a_lost_cluster_ends_the_run_and_a_lost_worker_is_started_again(
     assert planned.request is not None
     cluster.update(render=ConnectionError("is shutting down"), lost=lost)
     with pytest.raises(DeviceError if lost else DeviceLostError) as caught:
-        Retrying(actor).render(planned.request)
+        RetryingRenderer(actor).render(planned.request)
     assert str(caught.value).startswith(f"{said} (is shutting down)")
     assert cluster["actors"] == (1 if lost else 2)
-    Retrying(actor).close()
+    RetryingRenderer(actor).close()
 
 
 class Asked:
@@ -190,15 +190,15 @@ def test_the_cluster_says_what_renders_and_not_the_machine_that_starts_the_run(
     facts = Facts(1, "cuda", environment("cpu"), code_sha256(), 5 * GIB)
 
     @contextmanager
-    def joined(_: RunOptions) -> Iterator[Any]:
-        yield SimpleNamespace(renderers=actors, facts=facts)
+    def machine(_: RunOptions) -> Iterator[Machine]:
+        yield Machine("cuda", facts.environment, cast(Any, SimpleNamespace(renderers=actors, facts=facts)))
 
-    def scoring(scorer: Scorer, _weights: Path | None, count: int) -> Here:
+    def scoring(scorer: Scorer, _weights: Path | None, count: int) -> InlineScoring:
         workers.append(count)
-        return Here(scorer)
+        return InlineScoring(scorer)
 
-    monkeypatch.setattr("harness.runs.run.joined", joined)
-    monkeypatch.setattr("harness.runs.run.scoring", scoring)
+    monkeypatch.setattr("harness.runs.run.machine_of", machine)
+    monkeypatch.setattr("harness.runs.session.scoring", scoring)
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     options = RunOptions(device="cuda", ray="auto", score_workers=None)
     variants = [Variant.of({"seed": 6})]

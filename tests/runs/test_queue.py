@@ -22,8 +22,8 @@ from harness.runs.folder import read_rows
 from harness.runs.plan import RunOptions
 from harness.runs.results import load_run
 from harness.runs.run import run_cases
-from harness.runs.scorer import Evidence, Finished, Scorer
-from harness.runs.scoring_pool import Here, Processes
+from harness.runs.scorer import Scorer, ScoringJob, ScoringResult
+from harness.runs.scoring_pool import InlineScoring, ProcessScoring
 from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Images, Row
@@ -36,7 +36,7 @@ UNMOVED = {"seconds": {}, "render_key": None}
 class KillsAScorer(ReferenceRenderer):
     """Renders; before the last render it kills a process of the pool."""
 
-    pool: Processes | None = None
+    pool: ProcessScoring | None = None
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
         if request.seed == 2 and self.pool is not None:
@@ -64,11 +64,11 @@ def test_scoring_in_processes_gives_the_rows_of_scoring_here(
 
     renderer = KillsAScorer(device="cpu")
 
-    def remembered(scorer: Scorer, weights: Path | None, workers: int) -> Processes:
-        renderer.pool = Processes(scorer, weights, workers)
+    def remembered(scorer: Scorer, weights: Path | None, workers: int) -> ProcessScoring:
+        renderer.pool = ProcessScoring(scorer, weights, workers)
         return renderer.pool
 
-    monkeypatch.setattr("harness.runs.run.scoring", remembered)
+    monkeypatch.setattr("harness.runs.session.scoring", remembered)
     killed = run_cases(cases, out=tmp_path / "killed", options=beside, renderer=renderer)
     assert told(killed.rows) == told(here.rows), "a dead worker's images are scored in this process"
 
@@ -76,7 +76,7 @@ def test_scoring_in_processes_gives_the_rows_of_scoring_here(
 class Unused(Scorer):
     """Must not be asked: a process scores."""
 
-    def gather(self, finished: Finished) -> Evidence:
+    def run(self, job: ScoringJob) -> ScoringResult:
         raise AssertionError("the process died")
 
 
@@ -88,16 +88,16 @@ def test_a_scoring_process_never_hears_ctrl_c(
     case = make_case("a")
     image = np.zeros((64, 64, 3), np.uint8)
     preview = case.preview_path.relative_to(tmp_path).as_posix()
-    pool = Processes(Unused(), None, 1)
-    finished = Finished(tmp_path, Images(preview=preview, rerun="rerun.png"), image, comparable=True)
-    future = pool.submit(finished)
+    pool = ProcessScoring(Unused(), None, 1)
+    job = ScoringJob(tmp_path, Images(preview=preview, rerun="rerun.png"), image, comparable=True)
+    future = pool.submit(job)
     os.kill(next(iter(pool._pool._processes)), signal.SIGINT)
-    assert pool.result(finished, future).scored is not None
+    assert pool.result(job, future).scored is not None
     pool.close()
     assert capfd.readouterr().err == ""
 
 
-class Slow(Here):
+class Slow(InlineScoring):
     """Scores only when a result is waited for; fails at the seed that it is told."""
 
     depth = 2
@@ -106,13 +106,13 @@ class Slow(Here):
         super().__init__(scorer)
         self.bad = bad
 
-    def submit(self, finished: Finished) -> Future[Evidence]:
+    def submit(self, job: ScoringJob) -> Future[ScoringResult]:
         return Future()
 
-    def result(self, finished: Finished, future: Future[Evidence]) -> Evidence:
-        if self.bad is not None and self.bad in str(finished.images.rerun):
-            raise ImageError("was changed while the run went on", file=finished.images.preview)
-        return self._scorer.gather(finished)
+    def result(self, job: ScoringJob, future: Future[ScoringResult]) -> ScoringResult:
+        if self.bad is not None and self.bad in str(job.images.rerun):
+            raise ImageError("was changed while the run went on", file=job.images.preview)
+        return self._scorer.run(job)
 
 
 class Stops(ReferenceRenderer):
@@ -136,7 +136,7 @@ def test_what_was_rendered_is_stored_before_a_failure_ends_a_run(
     seeds: list[int],
 ) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(4)]
-    monkeypatch.setattr("harness.runs.run.scoring", lambda scorer, *_: Slow(scorer, bad))
+    monkeypatch.setattr("harness.runs.session.scoring", lambda scorer, *_: Slow(scorer, bad))
     with pytest.raises(error):
         run_cases(cases, out=tmp_path / "run", options=CPU, renderer=Stops(device="cpu"))
     assert [row.settings["seed"] for row in load_run(tmp_path / "run").rows] == seeds
@@ -153,12 +153,12 @@ def test_the_renderer_is_closed_beside_the_last_scores(
             super().close()
 
     class Scoring(Slow):
-        def result(self, finished: Finished, future: Future[Evidence]) -> Evidence:
+        def result(self, job: ScoringJob, future: Future[ScoringResult]) -> ScoringResult:
             said.append("scored")
-            return super().result(finished, future)
+            return super().result(job, future)
 
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(3)]
-    monkeypatch.setattr("harness.runs.run.scoring", lambda scorer, *_: Scoring(scorer))
+    monkeypatch.setattr("harness.runs.session.scoring", lambda scorer, *_: Scoring(scorer))
     run_cases(cases, out=tmp_path / "run", options=CPU, renderer=Closing(device="cpu"))
     assert said == ["scored", "closed", "scored", "scored"]
 
@@ -166,10 +166,10 @@ def test_the_renderer_is_closed_beside_the_last_scores(
 ORPHANS = """
 import os, signal
 from harness.runs.scorer import Scorer
-from harness.runs.scoring_pool import Processes
+from harness.runs.scoring_pool import ProcessScoring
 
 if __name__ == "__main__":
-    pool = Processes(Scorer(), None, 1)._pool
+    pool = ProcessScoring(Scorer(), None, 1)._pool
     pool.submit(os.getpid).result()
     print(*pool._processes, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -196,7 +196,7 @@ def _state(process: int) -> str:
 
 
 def test_no_more_processes_score_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring_pool, "Processes", lambda *arguments: arguments[-1])
+    monkeypatch.setattr(scoring_pool, "ProcessScoring", lambda *arguments: arguments[-1])
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     scorer = Scorer()
     assert [scoring_pool.scoring(scorer, None, asked) for asked in (2, 99_999_999)] == [2, 3]

@@ -13,10 +13,12 @@ import pytest
 from harness.pytest_plugin.items import CaseItem
 from harness.pytest_plugin.ordering import following
 from harness.pytest_plugin.xdist import name_groups, score_workers
-from harness.runs.case_runner import CaseRunner, Outcome
+from harness.runs.case_runner import CaseRunner
+from harness.runs.dispatch import Outcome
 from harness.runs.plan import Planned
-from harness.runs.scoring_pool import Here
+from harness.runs.scoring_pool import InlineScoring
 from harness.schema.case import Base
+from harness.schema.render import Renderer
 from tests.pytest_plugin.tiny_project import CASES, rows
 
 ORDER = ["tiny/drifted", "tiny/plain", "tiny/lora_0", "tiny/lora_1"]
@@ -31,9 +33,9 @@ def said(slow: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     real_render, real_row = CaseRunner.render, CaseRunner.row
 
-    def render(runner: CaseRunner, item: Planned) -> Outcome:
+    def render(runner: CaseRunner, item: Planned, renderer: Renderer) -> Outcome:
         found.append(f"render {item.case.id}")
-        return real_render(runner, item)
+        return real_render(runner, item, renderer)
 
     def row(runner: CaseRunner, item: Planned, *more: Any) -> Any:
         found.append(f"row {item.case.id}")
@@ -64,7 +66,7 @@ def test_as_many_cases_render_ahead_as_processes_score(
 def test_nothing_renders_ahead_of_scores_that_are_there(
     project: Path, pytester: pytest.Pytester, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.runs.scoring_pool.scoring", lambda scorer, *_: Here(scorer))
+    monkeypatch.setattr("harness.runs.session.scoring", lambda scorer, *_: InlineScoring(scorer))
     pytester.runpytest_inprocess(*COMMAND)
     assert said == steps("r0 w0 r1 w1 r2 w2 r3 w3")
 

@@ -7,21 +7,21 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.errors import DeviceError, DeviceLostError, LoraError, RenderError
-from harness.runs.case_runner import CaseRunner
-from harness.runs.dispatch import Retrying, parts, spread
+from harness.runs.dispatch import chunks, dispatch
 from harness.runs.folder import read_rows
 from harness.runs.gpus import choose_gpus
 from harness.runs.plan import Planned, RunOptions, plan
-from harness.runs.renderers import Crew
 from harness.runs.results import load_run
 from harness.runs.run import run_cases
-from harness.runs.workers import Worker
+from harness.runs.worker_process import WorkerProcess
+from harness.runs.workers import RetryingRenderer, WorkerPool
 from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Row
@@ -31,6 +31,13 @@ CPU = RunOptions(device="cpu", fresh=True)
 TWO = dataclasses.replace(CPU, gpus=("0", "1"))
 
 
+def remember(made: list[WorkerProcess], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collect the worker processes that a run makes."""
+    monkeypatch.setattr(
+        "harness.runs.workers.WorkerProcess", lambda *new: made.append(WorkerProcess(*new)) or made[-1]
+    )
+
+
 def told(rows: list[Row]) -> list[Row]:
     return [row.model_copy(update={"seconds": {}}) for row in rows]
 
@@ -38,7 +45,7 @@ def told(rows: list[Row]) -> list[Row]:
 class KillsOne:
     """A progress that kills a rendering process when the first row is stored."""
 
-    def __init__(self, workers: list[Worker]) -> None:
+    def __init__(self, workers: list[WorkerProcess]) -> None:
         self._workers = workers
         self.killed = 0
 
@@ -61,10 +68,8 @@ def test_two_processes_one_killed_give_every_row_once_and_as_one_does(
 ) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(8)]
     cases += [make_case("lora", lora=300), make_case("gone", incomparable="pruned")]
-    workers: list[Worker] = []
-    monkeypatch.setattr(
-        "harness.runs.workers.Worker", lambda *made: workers.append(Worker(*made)) or workers[-1]
-    )
+    workers: list[WorkerProcess] = []
+    remember(workers, monkeypatch)
     killer = KillsOne(workers)
     result = run_cases(cases, out=tmp_path / "two", options=TWO, progress=killer)
     assert (len(workers), killer.killed) == (2, 1)
@@ -108,7 +113,7 @@ def test_only_a_lost_process_is_tried_again_and_not_for_ever(
 ) -> None:
     renderer = Fails(error)
     with pytest.raises(type(error)):
-        Retrying(renderer).render(request(make_case))
+        RetryingRenderer(renderer).render(request(make_case))
     assert renderer.tried == tries
     assert renderer.closed == (tries if tries > 1 else 0)
 
@@ -118,7 +123,7 @@ def test_bad_input_stops_every_renderer_and_a_failed_render_none(
     make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: LoraError | RenderError
 ) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(4)]
-    monkeypatch.setattr(Crew, "__init__", _crew_of([Fails(error), Fails(error)]))
+    monkeypatch.setattr(WorkerPool, "__init__", _pool_of([Fails(error), Fails(error)]))
     if isinstance(error, LoraError):
         with pytest.raises(LoraError):
             run_cases(cases, out=tmp_path / "run", options=TWO)
@@ -128,10 +133,10 @@ def test_bad_input_stops_every_renderer_and_a_failed_render_none(
         assert [row.reason for row in rows] == ["failed"] * 4
 
 
-def _crew_of(renderers: list[Fails]) -> Callable[..., None]:
-    def begin(self: Crew, *_: object) -> None:
+def _pool_of(renderers: list[Fails]) -> Callable[..., None]:
+    def begin(self: WorkerPool, *_: object) -> None:
         self.renderers = list(renderers)
-        self._kept = None
+        self._closed = False
 
     return begin
 
@@ -150,29 +155,38 @@ class Waits:
     def close(self) -> None: ...
 
 
+def test_a_failed_render_lets_the_others_finish_what_they_have_begun(make_case: MakeCase) -> None:
+    planned = plan([make_case(f"s{seed}", settings={"seed": seed}) for seed in range(8)], CPU, "cpu")
+    begun: list[int] = []
+    let = threading.Semaphore(0)
+    threading.Timer(1.0, let.release, (8,)).start()
+    seen: list[Any] = []
+    outcomes = dispatch(planned, [Waits(begun, let), Fails(LoraError("no fit"))], render)
+    with pytest.raises(LoraError):
+        seen.extend(outcome for _, outcome in outcomes)
+    assert seen == begun
+    assert len(begun) == 1, "no more begin"
+
+
+def render(item: Planned, renderer: Any) -> Any:
+    return renderer.render(item.request)
+
+
 @pytest.mark.parametrize("error", [LoraError("does not fit"), KeyboardInterrupt()])
-def test_a_failure_hands_in_what_was_begun_and_ctrl_c_waits_for_nothing(
-    make_case: MakeCase, error: BaseException
-) -> None:
+def test_a_caller_that_stops_waits_for_no_render(make_case: MakeCase, error: BaseException) -> None:
     planned = plan([make_case(f"s{seed}", settings={"seed": seed}) for seed in range(8)], CPU, "cpu")
     begun: list[int] = []
     let = threading.Semaphore(1)
     renderers = [Waits(begun, let), Waits(begun, let)]
-    anything: Any = None
-    runner = CaseRunner(anything, renderers[0], anything, CPU, {})
-    seen: list[int] = []
 
-    def put(item: Planned, outcome: Any) -> None:
-        seen.append(outcome)
-        if len(seen) == 1:
-            if isinstance(error, LoraError):
-                threading.Timer(1.0, let.release, (8,)).start()
-            raise error
+    def stop() -> None:
+        with closing(dispatch(planned, renderers, render)) as outcomes:
+            for _ in outcomes:
+                raise error
 
     with pytest.raises(type(error)):
-        spread(runner, planned, renderers, put)
+        stop()
     assert 2 <= len(begun) <= 3, "one that ended, and one or two that were under way; no more begin"
-    assert sorted(seen) == (sorted(begun) if isinstance(error, LoraError) else seen[:1])
     let.release(8)
 
 
@@ -181,8 +195,10 @@ def test_ctrl_c_amid_long_renders_ends_their_processes_for_good(
     make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = [make_case("short"), make_case("long", settings={"sample_steps": 150}, size=(512, 512))]
-    made: list[Worker] = []
-    monkeypatch.setattr("harness.runs.workers.Worker", lambda *new: made.append(Worker(*new)) or made[-1])
+    made: list[WorkerProcess] = []
+    monkeypatch.setattr(
+        "harness.runs.workers.WorkerProcess", lambda *new: made.append(WorkerProcess(*new)) or made[-1]
+    )
 
     class Presses(KillsOne):
         def case_done(self, row: Row) -> None:
@@ -200,13 +216,12 @@ def test_ctrl_c_amid_long_renders_ends_their_processes_for_good(
 
 def test_whatever_a_renderer_raises_ends_the_run(make_case: MakeCase) -> None:
     planned = plan([make_case("a")], CPU, "cpu")
-    anything: Any = None
-    runner = CaseRunner(anything, anything, anything, CPU, {})
     caught: list[BaseException] = []
 
     def run() -> None:
         try:
-            spread(runner, planned, [Fails(IndexError("out of range"))], anything)
+            failing = [Fails(IndexError("out of range")), Fails(IndexError("out of range"))]
+            list(dispatch(planned, failing, render))
         except IndexError as error:
             caught.append(error)
 
@@ -216,16 +231,16 @@ def test_whatever_a_renderer_raises_ends_the_run(make_case: MakeCase) -> None:
     assert [str(error) for error in caught] == ["out of range"], "the run waits for ever"
 
 
-def test_parts_share_weights_and_leave_nobody_waiting_long(make_case: MakeCase) -> None:
+def test_chunks_share_weights_and_leave_nobody_waiting_long(make_case: MakeCase) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(8)]
     cases += [make_case(f"l{seed}", lora=300, settings={"seed": seed}) for seed in range(8)]
     planned = plan(cases, CPU, "cpu")
-    found = parts(planned, 2)
+    found = chunks(planned, 2)
     assert [item for part in found for item in part] == planned
     assert {len(part) for part in found} == {2}
     for part in found:
         assert len({item.request.weights_key for item in part if item.request}) == 1
-    assert parts([], 2) == []
+    assert chunks([], 2) == []
 
 
 @pytest.mark.parametrize(("wanted", "chosen"), [("all", ("2", "5")), ("1", ("2",)), ("2", ("2", "5"))])

@@ -1,10 +1,11 @@
-"""A CUDA error that poisons its process: its case is an error, and the rest is rendered in a new process.
+"""A CUDA error that poisons its process: what it rendered is begun again in a new process.
 
 There is no GPU here: the errors are torch's own types, raised where the pipeline is called.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -20,8 +21,9 @@ from harness.errors import DeviceLostError, RenderError
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, plan
 from harness.runs.run import run_cases
-from harness.runs.workers import Worker
+from harness.runs.worker_process import WorkerProcess
 from harness.schema.case import Case
+from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Verdict
 
 MakeCase = Callable[..., Case]
@@ -62,18 +64,36 @@ def test_the_run_goes_on_in_a_new_process(
             steps.append(step)
 
     result = run_cases(cases, out=tmp_path / "run", options=CPU, progress=Seen())
+    assert [row.image_sha256 for row in result.rows] == [row.image_sha256 for row in whole.rows]
+    assert steps == [(1, 2), (2, 2)] * 3
+
+
+def test_a_render_that_loses_every_process_is_an_error_and_the_rest_goes_on(
+    make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(3)]
+    monkeypatch.setattr("harness.runs.workers._make_renderer", loses_seed_one)
+    result = run_cases(cases, out=tmp_path / "run", options=CPU)
     assert result.exit_code == 3
     first, second, third = result.rows
     assert second.verdict is Verdict.ERROR
-    assert "an illegal memory access was encountered" in second.reason
-    assert [first.image_sha256, third.image_sha256] == [
-        whole.rows[0].image_sha256,
-        whole.rows[2].image_sha256,
-    ]
-    assert steps == [(1, 2), (2, 2)] * 2
-    monkeypatch.undo()
-    again = run_cases(cases, out=tmp_path / "run", options=CPU)
-    assert [row.image_sha256 for row in again.rows] == [row.image_sha256 for row in whole.rows]
+    assert "died" in second.reason
+    assert Verdict.ERROR not in (first.verdict, third.verdict)
+
+
+class LosesSeedOne(ReferenceRenderer):
+    """Ends a process of its own, and loses the GPU of the test's."""
+
+    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
+        if request.seed == 1:
+            if multiprocessing.parent_process() is None:
+                raise DeviceLostError("the GPU died")
+            os._exit(9)
+        return super().render(request, on_step)
+
+
+def loses_seed_one(options: RunOptions, device: str) -> ReferenceRenderer:
+    return LosesSeedOne(device=device)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +120,7 @@ def test_which_errors_take_the_gpu_along(
 def test_a_worker_that_dies_is_a_lost_device(make_case: MakeCase) -> None:
     request = plan([make_case("a", settings={"sample_steps": 150})], CPU, "cpu")[0].request
     assert request is not None
-    worker = Worker(partial(ReferenceRenderer, device="cpu"))
+    worker = WorkerProcess(partial(ReferenceRenderer, device="cpu"))
 
     def kill(*_: int) -> None:
         os.kill(worker._process.pid, signal.SIGKILL)

@@ -13,9 +13,10 @@ from harness.errors import CheckpointError
 from harness.metrics.images import load_rgb, save_png
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, plan
-from harness.runs.render_cache import Kept, Keys
+from harness.runs.render_cache import RenderKeys
 from harness.runs.results import load_run
 from harness.runs.run import run_cases
+from harness.runs.stored_renders import StoredRenders
 from harness.schema.case import Base, Case
 from harness.schema.render import OnStep, Render, RenderRequest
 
@@ -81,7 +82,7 @@ def test_the_key_holds_everything_that_decides_the_pixels(
     assert request is not None
     assert request.lora is not None
     name = str(request.base)
-    keys = Keys({name: "r1"}, {"torch": "2.14"})
+    keys = RenderKeys({name: "r1"}, {"torch": "2.14"})
     changed = {
         "prompt": keys.of(dataclasses.replace(request, prompt="other")),
         "seed": keys.of(dataclasses.replace(request, seed=6)),
@@ -89,8 +90,8 @@ def test_the_key_holds_everything_that_decides_the_pixels(
             dataclasses.replace(request, lora=dataclasses.replace(request.lora, network_multiplier=0.5))
         ),
         "attention": keys.of(dataclasses.replace(request, attention="_native_math")),
-        "revision": Keys({name: "r2"}, {"torch": "2.14"}).of(request),
-        "environment": Keys({name: "r1"}, {"torch": "2.11"}).of(request),
+        "revision": RenderKeys({name: "r2"}, {"torch": "2.14"}).of(request),
+        "environment": RenderKeys({name: "r1"}, {"torch": "2.11"}).of(request),
     }
     monkeypatch.setenv("DIFFUSERS_ATTN_BACKEND", "_native_math")
     changed["backend"] = keys.of(request)
@@ -104,7 +105,7 @@ def test_the_key_holds_everything_that_decides_the_pixels(
         base=Base(path="/elsewhere"),
         lora=dataclasses.replace(request.lora, file=Path("/elsewhere/lora.safetensors")),
     )
-    assert Keys({str(moved.base): "r1"}, {"torch": "2.14"}).of(moved) == keys.of(request)
+    assert RenderKeys({str(moved.base): "r1"}, {"torch": "2.14"}).of(moved) == keys.of(request)
 
 
 def test_a_render_of_another_revision_than_was_checked_is_not_stored(
@@ -117,7 +118,7 @@ def test_a_render_of_another_revision_than_was_checked_is_not_stored(
         return dataclasses.replace(made, rendered=made.rendered.model_copy(update={"revision": "other"}))
 
     monkeypatch.setattr(ReferenceRenderer, "render", other)
-    with pytest.raises(CheckpointError, match="rendered with revision other, and content:"):
+    with pytest.raises(CheckpointError, match="rendered with revision other, but content:"):
         run_cases([make_case("a")], out=tmp_path / "run", options=CPU)
     assert load_run(tmp_path / "run").rows == []
 
@@ -129,6 +130,6 @@ def test_neighbours_that_cannot_be_read_hold_nothing(
     (row,) = load_run(tmp_path / "runs/first").rows
     results = tmp_path / "runs/first/results.jsonl"
     results.write_text(results.read_text().replace('"verdict"', '"verdct"'))
-    assert Kept(tmp_path / "runs/second", [str(row.render_key)]).find(str(row.render_key)) is None
+    assert StoredRenders(tmp_path / "runs/second", [str(row.render_key)]).find(str(row.render_key)) is None
     run_cases([make_case("a")], out=tmp_path / "runs/second", options=CPU)
     assert made == [5, 5]

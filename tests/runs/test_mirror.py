@@ -20,7 +20,7 @@ from harness.errors import CopyError, LoraError, RunError
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs import mirror as copying
 from harness.runs.folder import MANIFEST, RESULTS, RunFolder, parse_rows, read_rows, write_rows
-from harness.runs.mirror import Copy
+from harness.runs.mirror import Mirror
 from harness.runs.plan import RunOptions
 from harness.runs.results import RunResult, load_run
 from harness.runs.run import run_cases
@@ -95,8 +95,8 @@ def seeded(make_case: MakeCase, count: int) -> list[Case]:
     return [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(count)]
 
 
-def opened(folder: Path, url: str, **identity: Any) -> tuple[RunFolder, Copy]:
-    copy = Copy(folder, url)
+def opened(folder: Path, url: str, **identity: Any) -> tuple[RunFolder, Mirror]:
+    copy = Mirror(folder, url)
     copy.check({**IDENTITY, **identity})
     return RunFolder(folder, {**IDENTITY, **identity}, {"created": "today"}, copy.fetch), copy
 
@@ -197,13 +197,13 @@ def test_only_what_changed_is_sent_again(
 ) -> None:
     sent: list[str] = []
 
-    real = Copy._put
+    real = Mirror._put
 
-    def put_noted(copy: Copy, names: list[str]) -> None:
+    def put_noted(copy: Mirror, names: list[str]) -> None:
         sent.extend(Path(name).name for name in names)
         real(copy, names)
 
-    monkeypatch.setattr(Copy, "_put", put_noted)
+    monkeypatch.setattr(Mirror, "_put", put_noted)
     folder, copy = opened(tmp_path / "run", url)
     with folder:
         (folder.image_folder(".job/a", "reference") / "rerun.png").write_bytes(b"image")
@@ -211,7 +211,7 @@ def test_only_what_changed_is_sent_again(
         copy.send()
         assert sent == [MANIFEST, "rerun.png"]
         (tmp_path / "run" / "index.html").write_text("report")
-        Copy(tmp_path / "run", url).send()
+        Mirror(tmp_path / "run", url).send()
         assert sent[2:] == ["index.html"]
     fs, root = url_to_fs(url)
     fs.rm_file(f"{root}/images/.job/a/reference/rerun.png")
@@ -346,7 +346,7 @@ def test_sending_that_fails_on_the_way_is_told_once_and_tried_again(
 ) -> None:
     monkeypatch.setattr(copying, "EVERY", 0.01)
     url, told = f"file://{tmp_path}/there", list[str]()
-    copy = Copy(tmp_path / "run", url, told.append)
+    copy = Mirror(tmp_path / "run", url, told.append)
     copy.check(IDENTITY)
 
     def full(*_: Any, **__: Any) -> None:
@@ -407,7 +407,7 @@ def test_a_copy_that_fails_at_the_end_leaves_the_run_whole(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Copy, "_put", full)
+        patched.setattr(Mirror, "_put", full)
         with pytest.raises(CopyError) as caught:
             run(cases, tmp_path / "run", url)
     assert str(caught.value) == (

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,9 +21,10 @@ import pytest
 from harness.errors import RunError
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.case_runner import CaseRunner
-from harness.runs.dispatch import spread
-from harness.runs.pending_renders import FILE, Waiting
+from harness.runs.dispatch import dispatch
+from harness.runs.pending_renders import FILE, PendingRenders
 from harness.runs.plan import Planned, RunOptions, plan
+from harness.runs.render_cache import RenderCache
 from harness.runs.run import run_cases
 from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
@@ -47,7 +49,7 @@ def render(self, request, on_step=None):
     return found
 
 ReferenceRenderer.render = render
-Scorer.gather = lambda self, finished: time.sleep(600)
+Scorer.run = lambda self, job: time.sleep(600)
 
 if __name__ == "__main__":
     main()
@@ -141,50 +143,41 @@ def test_what_several_renderers_finish_waits_while_another_render_is_stored(
     make_case: MakeCase, tmp_path: Path, render: Render
 ) -> None:
     planned = plan(seeded(make_case, 4), CPU, "cpu")
-    waiting, several, anything = (
-        Waiting(tmp_path / "run", keeps=True),
-        [Has(render), Has(render)],
-        cast(Any, 0),
-    )
-    runner = CaseRunner(anything, several[0], anything, CPU, {}, waiting=waiting)
+    cache = RenderCache(tmp_path / "run", None, writes=True)
+    runner = CaseRunner(cast(Any, None), cache, CPU, {})
     deadline = time.monotonic() + 60
-
-    def put(item: Planned, outcome: object) -> None:
+    with closing(dispatch(planned, [Has(render), Has(render)], runner.render)) as outcomes:
+        next(outcomes)
         while len(list((tmp_path / "run").rglob(FILE))) < 4 and time.monotonic() < deadline:
             time.sleep(0.01)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        spread(runner, planned, several, put)
-    assert all(waiting.find(item) is not None for item in planned)
+    assert all(cache.find(item) is not None for item in planned)
 
 
 def test_what_waits_is_found_as_it_was_and_anything_else_is_removed(
     tmp_path: Path, make_case: MakeCase, item: Planned, render: Render
 ) -> None:
-    waiting = Waiting(tmp_path / "run", keeps=True)
-    assert waiting.find(item) is None
-    waiting.keep(item, render)
+    pending = PendingRenders(tmp_path / "run")
+    assert pending.find(item) is None
+    pending.add(item, render)
     (file,) = (tmp_path / "run").rglob(FILE)
-    found = waiting.find(item)
+    found = pending.find(item)
     assert found is not None
     assert np.array_equal(found.image, render.image)
     assert dataclasses.replace(found, image=render.image) == render
 
     other = plan([make_case("a", settings={"seed": 6})], CPU, "cpu")[0]
-    assert waiting.find(other) is None, "the case was changed"
+    assert pending.find(other) is None, "the case was changed"
     assert not file.exists()
-    waiting.keep(item, render)
+    pending.add(item, render)
     whole = file.read_bytes()
     for damaged in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), b"", whole.replace(b"about", b"abeut")):
         file.write_bytes(damaged)
-        assert waiting.find(item) is None
+        assert pending.find(item) is None
         assert not file.exists()
 
 
 def test_no_render_waits_where_none_needs_to(tmp_path: Path, item: Planned, render: Render) -> None:
-    Waiting(tmp_path, keeps=False).keep(item, render)
-    Waiting(tmp_path, keeps=True).keep(item, dataclasses.replace(render, taken_from="first"))
+    RenderCache(tmp_path, None, writes=False).add(item, render)
     assert not list(tmp_path.rglob(FILE))
 
 
@@ -192,12 +185,12 @@ def test_a_fresh_run_takes_none_and_a_stored_row_needs_none(
     tmp_path: Path, item: Planned, render: Render
 ) -> None:
     run, counts = tmp_path / "run", Counts()
-    waiting = Waiting(run, keeps=True)
+    pending = PendingRenders(run)
     run_cases([item.case], out=run, options=CPU, renderer=counts)
-    waiting.keep(item, render)
+    pending.add(item, render)
     run_cases([item.case], out=run, options=CPU, renderer=counts)
     assert not list(run.rglob(FILE)), "its row had been stored before the process died"
-    waiting.keep(item, render)
+    pending.add(item, render)
     run_cases([item.case], out=run, options=dataclasses.replace(CPU, fresh=True), renderer=counts)
     assert not list(run.rglob(FILE))
     assert counts.seeds == [5, 5]

@@ -1,0 +1,282 @@
+"""One opened run, whoever asks for it: command line, pytest, sweep or calibration.
+
+It knows the machine, the base revisions, the run folder and the limits. A run is one environment: a folder
+whose run had other cases, options, bases or another environment is refused, and what differs is named.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness._util.signals import deliver_interrupts
+from harness.errors import HarnessError
+from harness.pipeline.checkpoint import Checkpoint
+from harness.runs.case_runner import CaseRunner, against_accepted, tolerance_of
+from harness.runs.dispatch import Outcome, dispatch
+from harness.runs.folder import RunFolder, write_rows
+from harness.runs.mirror import Mirror
+from harness.runs.plan import Planned, RunOptions
+from harness.runs.progress import Progress
+from harness.runs.queue import RowQueue
+from harness.runs.render_cache import RenderCache, RenderKeys
+from harness.runs.rescore import judge_again
+from harness.runs.scorer import Scorer
+from harness.runs.scoring_pool import default_workers, scoring
+from harness.runs.workers import Machine, WorkerPool
+from harness.schema.render import Renderer
+from harness.schema.result import Row, Verdict
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run is: its cases on one machine, with one set of bases and options.
+
+    Attributes:
+        subject: what the identity calls the cases; runs of another kind are other runs.
+        bases: checkpoint of every base, by the base's name.
+    """
+
+    planned: Sequence[Planned]
+    machine: Machine
+    bases: Mapping[str, Checkpoint]
+    options: RunOptions
+    subject: str = "cases"
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes this run this run; a resumed run must have the same."""
+        return {
+            **self.options.identity(),
+            self.subject: sorted({item.case.id for item in self.planned}),
+            "bases": {name: base.revision for name, base in self.bases.items()},
+            "environment": self.machine.environment,
+        }
+
+    def keys(self) -> RenderKeys:
+        """Return what names renders by all that decides their pixels."""
+        revisions = {name: base.revision for name, base in self.bases.items()}
+        return RenderKeys(revisions, {**self.machine.environment, **self.options.reaching()})
+
+
+class RunSession:
+    """A run that is open: renders what has no valid row, and stores rows.
+
+    Attributes:
+        folder: the run folder, locked for this process.
+        runner: makes renders into rows.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        folder: RunFolder,
+        pool: WorkerPool,
+        scorer: Scorer,
+        cache: RenderCache,
+        score_workers: int,
+        progress: Progress,
+    ) -> None:
+        options = setup.options
+        self.setup, self.folder, self.scorer = setup, folder, scorer
+        self._pool, self._cache, self._progress = pool, cache, progress
+        self._score_workers = score_workers
+        self.runner = CaseRunner(folder, cache, options, setup.machine.environment, progress.step_done)
+        self._queue: RowQueue | None = None
+
+    @property
+    def queue(self) -> RowQueue:
+        """Renders on their way to rows; the first use starts the scoring processes."""
+        if self._queue is None:
+            weights = self.setup.options.lpips_weights
+            self._queue = RowQueue(self.runner, scoring(self.scorer, weights, self._score_workers))
+        return self._queue
+
+    def close(self) -> None:
+        """Free renderers and scoring processes."""
+        self._pool.close()
+        if self._queue is not None:
+            self._queue.close()
+
+    def valid_row(self, item: Planned) -> Row | None:
+        """Return the stored row of ``item`` if it still holds, judged by the limits and baseline of now.
+
+        It does not hold where the case, its request or its preview changed, or where it is an error.
+        """
+        row = self.folder.done.get((item.case.id, item.variant))
+        if row is None or row.key != item.key or row.verdict is Verdict.ERROR:
+            return None
+        options = self.setup.options
+        tolerance = tolerance_of(item.case, options, row.environment)
+        judged = row
+        if options.baselines is not None and row.scores is not None:
+            without = row.model_copy(update={"baseline": None})
+            judged = against_accepted(judge_again(without, tolerance), options)
+        elif row.tolerance != tolerance:
+            judged = judge_again(row, tolerance)
+        if judged != row:
+            self.folder.append(judged)
+        return judged
+
+    def run(self, planned: Sequence[Planned]) -> None:
+        """Render, score and store every item that has no valid row; the renderers are closed after that.
+
+        Where a failure ends it, what was rendered is scored and stored first. Ctrl-C waits for no scores:
+        the renders are on disk.
+
+        Raises:
+            HarnessError: bad input that only the loaded weights could show, or images that cannot be scored.
+        """
+        todo = self._todo(planned)
+        self._progress.started(self.folder.path, todo, len(planned) - len(todo))
+        if todo:
+            self._run(todo)
+            if len(self._pool.renderers) > 1:
+                self._restore_order(planned)
+
+    def _run(self, todo: list[Planned]) -> None:
+        self._tell_memory()
+        _ = self.queue  # its processes import while the base loads
+        rendered = [item for item in todo if item.request is not None and item.same_as is None]
+        self._search_cache(rendered)
+        try:
+            try:
+                self._render(rendered)
+            finally:
+                self._pool.close()  # beside the last scores
+            for item in todo:
+                if item.request is None or item.same_as is not None:
+                    self._enqueue(item, None)
+        except Exception:
+            self._store_all()
+            raise
+        self._store_all()
+
+    def render(self, item: Planned) -> Outcome:
+        """Return the render of one item, why it failed, or None where nothing is rendered."""
+        return self.runner.render(item, self._pool.renderers[0])
+
+    def store(self, item: Planned, row: Row) -> None:
+        """Append a row; its render need not wait any more."""
+        self.folder.append(row)
+        self._cache.stored(item, row)
+        self._progress.case_done(row)
+
+    def _todo(self, planned: Sequence[Planned]) -> list[Planned]:
+        fresh = self.setup.options.fresh
+        todo = []
+        for item in planned:
+            valid = not fresh and self.valid_row(item) is not None
+            if not valid:
+                todo.append(item)
+            if valid or fresh:
+                self._cache.discard(item)
+        return todo
+
+    def _tell_memory(self) -> None:
+        from harness.runs.preflight import memory_lines
+
+        machine = self.setup.machine
+        free = machine.cluster.facts.free if machine.cluster is not None else None
+        bases = dict(self.setup.bases)
+        for line in memory_lines(bases, self.setup.options, machine.device, free):
+            self._progress.told(line)
+
+    def _search_cache(self, todo: list[Planned]) -> None:
+        if not (self.setup.options.fresh or self.setup.options.baselines):
+            self._cache.search_runs(todo)
+
+    def _render(self, todo: list[Planned]) -> None:
+        alone = len(self._pool.renderers) == 1
+
+        def render(item: Planned, renderer: Renderer) -> Outcome:
+            if alone:
+                self._progress.case_started(item)
+            return self.runner.render(item, renderer)
+
+        with closing(dispatch(todo, self._pool.renderers, render)) as outcomes:
+            for item, outcome in outcomes:
+                if not alone:
+                    self._progress.case_started(item)
+                self._enqueue(item, outcome)
+
+    def _enqueue(self, item: Planned, outcome: Outcome) -> None:
+        with deliver_interrupts():
+            self.queue.add(item, outcome)
+            while self.queue.is_due:
+                self._store_oldest()
+
+    def _store_oldest(self) -> None:
+        item = self.queue.oldest()
+        self.store(item, self.queue.take(item))
+
+    def _store_all(self) -> None:
+        failed: HarnessError | None = None
+        while len(self.queue):
+            try:
+                with deliver_interrupts():
+                    self._store_oldest()
+            except HarnessError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _restore_order(self, planned: Sequence[Planned]) -> None:
+        """Put rows in the order of the plan: how many renderers there were does not show."""
+        places = [(item.case.id, item.variant) for item in planned]
+        write_rows(
+            self.folder.path, [self.folder.done[place] for place in places if place in self.folder.done]
+        )
+
+
+@contextmanager
+def open_run(
+    setup: Setup,
+    out: Path,
+    *,
+    renderer: Renderer | None = None,
+    progress: Progress | None = None,
+    score_workers: int | None = None,
+    reuse: bool = True,
+) -> Iterator[RunSession]:
+    """Open the run folder ``out``, with renderers, scoring processes and the copy that ``options`` ask for.
+
+    Args:
+        renderer: a system under test of the caller's own; the reference pipeline unless given.
+        score_workers: processes that score; None takes what ``options`` say.
+        reuse: whether renders may be taken from run folders, and later runs may take these.
+
+    Raises:
+        HarnessError: the folder holds another run, is in use or cannot be written, or the copy cannot.
+    """
+    options, identity = setup.options, setup.identity()
+    progress = progress or Progress()
+    scorer = Scorer(options.lpips_weights)
+    with ExitStack() as stack:
+        mirror = Mirror(out, options.copy_to, progress.told) if options.copy_to is not None else None
+        if mirror is not None:
+            mirror.check(identity)
+        fetch = mirror.fetch if mirror is not None else None
+        folder = stack.enter_context(RunFolder(out, identity, _about(setup), fetch))
+        if mirror is not None:
+            stack.enter_context(mirror)
+        pool = WorkerPool(options, setup.machine, renderer)
+        workers = _score_workers(options, setup.machine, len(pool.renderers), score_workers)
+        waits = workers > 0 or len(pool.renderers) > 1
+        cache = RenderCache(out, setup.keys() if reuse and renderer is None else None, writes=waits)
+        session = RunSession(setup, folder, pool, scorer, cache, workers, progress)
+        stack.callback(session.close)
+        yield session
+
+
+def _about(setup: Setup) -> dict[str, Any]:
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"created": created, "environment": setup.machine.environment}
+
+
+def _score_workers(options: RunOptions, machine: Machine, renderers: int, asked: int | None) -> int:
+    workers = options.score_workers if asked is None else asked
+    return default_workers(machine.device, renderers) if workers is None else workers
