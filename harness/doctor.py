@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.errors import HarnessError
+from harness.errors import CheckpointError, HarnessError
 from harness.runs.environment import package_versions
 from harness.schema.spec import FLEX2
 
@@ -30,17 +29,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Return findings on versions, GPU, memory, base, pipeline trust, LPIPS weights, noise era and disk."""
-    checks: list[Callable[[], Finding]] = [
-        _versions,
-        _gpu,
-        _memory,
-        _checkpoint,
-        _trust,
-        _lpips,
-        _noise,
-        _disk,
-    ]
-    return [check() for check in checks]
+    return [check() for check in (_versions, _gpu, _memory, _checkpoint, _trust, _lpips, _noise, _disk)]
 
 
 def _versions() -> Finding:
@@ -56,18 +45,13 @@ def _gpu() -> Finding:
     import torch
 
     if not torch.cuda.is_available():
-        return Finding(
-            "GPU",
-            "note",
-            f"torch {torch.__version__} sees none",
-            "the embedded checkpoint runs on the CPU; the real base needs a CUDA GPU",
-        )
+        advice = "the embedded checkpoint runs on the CPU; the real base needs a CUDA GPU"
+        return Finding("GPU", "note", f"torch {torch.__version__} sees none", advice)
     free, total = torch.cuda.mem_get_info()
     found = f"{torch.cuda.get_device_name(0)}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
     if free / 2**30 < FULL_SIZE_GIB:
-        return Finding(
-            "GPU", "note", found, f"the base takes {FULL_SIZE_GIB:.0f} GiB in bf16: runs will offload"
-        )
+        advice = f"the base takes {FULL_SIZE_GIB:.0f} GiB in bf16: runs will offload"
+        return Finding("GPU", "note", found, advice)
     return Finding("GPU", "ok", found)
 
 
@@ -83,7 +67,6 @@ def _memory() -> Finding:
 
 
 def _checkpoint() -> Finding:
-    from harness.errors import CheckpointError
     from harness.pipeline.checkpoint import find_checkpoint
     from harness.schema.case import Base
 
@@ -92,24 +75,18 @@ def _checkpoint() -> Finding:
         return Finding("base", "ok", f"{FLEX2.hub_repo} is in the cache, revision {cached.revision}")
     except CheckpointError:
         pass
-    return Finding(
-        "base",
-        "note",
-        f"{FLEX2.hub_repo} is not in the cache",
-        f"hf download {FLEX2.hub_repo} (some {FULL_SIZE_GIB:.0f} GiB), or give --base FOLDER",
-    )
+    advice = f"hf download {FLEX2.hub_repo} (some {FULL_SIZE_GIB:.0f} GiB), or give --base FOLDER"
+    return Finding("base", "note", f"{FLEX2.hub_repo} is not in the cache", advice)
 
 
 def _trust() -> Finding:
     if os.environ.get("HARNESS_TRUST_REMOTE_CODE", "").lower() in {"1", "true", "t", "yes", "y", "on"}:
         return Finding("pipeline", "ok", "remote code is trusted: HARNESS_TRUST_REMOTE_CODE is set")
-    return Finding(
-        "pipeline",
-        "note",
-        "remote code is not trusted",
+    advice = (
         f"--pipeline hub runs {FLEX2.hub_repo}'s pipeline.py: read it, then give --trust-remote-code and "
-        f"--base {FLEX2.hub_repo}@COMMIT; --pipeline builtin needs neither",
+        f"--base {FLEX2.hub_repo}@COMMIT; --pipeline builtin needs neither"
     )
+    return Finding("pipeline", "note", "remote code is not trusted", advice)
 
 
 def _lpips() -> Finding:
@@ -127,12 +104,8 @@ def _noise() -> Finding:
 
     era = torch_era()
     other = "≤ 2.11" if era == "current" else "≥ 2.12"
-    return Finding(
-        "noise era",
-        "ok",
-        f"this torch draws {era} noise",
-        f"previews rendered under torch {other} show another picture for the same seed",
-    )
+    advice = f"previews rendered under torch {other} show another picture for the same seed"
+    return Finding("noise era", "ok", f"this torch draws {era} noise", advice)
 
 
 def _disk() -> Finding:

@@ -23,9 +23,9 @@ print(*[name for name in {heavy} if name in sys.modules])
 """
 
 
-def heavy_after(code: str, *arguments: str) -> list[str]:
+def heavy_after(code: str, *arguments: str, packages: tuple[str, ...] = HEAVY) -> list[str]:
     """Return the heavy packages that a fresh process has loaded after ``code``."""
-    script = LOADED.format(code=code, heavy=HEAVY)
+    script = LOADED.format(code=code, heavy=packages)
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
     )
@@ -57,6 +57,19 @@ def test_importing_a_job_and_loading_its_cases(jobs: dict[str, Path], tmp_path: 
     make = "from pathlib import Path\nfrom harness.importers.aitoolkit import import_job\n"
     again = f"{make}assert len(import_job(Path(sys.argv[1]), out=Path(sys.argv[2])).cases) == 16"
     assert heavy_after(again, str(jobs["simple"]), str(tmp_path / "again")) == []
+
+
+HELP = """
+import contextlib, io
+from harness.cli import main
+sys.argv[1:] = ["--help"]
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main()
+"""
+
+
+def test_help_loads_nothing_that_only_commands_need() -> None:
+    assert heavy_after(HELP, packages=("pydantic", "yaml", "rich", "numpy", "PIL", "logging", *HEAVY)) == []
 
 
 def processor_seconds() -> float:

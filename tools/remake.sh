@@ -5,7 +5,7 @@
 #
 # RUN is that run's folder; AI_TOOLKIT and PYTHON are as tools/emoji_job/train.sh takes them. 17 minutes on two busy CPU
 # cores. The limits that harness/judge.py holds, and the documents that name them, are then changed by hand:
-# pytest tests/test_judge.py says where they differ from the calibration. What other machines measured (environments.json,
+# pytest tests/judging/test_verdict.py says where they differ from the calibration. What other machines measured (environments.json,
 # emoji_inkprint-h100.json) is made again there: benchmarks/results/environments.txt has the commands.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from typing import Any, get_args
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+
+from harness._util.atomic_files import read_bytes
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _REPR = reprlib.Repr()  # a stranger's value may be deep, or stand for gigabytes
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
@@ -30,6 +36,31 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str |
     if problem["type"] not in {"missing", "value_error"}:
         found = f"{found}, found {_short(problem['input'])}"
     return field, found, None
+
+
+def read_model(
+    path: Path,
+    model: type[Model],
+    error: Callable[..., Exception],
+    *,
+    fix: str,
+    missing_fix: str | None = None,
+) -> Model:
+    """Return the JSON file at ``path`` as a ``model``.
+
+    Args:
+        error: makes the exception, from what was found and ``file``, ``field`` and ``fix``.
+        fix: what to do about a file of other content, where its problem does not say so itself.
+        missing_fix: what to do about a file that cannot be read.
+    """
+    try:
+        return model.model_validate_json(read_bytes(path))
+    except OSError as problem:
+        found = f"cannot be read ({problem.strerror or problem})"
+        raise error(found, file=path, fix=missing_fix) from problem
+    except ValidationError as problem:
+        field, found, known_fix = first_problem(problem, model)
+        raise error(found, file=path, field=field, fix=known_fix or fix) from problem
 
 
 def _short(value: Any, limit: int = 60) -> str:

@@ -1,91 +1,83 @@
-"""The typer application and its commands."""
+"""The application: which commands there are. Each is imported from its file when it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from importlib import import_module
 from typing import Any
 
-import typer
-from typer.core import TyperGroup
+import click
 
 from harness._util.signals import deliver_interrupts
-from harness.cli import (
-    accept,
-    apply_review,
-    bundle,
-    calibrate,
-    demo,
-    diagnose,
-    doctor,
-    fix,
-    history,
-    import_,
-    interrupted,
-    report,
-    rescore,
-    run,
-    schema,
-    summary,
-    sweep,
-)
+from harness.cli import interrupted
+from harness.cli.command import SETTINGS, Command, logger
+
+PANELS = {
+    "Start": ("demo", "doctor", "import", "run", "schema"),
+    "Explain a drift": ("diagnose", "fix", "sweep"),
+    "Saved runs": ("report", "rescore", "summary", "bundle"),
+    "Keep watch": ("accept", "apply-review", "calibrate", "history"),
+}
+"""Names of the commands below their headings on the help page."""
 
 
-class Commands(TyperGroup):
-    """The commands; typer alone ends without a word where Ctrl-C comes."""
+class Application(Command, click.Group):
+    """The commands; click alone would answer Ctrl-C with "Aborted!"."""
 
-    def make_context(self, *arguments: Any, **options: Any) -> Any:
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return [name for names in PANELS.values() for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command from the file of its name, ``apply_review.py`` for ``apply-review``."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        name = "import_" if cmd_name == "import" else cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"harness.cli.{name}"), name)
+        return command
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section of commands for each heading."""
+        width = max(map(len, self.list_commands(ctx)))
+        for heading, names in PANELS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [
+                        (f"{name:{width}}", command.get_short_help_str(200))
+                        for name, command in commands
+                        if command
+                    ]
+                )
+
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
         """Read the command line."""
         try:
-            return super().make_context(*arguments, **options)
+            return super().make_context(*arguments, **settings)
         except KeyboardInterrupt:
             interrupted()
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
         """Run a command, and say so where Ctrl-C ended it and it did not itself."""
+        started = time.monotonic()
         try:
             with deliver_interrupts():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             interrupted()
+        finally:
+            logger().info("%s took %.1f s", ctx.invoked_subcommand, time.monotonic() - started)
 
 
-app = typer.Typer(
-    cls=Commands,
-    name="harness",
-    help="Re-render AI Toolkit's Flex.2 previews through the reference pipeline and measure the drift.\n\n"
-    "Begin with harness demo; then harness import JOB_DIR and harness run CASES.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+@click.command(cls=Application, context_settings=SETTINGS)
+@click.version_option(package_name="flex2-harness", message="%(prog)s %(version)s")
+def app() -> None:
+    """Re-render AI Toolkit's Flex.2 previews through the reference pipeline and measure the drift.
 
-_PANELS: dict[str, dict[str, Callable[..., None]]] = {
-    "Start": {
-        "demo": demo.demo,
-        "doctor": doctor.doctor,
-        "import": import_.import_,
-        "run": run.run,
-        "schema": schema.schema,
-    },
-    "Explain a drift": {
-        "diagnose": diagnose.diagnose,
-        "fix": fix.fix,
-        "sweep": sweep.sweep,
-    },
-    "Saved runs": {
-        "report": report.report,
-        "rescore": rescore.rescore,
-        "summary": summary.summary,
-        "bundle": bundle.bundle,
-    },
-    "Keep watch": {
-        "accept": accept.accept,
-        "apply-review": apply_review.apply_review,
-        "calibrate": calibrate.calibrate,
-        "history": history.history,
-    },
-}
-
-for _panel, _commands in _PANELS.items():
-    for _name, _command in _commands.items():
-        app.command(_name, rich_help_panel=_panel)(_command)
+    Begin with harness demo; then harness import JOB_DIR and harness run CASES.
+    """

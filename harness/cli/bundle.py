@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
+
+from harness.cli.command import command, option, path
 
 
-def bundle(
-    case: Annotated[str, typer.Argument(metavar="CASE", help="Id of the case.")],
-    run: Annotated[
-        Path | None, typer.Option(help="Run folder. Default: the newest under reports/ that has the case.")
-    ] = None,
-    variant: Annotated[str, typer.Option(help="Which of the case's rows.")] = "reference",
-    out: Annotated[Path | None, typer.Option(help="The file to write. Default: <case>.bundle.zip.")] = None,
-    with_lora: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Include the LoRA; otherwise only its hash goes along."),
-    ] = None,
-) -> None:
+@command()
+@click.argument("case", metavar="CASE", help="Id of the case.")
+@option("--run", type=path, help="Run folder. Default: the newest under reports/ that has the case.")
+@option("--variant", default="reference", help="Which of the case's rows.")
+@option("--out", type=path, help="The file to write. Default: <case>.bundle.zip.")
+@option(
+    "--with-lora", metavar="FILE", type=path, help="Include the LoRA; otherwise only its hash goes along."
+)
+def bundle(case: str, run: Path | None, variant: str, out: Path | None, with_lora: Path | None) -> None:
     """Write one zip that shows a mismatch: case, images, scores, environment, and how to replay it.
 
     Read it elsewhere with: harness import FILE.bundle.zip
@@ -28,4 +26,4 @@ def bundle(
     from harness.report.formatting import slug
 
     target = out or Path(f"{slug(case, variant)}.bundle.zip")
-    typer.echo(write_bundle(run or find_run(case), case, variant=variant, out=target, lora=with_lora))
+    click.echo(write_bundle(run or find_run(case), case, variant=variant, out=target, lora=with_lora))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
+
+from harness.cli.command import command, option, path
 
 
-def demo(
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("reports/demo"),
-    cases: Annotated[Path, typer.Option(help="Folder for the case files.")] = Path("cases/demo"),
-) -> None:
+@command()
+@option("--out", type=path, default="reports/demo", help="Run folder.")
+@option("--cases", type=path, default="cases/demo", help="Folder for the case files.")
+def demo(out: Path, cases: Path) -> None:
     """Re-run a genuine AI Toolkit job that ships with the harness, on the CPU, and build its report.
 
     One case is deliberately wrong, so that drift can be seen.
@@ -27,6 +28,6 @@ def demo(
     with LiveProgress(Console()) as progress:
         result = run_demo(out=out, cases=cases, progress=progress)
     summarise(result)
-    typer.echo(
+    click.echo(
         "the drift is deliberate; next: harness doctor, then harness import JOB_DIR with a job of yours"
     )

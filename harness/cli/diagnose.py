@@ -2,52 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from harness.cli.options import (
-    BaseOption,
-    Device,
-    DeviceOption,
-    DtypeOption,
-    EngineMode,
-    EngineOption,
-    LpipsWeights,
-    PipelineOption,
-    TrustOption,
-    run_options,
-)
+from harness.cli.command import command, option, path
+from harness.cli.options import BUDGET, RENDERING, run_options
 
 if TYPE_CHECKING:
     from harness.diagnosis.diagnose import Diagnosis
+    from harness.runs.plan import RunOptions
     from harness.schema.result import Finding
 
-BudgetOption = Annotated[float, typer.Option(min=2, help="Renders of the case's own length to spend.")]
 
-
+@command()
+@click.argument("case", metavar="CASE", type=path, help="One case file.")
+@option("--static", is_flag=True, help="Only what needs no model.")
+@BUDGET
+@option("--json", "json_file", type=path, help="Write the result here as JSON.")
+@option("--recipe", type=path, help="Write the runnable code here.")
+@run_options(*RENDERING)
 def diagnose(
-    case: Annotated[Path, typer.Argument(metavar="CASE", help="One case file.")],
-    static: Annotated[bool, typer.Option("--static", help="Only what needs no model.")] = False,
-    budget: BudgetOption = 120,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here as JSON.")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="Write the runnable code here.")] = None,
-    device: DeviceOption = Device.AUTO,
-    pipeline: PipelineOption = None,
-    base: BaseOption = None,
-    trust_remote_code: TrustOption = False,
-    dtype: DtypeOption = None,
-    engine: EngineOption = EngineMode.AUTO,
-    lpips_weights: LpipsWeights = None,
+    case: Path, static: bool, budget: float, json_file: Path | None, recipe: Path | None, options: RunOptions
 ) -> None:
     """Name the setting that explains a preview's drift, and how to get the preview back.
 
     Exit code: 0 explained (or only static findings were asked for), 1 nothing explains it, 2 bad input,
     3 a render failed.
     """
-    import json
-
     from harness._util.atomic_files import write_text
     from harness.judging.findings import static_findings
     from harness.schema.case import load_case
@@ -62,22 +47,21 @@ def diagnose(
         return
     from harness.diagnosis.diagnose import diagnose as find
 
-    options = run_options(device, pipeline, base, trust_remote_code, dtype=dtype, engine=engine)
-    found = find(loaded, options=options, budget=budget, lpips_weights=lpips_weights, tell=typer.echo)
+    found = find(loaded, options=options, budget=budget, tell=click.echo)
     if json_file is not None:
         write_text(json_file, json.dumps(found.to_json(), indent=2) + "\n")
     if recipe is not None:
         write_text(recipe, found.recipe)
     show(found)
-    raise typer.Exit(0 if found.explained else 1)
+    sys.exit(0 if found.explained else 1)
 
 
 def show_findings(findings: list[Finding]) -> None:
     """Print findings, one line each and what to do below it."""
     for finding in findings:
-        typer.echo(f"{finding.severity:>8}  {finding.id}: {finding.message} [{finding.where}]")
+        click.echo(f"{finding.severity:>8}  {finding.id}: {finding.message} [{finding.where}]")
         if finding.fix:
-            typer.echo(f"          → {finding.fix}")
+            click.echo(f"          → {finding.fix}")
 
 
 def show(found: Diagnosis) -> None:
@@ -85,7 +69,7 @@ def show(found: Diagnosis) -> None:
     from harness.diagnosis.sentences import sentences
 
     show_findings(found.findings)
-    typer.echo("")
+    click.echo("")
     for sentence in sentences(found):
-        typer.echo(sentence)
-    typer.echo(f"\nrecipe:\n\n{found.recipe}")
+        click.echo(sentence)
+    click.echo(f"\nrecipe:\n\n{found.recipe}")

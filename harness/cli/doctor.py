@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import typer
+import sys
+
+from harness.cli.command import command
 
 _MARKS = {"ok": ("✓ ok", "green"), "note": ("• note", "yellow"), "missing": ("✗ missing", "red")}
 
 
+@command()
 def doctor() -> None:
     """Say what a real run needs and what this machine has. Exit code 2 where something is missing."""
     from rich.console import Console
@@ -24,4 +27,4 @@ def doctor() -> None:
             table.add_row("", "", Text(f"→ {finding.advice}", "dim"))
     Console().print(table)
     if any(finding.level == "missing" for finding in findings):
-        raise typer.Exit(2)
+        sys.exit(2)

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from harness.cli.options import (
-    LpipsMax,
-    LpipsWeights,
-    PsnrMin,
-    RunPath,
-    SsimMin,
-    ToleranceOption,
-    tolerance_from,
-)
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.cli.command import command
+from harness.cli.limits import tolerance
+from harness.cli.options import LPIPS_WEIGHTS, RUN
+
+if TYPE_CHECKING:
+    from harness.judging.tolerance import Source
+    from harness.schema.case import Tolerance
 
 
-def rescore(
-    run: RunPath,
-    ssim_min: SsimMin = None,
-    lpips_max: LpipsMax = None,
-    psnr_min: PsnrMin = None,
-    tolerance: ToleranceOption = None,
-    lpips_weights: LpipsWeights = None,
-) -> None:
+@command()
+@RUN
+@tolerance
+@LPIPS_WEIGHTS
+def rescore(run: Path, tolerance: Tolerance | Source | None, lpips_weights: Path | None) -> None:
     """Score and judge a saved run again from its images, without rendering, and rebuild its report."""
     from harness.cli.show import finish
     from harness.runs.rescore import rescore as score_again
 
-    result = score_again(
-        run,
-        tolerance=tolerance_from(ssim_min, lpips_max, psnr_min, tolerance),
-        lpips_weights=lpips_weights,
-    )
-    finish(result)
+    finish(score_again(run, tolerance=tolerance, lpips_weights=lpips_weights))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import typer
+import click
+
+from harness.cli.command import command
 
 
+@command()
 def schema() -> None:
     """Print the JSON Schema of case files (cases/case.schema.json)."""
     from harness.schema.case import case_schema
 
-    typer.echo(case_schema(), nl=False)
+    click.echo(case_schema(), nl=False)

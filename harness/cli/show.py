@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-import typer
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
 from harness.cli import interrupted
+from harness.errors import CopyError
+from harness.runs.new_folder import fresh_folder
 from harness.runs.plan import REFERENCE, Planned
 from harness.runs.progress import Progress
-from harness.runs.results import RunResult
+from harness.runs.results import RunResult, load_run
 from harness.schema.result import Row, Verdict
 
 STYLES = {
@@ -119,6 +124,23 @@ def _line(row: Row) -> Text:
     )
 
 
+def run_folder(named: Path | None, prefix: str = "") -> AbstractContextManager[Path]:
+    """Return the run folder that the user named, or a new one in ``reports/`` of this time."""
+    return nullcontext(named) if named else fresh_folder(Path("reports"), prefix)
+
+
+def rendered(out: Path | None, prefix: str, render: Callable[..., RunResult]) -> RunResult:
+    """Return the result of ``render(out=folder, progress=progress)``, and show its progress meanwhile.
+
+    A copy that could not be sent is no error yet: ``summarise`` sends it again, and says what is wrong.
+    """
+    with run_folder(out, prefix) as folder, LiveProgress(Console()) as progress:
+        try:
+            return render(out=folder, progress=progress)
+        except CopyError:
+            return load_run(folder)
+
+
 def summarise(result: RunResult, copy_to: str | None = None) -> None:
     """Build the report, and print how many rows have each verdict and where the report lies.
 
@@ -137,23 +159,23 @@ def summarise(result: RunResult, copy_to: str | None = None) -> None:
     counts = ", ".join(
         f"{result.counts[verdict]} {verdict.value}" for verdict in Verdict if result.counts[verdict]
     )
-    typer.echo(f"{count(len(result.rows))}: {counts or 'none'}")
+    click.echo(f"{count(len(result.rows))}: {counts or 'none'}")
     if taken := sum(row.taken_from is not None for row in result.rows):
-        typer.echo(f"{taken} of their renders were there already; --fresh makes them again")
+        click.echo(f"{taken} of their renders were there already; --fresh makes them again")
     for warning in dict.fromkeys(text for row in result.rows for text in row.warnings):
-        typer.echo(f"warning: {warning}")
+        click.echo(f"warning: {warning}")
     if result.missing:
-        typer.echo(f"{count(len(result.missing))} of the run without a result yet, e.g. {result.missing[0]}")
-    typer.echo(f"report: {index}")
+        click.echo(f"{count(len(result.missing))} of the run without a result yet, e.g. {result.missing[0]}")
+    click.echo(f"report: {index}")
     if copy_to is not None:
         from harness._util.redaction import redact
         from harness.runs.mirror import Mirror
 
         Mirror(result.folder, copy_to).send()
-        typer.echo(f"copy: {redact(copy_to)}")
+        click.echo(f"copy: {redact(copy_to)}")
 
 
 def finish(result: RunResult, copy_to: str | None = None) -> NoReturn:
     """Summarise, and exit with the run's code."""
     summarise(result, copy_to)
-    raise typer.Exit(result.exit_code)
+    sys.exit(result.exit_code)

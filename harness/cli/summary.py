@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
 
-import typer
+import click
 
-from harness.cli.options import RunPath
+from harness.cli.command import command, option
+from harness.cli.options import RUN
 
 
-def summary(
-    run: RunPath,
-    worst: Annotated[int, typer.Option(min=0, help="So many cases that are no match are listed.")] = 10,
-    link: Annotated[str | None, typer.Option(metavar="URL", help="Where the report was uploaded.")] = None,
-) -> None:
+@command()
+@RUN
+@option(
+    "--worst",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=10,
+    help="List so many cases that do not match.",
+)
+@option("--link", metavar="URL", help="Where the report was uploaded.")
+def summary(run: Path, worst: int, link: str | None) -> None:
     """Print a run's counts and worst cases as Markdown, for the summary of a CI job."""
     from harness.report.job_summary import job_summary
 
-    typer.echo(job_summary(run, worst=worst, link=link), nl=False)
+    click.echo(job_summary(run, worst=worst, link=link), nl=False)

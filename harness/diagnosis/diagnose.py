@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from harness.diagnosis.composition import Composition, correlation
@@ -100,7 +99,6 @@ def diagnose(
     options: RunOptions | None = None,
     renderer: Renderer | None = None,
     budget: float = BUDGET,
-    lpips_weights: Path | None = None,
     tell: Tell = lambda _: None,
 ) -> Diagnosis:
     """Find the settings that bring ``case``'s preview back.
@@ -133,13 +131,13 @@ def diagnose(
     try:
         trials = TrialRenderer(context, own)
         if (sibling := step_zero(case)) is None:
-            return _diagnosis(case, trials, search(trials, budget, tell), None, Lpips(lpips_weights))
+            return _diagnosis(case, trials, search(trials, budget, tell), None, Lpips(options.lpips_weights))
         there = Context(sibling, request_of(sibling, options, device), device)
         control = ask_step_zero(TrialRenderer(there, own), budget, tell)
         left = budget - control.spent
         cleared = control.matches or bool(control.settings)
         found = search(trials, left, tell, start=control.settings, lora_first=cleared)
-        return _diagnosis(case, trials, found, control, Lpips(lpips_weights))
+        return _diagnosis(case, trials, found, control, Lpips(options.lpips_weights))
     finally:
         if renderer is None:
             own.close()

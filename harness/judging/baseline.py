@@ -8,6 +8,7 @@ named.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
@@ -78,11 +79,17 @@ def rendered_facts(row: Row) -> dict[str, Any]:
     return row.rendered.model_dump(exclude={"sigmas", "engine_reason"}) if row.rendered else {}
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, ``{"packages.torch": "2.14.1", …}``, sorted by name."""
+    found: dict[str, Any] = {}
+    for name, value in sorted(values.items()):
+        inner = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return found
+
+
 def _rounded(scores: Scores | None) -> Scores | None:
     if scores is None:
         return None
-    rounded = {
-        name: None if (value := getattr(scores, name)) is None else round(value, SCORE_DIGITS)
-        for name in ("ssim", "lpips", "psnr")
-    }
-    return scores.model_copy(update=rounded)
+    values = scores.model_dump(include={"ssim", "lpips", "psnr"}, exclude_none=True)
+    return scores.model_copy(update={name: round(value, SCORE_DIGITS) for name, value in values.items()})

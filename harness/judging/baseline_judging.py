@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.judging.baseline import Entry, environment_key, rendered_facts
+from harness.judging.baseline import Entry, environment_key, flat, rendered_facts
 from harness.judging.verdict import judge_baseline
 from harness.schema.result import Baseline, Row, Verdict
 
@@ -81,10 +81,10 @@ def _at_least(verdict: Verdict) -> Verdict:
 
 def _edited(row: Row, entry: Entry) -> list[str]:
     """Return what differs in the case itself, which is no change of the system under test."""
-    before = {**_flat(entry.settings), "preview": entry.preview_sha256, "lora": entry.lora_sha256}
+    before = {**flat(entry.settings), "preview": entry.preview_sha256, "lora": entry.lora_sha256}
     case = row.description
     now = {
-        **_flat(row.settings),
+        **flat(row.settings),
         "preview": case.preview.sha256,
         "lora": case.lora.sha256 if case.lora else None,
     }
@@ -96,7 +96,7 @@ def _changes(row: Row, entry: Entry) -> list[str]:
     before = {name: value for name, value in entry.rendered.items() if name not in QUIET}
     now = {name: value for name, value in rendered_facts(row).items() if name not in QUIET}
     found = _differences(before, {name: now.get(name) for name in before})
-    found += _differences(_flat(entry.environment), _flat(row.environment))
+    found += _differences(flat(entry.environment), flat(row.environment))
     more = len(found) - MAX_CHANGES
     return [*found[:MAX_CHANGES], f"{more} more"] if more > 0 else found
 
@@ -104,15 +104,6 @@ def _changes(row: Row, entry: Entry) -> list[str]:
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     return [f"{name} {_short(before.get(name))} → {_short(now.get(name))}" for name in names]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= (
-            _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-        )
-    return found
 
 
 def _short(value: Any) -> str:

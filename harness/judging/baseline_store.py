@@ -6,10 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from harness._util.atomic_files import read_bytes, write_text
-from harness._util.validation import first_problem
+from harness._util.atomic_files import write_text
+from harness._util.validation import read_model
 from harness.errors import BaselineError
 from harness.judging.baseline import BaselineFile, Entry
 
@@ -39,14 +37,8 @@ class BaselineStore:
         path = self.path(case_id)
         if not path.exists():
             return {}
-        try:
-            found = BaselineFile.model_validate_json(read_bytes(path))
-        except OSError as error:
-            raise BaselineError(f"cannot be read ({error.strerror or error})", file=path) from error
-        except ValidationError as error:
-            field, what, fix = first_problem(error, BaselineFile)
-            fix = fix or "restore the file, or delete it and accept the case again"
-            raise BaselineError(what, file=path, field=field, fix=fix) from error
+        fix = "restore the file, or delete it and accept the case again"
+        found = read_model(path, BaselineFile, BaselineError, fix=fix)
         if found.case != case_id:
             raise BaselineError(
                 f"is the baseline of {found.case!r}", file=path, field="case", fix="move it back"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import Field, ValidationError
 
@@ -25,6 +25,7 @@ class Limits(Strict):
     psnr_min: float | None = DEFAULT_TOLERANCE.psnr_min
 
 
+@runtime_checkable
 class Source(Protocol):
     """Anything that may know a tolerance for a case."""
 
@@ -34,26 +35,25 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Tolerances:
-    """Who may set limits, the strongest first: command line, case file, project, the harness's default."""
+    """What may set a case's limits beside its own file.
+
+    Attributes:
+        command_line: what the command line or the caller says; it comes before the case file.
+        project: what ``pyproject.toml`` says; it comes after the case file.
+    """
 
     command_line: Tolerance | Source | None = None
     project: Tolerance | Source | None = None
 
     def of(self, case: Case, environment: str) -> Tolerance:
-        """Return the limits that apply to a case; their ``source`` says where they come from."""
-        return (
-            limits_for(self.command_line, case.id, environment)
-            or case_tolerance(case)
-            or limits_for(self.project, case.id, environment)
-            or DEFAULT_TOLERANCE
-        )
-
-
-def limits_for(given: Tolerance | Source | None, case_id: str, environment: str) -> Tolerance | None:
-    """Return the limits that are the same for every case, or that a source has for this one."""
-    if given is None or isinstance(given, Tolerance):
-        return given
-    return given.tolerance(case_id, environment)
+        """Return the limits of a case on a kind of machine; their ``source`` says where they come from."""
+        name = {"source": f"case file: {case.tolerance.source}"} if case.tolerance else {}
+        sources = self.command_line, case.tolerance and case.tolerance.model_copy(update=name), self.project
+        found = (
+            source.tolerance(case.id, environment) if isinstance(source, Source) else source
+            for source in sources
+        )  # fmt: skip
+        return next((tolerance for tolerance in found if tolerance is not None), DEFAULT_TOLERANCE)
 
 
 def limits_from(value: Limits | str | None, folder: Path, source: str) -> Tolerance | Source | None:
@@ -69,11 +69,10 @@ def limits_from(value: Limits | str | None, folder: Path, source: str) -> Tolera
     """
     if value is None:
         return None
-    if isinstance(value, Limits):
-        return Tolerance(**value.model_dump(), source=source)
-    if "=" in value:
-        return Tolerance(**_parse(value, source).model_dump(), source=source)
-    return ToleranceFile.load(folder / value)
+    if isinstance(value, str) and "=" not in value:
+        return ToleranceFile.load(folder / value)
+    limits = _parse(value, source) if isinstance(value, str) else value
+    return Tolerance(**limits.model_dump(), source=source)
 
 
 def _parse(text: str, source: str) -> Limits:
@@ -91,10 +90,3 @@ def _parse(text: str, source: str) -> Limits:
     except ValidationError as error:
         limit, problem, _ = first_problem(error, Limits)
         raise HarnessError(problem, field=f"{source}: {limit}") from None
-
-
-def case_tolerance(case: Case) -> Tolerance | None:
-    """Return the limits that a case sets itself, their source named so."""
-    if case.tolerance is None:
-        return None
-    return case.tolerance.model_copy(update={"source": f"case file: {case.tolerance.source}"})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from harness._util.atomic_files import read_bytes, write_text
-from harness._util.validation import first_problem
+from harness._util.atomic_files import write_text
+from harness._util.validation import read_model
 from harness.errors import CalibrationError
 from harness.schema.case import Tolerance
 from harness.schema.result import Frozen
@@ -59,17 +59,8 @@ class ToleranceFile(Frozen):
         Raises:
             CalibrationError: missing, or not what ``harness calibrate`` writes.
         """
-        try:
-            return cls.model_validate_json(read_bytes(path))
-        except OSError as error:
-            raise CalibrationError(
-                f"cannot be read ({error.strerror or error})",
-                file=path,
-                fix="make one with harness calibrate",
-            ) from error
-        except ValidationError as error:
-            field, found, fix = first_problem(error, cls)
-            raise CalibrationError(found, file=path, field=field, fix=fix or "calibrate again") from error
+        make = "make one with harness calibrate"
+        return read_model(path, cls, CalibrationError, fix="calibrate again", missing_fix=make)
 
     def save(self, path: Path) -> None:
         """Write the file: sorted keys, whole or not at all."""

@@ -135,26 +135,22 @@ def judge_sizes(case: Case, rendered_size: tuple[int, int]) -> str | None:
 def _limits(scores: Scores, tolerance: Tolerance, *, within: bool) -> list[str]:
     """Say each limit that was kept (``within``) or missed, in words; not-a-number is a miss."""
     lines = [
-        _limit("SSIM", scores.ssim, tolerance.ssim_min, lower=True, within=within, form=".4f"),
-        _limit("LPIPS", scores.lpips, tolerance.lpips_max, lower=False, within=within, form=".4f"),
+        _limit("SSIM", scores.ssim, tolerance.ssim_min, kept=scores.ssim >= tolerance.ssim_min),
+        _limit("LPIPS", scores.lpips, tolerance.lpips_max, kept=scores.lpips <= tolerance.lpips_max),
     ]
     if tolerance.psnr_min is not None and scores.psnr is not None:
-        lines.append(
-            _limit("PSNR", scores.psnr, tolerance.psnr_min, lower=True, within=within, form=".2f", unit=" dB")
-        )
-    return [line for line in lines if line]
+        kept = scores.psnr >= tolerance.psnr_min
+        lines.append(_limit("PSNR", scores.psnr, tolerance.psnr_min, kept=kept))
+    return [line for kept, line in lines if kept == within]
 
 
-def _limit(
-    name: str, value: float, limit: float, *, lower: bool, within: bool, form: str, unit: str = ""
-) -> str | None:
-    kept = value >= limit if lower else value <= limit
-    if kept != within:
-        return None
+def _limit(name: str, value: float, limit: float, *, kept: bool) -> tuple[bool, str]:
+    form, unit = (".2f", " dB") if name == "PSNR" else (".4f", "")
     shown = f"{name} {value:{form}}{unit}"
-    if within:
-        return f"{shown} {'≥' if lower else '≤'} {limit:g}"
-    return f"{shown} is {abs(value - limit):.3g}{unit} {'below' if lower else 'above'} the limit {limit:g}"
+    if kept:
+        return kept, f"{shown} {'≤' if name == 'LPIPS' else '≥'} {limit:g}"
+    side = "above" if name == "LPIPS" else "below"
+    return kept, f"{shown} is {abs(value - limit):.3g}{unit} {side} the limit {limit:g}"
 
 
 def _size_rule(asked: tuple[int, int], preview: tuple[int, int]) -> str:

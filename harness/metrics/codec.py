@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from harness.errors import ImageError
-from harness.metrics.images import encode, read_image
+from harness.metrics.images import Pixels, encode, read_image
 
 Tables = tuple[tuple[int, ...], ...]
 
@@ -54,7 +53,7 @@ class Codec:
             return _jpeg(path, image)
         return cls(kind, lossless=kind == "png" or _webp_is_lossless(path.read_bytes()))
 
-    def encode(self, array: NDArray[np.uint8]) -> bytes:
+    def encode(self, array: Pixels) -> bytes:
         """Return the file's bytes for an H×W×3 image, 0 to 255."""
         image = Image.fromarray(array)
         if self.format == "jpeg":
@@ -64,7 +63,7 @@ class Codec:
             return encode(image, "WEBP", lossless=self.lossless)
         return encode(image, "PNG")
 
-    def apply(self, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def apply(self, array: Pixels) -> Pixels:
         """Return the H×W×3 image, 0 to 255, as it comes back after encoding and decoding."""
         if self.lossless:
             return array

@@ -14,6 +14,9 @@ from PIL import Image, UnidentifiedImageError
 from harness._util.atomic_files import write_bytes
 from harness.errors import ImageError
 
+Pixels = NDArray[np.uint8]
+"""An RGB image, H×W×3, 0 to 255."""
+
 MAX_PIXELS = 64_000_000
 """Largest image that is decoded; more is refused from the header alone."""
 
@@ -26,18 +29,14 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 _ORIENTATION = 0x0112
 
 
-def load_rgb(path: Path) -> NDArray[np.uint8]:
+def load_rgb(path: Path) -> Pixels:
     """Read an RGB image as AI Toolkit writes it: jpg, png or webp, one frame, 8 bits a channel, not turned.
-
-    Returns:
-        H×W×3, 0 to 255.
 
     Raises:
         ImageError: missing, unreadable, truncated, animated, above 64 megapixels or 256 MiB, of another mode,
             with 16 bits a channel, with a transparent colour, or turned by EXIF.
     """
-    image = read_image(path)
-    return np.array(image, dtype=np.uint8)
+    return np.array(read_image(path), dtype=np.uint8)
 
 
 def read_image(path: Path) -> Image.Image:
@@ -66,7 +65,7 @@ def read_image(path: Path) -> Image.Image:
         raise ImageError(f"is truncated or cannot be read ({error})", file=path, fix=fix) from error
 
 
-def save_png(path: Path, array: NDArray[np.uint8]) -> None:
+def save_png(path: Path, array: Pixels) -> None:
     """Write an H×W×3 or H×W array, 0 to 255, as a PNG: lossless, and whole or not at all."""
     write_bytes(path, encode(Image.fromarray(array), "PNG"))
 
@@ -78,7 +77,7 @@ def encode(image: Image.Image, image_format: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def check_pair(a: NDArray[Any], b: NDArray[Any]) -> None:
+def check_pair(a: Pixels, b: Pixels) -> None:
     """Precondition of every comparison: two H×W×3 arrays of one size; nothing is ever resized.
 
     Raises:
@@ -99,20 +98,16 @@ def _check_header(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise _too_large(path, f"{width}×{height} pixels")
-    if getattr(image, "n_frames", 1) > 1:
-        raise ImageError(
-            f"is animated ({getattr(image, 'n_frames', 1)} frames)", file=path, fix="give a still image"
-        )
-    if image.mode != "RGB":
-        raise ImageError(
-            f"has mode {image.mode}, not RGB", file=path, fix="give the preview as AI Toolkit wrote it"
-        )
-    if odd := _odd(image):
-        raise ImageError(odd, file=path, fix="give the preview as AI Toolkit wrote it")
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        raise ImageError(f"is animated ({frames} frames)", file=path, fix="give a still image")
+    if unsupported := _unsupported(image):
+        raise ImageError(unsupported, file=path, fix="give the preview as AI Toolkit wrote it")
 
 
-def _odd(image: Image.Image) -> str | None:
+def _unsupported(image: Image.Image) -> str | None:
     """Return what an image holds that Pillow would drop or leave to the viewer without a word."""
+    if image.mode != "RGB":
+        return f"has mode {image.mode}, not RGB"
     tiles = getattr(image, "tile", None)
     if tiles and "16" in str(tiles[0][3]):
         return "has 16 bits a channel, not 8"

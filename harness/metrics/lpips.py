@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from harness._util.atomic_files import sha256_file
 from harness.data import LPIPS_WEIGHTS
 from harness.errors import WeightsError
-from harness.metrics.images import check_pair
+from harness.metrics.images import Pixels, check_pair
 
 if TYPE_CHECKING:
     import torch
+    from lpips import LPIPS
 
 SHIPPED_SHA256 = "3184da9c6fd1a785f42344e26a7a5e2edca2feef1ae878ff5ee9f8a5fe38d5ad"
+Features = tuple["torch.Tensor", ...]
+"""Outputs of AlexNet's five layers."""
+
 MIN_SIZE = 31
 """Smallest edge, pixels, that reaches the last layer of AlexNet's features."""
 
@@ -43,9 +47,9 @@ class Lpips:
         self.sha256 = _checked_hash(self.weights, SHIPPED_SHA256 if weights is None else None)
         self._device = torch.device(device)
         self._net = _network(self.weights).to(self._device)
-        self._net.net.forward = _Remembering(self._net.net.forward)
+        self._net.net.forward = _FeatureCache(self._net.net.forward)
 
-    def score(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    def score(self, a: Pixels, b: Pixels) -> float:
         """Return the distance of two H×W×3 images, 0 to 255: 0 is equal, about 1 is unrelated.
 
         Raises:
@@ -53,7 +57,7 @@ class Lpips:
         """
         return float(self._compare(a, b, spatial=False).item())
 
-    def map(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def map(self, a: Pixels, b: Pixels) -> NDArray[np.float32]:
         """Return the distance at every pixel, H×W, 0 and up, of two H×W×3 images, 0 to 255.
 
         Layers are upsampled bilinearly, so the map's mean is close to ``score`` but not equal to it.
@@ -64,47 +68,48 @@ class Lpips:
         local: NDArray[np.float32] = self._compare(a, b, spatial=True)[0, 0].cpu().numpy()
         return local
 
-    def _compare(self, a: NDArray[np.uint8], b: NDArray[np.uint8], *, spatial: bool) -> Any:
+    def _compare(self, a: Pixels, b: Pixels, *, spatial: bool) -> torch.Tensor:
         import torch
 
         check_pair(a, b)
-        if min(a.shape[:2]) < MIN_SIZE:
-            raise ValueError(
-                f"LPIPS needs at least {MIN_SIZE} pixels an edge, found {a.shape[1]}×{a.shape[0]}"
-            )
+        height, width = a.shape[:2]
+        if min(height, width) < MIN_SIZE:
+            raise ValueError(f"LPIPS needs at least {MIN_SIZE} pixels an edge, found {width}×{height}")
         self._net.spatial = spatial
         exact = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
         with exact, _one_thread(), torch.inference_mode():
-            return self._net(self._tensor(a), self._tensor(b))
+            distance: torch.Tensor = self._net(self._tensor(a), self._tensor(b))
+        return distance
 
-    def _tensor(self, array: NDArray[np.uint8]) -> torch.Tensor:
+    def _tensor(self, array: Pixels) -> torch.Tensor:
         """Return 1×3×H×W, -1 to 1, fp32."""
         import torch
 
         return torch.from_numpy(array.copy()).to(self._device).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-class _Remembering:
+class _FeatureCache:
     """Features of the last images: each of a pair is compared several times, a preview with every variant.
 
     Args:
         features: 1×3×H×W to the layers' outputs.
     """
 
-    def __init__(self, features: Callable[[torch.Tensor], Any]) -> None:
+    def __init__(self, features: Callable[[torch.Tensor], Features]) -> None:
         self._features = features
-        self._kept: deque[tuple[torch.Tensor, Any]] = deque(maxlen=3)
+        self._entries: deque[tuple[torch.Tensor, Features]] = deque(maxlen=3)
 
-    def __call__(self, image: torch.Tensor) -> Any:
+    def __call__(self, image: torch.Tensor) -> Features:
         """Return the features of ``image``, computed at most once while it is among the last three."""
-        known = (entry for entry in self._kept if entry[0].shape == image.shape and (entry[0] == image).all())
-        if (entry := next(known, None)) is None:
-            entry = (image, self._features(image))
+        for entry in self._entries:
+            if entry[0].shape == image.shape and bool((entry[0] == image).all()):
+                self._entries = deque((one for one in self._entries if one is not entry), maxlen=3)
+                break
         else:
-            self._kept = deque((other for other in self._kept if other is not entry), self._kept.maxlen)
-        self._kept.append(entry)
+            entry = (image, self._features(image))
+        self._entries.append(entry)
         return entry[1]
 
 
@@ -123,18 +128,16 @@ def _one_thread() -> Iterator[None]:
 
 def _checked_hash(path: Path, expected: str | None) -> str:
     if not path.is_file():
-        raise WeightsError(
-            "does not exist", file=path, fix="give the path of the AlexNet layers as safetensors"
-        )
+        fix = "give the path of the AlexNet layers as safetensors"
+        raise WeightsError("does not exist", file=path, fix=fix)
     found = sha256_file(path)
     if expected is not None and found != expected:
-        raise WeightsError(
-            f"hashes to {found[:12]}…, not {expected[:12]}…", file=path, fix="install the package again"
-        )
+        differs = f"hashes to {found[:12]}…, not {expected[:12]}…"
+        raise WeightsError(differs, file=path, fix="install the package again")
     return found
 
 
-def _network(path: Path) -> Any:
+def _network(path: Path) -> LPIPS:
     """Build LPIPS without weights of AlexNet, then load its five convolutions from ``path``."""
     import warnings
 
@@ -160,7 +163,7 @@ def _network(path: Path) -> Any:
     return net.eval().requires_grad_(False)
 
 
-def _convolutions(net: Any) -> dict[str, torch.Tensor]:
+def _convolutions(net: LPIPS) -> dict[str, torch.Tensor]:
     """Return AlexNet's parameters inside ``net`` under torchvision's names; slices keep its layer numbers."""
     slices = (net.net.slice1, net.net.slice2, net.net.slice3, net.net.slice4, net.net.slice5)
     return {f"features.{name}": parameter for part in slices for name, parameter in part.named_parameters()}

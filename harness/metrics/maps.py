@@ -13,11 +13,11 @@ the way, so that order reads in grey and to colour-blind eyes too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.metrics.images import Pixels
 from harness.metrics.pixels import abs_difference
 
 ANCHORS = (
@@ -46,7 +46,7 @@ class Scale:
     dark: float
     bright: float
 
-    def paint(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+    def paint(self, values: NDArray[np.floating]) -> Pixels:
         """Return H×W values as an H×W×3 image, 0 to 255.
 
         Raises:
@@ -55,7 +55,8 @@ class Scale:
         if np.isnan(values).any():
             raise ValueError(f"{self.label}: not a number cannot be drawn")
         place = np.clip((values - self.dark) / (self.bright - self.dark), 0, 1)
-        return _COLOURS[np.rint(place * 255).astype(np.intp)]
+        painted: Pixels = _COLOURS[np.rint(place * 255).astype(np.intp)]
+        return painted
 
 
 DIFFERENCE = Scale("largest difference of a channel, of 255", 0, 64)
@@ -66,7 +67,7 @@ SCALES = {"difference": DIFFERENCE, "ssim": SSIM, "lpips": LPIPS}
 """The scale of each map by name, for a legend."""
 
 
-def difference_map(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def difference_map(a: Pixels, b: Pixels) -> Pixels:
     """Return ``|a - b|`` of two H×W×3 images, largest of the channels, painted on ``DIFFERENCE``.
 
     Raises:
@@ -75,7 +76,7 @@ def difference_map(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uin
     return DIFFERENCE.paint(abs_difference(a, b).max(axis=-1).astype(np.float32))
 
 
-def _lookup() -> NDArray[np.uint8]:
+def _lookup() -> Pixels:
     """Return 256×3 colours, linear between the anchors."""
     anchors = np.asarray(ANCHORS, dtype=np.float64)
     at = np.linspace(0, 255, len(anchors))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.metrics.images import check_pair
+from harness.metrics.images import Pixels, check_pair
 from harness.metrics.scores import PixelStats, Tile
 
 TILE = 64
 """Edge of a tile, pixels."""
 
 
-def pixel_stats(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> PixelStats:
+def pixel_stats(a: Pixels, b: Pixels) -> PixelStats:
     """Return how two H×W×3 images, 0 to 255, differ pixel by pixel.
 
     Raises:
@@ -29,7 +28,7 @@ def pixel_stats(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> PixelStats:
     )
 
 
-def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float | None:
+def psnr(a: Pixels, b: Pixels) -> float | None:
     """Return the peak signal-to-noise ratio of two H×W×3 images, dB; None where they are equal (infinite).
 
     Raises:
@@ -41,7 +40,7 @@ def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float | None:
     return None if np.array_equal(a, b) else float(peak_signal_noise_ratio(a, b, data_range=255))
 
 
-def abs_difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def abs_difference(a: Pixels, b: Pixels) -> Pixels:
     """Return ``|a - b|``, H×W×3, 0 to 255.
 
     Raises:
@@ -51,7 +50,7 @@ def abs_difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uin
     return np.maximum(a, b) - np.minimum(a, b)
 
 
-def _worst_tile(difference: NDArray[np.uint8]) -> Tile:
+def _worst_tile(difference: Pixels) -> Tile:
     """Return the tile of the 64-pixel grid with the largest mean; the first in reading order among equals."""
     height, width, _ = difference.shape
     tiles = (

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from harness.metrics import maps
 from harness.metrics.codec import Codec
-from harness.metrics.images import check_pair, load_rgb
+from harness.metrics.images import Pixels, check_pair, load_rgb
 from harness.metrics.pixels import pixel_stats, psnr
 from harness.metrics.scores import Scores
 from harness.metrics.ssim import ssim
 
 if TYPE_CHECKING:
     from harness.metrics.lpips import Lpips
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,14 @@ def counted_psnr(psnr: float | None) -> float:
     return MAX_PSNR if psnr is None else min(psnr, MAX_PSNR)
 
 
-class Tile(BaseModel):
-    """The tile with the largest mean absolute difference."""
+class Record(BaseModel):
+    """A frozen model that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tile(Record):
+    """The tile with the largest mean absolute difference."""
 
     x: int = Field(description="Left edge, pixels.")
     y: int = Field(description="Top edge, pixels.")
@@ -24,10 +28,8 @@ class Tile(BaseModel):
     mean_abs: float = Field(description="Mean absolute difference inside the tile, 0 to 255.")
 
 
-class PixelStats(BaseModel):
+class PixelStats(Record):
     """Differences between two uint8 RGB images of one size."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     identical: bool = Field(description="Every channel of every pixel is equal.")
     max_abs: int = Field(description="Largest absolute difference of a channel, 0 to 255.")
@@ -36,10 +38,8 @@ class PixelStats(BaseModel):
     worst_tile: Tile
 
 
-class Scores(BaseModel):
+class Scores(Record):
     """Distance between two images."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ssim: float = Field(description="Structural similarity, -1 to 1; 1 is equal.")
     lpips: float = Field(description="LPIPS v0.1 (AlexNet), 0 and up; 0 is equal.")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics.images import check_pair
+from harness.metrics.images import Pixels, check_pair
 
 WINDOW = 11
 """Edge of the Gaussian window, pixels: the smallest image that can be scored."""
 
 
-def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[float, NDArray[np.float64]]:
+def ssim(a: Pixels, b: Pixels) -> tuple[float, NDArray[np.float64]]:
     """Return SSIM and its map for two H×W×3 images, 0 to 255.
 
     Gaussian weights with σ = 1.5 and population covariance, as in the paper; data range 255; each channel

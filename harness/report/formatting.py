@@ -82,6 +82,11 @@ def slug(case: str, variant: str, reference: str = "reference") -> str:
     return f"{safe[:MAX_SLUG].lstrip('.')}-{digest}"
 
 
+def markdown(text: str) -> str:
+    """Return text on one line, with every character that Markdown or HTML could act on escaped."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&!@])", r"\\\1", " ".join(text.split()))
+
+
 def script_json(value: Any) -> str:
     """Return ``value`` as JSON that may stand inside a ``<script>`` and in a script file alike."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))

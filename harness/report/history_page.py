@@ -14,7 +14,7 @@ from harness.report.formatting import moment, number, slug
 from harness.report.overview import WORST_FIRST
 from harness.report.page import history_page, render
 from harness.report.report_files import Output
-from harness.report.settings_table import flat
+from harness.report.settings_table import flat_words
 
 HISTORY, INDEX = "history.html", "index.html"
 MAX_CHARTS = 300
@@ -227,7 +227,7 @@ def _changes(before: Observation | None, after: Observation) -> tuple[str, ...]:
     """Say what changed in the environment since the run before."""
     if before is None:
         return ()
-    old, new = flat(before.row.environment), flat(after.row.environment)
+    old, new = flat_words(before.row.environment), flat_words(after.row.environment)
     return tuple(
         f"{name} {old.get(name, 'absent')} → {new.get(name, 'absent')}"
         for name in sorted({*old, *new})

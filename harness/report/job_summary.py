@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from harness.report.formatting import number, slug
+from harness.report.formatting import markdown, number, slug
 from harness.report.overview import worst_first
 from harness.runs.plan import REFERENCE
 from harness.runs.results import load_run
 from harness.schema.result import Row, Verdict
 
-WORST = 10
 HEAD = "| verdict | case | SSIM | LPIPS | page | thumbnail | reason |"
 
 
-def job_summary(run: Path, *, worst: int = WORST, link: str | None = None) -> str:
+def job_summary(run: Path, *, worst: int = 10, link: str | None = None) -> str:
     """Return counts and the worst cases as Markdown.
 
     Args:
@@ -29,10 +27,10 @@ def job_summary(run: Path, *, worst: int = WORST, link: str | None = None) -> st
     """
     result = load_run(run)
     counts = ", ".join(f"{result.counts[verdict]} {verdict}" for verdict in Verdict if result.counts[verdict])
-    lines = [f"## {_cell(run.name)}: {counts or 'no results'}"]
+    lines = [f"## {markdown(run.name)}: {counts or 'no results'}"]
     if link:
         lines += ["", f"[Report, images and rows]({link})"]
-    if changed := [_cell(row.case) for row in result.rows if row.changed]:
+    if changed := [markdown(row.case) for row in result.rows if row.changed]:
         more = f" and {len(changed) - worst} more" if len(changed) > worst else ""
         lines += ["", f"Changed within limits: {', '.join(changed[:worst])}{more}."]
     listed = sorted((row for row in result.rows if row.verdict is not Verdict.MATCH), key=_news_first)
@@ -54,11 +52,4 @@ def _line(row: Row, link: str | None) -> str:
     verdict = f"{row.verdict} (accepted)" if row.known else row.verdict
     case = row.case if row.variant == REFERENCE else f"{row.case} ({row.variant})"
     cells = [verdict, case, number(row.ssim, 4), number(row.lpips, 4)]
-    return f"| {' | '.join([*map(_cell, cells), *files, _cell(row.reason)])} |"
-
-
-def _cell(text: str) -> str:
-    """Keep text from outside from becoming markup or another cell."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"([\\|\[\]`*_])", r"\\\1", text)
-    return " ".join(text.split())
+    return f"| {' | '.join([*map(markdown, cells), *files, markdown(row.reason)])} |"

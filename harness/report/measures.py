@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from harness.metrics.scores import PixelStats, Scores
+from harness.metrics.scores import Scores
 from harness.report.formatting import NONE, number, percent
 from harness.schema.result import Row
 
@@ -42,28 +42,31 @@ def measures(row: Row) -> tuple[Measure, ...]:
     scores = row.scores
     if scores is None:
         return ()
+    limits, used = row.tolerance, _used(row, scores)
+    psnr_limit = None if limits.psnr_min is None else f"≥ {limits.psnr_min:g} dB"
+    psnr_kept = limits.psnr_min is None or scores.psnr is None or scores.psnr >= limits.psnr_min
     columns = (scores, row.raw, row.codec_floor)
-    ssim, lpips, psnr = _used(row, scores)
-    limits = row.tolerance
+
+    def measure(name: str, shown: Callable[[Scores], str]) -> Measure:
+        return Measure(name, tuple(NONE if each is None else shown(each) for each in columns))
+
+    def judged(found: Measure, limit: str | None, share: float | None, *, kept: bool) -> Measure:
+        if limit is None or share is None:
+            return found
+        return Measure(found.name, found.values, limit, kept, percent(share), min(share, GAUGE_END))
+
+    ssim = measure("SSIM", lambda each: number(each.ssim, 4))
+    lpips = measure("LPIPS", lambda each: number(each.lpips, 4))
+    psnr = measure("PSNR", lambda each: "identical" if each.psnr is None else f"{each.psnr:.2f} dB")
     return (
-        _judged(
-            "SSIM", tuple(_of(each, "ssim", 4) for each in columns), f"≥ {limits.ssim_min:g}", ssim,
-            kept=scores.ssim >= limits.ssim_min,
-        ),
-        _judged(
-            "LPIPS", tuple(_of(each, "lpips", 4) for each in columns), f"≤ {limits.lpips_max:g}", lpips,
-            kept=scores.lpips <= limits.lpips_max,
-        ),
-        _judged(
-            "PSNR", tuple(_decibels(each) for each in columns),
-            None if limits.psnr_min is None else f"≥ {limits.psnr_min:g} dB", psnr,
-            kept=scores.psnr is None or limits.psnr_min is None or scores.psnr >= limits.psnr_min,
-        ),
-        _counted("Pixels changed", columns, lambda pixels: percent(pixels.changed)),
-        _counted("Largest difference", columns, lambda pixels: f"{pixels.max_abs} of 255"),
-        _counted("Mean difference", columns, lambda pixels: number(pixels.mean_abs, 2)),
-        _counted("Worst tile, mean", columns, lambda pixels: number(pixels.worst_tile.mean_abs, 2)),
-    )  # fmt: skip
+        judged(ssim, f"≥ {limits.ssim_min:g}", used[0], kept=scores.ssim >= limits.ssim_min),
+        judged(lpips, f"≤ {limits.lpips_max:g}", used[1], kept=scores.lpips <= limits.lpips_max),
+        judged(psnr, psnr_limit, used[2], kept=psnr_kept),
+        measure("Pixels changed", lambda each: percent(each.pixels.changed)),
+        measure("Largest difference", lambda each: f"{each.pixels.max_abs} of 255"),
+        measure("Mean difference", lambda each: number(each.pixels.mean_abs, 2)),
+        measure("Worst tile, mean", lambda each: number(each.pixels.worst_tile.mean_abs, 2)),
+    )
 
 
 def severity(row: Row) -> float:
@@ -106,25 +109,3 @@ def _share(distance: float, allowed: float) -> float:
     if allowed > 0:
         return max(0.0, distance) / allowed
     return math.inf if distance > 0 else 0.0
-
-
-def _judged(
-    name: str, values: tuple[str, ...], limit: str | None, used: float | None, *, kept: bool
-) -> Measure:
-    if limit is None or used is None:
-        return Measure(name, values)
-    return Measure(name, values, limit, kept, percent(used), min(used, GAUGE_END))
-
-
-def _counted(name: str, columns: tuple[Scores | None, ...], shown: Callable[[PixelStats], str]) -> Measure:
-    return Measure(name, tuple(NONE if each is None else shown(each.pixels) for each in columns))
-
-
-def _of(scores: Scores | None, name: str, digits: int) -> str:
-    return NONE if scores is None else number(getattr(scores, name), digits)
-
-
-def _decibels(scores: Scores | None) -> str:
-    if scores is None:
-        return NONE
-    return "identical" if scores.psnr is None else f"{scores.psnr:.2f} dB"

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.report.formatting import moment, number, plain, seconds, slug
 from harness.report.measures import measures, severity
-from harness.report.settings_table import Fact, flat
+from harness.report.settings_table import Fact, flat_words
 from harness.schema.result import Row, Verdict
 
 WORST_FIRST = ("error", "regression", "drift", "incomparable", "match")
@@ -75,7 +75,7 @@ class Overview:
 def overview(folder: Path, manifest: dict[str, Any], ordered: list[Row]) -> Overview:
     """Return what the first page of a run shows; ``ordered`` are its rows, worst first."""
     name = folder.resolve().name
-    environment = flat(run_environment(manifest, ordered))
+    environment = flat_words(run_environment(manifest, ordered))
     tally = Counter(str(row.verdict) for row in ordered)
     return Overview(
         name=name,

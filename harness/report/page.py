@@ -13,6 +13,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.report.formatting import number, percent, plain
+
 HERE = Path(__file__).parent
 ASSETS = HERE / "assets"
 STYLE = "report.css"
@@ -76,49 +78,36 @@ class Page:
 
 def overview_page(thumbs: Mapping[str, str | None], links: tuple[Link, ...]) -> Page:
     """Return the surroundings of ``index.html``."""
-    return Page(
-        "overview",
-        FILES_POLICY,
-        (Part(f"assets/{STYLE}"),),
-        (Part("cases/rows.js"), *(Part(f"assets/{name}") for name in OVERVIEW_SCRIPTS)),
-        thumbs,
-        "cases/{}.html".format,
-        links=links,
+    scripts = ("cases/rows.js", *(f"assets/{name}" for name in OVERVIEW_SCRIPTS))
+    return _files_page(
+        "overview", "assets", scripts, thumbs=thumbs, to_case="cases/{}.html".format, links=links
     )
 
 
 def case_page(slug: str, *, has_pixels: bool) -> Page:
     """Return the surroundings of one case's page."""
-    data = ["rows.js", *([f"{slug}.js"] if has_pixels else [])]
-    return Page(
-        "case",
-        FILES_POLICY,
-        (Part(f"../assets/{STYLE}"),),
-        (*(Part(name) for name in data), *(Part(f"../assets/{name}") for name in CASE_SCRIPTS)),
-        to_case="{}.html".format,
-        to_overview="../index.html",
-    )
+    data = ("rows.js", f"{slug}.js") if has_pixels else ("rows.js",)
+    return _page_beside("case", data, CASE_SCRIPTS)
 
 
 def sweep_page() -> Page:
     """Return the surroundings of one case's sweep."""
-    return Page(
-        "sweep",
-        FILES_POLICY,
-        (Part(f"../assets/{STYLE}"),),
-        tuple(Part(f"../assets/{name}") for name in SWEEP_SCRIPTS),
-        to_case="{}.html".format,
-        to_overview="../index.html",
-    )
+    return _page_beside("sweep", (), SWEEP_SCRIPTS)
+
+
+def _page_beside(kind: str, data: tuple[str, ...], scripts: tuple[str, ...]) -> Page:
+    """Return the surroundings of a page in the folder of cases."""
+    addresses = (*data, *(f"../assets/{name}" for name in scripts))
+    return _files_page(kind, "../assets", addresses, to_case="{}.html".format, to_overview="../index.html")
+
+
+def _files_page(kind: str, assets: str, scripts: tuple[str, ...], **more: Any) -> Page:
+    return Page(kind, FILES_POLICY, (Part(f"{assets}/{STYLE}"),), tuple(map(Part, scripts)), **more)
 
 
 def history_page() -> Page:
     """Return the surroundings of the history: one file, because no run's assets are its own."""
-    style = _asset(STYLE)
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
-    )
-    return Page("history", policy, (Part(inline=Markup(style)),), ())
+    return _inlined_page("history", ())
 
 
 def single_page(thumbs: Mapping[str, str | None], rows: str) -> Page:
@@ -127,25 +116,26 @@ def single_page(thumbs: Mapping[str, str | None], rows: str) -> Page:
     Args:
         rows: the text of ``rows.js``.
     """
-    scripts = [rows, *(_asset(name) for name in SINGLE_SCRIPTS)]
+    return _inlined_page("single", (rows, *map(_asset, SINGLE_SCRIPTS)), thumbs)
+
+
+def _inlined_page(
+    kind: str, scripts: tuple[str, ...], thumbs: Mapping[str, str | None] | None = None
+) -> Page:
     style = _asset(STYLE)
+    allowed = f"script-src {' '.join(map(_hash, scripts))}; " if scripts else ""
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
-        f"script-src {' '.join(map(_hash, scripts))}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; {allowed}"
+        "base-uri 'none'; form-action 'none'"
     )
-    return Page(
-        "single",
-        policy,
-        (Part(inline=Markup(style)),),
-        tuple(Part(inline=Markup(script)) for script in scripts),
-        thumbs,
-    )
+    styles = (Part(inline=Markup(style)),)
+    return Page(kind, policy, styles, tuple(Part(inline=Markup(each)) for each in scripts), thumbs or {})
 
 
 @functools.cache
 def templates() -> Environment:
     """Return the templates; every text that they show is escaped."""
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -153,6 +143,8 @@ def templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters |= {"number": number, "percent": percent, "plain": plain}
+    return environment
 
 
 def render(template: str, **content: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -12,7 +12,6 @@ import numpy as np
 from markupsafe import Markup
 
 from harness.metrics.maps import SCALES, Scale
-from harness.report.formatting import size
 from harness.report.measures import FORMATS
 from harness.schema.result import Row
 
@@ -56,10 +55,7 @@ class Picture:
         name: ``preview``, ``rerun``, ``difference``, ``ssim`` or ``lpips``.
         href: its address; None where the file is not in the run folder.
         path: the path as the row gives it.
-        width: shown width, CSS pixels.
-        height: shown height, CSS pixels.
-        natural: the image's own size in words.
-        magnified: by which whole factor it is shown larger, 1 if not; with pixels as squares.
+        size: the image's own width and height, pixels.
         box: the tile to mark.
     """
 
@@ -68,15 +64,22 @@ class Picture:
     href: str | None
     path: str
     alt: str
-    width: int
-    height: int
-    natural: str
-    pixels: Box
-    magnified: int
-    pixelated: bool
+    size: tuple[int, int]
     note: str = ""
     legend: Legend | None = None
     box: Box | None = None
+
+    @property
+    def pixelated(self) -> bool:
+        """Whether it is enlarged, with pixels as squares."""
+        return max(self.size) <= ENLARGED_EDGE
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Width and height on the page, CSS pixels."""
+        factor = ENLARGED_EDGE // max(self.size) or REDUCED_EDGE / max(self.size)
+        width, height = self.size
+        return round(width * factor), round(height * factor)
 
 
 def beside(path: str) -> str:
@@ -90,72 +93,25 @@ def pictures(folder: Path, row: Row, link: Link) -> tuple[Picture, ...]:
     Args:
         link: turns the path of an image in ``folder`` into the address that the page uses.
     """
-    preview, case = (row.description.preview.width, row.description.preview.height), row.case
-    kind = FORMATS.get(PurePosixPath(row.images.preview).suffix.lower(), "")
+    images, case = row.images, row.case
+    preview = (row.description.preview.width, row.description.preview.height)
     tile = _worst_tile(row)
-    shown = [
-        _picture(
-            folder,
-            link,
-            "preview",
-            "Preview",
-            row.images.preview,
-            preview,
-            f"Preview of {case}",
-            note=kind,
-            box=tile,
-        )
-    ]
-    if row.images.rerun is not None:
+
+    def figure(name: str, title: str, path: str, alt: str, size: tuple[int, int] = preview) -> Picture:
+        href = link(path) if is_inside(folder, path) else None
+        return Picture(name, title, href, path, alt, size, box=tile if size == preview else None)
+
+    kind = FORMATS.get(PurePosixPath(images.preview).suffix.lower(), "")
+    shown = [replace(figure("preview", "Preview", images.preview, f"Preview of {case}"), note=kind)]
+    if images.rerun is not None:
         rendered = (row.rendered.width, row.rendered.height) if row.rendered else preview
-        box = tile if rendered == preview else None
-        alt = f"Re-run of {case}"
-        shown.append(
-            _picture(
-                folder, link, "rerun", "Re-run", row.images.rerun, rendered, alt, note="as rendered", box=box
-            )
-        )
+        rerun = figure("rerun", "Re-run", images.rerun, f"Re-run of {case}", rendered)
+        shown.append(replace(rerun, note="as rendered"))
     for name, title in (("difference", "Difference"), ("ssim", "SSIM map"), ("lpips", "LPIPS map")):
-        if name in row.images.maps:
-            legend = LEGENDS[name]
-            alt = f"{title} of {case}: {legend.label}, dark is equal"
-            path = row.images.maps[name]
-            shown.append(_picture(folder, link, name, title, path, preview, alt, legend=legend, box=tile))
+        if name in images.maps:
+            alt = f"{title} of {case}: {LEGENDS[name].label}, dark is equal"
+            shown.append(replace(figure(name, title, images.maps[name], alt), legend=LEGENDS[name]))
     return tuple(shown)
-
-
-def _picture(
-    folder: Path,
-    link: Link,
-    name: str,
-    title: str,
-    path: str,
-    natural: tuple[int, int],
-    alt: str,
-    *,
-    note: str = "",
-    legend: Legend | None = None,
-    box: Box | None = None,
-) -> Picture:
-    width, height = natural
-    whole = ENLARGED_EDGE // max(natural)
-    factor = whole or REDUCED_EDGE / max(natural)
-    return Picture(
-        name=name,
-        title=title,
-        href=link(path) if is_inside(folder, path) else None,
-        path=path,
-        alt=alt,
-        width=round(width * factor),
-        height=round(height * factor),
-        natural=size(width, height),
-        pixels=Box(0, 0, width, height),
-        magnified=max(1, whole),
-        pixelated=whole > 0,
-        note=note,
-        legend=legend,
-        box=box,
-    )
 
 
 def is_inside(folder: Path, path: str) -> bool:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from harness._util.atomic_files import read_bytes, sha256_file
-from harness._util.validation import first_problem
+from harness._util.atomic_files import sha256_file
+from harness._util.validation import read_model
 from harness.errors import RunError
 from harness.judging.baseline_store import BaselineStore
 from harness.runs.accept import accept_row
@@ -56,13 +56,7 @@ def load_review(path: Path) -> Review:
     Raises:
         RunError: not readable, too large, or not a review.
     """
-    try:
-        return Review.model_validate_json(read_bytes(path))
-    except OSError as error:
-        raise RunError(f"cannot be read ({error.strerror or error})", file=path) from error
-    except ValidationError as error:
-        field, found, fix = first_problem(error, Review)
-        raise RunError(found, file=path, field=field, fix=fix or "export it from the report") from error
+    return read_model(path, Review, RunError, fix="export it from the report")
 
 
 def apply_review(

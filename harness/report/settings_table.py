@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from harness.judging.baseline import rendered_facts
+from harness.judging.baseline import flat, rendered_facts
 from harness.report.formatting import moment, number, plain, short_hash, size
 from harness.runs.plan import training_dtype
 from harness.schema.case import Case
@@ -38,17 +38,21 @@ class Fact:
 def settings(row: Row) -> tuple[Setting, ...]:
     """Return every setting that decides a picture, in the order in which a reader would check them."""
     case, trained, rendered = row.description, row.description.trained, row.rendered
+    shown = size(case.preview.width, case.preview.height)
+    lora = short_hash(case.lora.sha256 if case.lora else None)
+    qtype_te = trained.qtype_te or trained.qtype
+    multiplier = None if (found := row.settings.get("network_multiplier")) is None else float(found)
     transformer, text_encoder = _rendered_quantized(rendered)
     lines = [
-        _line("Size", _preview_size(case), rendered and size(rendered.width, rendered.height)),
+        _line("Size", shown, rendered and size(rendered.width, rendered.height)),
         _line("Steps", row.settings.get("sample_steps"), rendered and rendered.steps),
         _line("Guidance", row.settings.get("guidance_scale"), rendered and rendered.guidance_scale),
         _line("Seed", row.settings.get("seed"), rendered and rendered.seed),
-        _line("LoRA", _lora(case), rendered and short_hash(rendered.lora_sha256)),
-        _line("LoRA multiplier", _multiplier(row.settings), rendered and plain(rendered.network_multiplier)),
+        _line("LoRA", lora, rendered and short_hash(rendered.lora_sha256)),
+        _line("LoRA multiplier", plain(multiplier), rendered and plain(rendered.network_multiplier)),
         _line("Dtype", training_dtype(case) or case.trained.dtype, rendered and rendered.dtype),
         _line("Transformer quantized", _quantized(case, trained.quantize, trained.qtype), transformer),
-        _line("Text encoder quantized", _quantized(case, trained.quantize_te, _qtype_te(case)), text_encoder),
+        _line("Text encoder quantized", _quantized(case, trained.quantize_te, qtype_te), text_encoder),
         _line("Noise era", None, rendered and rendered.noise),
         _base(trained.base, rendered),
     ]
@@ -110,21 +114,14 @@ def provenance(row: Row) -> tuple[Fact, ...]:
     )
 
 
-def flat(environment: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return a nested environment as ``{"packages.torch": "2.14.1", …}``, sorted by name."""
-    found: dict[str, str] = {}
-    for name in sorted(environment):
-        value = environment[name]
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = plain(value)
-    return found
+def flat_words(environment: dict[str, Any]) -> dict[str, str]:
+    """Return a nested environment as ``{"packages.torch": "2.14.1", …}``, values in words."""
+    return {name: plain(value) for name, value in flat(environment).items()}
 
 
 def environment_changes(row: Row, run: dict[str, str]) -> tuple[Setting, ...]:
     """Return where a row's environment is not the run's: name, the run's value, the row's value."""
-    return tuple(line for line in _side_by_side(run, flat(row.environment)) if line.state == "differs")
+    return tuple(line for line in _side_by_side(run, flat_words(row.environment)) if line.state == "differs")
 
 
 def baseline_environment(row: Row) -> tuple[Setting, ...]:
@@ -132,7 +129,7 @@ def baseline_environment(row: Row) -> tuple[Setting, ...]:
     if row.baseline is None or not row.baseline.facts:
         return ()
     now = {**row.environment, "rendered": rendered_facts(row)}
-    lines = _side_by_side(flat(row.baseline.facts), flat(now))
+    lines = _side_by_side(flat_words(row.baseline.facts), flat_words(now))
     return tuple(sorted(lines, key=lambda line: line.state != "differs"))
 
 
@@ -174,23 +171,6 @@ def _base(recorded: str | None, rendered: Rendered | None) -> Setting:
 
 def _base_name(base: str) -> str:
     return PurePosixPath(base.removeprefix("embedded:").partition("@")[0]).name
-
-
-def _preview_size(case: Case) -> str:
-    return size(case.preview.width, case.preview.height)
-
-
-def _lora(case: Case) -> str:
-    return short_hash(case.lora.sha256 if case.lora else None)
-
-
-def _multiplier(recorded: dict[str, Any]) -> str:
-    value = recorded.get("network_multiplier")
-    return "none" if value is None else plain(float(value))
-
-
-def _qtype_te(case: Case) -> str | None:
-    return case.trained.qtype_te or case.trained.qtype
 
 
 def _quantized(case: Case, quantized: bool, qtype: str | None) -> str | None:

@@ -1,7 +1,8 @@
-"""The sigma schedule as a small line chart, laid out at build time."""
+"""Sigma schedules as a small line chart, laid out at build time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.report.formatting import number
@@ -9,56 +10,43 @@ from harness.report.formatting import number
 WIDTH, HEIGHT = 320, 132
 LEFT, RIGHT, TOP, BOTTOM = 30, 8, 8, 22
 
+Points = tuple[tuple[float, float], ...]
+
 
 @dataclass(frozen=True)
-class Curve:
-    """A chart of sigma over steps, in the coordinates of a ``WIDTH`` by ``HEIGHT`` drawing.
+class SigmaChart:
+    """Sigmas over the share of steps done, in the coordinates of a ``WIDTH`` by ``HEIGHT`` drawing.
 
     Attributes:
-        points: one (x, y) per sigma.
-        line: the same as an SVG ``points`` attribute.
-        unshifted: equally spaced sigmas, to compare with.
-        grid: (y, label) of horizontal lines.
+        lines: name and SVG ``points`` of each schedule; the first one lies on top.
+        points: one (x, y) per sigma of the first schedule; empty where there are several.
+        unshifted: SVG ``points`` of equally spaced sigmas, to compare one schedule with.
         ticks: (x, label) of steps.
         summary: the chart in words.
-        values: every sigma, in words.
+        values: every sigma of a single schedule, in words.
+        grid: (y, label) of horizontal lines.
     """
 
-    width: int
-    height: int
-    left: int
-    right: int
-    bottom: int
-    points: tuple[tuple[float, float], ...]
-    line: str
-    unshifted: str
-    grid: tuple[tuple[float, str], ...]
-    ticks: tuple[tuple[float, str], ...]
-    summary: str
-    values: str
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Several schedules in one chart of the same size, the first one on top of the others.
-
-    Attributes:
-        lines: name and SVG ``points`` of each.
-        summary: the chart in words.
-    """
-
-    width: int
-    height: int
-    left: int
-    right: int
-    bottom: int
     lines: tuple[tuple[str, str], ...]
-    grid: tuple[tuple[float, str], ...]
     summary: str
+    points: Points = ()
+    unshifted: str = ""
+    ticks: tuple[tuple[float, str], ...] = ()
+    values: str = ""
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    bottom: int = HEIGHT - BOTTOM
+
+    @property
+    def grid(self) -> tuple[tuple[float, str], ...]:
+        """Height and label of the horizontal lines."""
+        return tuple((_y(sigma), f"{sigma:g}") for sigma in (0.0, 0.5, 1.0))
 
 
-def curves(schedules: list[tuple[str, list[float]]]) -> Curves | None:
-    """Return several schedules over the share of the steps done; None where fewer than two can be drawn.
+def curves(schedules: list[tuple[str, list[float]]]) -> SigmaChart | None:
+    """Return several schedules in one chart; None where fewer than two can be drawn.
 
     Args:
         schedules: a name and its sigmas, each from 1 (all noise) to 0.
@@ -67,19 +55,13 @@ def curves(schedules: list[tuple[str, list[float]]]) -> Curves | None:
     if len(drawn) < 2:
         return None
     middles = "; ".join(f"{name} {number(sigmas[len(sigmas) // 2], 3)}" for name, sigmas in drawn)
-    return Curves(
-        width=WIDTH,
-        height=HEIGHT,
-        left=LEFT,
-        right=WIDTH - RIGHT,
-        bottom=HEIGHT - BOTTOM,
+    return SigmaChart(
         lines=tuple((name, _line(_points(sigmas))) for name, sigmas in drawn),
-        grid=GRID,
         summary=f"Sigma over the share of steps, {len(drawn)} schedules. Half-way: {middles}.",
     )
 
 
-def curve(sigmas: list[float], sampled: int) -> Curve | None:
+def curve(sigmas: list[float], sampled: int) -> SigmaChart | None:
     """Return the chart of a schedule; None where there is nothing to draw.
 
     Args:
@@ -90,31 +72,23 @@ def curve(sigmas: list[float], sampled: int) -> Curve | None:
         return None
     last = len(sigmas) - 1
     points = _points(sigmas)
-    straight = [(_x(0.0), _y(1.0)), (_x(1.0), _y(0.0))]
-    return Curve(
-        width=WIDTH,
-        height=HEIGHT,
-        left=LEFT,
-        right=WIDTH - RIGHT,
-        bottom=HEIGHT - BOTTOM,
+    return SigmaChart(
+        lines=(("", _line(points)),),
         points=points,
-        line=_line(points),
-        unshifted=_line(straight),
-        grid=GRID,
-        ticks=tuple((_x(step / last), str(step)) for step in sorted({0, last // 2, last})),
+        unshifted=_line(_points([1.0, 0.0])),
+        ticks=tuple((points[step][0], str(step)) for step in sorted({0, last // 2, last})),
         summary=f"Sigma over {sampled} steps, from {number(sigmas[0], 3)} to {number(sigmas[-1], 3)}; "
         f"after step {last // 2} it is {number(sigmas[last // 2], 3)}.",
         values=", ".join(number(sigma, 4) for sigma in sigmas),
     )
 
 
-def _points(sigmas: list[float]) -> tuple[tuple[float, float], ...]:
+def _points(sigmas: Sequence[float]) -> Points:
     last = len(sigmas) - 1
-    return tuple((_x(step / last), _y(sigma)) for step, sigma in enumerate(sigmas))
-
-
-def _x(share: float) -> float:
-    return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+    return tuple(
+        (round(LEFT + step / last * (WIDTH - LEFT - RIGHT), 1), _y(sigma))
+        for step, sigma in enumerate(sigmas)
+    )
 
 
 def _y(sigma: float) -> float:
@@ -122,9 +96,5 @@ def _y(sigma: float) -> float:
     return round(TOP + (1 - min(1.0, max(0.0, sigma))) * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def _line(points: tuple[tuple[float, float], ...] | list[tuple[float, float]]) -> str:
+def _line(points: Points) -> str:
     return " ".join(f"{x:g},{y:g}" for x, y in points)
-
-
-GRID = tuple((_y(sigma), f"{sigma:g}") for sigma in (0.0, 0.5, 1.0))
-"""Height and label of the horizontal lines."""

@@ -12,7 +12,7 @@ from harness.report.formatting import slug
 from harness.report.measures import severity
 from harness.report.overview import headline
 from harness.report.pictures import Link, Picture, pictures
-from harness.report.sigma_chart import Curves, curves
+from harness.report.sigma_chart import SigmaChart, curves
 from harness.runs.plan import REFERENCE
 from harness.schema.result import Row
 
@@ -76,7 +76,7 @@ class Sweep:
     preview: Picture
     prints: tuple[Print, ...]
     heats: tuple[Heat, ...]
-    curves: Curves | None
+    curves: SigmaChart | None
 
 
 def sweeps(rows: Iterable[Row]) -> dict[str, list[Row]]:

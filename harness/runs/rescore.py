@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.errors import ImageError
 from harness.judging.baseline import environment_key
-from harness.judging.tolerance import Source, limits_for
+from harness.judging.tolerance import Source
 from harness.judging.verdict import judge, judge_baseline
 from harness.runs.folder import locked, read_manifest, write_rows
 from harness.runs.results import RunResult, load_run
@@ -47,7 +47,9 @@ def judge_again(row: Row, tolerance: Tolerance) -> Row:
 
 
 def _again(folder: Path, row: Row, scorer: Scorer, tolerance: Tolerance | Source | None) -> Row:
-    limits = limits_for(tolerance, row.case, environment_key(row.environment)) or row.tolerance
+    if isinstance(tolerance, Source):
+        tolerance = tolerance.tolerance(row.case, environment_key(row.environment))
+    limits = tolerance or row.tolerance
     if row.scores is None:
         return judge_again(row, limits)
     if row.images.rerun is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -303,7 +303,7 @@ def load_case(path: Path) -> Case:
     return case
 
 
-def load_cases(paths: list[Path]) -> list[Case]:
+def load_cases(paths: Sequence[Path]) -> list[Case]:
     """Read every case file among ``paths``; folders are searched for ``*.case.yaml``.
 
     Returns:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.errors import HarnessError
-from harness.schema.case import Base, Noise, Quantize
 from harness.schema.spec import FLEX2, ModelSpec
 
 if TYPE_CHECKING:
@@ -21,8 +20,10 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from harness.schema.case import Base, Noise, Quantize
     from harness.schema.result import Rendered
 
+Device = Literal["auto", "cpu", "cuda"]
 PipelineCode = Literal["hub", "builtin"]
 Offload = Literal["auto", "none", "model", "sequential"]
 EngineName = Literal["auto", "eager", "exact"]

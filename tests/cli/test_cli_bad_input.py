@@ -101,7 +101,7 @@ def test_import(harness: Harness, job: Path, name: str) -> None:
         (["job", "job"], "give one JOB_DIR"),
         (["job", "--preview", "a.png"], "give one JOB_DIR"),
         (["--request", "none.json"], "none.json: cannot be read"),
-        (["--request", "none.json", "job"], "job stands beside --request without its --preview"),
+        (["--request", "none.json", "job"], "job is given beside --request without its --preview"),
         (["job", "--base", "no/such/place"], "neither a folder nor a repository"),
         (["job", "--steps", "7"], "no previews at step 7"),
     ],

@@ -41,7 +41,7 @@ def test_limits_from_the_command_line(harness: Harness, cases: Path) -> None:
     run = ["run", cases, "--device", "cpu", "--out", "wide", "--limit", "1"]
     both = harness(*run, "--tolerance", WIDE, "--ssim-min", "0.9")
     assert (both.code, both.err.count("\n")) == (2, 1)
-    assert "--tolerance: stands beside single limits" in both.err
+    assert "--tolerance: is given beside single limits" in both.err
     missing = harness(*run, "--tolerance", "nowhere.json")
     assert (missing.code, "make one with harness calibrate" in missing.err) == (2, True)
     assert not Path("wide").exists()

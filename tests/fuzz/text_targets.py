@@ -12,7 +12,7 @@ from harness.importers.aitoolkit.samples import resolve_samples
 from harness.importers.server_request import load_request
 from harness.judging.baseline_store import BaselineStore
 from harness.judging.tolerance_file import ToleranceFile
-from harness.report.diagnosis_view import read_diagnoses
+from harness.report.diagnoses import read_diagnoses
 from harness.report.review import load_review
 from harness.runs.folder import read_manifest
 from harness.schema.case import load_case

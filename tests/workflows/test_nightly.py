@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.history.test_history import write_runs
-from tests.judging.test_baselines import row, scores
+from tests.history.run_folders import write_runs
+from tests.judging.rows import row, scores
 
-WORKFLOW = Path(__file__).parents[1] / ".github/workflows/nightly.yml"
+WORKFLOW = Path(__file__).parents[2] / ".github/workflows/nightly.yml"
 
 
 def run_step(job: str, step: str, folder: Path, **environment: str) -> tuple[int, dict[str, str]]:

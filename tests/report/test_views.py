@@ -15,7 +15,7 @@ from harness.report.formatting import script_json, slug
 from harness.report.measures import codec_sentence, measures, severity
 from harness.report.overview import WORST_FIRST, overview
 from harness.report.pictures import beside
-from harness.report.settings_table import Setting, baseline_environment, flat, provenance, settings
+from harness.report.settings_table import Setting, baseline_environment, flat_words, provenance, settings
 from harness.report.sigma_chart import curve
 from harness.schema.case import SampleSettings, Tolerance, Trained
 from harness.schema.result import Finding, Row, Verdict
@@ -129,7 +129,7 @@ def test_only_a_changed_environment_is_repeated_per_row(run: Run) -> None:
     moved = {**ENVIRONMENT, "packages": {"torch": "2.11.0", "diffusers": "0.42.1"}}
     other = run.compared(case_of(preview, "job/b"), preview, sample(20, 0), environment=moved)
     changes = {
-        row.case: case_view(run.path, row, flat(ENVIRONMENT), beside, None).environment
+        row.case: case_view(run.path, row, flat_words(ENVIRONMENT), beside, None).environment
         for row in (same, other)
     }
     assert changes == {"job/a": (), "job/b": (Setting("packages.torch", "2.14.1", "2.11.0", "differs"),)}

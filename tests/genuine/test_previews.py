@@ -66,7 +66,7 @@ def test_simple_with_a_lora_is_the_preview_but_for_fuse_arithmetic(simple: Rows)
 
 
 def test_simple_at_step_0_isolates_everything_but_the_lora(simple: Rows) -> None:
-    """Identity needs the processor that made a preview: tests/test_identity.py holds it there."""
+    """Identity needs the processor that made a preview: tests/genuine/test_identity.py holds it there."""
     untrained = [row for (step, _), row in simple.items() if step == 0]
     assert len(untrained) == 4
     for row in untrained:

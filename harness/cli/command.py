@@ -1,0 +1,112 @@
+"""What click's commands, options and help pages have in common here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+if TYPE_CHECKING:
+    import logging
+
+Function = Callable[..., None]
+Decorator = Callable[[Function], Function]
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+"""Context settings of the application; its commands inherit them."""
+
+
+class Option(click.Option):
+    """An option that help pages list below ``heading``, with its environment variable."""
+
+    def __init__(self, *declarations: Any, heading: str = "Options", **settings: Any) -> None:
+        settings.setdefault("show_envvar", True)
+        super().__init__(*declarations, **settings)
+        self.heading = heading
+
+
+class HelpFormatter(click.HelpFormatter):
+    """Bold headings, and the names of options and commands in colour, where a terminal shows them."""
+
+    def write_heading(self, heading: str) -> None:
+        """Write ``heading`` on a line of its own."""
+        super().write_heading(click.style(heading, bold=True))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write names and what they mean in two columns, of which the first is ``col_max`` wide at most."""
+        super().write_dl([(click.style(name, fg="cyan"), text) for name, text in rows], col_max, col_spacing)
+
+
+class Context(click.Context):
+    """What click keeps of a command line."""
+
+    formatter_class = HelpFormatter
+
+
+class Command(click.Command):
+    """A command with ``--verbose``, whose help page groups options by their heading."""
+
+    context_class = Context
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.params.append(VERBOSE)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each heading."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and not isinstance(parameter, click.Argument):
+                sections.setdefault(getattr(parameter, "heading", "Options"), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+command = partial(click.command, cls=Command)
+option = partial(click.option, cls=Option)
+path = click.Path(path_type=Path)
+
+
+def with_options(*options: Decorator) -> Decorator:
+    """Add ``options`` to a command, in this order."""
+
+    def decorate(function: Function) -> Function:
+        for each in reversed(options):
+            function = each(function)
+        return function
+
+    return decorate
+
+
+def choice(literal: Any) -> click.Choice[str]:
+    """Return the parameter type that takes the strings of a ``Literal``."""
+    return click.Choice(get_args(literal))
+
+
+def logger() -> logging.Logger:
+    """Return the command line's logger; help pages do without the time that importing logging takes."""
+    import logging
+
+    return logging.getLogger("harness.cli")
+
+
+def _log(_context: click.Context, _parameter: click.Parameter, count: int) -> None:
+    if count:
+        from harness.cli.logs import log_to_stderr
+
+        log_to_stderr(count)
+
+
+VERBOSE = Option(
+    ["-v", "--verbose"],
+    count=True,
+    show_default=False,
+    expose_value=False,
+    callback=_log,
+    help="Log decisions and timings to stderr; -vv: details too.",
+)

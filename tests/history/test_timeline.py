@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli.app import app
+from harness.errors import RunError
+from harness.history.timeline import history_frame, read_history
+from tests.history.run_folders import write_runs
+from tests.judging.rows import row, scores
+
+
+def test_history_of_a_step(tmp_path: Path) -> None:
+    rows = [row(scores(0.995), image="a")] * 5 + [row(scores(0.98), image="b")] * 4
+    write_runs(tmp_path, rows)
+    (series,) = read_history(tmp_path)
+    assert series.steps == [5]
+    assert series.findings() == ["SSIM stepped from 0.9950 to 0.9800 at night-05"]
+    assert list(history_frame([series])["ssim"]) == [0.995] * 5 + [0.98] * 4
+
+
+def test_history_of_flicker_is_no_step(tmp_path: Path) -> None:
+    write_runs(tmp_path, [row(scores(0.995 - 0.02 * (i % 2)), image="ab"[i % 2]) for i in range(8)])
+    (series,) = read_history(tmp_path, "job/0")
+    assert series.flickers
+    assert series.steps == []
+    assert "flickers between two states" in series.findings()[0]
+
+
+def test_machines_are_series_of_their_own(tmp_path: Path) -> None:
+    gpu = {"gpu": {"name": "NVIDIA H100"}}
+    write_runs(tmp_path, [row(), row(scores(0.98), environment=gpu)] * 3)
+    assert [series.environment for series in read_history(tmp_path)] == [
+        "cpu-linux-x86-64-avx512", "cuda-nvidia-h100",
+    ]  # fmt: skip
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run folder"):
+        read_history(tmp_path)
+    write_runs(tmp_path, [row()])
+    with pytest.raises(RunError, match="no run holds the case 'job/9'"):
+        read_history(tmp_path, "job/9")
+
+
+def test_the_commands_print_history_and_summary(tmp_path: Path) -> None:
+    write_runs(tmp_path, [row(scores(0.995))] * 5 + [row(scores(0.96))] * 4)
+    every = CliRunner().invoke(app, ["history", "--runs", str(tmp_path)]).output
+    assert "SSIM stepped from 0.9950 to 0.9600 at night-05" in every
+    assert every.endswith("1 series, 1 with a step or flicker\n")
+    one = CliRunner().invoke(app, ["history", "job/0", "--runs", str(tmp_path)]).output
+    assert "  2026-11-01T03:00  0.9950  match" in one
+    assert one.count("night-") == 9 + 1
+    assert (
+        CliRunner()
+        .invoke(app, ["summary", str(tmp_path / "night-08")])
+        .output.startswith("## night-08: 1 drift")
+    )
