@@ -75,7 +75,7 @@ def entry_of(row: Row, *, accepted: str, accepted_by: str, reason: str) -> Entry
 
 
 def rendered_facts(row: Row) -> dict[str, Any]:
-    """Return the settings as rendered, without prose and the list of sigmas that their hash stands for."""
+    """Return the settings as rendered, without explanations and the sigmas, of which the hash is enough."""
     return row.rendered.model_dump(exclude={"sigmas", "engine_reason"}) if row.rendered else {}
 
 

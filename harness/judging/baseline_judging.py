@@ -12,8 +12,17 @@ from harness.schema.result import Baseline, Row, Verdict
 COMPARABLE = ("dtype", "noise")
 """Renders that differ in one of these are not the same computation: scores across them say nothing."""
 
-QUIET = ("width", "height", "steps", "seed", "guidance_scale", "lora_sha256", "network_multiplier", "device")
-"""Rendered settings that follow from the case or name the hardware, so that they are not news."""
+IGNORED = (
+    "width",
+    "height",
+    "steps",
+    "seed",
+    "guidance_scale",
+    "lora_sha256",
+    "network_multiplier",
+    "device",
+)
+"""Rendered settings that follow from the case or name the hardware; they are not reported as changes."""
 
 MAX_CHANGES = 6
 
@@ -80,7 +89,7 @@ def _at_least(verdict: Verdict) -> Verdict:
 
 
 def _edited(row: Row, entry: Entry) -> list[str]:
-    """Return what differs in the case itself, which is no change of the system under test."""
+    """Return what differs in the case itself; that is not a change of the system under test."""
     before = {**flat(entry.settings), "preview": entry.preview_sha256, "lora": entry.lora_sha256}
     case = row.description
     now = {
@@ -93,8 +102,8 @@ def _edited(row: Row, entry: Entry) -> list[str]:
 
 def _changes(row: Row, entry: Entry) -> list[str]:
     """Return what differs in the rendering and its environment, at most ``MAX_CHANGES`` of them."""
-    before = {name: value for name, value in entry.rendered.items() if name not in QUIET}
-    now = {name: value for name, value in rendered_facts(row).items() if name not in QUIET}
+    before = {name: value for name, value in entry.rendered.items() if name not in IGNORED}
+    now = {name: value for name, value in rendered_facts(row).items() if name not in IGNORED}
     found = _differences(before, {name: now.get(name) for name in before})
     found += _differences(flat(entry.environment), flat(row.environment))
     more = len(found) - MAX_CHANGES

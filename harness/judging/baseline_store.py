@@ -25,7 +25,7 @@ class BaselineStore:
         self.root = root
 
     def path(self, case_id: str) -> Path:
-        """Return where the baseline of a case lies."""
+        """Return the path of a case's baseline."""
         return self.root / f"{case_id}{SUFFIX}"
 
     def entries(self, case_id: str) -> dict[str, Entry]:

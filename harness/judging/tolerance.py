@@ -62,7 +62,7 @@ def limits_from(value: Limits | str | None, folder: Path, source: str) -> Tolera
     Args:
         value: ``Limits``, text like ``ssim=0.98,lpips=0.03,psnr=38``, or the path of a calibration.
         folder: what a relative path starts at.
-        source: where the value stands, for the row and for messages.
+        source: where the value was given, for the row and for messages.
 
     Raises:
         HarnessError: neither limits nor a calibration that can be read.
@@ -83,7 +83,7 @@ def _parse(text: str, source: str) -> Limits:
             found[NAMES[name.strip()]] = float(number)
         except (KeyError, ValueError):
             raise HarnessError(
-                f"{part.strip()!r} is no limit", field=source, fix="write ssim=0.98,lpips=0.03,psnr=38"
+                f"{part.strip()!r} is not a limit", field=source, fix="write ssim=0.98,lpips=0.03,psnr=38"
             ) from None
     try:
         return Limits(**found)

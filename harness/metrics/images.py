@@ -48,7 +48,7 @@ def read_image(path: Path) -> Image.Image:
     try:
         _check_file(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # bombs are refused by their size, the rest is no one's to mend
+            warnings.simplefilter("ignore")  # bombs are refused by their size; other warnings need no action
             with Image.open(path, formats=FORMATS) as image:
                 _check_header(path, image)
                 image.load()

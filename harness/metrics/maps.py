@@ -39,7 +39,7 @@ class Scale:
     Attributes:
         label: what is shown, with its unit.
         dark: the value drawn darkest; the equal end.
-        bright: the value drawn brightest; what lies beyond looks the same.
+        bright: the value drawn brightest; values beyond it look the same.
     """
 
     label: str

@@ -28,7 +28,7 @@ class PairScores:
     Attributes:
         matched: preview against the re-run after the preview's own codec: what the verdict is made from.
         raw: preview against the re-run as rendered.
-        codec_floor: the re-run after the codec against the re-run as rendered: the part that is no drift.
+        codec_floor: the re-run after the codec against the re-run as rendered: the part that is not drift.
         codec: how the preview was encoded.
         matched_image: the re-run after the codec, H×W×3, 0 to 255.
         maps: of the matched pair, H×W×3 each: ``difference``, ``ssim``, ``lpips``; their scales are
@@ -46,7 +46,7 @@ class PairScores:
 def score_pair(preview: Path, rerun: Pixels, lpips: Lpips) -> PairScores:
     """Score a re-run, H×W×3, 0 to 255, against a preview file of the same size.
 
-    Sizes are the caller's to compare first (``judge.judge_sizes``): nothing is resized here.
+    Compare sizes first (``judging.verdict.judge_sizes``): nothing is resized here.
 
     Raises:
         ImageError: the preview cannot be read.

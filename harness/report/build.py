@@ -1,4 +1,4 @@
-"""Build the HTML report of a run folder, from what lies in the folder: no model, no server, no network.
+"""Build the HTML report of a run folder, from its files alone: no model, no server, no network.
 
 index.html        counts and one line per row, worst first
 cases/*.html      one page per row, with *.webp its thumbnail and *.js its pixels
@@ -57,7 +57,7 @@ def build_report(folder: Path, *, single_file: bool = False, jobs: int | None = 
         raise RunError(
             f"the report cannot be written ({error.strerror or error})",
             file=folder,
-            fix=f"mend that, then run harness report {folder}",
+            fix=f"fix that, then run harness report {folder}",
         ) from error
 
 

@@ -1,7 +1,7 @@
 """One page per row, with its thumbnail and its pixels; large runs by several processes.
 
-The processes are fresh ones, told by command line which part is theirs: a process that has loaded torch may
-not be forked, and a script that calls the harness may not be imported again.
+Each process is started afresh with its part on the command line: a process that has loaded torch must not be
+forked, and a script that calls the harness must not be imported again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from harness.schema.result import Row
 CASES = "cases"
 
 PIXEL_BUDGET = 256 * 1024 * 1024
-"""About so many bytes of pixel scripts a report writes, worst rows first; later pages cannot read pixels."""
+"""Bytes of pixel scripts that a report writes, about; worst rows first. Later pages cannot read pixels."""
 
 PARALLEL_FROM = 200
 """Rows from which several processes build."""

@@ -1,4 +1,4 @@
-"""Diagnoses that lie in a run folder, as ``diagnosis/*.json``, to be shown with their cases.
+"""Diagnoses in a run folder, saved as ``diagnosis/*.json``, to be shown with their cases.
 
 Made by ``harness diagnose CASE --json reports/NAME/diagnosis/ANY.json``.
 """

@@ -38,7 +38,7 @@ def seconds(value: float) -> str:
 
 
 def moment(iso: str) -> str:
-    """Return an ISO 8601 time as ``2026-11-23 21:24 UTC``; text that is no such time stays as it is."""
+    """Return an ISO 8601 time as ``2026-11-23 21:24 UTC``; other text is returned unchanged."""
     try:
         when = datetime.datetime.fromisoformat(iso)
     except ValueError:
@@ -71,8 +71,8 @@ def slug(case: str, variant: str, reference: str = "reference") -> str:
     """Return the name of one row's page, without its suffix: the same in every report, safe on every disk.
 
     Lower-case letters, digits, ``_``, ``.`` and ``-`` stay, ``/`` becomes ``--``. Where that would lose
-    something, a hash of the whole name follows, so that two rows never share a page, nor do they on a disk
-    that does not tell ``A`` from ``a``.
+    something, a hash of the whole name follows, so that two rows never share a page, even on a disk
+    that ignores case.
     """
     name = case if variant == reference else f"{case}@{variant}"
     safe = re.sub(r"[^A-Za-z0-9_.-]", "-", name.replace("/", "--"))
@@ -88,7 +88,7 @@ def markdown(text: str) -> str:
 
 
 def script_json(value: Any) -> str:
-    """Return ``value`` as JSON that may stand inside a ``<script>`` and in a script file alike."""
+    """Return ``value`` as JSON that is safe inside a ``<script>`` and in a script file alike."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

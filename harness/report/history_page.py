@@ -29,7 +29,7 @@ MIN_SPAN = 0.002
 
 @dataclass(frozen=True)
 class Point:
-    """One run in the chart's coordinates, and in words for those who hover or listen."""
+    """One run in the chart's coordinates, and in words, for tooltips and screen readers."""
 
     x: float
     y: float | None
@@ -60,7 +60,7 @@ class Chart:
 
     Attributes:
         lines: SVG ``points`` of every unbroken stretch; a run without a score breaks the line.
-        limit: height of the SSIM limit of the last run, None where it lies outside the chart.
+        limit: height of the SSIM limit of the last run, None where it is outside the chart.
         baseline: the same of the accepted SSIM.
         levels: limit and baseline in words.
         high: highest SSIM that is drawn.

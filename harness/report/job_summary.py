@@ -18,8 +18,8 @@ def job_summary(run: Path, *, worst: int = 10, link: str | None = None) -> str:
 
     Args:
         run: a run folder.
-        worst: so many cases that are no match are listed, those that somebody accepted as they are
-            after the others, and a sweep's variants last.
+        worst: how many cases other than matches to list: new ones first, then accepted ones,
+            then variants of a sweep.
         link: where the report was uploaded; each case names its page and thumbnail inside it.
 
     Raises:

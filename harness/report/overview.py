@@ -34,7 +34,7 @@ SEARCHED_PROMPT = 600
 
 @dataclass(frozen=True)
 class Count:
-    """How many rows have one verdict, and where its part of the bar of all verdicts lies, 0 to 100."""
+    """How many rows have one verdict, and its place in the bar of all verdicts, 0 to 100."""
 
     verdict: str
     rows: int
@@ -124,7 +124,7 @@ def run_environment(manifest: dict[str, Any], rows: list[Row]) -> dict[str, Any]
 
 
 def headline(row: Row) -> tuple[Fact, ...]:
-    """Return the three scores that stand beside every row."""
+    """Return the three scores shown beside every row."""
     return (
         Fact("SSIM", number(row.ssim, 4)),
         Fact("LPIPS", number(row.lpips, 4)),

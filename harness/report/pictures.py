@@ -1,4 +1,4 @@
-"""A row's images as figures: where they lie, how large they are shown, what their colours mean."""
+"""A row's images as figures: address, shown size, and what the colours mean."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENLARGED_EDGE = 320
 """Images no larger than this are enlarged by the largest whole factor that keeps to it, CSS pixels."""
 
 REDUCED_EDGE = 256
-"""Longest edge of larger images, CSS pixels: five stand side by side on a laptop."""
+"""Longest edge of larger images, CSS pixels: five fit side by side on a laptop."""
 
 LEGEND_STEPS = 24
 

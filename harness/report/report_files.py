@@ -1,4 +1,4 @@
-"""Writing a report's files: each whole, unchanged ones not touched, left-overs of an older report removed."""
+"""Write a report's files: whole or not at all; unchanged ones are not touched, old ones are removed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from harness._util.atomic_files import PART
 class Output:
     """The files of one report.
 
-    A report can be made again at any time, so nothing waits for the disk as ``atomic_files`` does; a reader
-    still sees an old file or the whole new one.
+    A report can be made again at any time, so writes are not flushed as in ``atomic_files``; a reader
+    still sees either the old file or the whole new one.
 
     Attributes:
         written: the name of every file that belongs to this report.
@@ -22,7 +22,7 @@ class Output:
         self.written: set[str] = set()
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Write one file, given by its path from the folder, and return where it lies."""
+        """Write one file, given by its path from the folder, and return its path."""
         path = self._folder / name
         data = content.encode("utf-8") if isinstance(content, str) else content
         self.written.add(name)

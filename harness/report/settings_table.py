@@ -143,8 +143,8 @@ def _side_by_side(before: dict[str, str], now: dict[str, str]) -> tuple[Setting,
 
 def assumptions(row: Row) -> tuple[str, ...]:
     """Return what the import had to assume, without what a finding already says."""
-    told = [finding.message for finding in row.findings]
-    return tuple(each for each in row.description.assumptions if not any(each in text for text in told))
+    messages = [finding.message for finding in row.findings]
+    return tuple(each for each in row.description.assumptions if not any(each in text for text in messages))
 
 
 def _line(name: str, recorded: Any, rendered: Any) -> Setting:

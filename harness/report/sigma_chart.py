@@ -18,7 +18,7 @@ class SigmaChart:
     """Sigmas over the share of steps done, in the coordinates of a ``WIDTH`` by ``HEIGHT`` drawing.
 
     Attributes:
-        lines: name and SVG ``points`` of each schedule; the first one lies on top.
+        lines: name and SVG ``points`` of each schedule; the first one is drawn on top.
         points: one (x, y) per sigma of the first schedule; empty where there are several.
         unshifted: SVG ``points`` of equally spaced sigmas, to compare one schedule with.
         ticks: (x, label) of steps.
@@ -92,7 +92,7 @@ def _points(sigmas: Sequence[float]) -> Points:
 
 
 def _y(sigma: float) -> float:
-    """Return the height of a sigma; what lies outside 0 to 1 is drawn at the edge."""
+    """Return the height of a sigma; values outside 0 to 1 are drawn at the edge."""
     return round(TOP + (1 - min(1.0, max(0.0, sigma))) * (HEIGHT - TOP - BOTTOM), 1)
 
 

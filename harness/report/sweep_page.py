@@ -219,7 +219,7 @@ def _cell(row: Row | None, scale: tuple[float, float], best: Row | None) -> Cell
 
 
 def _pixels(row: Row) -> str:
-    """Return what tells the picture of a row from others."""
+    """Return what identifies the pixels of a row."""
     return row.image_sha256 or row.variant
 
 

@@ -230,7 +230,7 @@ def test_a_wrong_pyproject_is_one_line(
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ("sim=0.9", "--harness-tolerance: 'sim=0.9' is no limit; write ssim="),
+        ("sim=0.9", "--harness-tolerance: 'sim=0.9' is not a limit; write ssim="),
         ("ssim=2", "--harness-tolerance: ssim_min: Input should be less than or equal to 1, found 2.0"),
         ("psnr=nan", "--harness-tolerance: psnr_min: Input should be a finite number, found nan"),
         ("none.json", "none.json: cannot be read (No such file or directory); make one with"),

@@ -13,15 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-SCHEDULER = {
-    "base_image_seq_len": 256,
-    "base_shift": 0.5,
-    "max_image_seq_len": 4096,
-    "max_shift": 1.15,
-    "num_train_timesteps": 1000,
-    "shift": 3.0,
-    "use_dynamic_shifting": True,
-}
+from harness.schema.spec import FLEX2
+
+SCHEDULER = dict(FLEX2.scheduler)
 TEXT_WIDTH = 160
 POOLED_WIDTH = 128
 T5_TOKENS = 512
