@@ -64,7 +64,7 @@ def _lora(request: RenderRequest) -> list[str]:
             f"pipe.fuse_lora(adapter_names=['lora'], lora_scale={scale})",
             "pipe.unload_lora_weights()",
         ]
-    name, call = ("LiveBranches", "LiveBranches().attach") if mode == "adapter" else ("merge_fp32",) * 2
+    name, call = ("LiveAdapter", "LiveAdapter().attach") if mode == "adapter" else ("merge_fp32",) * 2
     return [
         "",
         "from pathlib import Path",

@@ -107,7 +107,7 @@ def _quantized(case: Case) -> Finding | None:
     return Finding(
         "quantized",
         "warning",
-        f"the job rendered with a quantized {' and '.join(parts)} ({kind}) and the LoRA as a live branch; "
+        f"the job rendered with a quantized {' and '.join(parts)} ({kind}) and the LoRA as a live adapter; "
         "the re-run is not quantized",
         "trained.quantize",
         "set quantize in the case file, or let harness fix do it",

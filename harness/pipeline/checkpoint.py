@@ -1,4 +1,4 @@
-"""Where a base checkpoint lies on disk, which revision it is, and whether it is Flex.2-shaped."""
+"""Find a base checkpoint on disk, say which revision it is, and check that it has Flex.2's shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from harness.schema.case import Base
 from harness.schema.spec import ModelSpec
 
 PIPELINE_FILE = "pipeline.py"
-COMPONENTS = ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "vae")
 LIBRARIES = (["diffusers"], ["transformers"], [None])
 
 _SAMPLE = 1 << 16
@@ -29,7 +28,7 @@ class Checkpoint:
         folder: holds ``model_index.json`` and one folder per component.
         name: how rows and reports call it.
         revision: the hub's commit, or a fingerprint of the folder's content.
-        pinned: it was asked for by that commit, or is a local folder; a branch may be another tomorrow.
+        pinned: it was asked for by that commit, or is a local folder; a branch may move.
     """
 
     folder: Path
@@ -162,13 +161,13 @@ def _check_libraries(folder: Path, index: dict[str, Any]) -> None:
 def _check_shape(folder: Path, spec: ModelSpec) -> None:
     index = _read_index(folder)
     _check_libraries(folder, index)
-    for component in COMPONENTS:
+    for component in spec.components:
         if component not in index:
             raise CheckpointError(
                 "component is not listed",
                 file=folder / "model_index.json",
                 field=component,
-                fix="the base must hold " + ", ".join(COMPONENTS),
+                fix="the base must hold " + ", ".join(spec.components),
             )
         if not (folder / component).is_dir():
             raise CheckpointError(
@@ -188,7 +187,7 @@ def _check_shape(folder: Path, spec: ModelSpec) -> None:
                 field=field,
                 fix=f"is this {spec.hub_repo}?",
             )
-    for component in ("text_encoder", "text_encoder_2", "transformer", "vae"):
+    for component in spec.models:
         if not any((folder / component).glob("*.safetensors")):
             raise CheckpointError(
                 "holds no *.safetensors weights", file=folder / component, fix="download the base again"

@@ -7,7 +7,7 @@ zeros for images, ones for the mask. Guidance is embedded: one forward pass a st
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from diffusers.pipelines.flux.pipeline_output import FluxPipelineOutput
 
 from harness.schema.spec import FLEX2
 
-MASK_CHANNELS = 4
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class Flex2Pipeline(FluxControlPipeline):  # type: ignore[misc]
@@ -85,19 +86,14 @@ class Flex2Pipeline(FluxControlPipeline):  # type: ignore[misc]
                     latents = replaced.get("latents", latents)
                 progress.update()
 
-        images = latents if output_type == "latent" else self._decode(latents, height, width, output_type)
+        images = latents if output_type == "latent" else decode(self, latents, height, width, output_type)
         self.maybe_free_model_hooks()
         return FluxPipelineOutput(images=images)
 
     def _schedule(self, steps: int, image_seq_len: int, device: torch.device) -> torch.Tensor:
         config = self.scheduler.config
-        mu = calculate_shift(
-            image_seq_len,
-            config.get("base_image_seq_len", 256),
-            config.get("max_image_seq_len", 4096),
-            config.get("base_shift", 0.5),
-            config.get("max_shift", 1.15),
-        )
+        names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
+        mu = calculate_shift(image_seq_len, *(config.get(name, FLEX2.scheduler[name]) for name in names))
         sigmas = np.linspace(1.0, 1 / steps, steps)
         timesteps: torch.Tensor
         timesteps, _ = retrieve_timesteps(self.scheduler, steps, device, sigmas=sigmas, mu=mu)
@@ -107,11 +103,18 @@ class Flex2Pipeline(FluxControlPipeline):  # type: ignore[misc]
     @staticmethod
     def _blank_conditions(latents: torch.Tensor) -> torch.Tensor:
         zeros = torch.zeros_like(latents)
-        return torch.cat([zeros, torch.ones_like(latents[:, :, :MASK_CHANNELS]), zeros], dim=2)
+        return torch.cat([zeros, torch.ones_like(latents[:, :, : FLEX2.mask_channels]), zeros], dim=2)
 
-    def _decode(self, latents: torch.Tensor, height: int, width: int, output_type: str) -> Any:
-        latents = self._unpack_latents(latents, height, width, self.vae_scale_factor)
-        latents = latents / self.vae.config.scaling_factor + self.vae.config.shift_factor
-        return self.image_processor.postprocess(
-            self.vae.decode(latents, return_dict=False)[0], output_type=output_type
-        )
+
+def decode(
+    pipe: FluxControlPipeline, latents: torch.Tensor, height: int, width: int, output_type: str = "pil"
+) -> list[Image]:
+    """Decode packed latents, batch × (H/16 · W/16) × 64, to images of ``height`` × ``width`` pixels.
+
+    Args:
+        output_type: as diffusers' image processor takes it; ``pil`` gives Pillow images.
+    """
+    latents = pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
+    latents = latents / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor
+    decoded = pipe.vae.decode(latents, return_dict=False)[0]
+    return pipe.image_processor.postprocess(decoded, output_type=output_type)  # type: ignore[no-any-return]

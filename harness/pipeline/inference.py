@@ -1,51 +1,53 @@
-"""One call of the pipeline, with the first latents, the seeds and the early stop that a request asks for."""
+"""Run the pipeline once, with the first latents, the seeds and the early stop that a request asks for."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from harness.pipeline.load import LoadedPipeline
+from harness.pipeline.flex2 import decode
+from harness.pipeline.load import LoadedPipeline, torch_dtype
 from harness.pipeline.noise import draw
 from harness.pipeline.schedulers import find_scheduler
 from harness.schema.render import OnStep, RenderRequest
-from harness.schema.spec import FLEX2
 
-VAE_FACTOR = 8
+if TYPE_CHECKING:
+    from diffusers import FluxControlPipeline
+
+    from harness.metrics.images import Pixels
 
 
 class _StopEarly(Exception):  # noqa: N818
-    """Leaves the pipeline with the image predicted so far."""
+    """Leaves the pipeline with the latents predicted at the last step made."""
 
     def __init__(self, predicted: torch.Tensor) -> None:
         self.predicted = predicted
 
 
-class Called(NamedTuple):
-    """What one call gave: the image (uint8, H×W×3) and the hash of the latents that it was decoded from."""
+class Inference(NamedTuple):
+    """An image (uint8, H×W×3) and the hash of the latents that it was decoded from."""
 
-    image: np.ndarray[Any, Any]
+    image: Pixels
     latents_sha256: str
 
 
-def call(
-    loaded: LoadedPipeline, request: RenderRequest, width: int, height: int, on_step: OnStep | None
-) -> Called:
-    """Return the image of ``request`` at ``width`` × ``height`` pixels; of a batch, the first.
+def infer(loaded: LoadedPipeline, request: RenderRequest, on_step: OnStep | None) -> Inference:
+    """Return the image of ``request``; of a batch, the first.
 
     The pipeline holds the request's weights and scheduler already.
     """
+    width, height = request.size(loaded.spec)
     scheduler = find_scheduler(request.scheduler)
     if scheduler.stochastic:
         torch.manual_seed(request.seed)
-    more: dict[str, Any] = {}
+    optional: dict[str, Any] = {}
     if request.noise != "auto":
-        more["latents"] = _first_latents(loaded, request, width, height)
+        optional["latents"] = _first_latents(loaded, request, width, height)
     if request.max_sequence_length is not None:
-        more["max_sequence_length"] = request.max_sequence_length
+        optional["max_sequence_length"] = request.max_sequence_length
     generators = [torch.Generator(request.generator).manual_seed(seed) for seed in _seeds(request)]
     steps = _Steps(request, scheduler.evaluations(request.sample_steps), on_step)
     with torch.inference_mode():
@@ -59,14 +61,15 @@ def call(
                 guidance_scale=request.guidance_scale,
                 generator=generators if request.batch > 1 else generators[0],
                 callback_on_step_end=steps,
-                **more,
+                **optional,
             )
             image = output.images[0]
         except _StopEarly as stop:
             steps.latents = stop.predicted
-            image = _decode(loaded.pipe, stop.predicted, height, width)
+            image = decode(loaded.pipe, stop.predicted, height, width)[0]
+            loaded.pipe.maybe_free_model_hooks()
     assert steps.latents is not None
-    return Called(np.asarray(image.convert("RGB")), _sha256(steps.latents[:1]))
+    return Inference(np.asarray(image.convert("RGB")), _sha256(steps.latents[:1]))
 
 
 def _seeds(request: RenderRequest) -> list[int]:
@@ -76,9 +79,10 @@ def _seeds(request: RenderRequest) -> list[int]:
 
 def _first_latents(loaded: LoadedPipeline, request: RenderRequest, width: int, height: int) -> torch.Tensor:
     """Return packed noise of the request's era, batch × (H/16 · W/16) × 64, drawn unpacked."""
-    shape = (1, FLEX2.latent_channels, height // VAE_FACTOR, width // VAE_FACTOR)
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[loaded.dtype]
+    factor = loaded.spec.vae_scale_factor
+    shape = (1, loaded.spec.latent_channels, height // factor, width // factor)
     assert request.noise != "auto"
+    dtype = torch_dtype(loaded.dtype)
     noise = torch.cat([draw(shape, seed, dtype, request.noise) for seed in _seeds(request)])
     packed: torch.Tensor = loaded.pipe._pack_latents(noise.to(loaded.device), request.batch, *shape[1:])
     return packed
@@ -93,7 +97,9 @@ class _Steps:
         self._on_step = on_step
         self.latents: torch.Tensor | None = None
 
-    def __call__(self, pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    def __call__(
+        self, pipe: FluxControlPipeline, index: int, _timestep: Any, tensors: dict[str, Any]
+    ) -> dict[str, Any]:
         done, before, now = index + 1, self.latents, tensors["latents"]
         if self._on_step is not None:
             self._on_step(done, self._total)
@@ -112,17 +118,8 @@ def _sha256(latents: torch.Tensor) -> str:
 
 
 def _predict(x: torch.Tensor, x_next: torch.Tensor, sigma: Any, sigma_next: Any) -> torch.Tensor:
-    """Follow the line through two latents on to sigma 0: the image that the last step pointed to."""
+    """Extend the line through two latents to sigma 0: the image that the last step pointed to."""
     if float(sigma) == float(sigma_next):
         return x_next
     velocity = (x_next.float() - x.float()) / (float(sigma_next) - float(sigma))
     return (x_next.float() - float(sigma_next) * velocity).to(x_next.dtype)
-
-
-def _decode(pipe: Any, latents: torch.Tensor, height: int, width: int) -> Any:
-    latents = pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
-    latents = latents / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor
-    decoded = pipe.vae.decode(latents, return_dict=False)[0]
-    image = pipe.image_processor.postprocess(decoded, output_type="pil")[0]
-    pipe.maybe_free_model_hooks()
-    return image

@@ -1,4 +1,4 @@
-"""Load the reference pipeline: base, pipeline code, scheduler, dtype, device and offload."""
+"""Load the reference pipeline: base, pipeline code, dtype, device and offload."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from harness._util.atomic_files import sha256_file
 from harness._util.garbage_collector import pause_collection
 from harness.errors import CheckpointError, DeviceError, HarnessError
 from harness.pipeline.checkpoint import Checkpoint, pipeline_sha256
-from harness.pipeline.layer_streaming import stream_encoders
-from harness.pipeline.offload import choose_offload, needs
+from harness.pipeline.offload import choose_offload, needs, offload_encoders
 from harness.schema.render import Dtype, Offload, PipelineCode
 from harness.schema.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import FluxControlPipeline
 
 
 @dataclass(frozen=True)
 class LoadedPipeline:
     """A diffusers pipeline, ready to call, with what was really loaded."""
 
-    pipe: Any
+    pipe: FluxControlPipeline
+    spec: ModelSpec
     checkpoint: Checkpoint
     code: PipelineCode
     code_sha256: str
@@ -38,7 +42,7 @@ class LoadedPipeline:
     def place(self) -> None:
         """Put the pipeline's weights where the offload mode wants them."""
         if self.offload == "model":
-            stream_encoders(self.pipe, self.device)
+            offload_encoders(self.pipe, self.device, self.spec.text_encoders)
         elif self.offload == "sequential":
             self.pipe.enable_sequential_cpu_offload()
         else:
@@ -85,7 +89,7 @@ def load_pipeline(
     offload: Offload,
     trust_remote_code: bool,
 ) -> LoadedPipeline:
-    """Load ``checkpoint`` as the reference does, replace its scheduler and place it on ``device``.
+    """Load ``checkpoint`` as the reference does and place it on ``device``; its own scheduler stays.
 
     Raises:
         CheckpointError: hub code without trust, without a ``pipeline.py``, or that gives another class.
@@ -94,10 +98,10 @@ def load_pipeline(
     _use_private_modules_cache()
     with pause_collection(), quiet():
         pipe = _load(checkpoint, code, dtype)
-    pipe.scheduler = reference_scheduler(spec)
     pipe.set_progress_bar_config(disable=True)
     loaded = LoadedPipeline(
         pipe=pipe,
+        spec=spec,
         checkpoint=checkpoint,
         code=code,
         code_sha256=sha256_file(_source(pipe)),
@@ -129,14 +133,7 @@ def quiet() -> Iterator[None]:
             library.enable_progress_bar()
 
 
-def reference_scheduler(spec: ModelSpec) -> Any:
-    """Return the scheduler that the reference puts in place of the checkpoint's own."""
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    return FlowMatchEulerDiscreteScheduler(**spec.scheduler)
-
-
-def _load(checkpoint: Checkpoint, code: PipelineCode, dtype: Dtype) -> Any:
+def _load(checkpoint: Checkpoint, code: PipelineCode, dtype: Dtype) -> FluxControlPipeline:
     try:
         pipe = _load_hub(checkpoint, dtype) if code == "hub" else _load_builtin(checkpoint, dtype)
     except HarnessError:
@@ -147,16 +144,16 @@ def _load(checkpoint: Checkpoint, code: PipelineCode, dtype: Dtype) -> Any:
             file=checkpoint.folder,
             fix="download the base again",
         ) from error
-    if pipe.transformer.dtype != _torch_dtype(dtype):
+    if pipe.transformer.dtype != torch_dtype(dtype):
         raise CheckpointError(f"loaded as {pipe.transformer.dtype}, not {dtype}", file=checkpoint.folder)
     return pipe
 
 
-def _load_builtin(checkpoint: Checkpoint, dtype: Dtype) -> Any:
+def _load_builtin(checkpoint: Checkpoint, dtype: Dtype) -> FluxControlPipeline:
     from harness.pipeline.flex2 import Flex2Pipeline
 
     return Flex2Pipeline.from_pretrained(
-        checkpoint.folder, dtype=_torch_dtype(dtype), local_files_only=True, use_safetensors=True
+        checkpoint.folder, dtype=torch_dtype(dtype), local_files_only=True, use_safetensors=True
     )
 
 
@@ -186,12 +183,12 @@ def check_trust(checkpoint: Checkpoint, code: PipelineCode, trust_remote_code: b
     )
 
 
-def _load_hub(checkpoint: Checkpoint, dtype: Dtype) -> Any:
+def _load_hub(checkpoint: Checkpoint, dtype: Dtype) -> FluxControlPipeline:
     from diffusers import AutoPipelineForText2Image, DiffusionPipeline
 
     options = {
         "custom_pipeline": str(checkpoint.folder),
-        "dtype": _torch_dtype(dtype),
+        "dtype": torch_dtype(dtype),
         "trust_remote_code": True,
         "local_files_only": True,
         "use_safetensors": True,
@@ -216,18 +213,19 @@ def _use_private_modules_cache() -> None:
         os.environ["HF_MODULES_CACHE"] = folder
 
 
-def _source(pipe: Any) -> Path:
+def _source(pipe: FluxControlPipeline) -> Path:
     return Path(inspect.getfile(type(pipe)))
 
 
-def _torch_dtype(dtype: Dtype) -> Any:
+def torch_dtype(dtype: Dtype) -> torch.dtype:
+    """Return torch's own name of a dtype."""
     import torch
 
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
 
 
 def resolved_offload(wanted: Offload, device: str, checkpoint: Checkpoint) -> Offload:
-    """Return where weights wait: as wanted, by free memory for ``auto``, and nowhere on the CPU."""
+    """Return the offload mode: as wanted, by free memory for ``auto``, and ``none`` on the CPU."""
     return "none" if device == "cpu" else choose_offload(wanted, needs(checkpoint), free_memory())
 
 

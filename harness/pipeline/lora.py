@@ -1,20 +1,24 @@
 """Switch LoRAs on one loaded pipeline so that any sequence gives the bits of a fresh process.
 
 The reference fuses, unfuses and fuses again; unfusing does not restore bf16 weights, and a changed scale
-multiplies the old one. Here the weights a LoRA touches are kept aside before the first fuse and copied back
+multiplies the old one. Here the weights that a LoRA changes are saved before the first merge and copied back
 before the next: exact, whatever came before.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from harness.errors import LoraError
 from harness.pipeline.load import LoadedPipeline, quiet
-from harness.pipeline.lora_adapter import LiveBranches, merge_fp32
-from harness.pipeline.lora_shapes import check_fits
+from harness.pipeline.lora_adapter import LiveAdapter, merge_fp32
+from harness.pipeline.lora_shapes import check_lora_shapes
 from harness.schema.lora_file import LoraFile, inspect_lora
 from harness.schema.render import Lora, LoraMode
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import FluxTransformer2DModel
 
 ADAPTER = "lora"
 
@@ -24,9 +28,9 @@ class LoraSwitch:
 
     def __init__(self, loaded: LoadedPipeline) -> None:
         self._loaded = loaded
-        self._pristine: dict[str, Any] = {}
+        self._originals: dict[str, torch.Tensor] = {}
         self._merged = False
-        self._branches = LiveBranches()
+        self._adapter = LiveAdapter()
         self._current: tuple[Lora | None, LoraMode] = (None, "none")
 
     def apply(self, lora: Lora | None, mode: LoraMode = "fused") -> None:
@@ -56,11 +60,13 @@ class LoraSwitch:
     def _add(self, lora: Lora, mode: LoraMode) -> None:
         transformer = self._loaded.pipe.transformer
         checked = inspect_lora(lora.file)
-        check_fits(checked, {name: tuple(weight.shape) for name, weight in transformer.named_parameters()})
+        check_lora_shapes(
+            checked, {name: tuple(weight.shape) for name, weight in transformer.named_parameters()}
+        )
         if mode == "adapter":
-            self._branches.attach(transformer, checked, lora.network_multiplier)
+            self._adapter.attach(transformer, checked, lora.network_multiplier)
             return
-        self._keep(checked)
+        self._save_originals(checked)
         self._merged = True
         if mode == "fp32":
             merge_fp32(transformer, checked, lora.network_multiplier)
@@ -68,23 +74,23 @@ class LoraSwitch:
             self._fuse(lora, checked)
 
     def _restore(self) -> None:
-        self._branches.detach()
+        self._adapter.detach()
         self._current = (None, "none")
         if not self._merged:
             return
         weights = dict(self._loaded.pipe.transformer.named_parameters())
-        for name, pristine in self._pristine.items():
-            weights[name].data.copy_(pristine)
+        for name, original in self._originals.items():
+            weights[name].data.copy_(original)
         self._merged = False
 
-    def _keep(self, lora: LoraFile) -> None:
+    def _save_originals(self, lora: LoraFile) -> None:
         weights = dict(self._loaded.pipe.transformer.named_parameters())
         for module in lora.modules:
             name = f"{module}.weight"
-            if name not in self._pristine:
-                self._pristine[name] = self._aside(weights[name].data)
+            if name not in self._originals:
+                self._originals[name] = self._copy(weights[name].data)
 
-    def _aside(self, weight: Any) -> Any:
+    def _copy(self, weight: torch.Tensor) -> torch.Tensor:
         """Return a copy: on the GPU where all weights are there, else in pinned main memory."""
         if self._loaded.offload == "none":
             return weight.clone()
@@ -114,7 +120,7 @@ class LoraSwitch:
             pipe.unload_lora_weights()
 
 
-def _injected(transformer: Any) -> set[str]:
+def _injected(transformer: FluxTransformer2DModel) -> set[str]:
     """Return the names of the modules that hold the adapter."""
     return {
         name

@@ -1,30 +1,35 @@
-"""LoRA arithmetic other than PEFT's fuse: a live branch in fp32, and a merge rounded once.
+"""LoRA arithmetic other than PEFT's fuse: a live adapter in fp32, and a merge that is rounded once.
 
-AI Toolkit samples with the branch where a job is quantized or has several multipliers, else with the merge.
+AI Toolkit samples with the adapter where a job is quantized or has several multipliers, else with the merge.
 Source: ``ostris/ai-toolkit``, ``toolkit/network_mixins.py``.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
 
 from harness.schema.lora_file import LoraFile
 
+if TYPE_CHECKING:
+    from diffusers import FluxTransformer2DModel
+    from torch.utils.hooks import RemovableHandle
 
-class LiveBranches:
+
+class LiveAdapter:
     """Adds ``multiplier · B(A(x))``, computed in fp32 and rounded once, to the layers' outputs."""
 
     def __init__(self) -> None:
-        self._handles: list[Any] = []
+        self._handles: list[RemovableHandle] = []
 
-    def attach(self, transformer: Any, lora: LoraFile, multiplier: float) -> None:
+    def attach(self, transformer: FluxTransformer2DModel, lora: LoraFile, multiplier: float) -> None:
         """Hook every module that ``lora`` names."""
         device = next(transformer.parameters()).device
         modules = dict(transformer.named_modules())
-        for name, (a, b) in halves(lora, device).items():
+        for name, (a, b) in lora_factors(lora, device).items():
             self._handles.append(modules[name].register_forward_hook(_hook(a, b, multiplier)))
 
     def detach(self) -> None:
@@ -34,28 +39,28 @@ class LiveBranches:
         self._handles.clear()
 
 
-def merge_fp32(transformer: Any, lora: LoraFile, multiplier: float) -> None:
+def merge_fp32(transformer: FluxTransformer2DModel, lora: LoraFile, multiplier: float) -> None:
     """Add ``multiplier · B·A`` to the weights in fp32 and round once to their dtype."""
     weights = dict(transformer.named_parameters())
     device = next(transformer.parameters()).device
-    for name, (a, b) in halves(lora, device).items():
+    for name, (a, b) in lora_factors(lora, device).items():
         weight = weights[f"{name}.weight"].data
         weight.copy_(weight.float() + multiplier * (b @ a))
 
 
-def halves(lora: LoraFile, device: torch.device) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def lora_factors(lora: LoraFile, device: torch.device) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Return (A, B) in fp32 by module: A is rank × in, B is out × rank."""
     tensors = load_file(lora.path)
 
-    def half(module: str, side: str) -> torch.Tensor:
+    def factor(module: str, side: str) -> torch.Tensor:
         return tensors[f"transformer.{module}.lora_{side}.weight"].to(device, torch.float32)
 
-    return {module: (half(module, "A"), half(module, "B")) for module in lora.modules}
+    return {module: (factor(module, "A"), factor(module, "B")) for module in lora.modules}
 
 
-def _hook(a: torch.Tensor, b: torch.Tensor, multiplier: float) -> Any:
+def _hook(a: torch.Tensor, b: torch.Tensor, multiplier: float) -> Callable[..., torch.Tensor]:
     def add(_module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        branch = torch.nn.functional.linear(torch.nn.functional.linear(inputs[0].float(), a), b)
-        return output + (branch * multiplier).to(output.dtype)
+        delta = torch.nn.functional.linear(torch.nn.functional.linear(inputs[0].float(), a), b)
+        return output + (delta * multiplier).to(output.dtype)
 
     return add

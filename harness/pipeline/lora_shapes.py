@@ -1,4 +1,4 @@
-"""Whether a LoRA fits a base, told from file headers alone."""
+"""Whether a LoRA is of a base's shape, by file headers alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def transformer_shapes(checkpoint: Checkpoint) -> Shapes:
-    """Return the shape of every transformer weight by its name, reading no weights.
+    """Return the shape of every transformer weight by its name, from headers alone.
 
     Raises:
         CheckpointError: a weights file is not whole safetensors.
@@ -31,7 +31,7 @@ def transformer_shapes(checkpoint: Checkpoint) -> Shapes:
     return shapes
 
 
-def check_fits(lora: LoraFile, shapes: Shapes) -> None:
+def check_lora_shapes(lora: LoraFile, shapes: Shapes) -> None:
     """Refuse a LoRA with a module that the transformer lacks or has in another shape.
 
     diffusers drops unknown modules without a word, and widens ``x_embedder`` to fit a wider LoRA.

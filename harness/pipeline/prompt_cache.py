@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-CAPACITY = 256
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+MAX_PROMPTS = 256
 
 
 class PromptCache:
-    """Puts a memo around a pipeline's ``encode_prompt``; hits return the very tensors of the first call.
+    """Stands in for a pipeline's ``encode_prompt``; hits return the very tensors of the first call.
 
     Args:
         pipe: any pipeline with diffusers' ``encode_prompt``.
+
+    Attributes:
+        encoders: names the encoders in use: what one has encoded is no hit for another.
+        encoded: prompts that were encoded; the others were hits.
     """
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, pipe: DiffusionPipeline) -> None:
         self._encode = pipe.encode_prompt
-        self._memo: dict[str, Any] = {}
+        self._embeddings: dict[str, Any] = {}
         self.encoders = "none"
         self.encoded = 0
         pipe.encode_prompt = self
@@ -28,9 +35,9 @@ class PromptCache:
         if any(isinstance(value, torch.Tensor) for value in (*args, *kwargs.values())):
             return self._encode(*args, **kwargs)
         key = repr((self.encoders, args, sorted(kwargs.items())))
-        if key not in self._memo:
-            if len(self._memo) >= CAPACITY:
-                self._memo.pop(next(iter(self._memo)))
-            self._memo[key] = self._encode(*args, **kwargs)
+        if key not in self._embeddings:
+            if len(self._embeddings) >= MAX_PROMPTS:
+                self._embeddings.pop(next(iter(self._embeddings)))
+            self._embeddings[key] = self._encode(*args, **kwargs)
             self.encoded += 1
-        return self._memo[key]
+        return self._embeddings[key]

@@ -10,11 +10,14 @@ import contextlib
 import copy
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.pipeline.load import LoadedPipeline
 from harness.schema.case import Quantize
+
+if TYPE_CHECKING:
+    from torch import nn
 
 TRANSFORMER, T5 = "transformer", "text_encoder_2"
 COMPONENTS: dict[Quantize, frozenset[str]] = {
@@ -48,11 +51,11 @@ class QuantizedParts:
     def __init__(self, loaded: LoadedPipeline) -> None:
         self._loaded = loaded
         self._originals = {name: getattr(loaded.pipe, name) for name in (TRANSFORMER, T5)}
-        self._copies: dict[str, Any] = {}
+        self._copies: dict[str, nn.Module] = {}
         self.current: Quantize = "none"
 
     def apply(self, wanted: Quantize) -> None:
-        """Leave the parts that ``wanted`` names quantized and the others as loaded.
+        """Quantize the parts that ``wanted`` names, and leave the others as loaded.
 
         The transformer must hold no LoRA when this is called.
 
@@ -71,7 +74,7 @@ class QuantizedParts:
             setattr(self._loaded.pipe, name, self._copy(name) if name in COMPONENTS[wanted] else original)
         self.current = wanted
 
-    def _copy(self, name: str) -> Any:
+    def _copy(self, name: str) -> nn.Module:
         if name not in self._copies:
             require_quanto()
             from optimum.quanto import freeze, qfloat8, quantize
@@ -86,7 +89,7 @@ class QuantizedParts:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop torch's remark that it finds no CUDA where quanto looks for its own kernels."""
+    """Silence torch's remark that it finds no CUDA, where quanto looks for its own kernels."""
     logger = logging.getLogger("torch.utils.cpp_extension")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""One loaded pipeline and its state: LoRA, quantization, prompt embeddings, how the transformer is called."""
+"""One loaded pipeline and what requests change about it: LoRA, quantization, prompts, transformer calls."""
 
 from __future__ import annotations
 
@@ -7,59 +7,61 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness.pipeline.engine.exact import Engine, why_eager
-from harness.pipeline.first_calls import FirstCalls, calling
 from harness.pipeline.load import LoadedPipeline
 from harness.pipeline.lora import LoraSwitch
 from harness.pipeline.prompt_cache import PromptCache
 from harness.pipeline.quantize import QuantizedParts
+from harness.pipeline.transformer_calls import FirstCallCache, route_calls
 from harness.schema.render import EngineName, RenderRequest
 
 
 @dataclass
-class EngineUse:
-    """How one render's transformer calls were made: eager for a reason, or exact, perhaps with a note."""
+class EngineReport:
+    """How one render's transformer calls were made.
 
-    reason: str
+    Attributes:
+        eager_reason: why they were eager; empty where the engine made them.
+        note: what the engine made them with, where not with all it has.
+        seconds: spent on compiling, capturing and proving.
+    """
+
+    eager_reason: str
     note: str = ""
-    warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
-class Session:
+class PipelineState:
     """One loaded pipeline with everything about it that a request can change."""
 
     def __init__(self, loaded: LoadedPipeline) -> None:
         self.loaded = loaded
         self.prompts = PromptCache(loaded.pipe)
+        self.first_calls = FirstCallCache()
         self._loras = LoraSwitch(loaded)
-        self._parts = QuantizedParts(loaded)
-        self._first_calls = FirstCalls()
+        self._quantized = QuantizedParts(loaded)
         self._engine = Engine(loaded.pipe.transformer, loaded.device)
 
-    @contextmanager
-    def calling(self, request: RenderRequest, wanted: EngineName) -> Iterator[EngineUse]:
-        """Let the transformer be called as the request allows; what is yielded is filled in at the end."""
-        use = EngineUse(why_eager(wanted, request, self.loaded.device, self.loaded.offload) or "")
-        engine = None if use.reason else self._engine
-        weights = (*request.weights_key, request.attention or "")
-        with calling(self.loaded.pipe.transformer, weights, self._first_calls, engine):
-            yield use
-        if engine is not None:
-            use.reason, use.note, use.seconds = engine.failed, engine.note, engine.seconds
-            if use.reason:
-                use.warnings = (f"rendered eagerly: {use.reason}",)
-            elif use.note:
-                use.warnings = (f"rendered with {use.note}",)
-
-    @property
-    def first_calls_shared(self) -> int:
-        """How many first calls were shared instead of made."""
-        return self._first_calls.shared
-
     def prepare(self, request: RenderRequest) -> None:
-        """Put the request's quantization and LoRA in place; the rest stays as it is."""
-        if self._parts.current != request.quantize:
+        """Apply the request's quantization and LoRA; what it does not change stays."""
+        if self._quantized.current != request.quantize:
             self._loras.apply(None)
-            self._parts.apply(request.quantize)
+            self._quantized.apply(request.quantize)
         self.prompts.encoders = request.quantize
         self._loras.apply(request.lora, request.effective_lora_mode)
+
+    @contextmanager
+    def transformer_calls(self, request: RenderRequest, wanted: EngineName) -> Iterator[EngineReport]:
+        """Route the request's transformer calls; the report that is yielded is complete at the end."""
+        report = EngineReport(why_eager(wanted, request, self.loaded.device, self.loaded.offload) or "")
+        engine = None if report.eager_reason else self._engine
+        weights = (*request.weights_key, request.attention or "")
+        with route_calls(self.loaded.pipe.transformer, weights, self.first_calls, engine):
+            yield report
+        if engine is None:
+            return
+        report.eager_reason, report.note, report.seconds = engine.failed, engine.note, engine.seconds
+        if engine.failed:
+            report.warnings = (f"rendered eagerly: {engine.failed}",)
+        elif engine.note:
+            report.warnings = (f"rendered with {engine.note}",)

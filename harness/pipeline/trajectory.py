@@ -8,19 +8,20 @@ render estimate the render of another schedule.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from harness.pipeline.schedulers import find_scheduler
 from harness.pipeline.sigma_schedules import sigmas_of
+from harness.pipeline.transformer_calls import replaced_forward
 from harness.schema.render import RenderRequest, Trajectory
-from harness.schema.spec import FLEX2
+from harness.schema.spec import ModelSpec
 
-Forward = Callable[..., Any]
+if TYPE_CHECKING:
+    from diffusers import FluxTransformer2DModel
 
 SAME_SIGMA = 1e-3
 """Closer sigmas count as equal: UniPC truncates its timesteps to integers of 1000."""
@@ -54,50 +55,45 @@ class RecordedTrajectory:
         return torch.lerp(self._velocities[place - 1], self._velocities[place], (sigma - low) / (high - low))
 
 
-def request_sigmas(request: RenderRequest) -> list[float]:
+def request_sigmas(request: RenderRequest, spec: ModelSpec) -> list[float]:
     """Return the sigma of every transformer call of ``request``, and the final 0."""
-    width, height = request.size(FLEX2)
-    tokens = (width // FLEX2.latent_divisor) * (height // FLEX2.latent_divisor)
-    schedule = sigmas_of(find_scheduler(request.scheduler), request.sample_steps, tokens, request.shift)
-    return [float(sigma) for sigma in schedule]
+    width, height = request.size(spec)
+    tokens = (width // spec.latent_divisor) * (height // spec.latent_divisor)
+    choice = find_scheduler(request.scheduler)
+    return sigmas_of(choice, request.sample_steps, tokens, request.shift, spec).tolist()  # type: ignore[no-any-return]
 
 
 @contextmanager
-def recording(transformer: Any, sigmas: Sequence[float], trajectory: RecordedTrajectory) -> Iterator[None]:
+def recording(
+    transformer: FluxTransformer2DModel, sigmas: Sequence[float], trajectory: RecordedTrajectory
+) -> Iterator[None]:
     """Record in ``trajectory`` what ``transformer`` predicts at each of ``sigmas``."""
-    call = iter(sigmas)
+    own, remaining = transformer.forward, iter(sigmas)
 
-    def forward(own: Forward, *args: Any, **inputs: Any) -> Any:
+    def forward(*args: Any, **inputs: Any) -> Any:
         output = own(*args, **inputs)
-        trajectory.add(next(call), output[0])
+        trajectory.add(next(remaining), output[0])
         return output
 
-    with _wrapped(transformer, forward):
+    with replaced_forward(transformer, forward):
         yield
 
 
 @contextmanager
 def replaying(
-    transformer: Any, sigmas: Sequence[float], trajectory: Trajectory, evaluated: Collection[int]
+    transformer: FluxTransformer2DModel,
+    sigmas: Sequence[float],
+    trajectory: Trajectory,
+    evaluated: Collection[int],
 ) -> Iterator[None]:
     """Take velocities from ``trajectory``; only the calls ``evaluated``, counted from 0, are made."""
-    calls = enumerate(sigmas)
+    own, remaining = transformer.forward, enumerate(sigmas)
 
-    def forward(own: Forward, *args: Any, **inputs: Any) -> Any:
-        index, sigma = next(calls)
+    def forward(*args: Any, **inputs: Any) -> Any:
+        index, sigma = next(remaining)
         if index in evaluated:
             return own(*args, **inputs)
         return (trajectory.at(sigma).to(inputs["hidden_states"].dtype),)
 
-    with _wrapped(transformer, forward):
+    with replaced_forward(transformer, forward):
         yield
-
-
-@contextmanager
-def _wrapped(transformer: Any, forward: Forward) -> Iterator[None]:
-    own = transformer.forward
-    transformer.forward = partial(forward, own)
-    try:
-        yield
-    finally:
-        transformer.forward = own

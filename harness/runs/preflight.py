@@ -13,7 +13,7 @@ from harness.judging.baseline_store import BaselineStore
 from harness.metrics.images import load_rgb
 from harness.pipeline.checkpoint import Checkpoint, find_checkpoint
 from harness.pipeline.load import check_trust, free_memory
-from harness.pipeline.lora_shapes import check_fits, transformer_shapes
+from harness.pipeline.lora_shapes import check_lora_shapes, transformer_shapes
 from harness.pipeline.offload import memory_line, needs
 from harness.runs.plan import Planned, RunOptions
 from harness.schema.case import Case
@@ -69,7 +69,7 @@ class Preflight:
             check_trust(bases[name], code, options.trust_remote_code)
         shapes = {name: self._shapes(checkpoint) for name, checkpoint in bases.items()}
         for name, file in _unique((str(r.base), r.lora.file) for r in requests if r.lora is not None):
-            check_fits(self._inspected(file), shapes[name])
+            check_lora_shapes(self._inspected(file), shapes[name])
         return bases
 
 

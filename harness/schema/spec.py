@@ -44,7 +44,10 @@ class ModelSpec:
         divisor: width and height are floored to a multiple of this, in pixels.
         latent_divisor: the trainer's own floor, in pixels (VAE factor 8 times 2×2 packing).
         scheduler: keyword arguments of ``FlowMatchEulerDiscreteScheduler``.
-        in_channels: packed channels the transformer takes (latent 64 + inpaint 68 + control 64).
+        vae_scale_factor: pixels along one side of a latent.
+        in_channels: packed channels that the transformer takes (latent 64 + inpaint 68 + control 64).
+        mask_channels: packed channels of the mask, within those of inpaint.
+        text_encoders: components that encode prompts.
     """
 
     name: str
@@ -54,10 +57,23 @@ class ModelSpec:
     in_channels: int
     out_channels: int
     latent_channels: int
+    mask_channels: int
     max_sequence_length: int
+    vae_scale_factor: int = 8
+    text_encoders: tuple[str, ...] = ("text_encoder", "text_encoder_2")
     defaults: Defaults = field(default_factory=Defaults)
     limits: Limits = field(default_factory=Limits)
     scheduler: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every component with weights, by the name of its folder."""
+        return (*self.text_encoders, "transformer", "vae")
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Every component that a checkpoint must hold, by the name of its folder."""
+        return ("scheduler", *self.models, "tokenizer", "tokenizer_2")
 
     def snap(self, width: int, height: int) -> tuple[int, int]:
         """Return the size in pixels that the reference renders when asked for ``width`` × ``height``."""
@@ -84,6 +100,7 @@ FLEX2 = ModelSpec(
     in_channels=196,
     out_channels=64,
     latent_channels=16,
+    mask_channels=4,
     max_sequence_length=512,
     scheduler=MappingProxyType(
         {

@@ -57,7 +57,7 @@ def test_from_a_job_to_a_bundle(harness: Harness, planted: Path, monkeypatch: py
     def refused(*_: Any) -> Any:
         raise OSError(f"401 for https://{TOKEN}@huggingface.co with Bearer {TOKEN} and {OTHER}\x1b[2J")
 
-    monkeypatch.setattr(reference_render, "call", refused)
+    monkeypatch.setattr(reference_render, "infer", refused)
     name = load_cases([Path("cases")])[0].id
     for arguments in (
         ("run", "cases", "--out", "reports/r", "--limit", "1", "--device", "cpu"),

@@ -38,8 +38,8 @@ def _trace(forward: Callable[..., Any], *, options: dict[str, Any], **more: Any)
 
 
 def engine_of(renderer: ReferenceRenderer) -> Any:
-    assert renderer._session is not None
-    return renderer._session._engine
+    assert renderer._state is not None
+    return renderer._state._engine
 
 
 def test_fast_is_proved_once_for_every_shape_and_weights(
@@ -134,7 +134,7 @@ def test_who_is_eager_without_trying(request_for: Make) -> None:
         "the transformer is quantized": (
             "auto", dataclasses.replace(plain, quantize="qfloat8"), "cuda", "none",
         ),
-        "the LoRA is a live branch": (
+        "the LoRA is a live adapter": (
             "auto", dataclasses.replace(lora, lora_mode="adapter"), "cuda", "none",
         ),
         "attention _native_math was asked for": (
@@ -185,8 +185,8 @@ def test_all_schedules_share_their_first_call(request_for: Make, renderer: Refer
     own = ReferenceRenderer(device="cpu")
 
     def shared() -> int:
-        assert own._session is not None
-        return own._session.first_calls_shared
+        assert own._state is not None
+        return own._state.first_calls.hits
 
     own.render(request_for())
     assert shared() == 0

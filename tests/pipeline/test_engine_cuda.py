@@ -50,8 +50,8 @@ def test_weights_kept_aside_stay_on_the_gpu_or_in_pinned_memory(request_for: Mak
     for offload, expected in (("none", "cuda"), ("model", "cpu")):
         renderer = ReferenceRenderer(device="cuda", offload=offload)  # type: ignore[arg-type]
         renderer.render(request_for(lora=300))
-        assert renderer._session is not None
-        kept = renderer._session._loras._pristine.values()
+        assert renderer._state is not None
+        kept = renderer._state._loras._originals.values()
         assert {weight.device.type for weight in kept} == {expected}
         assert all(weight.is_pinned() for weight in kept if expected == "cpu")
 

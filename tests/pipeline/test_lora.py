@@ -42,15 +42,15 @@ def test_the_fused_weights_are_those_of_the_reference_calls(
 ) -> None:
     request = request_for(lora=200, multiplier=0.7)
     renderer.render(request)
-    assert renderer._session is not None
+    assert renderer._state is not None
     ours = {
-        name: weight.clone() for name, weight in renderer._session.loaded.pipe.transformer.named_parameters()
+        name: weight.clone() for name, weight in renderer._state.loaded.pipe.transformer.named_parameters()
     }
     fresh = ReferenceRenderer(device="cpu")
     fresh.render(request_for())
-    assert fresh._session is not None
+    assert fresh._state is not None
     assert request.lora is not None
-    pipe = fresh._session.loaded.pipe
+    pipe = fresh._state.loaded.pipe
     pipe.load_lora_weights(
         str(request.lora.file.parent),
         weight_name=request.lora.file.name,

@@ -51,7 +51,7 @@ def test_each_mode_falls_back_to_the_next() -> None:
 def full(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Seeds at which the GPU runs out of memory, each once for every time that it stands there."""
     seeds: list[int] = []
-    real = render.call
+    real = render.infer
 
     def call(loaded: Any, request: RenderRequest, *more: Any) -> Any:
         if request.seed in seeds:
@@ -59,7 +59,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         return real(loaded, request, *more)
 
-    monkeypatch.setattr(render, "call", call)
+    monkeypatch.setattr(render, "infer", call)
     return seeds
 
 

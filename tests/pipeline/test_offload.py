@@ -12,9 +12,9 @@ from diffusers import DiffusionPipeline
 
 from harness.errors import LoraError
 from harness.pipeline import load
-from harness.pipeline.layer_streaming import ENCODERS
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.render import RenderRequest
+from harness.schema.spec import FLEX2
 
 Make = Callable[..., RenderRequest]
 
@@ -48,17 +48,17 @@ def offloading(
 
 def places(renderer: ReferenceRenderer) -> dict[str, set[str]]:
     """Return on which devices each model's weights lie."""
-    assert renderer._session is not None
-    pipe = renderer._session.loaded.pipe
+    assert renderer._state is not None
+    pipe = renderer._state.loaded.pipe
     return {
         name: {weight.device.type for weight in getattr(pipe, name).parameters()}
-        for name in (*ENCODERS, "transformer", "vae")
+        for name in (*FLEX2.text_encoders, "transformer", "vae")
     }
 
 
 def offloaded(device: str) -> dict[str, set[str]]:
     """Return where weights lie between calls; ``meta`` stands for what streams from main memory."""
-    return {**{name: {"meta"} for name in ENCODERS}, "transformer": {device}, "vae": {device}}
+    return {**{name: {"meta"} for name in FLEX2.text_encoders}, "transformer": {device}, "vae": {device}}
 
 
 def test_streamed_encoders_give_the_bits_of_encoders_that_stay(
@@ -78,7 +78,7 @@ def test_a_refused_lora_leaves_the_encoders_streaming(
     def refuse(*_: Any) -> None:
         raise LoraError("does not fit")
 
-    monkeypatch.setattr("harness.pipeline.lora.check_fits", refuse)
+    monkeypatch.setattr("harness.pipeline.lora.check_lora_shapes", refuse)
     with pytest.raises(LoraError):
         offloading.render(request_for(lora=300))
     assert places(offloading) == offloaded("cpu")
@@ -94,6 +94,6 @@ def test_offload_by_model_has_the_bits_of_none(requests: list[RenderRequest], en
         assert np.array_equal(found.image, plain.render(request).image)
         assert (found.rendered.offload, found.rendered.engine) == ("model", engine)
         assert places(offloading) == offloaded("cuda")
-        assert offloading._session is not None
-        pipe = offloading._session.loaded.pipe
+        assert offloading._state is not None
+        pipe = offloading._state.loaded.pipe
         assert (pipe.device.type, pipe._execution_device.type) == ("cuda", "cuda")

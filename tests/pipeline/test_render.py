@@ -7,14 +7,18 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
 
+import harness.pipeline.renderer
 from harness._util.atomic_files import sha256_file
 from harness.errors import CheckpointError, DeviceError, RenderError
 from harness.pipeline import flex2 as builtin
+from harness.pipeline.checkpoint import Checkpoint
+from harness.pipeline.load import LoadedPipeline, load_pipeline
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.case import Base
 from harness.schema.render import Render, RenderRequest
@@ -45,6 +49,23 @@ def test_any_class_name_in_the_index_loads(
     reference = renderer.render(request_for(base=Base(path=str(hub_folder)), pipeline="hub"))
     renamed = renderer.render(request_for(base=Base(path=str(folder)), pipeline="hub"))
     assert np.array_equal(reference.image, renamed.image)
+
+
+def test_two_bases_in_turn_are_loaded_once_each(
+    request_for: Make, hub_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def counted(checkpoint: Checkpoint, *arguments: Any, **more: Any) -> LoadedPipeline:
+        loaded.append(checkpoint.name)
+        return load_pipeline(checkpoint, *arguments, **more)
+
+    monkeypatch.setattr(harness.pipeline.renderer, "load_pipeline", counted)
+    renderer = ReferenceRenderer(device="cpu")
+    turn = [request_for(), request_for(base=Base(path=str(hub_folder)))] * 2
+    images = [renderer.render(request).image for request in turn]
+    assert np.array_equal(images[0], images[2])
+    assert len(loaded) == 2
 
 
 @pytest.mark.parametrize("noise", ["current", "legacy"])

@@ -220,14 +220,14 @@ def test_ctrl_c_that_foreign_code_loses_ends_the_run(
     make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: Callable[[], None]
 ) -> None:
     cases = seeded(make_case)
-    real = harness.pipeline.renderer.call
+    real = harness.pipeline.renderer.infer
 
     def call(loaded: Any, request: RenderRequest, *arguments: Any) -> Any:
         if request.seed == 1:
             lose()
         return real(loaded, request, *arguments)
 
-    monkeypatch.setattr(harness.pipeline.renderer, "call", call)
+    monkeypatch.setattr(harness.pipeline.renderer, "infer", call)
     with pytest.raises(KeyboardInterrupt):
         run_cases(cases, out=tmp_path / "run", options=CPU)
     monkeypatch.undo()

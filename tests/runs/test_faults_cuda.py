@@ -50,7 +50,7 @@ def test_a_full_card_falls_back_once_then_fails_its_case_and_the_run_goes_on(
 ) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(5)]
     whole = run_cases(cases, out=tmp_path / "whole" / "run", options=replace(CUDA, offload="model"))
-    full, real = [1, 3], harness.pipeline.renderer.call
+    full, real = [1, 3], harness.pipeline.renderer.infer
 
     def call(loaded: Any, request: RenderRequest, *more: Any) -> Any:
         if request.seed not in full:
@@ -59,7 +59,7 @@ def test_a_full_card_falls_back_once_then_fails_its_case_and_the_run_goes_on(
         with full_card():
             return real(loaded, request, *more)
 
-    monkeypatch.setattr(harness.pipeline.renderer, "call", call)
+    monkeypatch.setattr(harness.pipeline.renderer, "infer", call)
     result = run_cases(cases, out=tmp_path / "run", options=CUDA)
     assert full == []
     assert result.exit_code == 3
@@ -85,14 +85,14 @@ from harness.schema.case import load_cases
 from harness.runs.run import run_cases
 from harness.runs.plan import RunOptions
 
-real = harness.pipeline.renderer.call
+real = harness.pipeline.renderer.infer
 
 def call(loaded, request, *more):
     if request.seed == 1:
         torch.zeros(4, device="cuda")[torch.tensor([9], device="cuda")].cpu()
     return real(loaded, request, *more)
 
-harness.pipeline.renderer.call = call
+harness.pipeline.renderer.infer = call
 options = RunOptions(device="cuda", engine="eager")
 sys.exit(run_cases(load_cases([Path("cases")]), out=Path("run"), options=options).exit_code)
 """

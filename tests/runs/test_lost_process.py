@@ -44,7 +44,7 @@ def poisoned(error: Exception, seed: int) -> Callable[..., Any]:
     return call
 
 
-REAL = harness.pipeline.renderer.call
+REAL = harness.pipeline.renderer.infer
 ILLEGAL = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
 
@@ -53,7 +53,7 @@ def test_the_run_goes_on_in_a_new_process(
 ) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(3)]
     whole = run_cases(cases, out=tmp_path / "whole" / "run", options=CPU)
-    monkeypatch.setattr(harness.pipeline.renderer, "call", poisoned(ILLEGAL, 1))
+    monkeypatch.setattr(harness.pipeline.renderer, "infer", poisoned(ILLEGAL, 1))
     steps: list[Any] = []
 
     class Seen:
@@ -109,7 +109,7 @@ def loses_seed_one(options: RunOptions, device: str) -> ReferenceRenderer:
 def test_which_errors_take_the_gpu_along(
     make_case: MakeCase, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[RenderError]
 ) -> None:
-    monkeypatch.setattr(harness.pipeline.renderer, "call", poisoned(error, 5))
+    monkeypatch.setattr(harness.pipeline.renderer, "infer", poisoned(error, 5))
     request = plan([make_case("a")], CPU, "cpu")[0].request
     assert request is not None
     with pytest.raises(RenderError, match=r"the pipeline failed|memory does not suffice") as caught:

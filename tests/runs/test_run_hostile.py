@@ -13,7 +13,7 @@ from harness.errors import CaseError, CheckpointError, LoraError, RunError
 from harness.importers.aitoolkit import import_job
 from harness.pipeline.checkpoint import find_checkpoint
 from harness.pipeline.load import load_pipeline
-from harness.pipeline.lora_shapes import check_fits, transformer_shapes
+from harness.pipeline.lora_shapes import check_lora_shapes, transformer_shapes
 from harness.report.build import build_report
 from harness.runs.accept import accept_run
 from harness.runs.folder import RESULTS, RunFolder, read_manifest, read_rows
@@ -107,10 +107,10 @@ def test_a_truncated_transformer_is_found_before_loading(tiny: Path, tmp_path: P
 def test_a_lora_that_does_not_fit_is_found_from_headers(jobs: dict[str, Path], tiny: Path) -> None:
     lora = inspect_lora(jobs["inkprint"] / "emoji_inkprint.safetensors")
     shapes = dict(transformer_shapes(find_checkpoint(Base(path=str(tiny)), FLEX2)))
-    check_fits(lora, shapes)
+    check_lora_shapes(lora, shapes)
     shapes.pop(f"{next(iter(lora.modules))}.weight")
     with pytest.raises(LoraError, match=r"1 of \d+ modules do not fit the base: .*unknown"):
-        check_fits(lora, shapes)
+        check_lora_shapes(lora, shapes)
 
 
 @pytest.mark.parametrize("name", ["results.jsonl", "images/small/a", "index.html"])

@@ -18,8 +18,8 @@ from harness.pipeline.engine.kernel_cache import use_cache
 from harness.pipeline.engine.norms import OPAQUE
 
 Inputs = dict[str, Any]
-MOST_GRAPHS = 4
-MOST_SHAPES = 64
+MAX_GRAPHS = 4
+MAX_SHAPES = 64
 WARM_UPS = 2
 
 
@@ -44,14 +44,14 @@ class FastTransformer:
         if self._graphs is None:
             return self._compiled(inputs)
         if key not in self._graphs:
-            if len(self._graphs) >= MOST_GRAPHS:
+            if len(self._graphs) >= MAX_GRAPHS:
                 self._graphs.popitem(last=False)
             self._graphs[key] = self._capture(inputs)
         self._graphs.move_to_end(key)
         return self._graphs[key].replay(inputs)
 
     def _compiled(self, inputs: Inputs) -> torch.Tensor:
-        with _fast(self.transformer, self._blocks), torch._dynamo.config.patch(recompile_limit=MOST_SHAPES):
+        with _fast(self.transformer, self._blocks), torch._dynamo.config.patch(recompile_limit=MAX_SHAPES):
             (output,) = self._eager(**inputs)
         assert isinstance(output, torch.Tensor)
         return output

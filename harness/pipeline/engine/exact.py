@@ -12,7 +12,7 @@ from harness.pipeline.engine.compiled import FastTransformer, Inputs
 from harness.schema.render import EngineName, RenderRequest
 
 PLAIN = (type(None), bool, int, float, str)
-MOST_WORDS = 160
+MAX_ERROR_LENGTH = 160
 
 
 def why_eager(wanted: EngineName, request: RenderRequest, device: str, offload: str) -> str | None:
@@ -22,7 +22,7 @@ def why_eager(wanted: EngineName, request: RenderRequest, device: str, offload: 
         (wanted == "auto" and device == "cpu", "the exact engine is for CUDA"),
         (offload == "sequential", "weights are offloaded (sequential)"),
         (request.quantize in {"qfloat8", "qfloat8-transformer"}, "the transformer is quantized"),
-        (request.effective_lora_mode == "adapter", "the LoRA is a live branch"),
+        (request.effective_lora_mode == "adapter", "the LoRA is a live adapter"),
         (request.attention is not None, f"attention {request.attention} was asked for"),
     )
     return next((reason for holds, reason in reasons if holds), None)
@@ -69,7 +69,7 @@ class Engine:
         try:
             return (self._run_fast(shape, inputs),)
         except Exception as error:  # a compiler or a driver may raise anything; eager still works
-            self._give_up(f"failed ({_words(error)})")
+            self._give_up(f"failed ({_first_line(error)})")
             return self._own(inputs)
 
     def _own(self, inputs: Inputs) -> tuple[torch.Tensor, ...]:
@@ -87,7 +87,7 @@ class Engine:
                 else:
                     self._give_up(f"gave other bits than eager ({_difference(own[0], fast)})")
             except Exception as error:  # as above
-                self._give_up(f"failed ({_words(error)})")
+                self._give_up(f"failed ({_first_line(error)})")
         self.seconds += time.perf_counter() - started
         return own
 
@@ -130,6 +130,6 @@ def _difference(a: torch.Tensor, b: torch.Tensor) -> str:
     return f"{(a != b).float().mean():.2%} of values, by up to {(a.float() - b.float()).abs().max():.2g}"
 
 
-def _words(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {line}"[:MOST_WORDS]
+    return f"{type(error).__name__}: {line}"[:MAX_ERROR_LENGTH]

@@ -1,4 +1,4 @@
-"""Where compiled kernels lie between processes, so that a stale one cannot be used."""
+"""The folder of compiled kernels, so that a process never uses those of another environment."""
 
 from __future__ import annotations
 
