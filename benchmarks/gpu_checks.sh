@@ -17,7 +17,7 @@ python benchmarks/make_full_size.py "$work/full" 2> /dev/null
 cases full "$work/full" 1024
 check=(python -m pytest -p harness.pytest_plugin -p no:cacheprovider -q -c /dev/null --rootdir "$work"
   "$work/cases" --gpu "--harness-baselines=$work/baselines")
-run "${check[@]}" "--harness-results=$work/first" --update-baselines --harness-reason=first
+run "${check[@]}" "--harness-results=$work/first" --harness-update-baselines --harness-reason=first
 run "${check[@]}" "--harness-results=$work/second"
 for mode in none model; do
   run harness run "$work/cases/full" --device cuda --offload "$mode" --only '*_0' --out "$work/offload-$mode"

@@ -47,7 +47,7 @@ def main() -> None:
     device = [] if given.cpu else ["--gpu"]
     if given.only != "two":
         print(f"{copy_cases(given.cases, given.work / 'cases', given.copies)} cases", flush=True)
-        timed(given.work, "one", [*device, "--update-baselines", "--harness-reason=one worker"])
+        timed(given.work, "one", [*device, "--harness-update-baselines", "--harness-reason=one worker"])
     if given.only != "one":
         timed(given.work, "two", [*device, "-n", "2", "--dist", "loadgroup"])
         sys.exit(compare(given.work))

@@ -1,14 +1,25 @@
-"""The plugin's command-line options, and what the project's ``pyproject.toml`` says where they are silent."""
+"""The plugin's command-line options, and the ini options that apply where they are silent."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Literal
 
 import pytest
 
+INI: tuple[tuple[str, Literal["string", "bool"], object, str], ...] = (
+    ("harness_results", "string", "reports", "Folder that holds run folders."),
+    ("harness_baselines", "string", "baselines", "Folder of baselines."),
+    ("harness_cases", "string", "cases", "Folder of cases."),
+    ("harness_tolerance", "string", "", "Limits, or a file of harness calibrate, for cases that set none."),
+    ("harness_pipeline", "string", "", "Pipeline code, hub or builtin, for cases that name none."),
+    ("harness_trust_remote_code", "bool", False, "Let checkpoints' own pipeline.py run."),
+)
+"""Name, type, default and help; paths are relative to pytest's rootdir."""
+
 
 def add_options(parser: pytest.Parser) -> None:
-    """Add the group ``harness`` to pytest's options."""
+    """Add the group ``harness`` to pytest's options, and the ini options."""
     group = parser.getgroup("harness", "Flex.2 preview cases (*.case.yaml)")
     group.addoption(
         "--gpu", action="store_true", help="Render on the GPU; without it only embedded bases are rendered."
@@ -21,7 +32,6 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-report",
         action="store_true",
-        dest="harness_report",
         default=True,
         help="Build the HTML report at the end (default).",
     )
@@ -39,9 +49,13 @@ def add_options(parser: pytest.Parser) -> None:
         help="Limits for every case: 'ssim=0.98,lpips=0.03,psnr=38', or a file written by harness calibrate.",
     )
     group.addoption(
-        "--update-baselines", action="store_true", help="Accept what this run renders as the new baselines."
+        "--harness-update-baselines",
+        "--update-baselines",
+        action="store_true",
+        help="Accept what this run renders as the new baselines.",
     )
     group.addoption(
+        "--harness-update-baselines-new-only",
         "--update-baselines-new-only",
         action="store_true",
         help="Accept only where a case has no baseline for this machine yet.",
@@ -79,6 +93,8 @@ def add_options(parser: pytest.Parser) -> None:
         help="Processes that score while the next N cases render, at most one for each core "
         "(default: up to 4 on CUDA, 0 on the CPU).",
     )
+    for name, kind, default, said in INI:
+        parser.addini(name, said, type=kind, default=default)
 
 
 def _workers(text: str) -> int:

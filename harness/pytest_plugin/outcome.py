@@ -89,7 +89,7 @@ def _baseline(checked: Checked) -> str:
     if accepted is None:
         return (
             f"none that applies in {checked.baseline_file}: look at the report, "
-            "then harness accept or --update-baselines"
+            "then harness accept or --harness-update-baselines"
         )
     return f"{checked.baseline_file}: {accepted.verdict}, {_known(accepted)}"
 

@@ -1,4 +1,4 @@
-"""What applies to a session: command line, then ``[tool.harness]`` of ``pyproject.toml``, then defaults."""
+"""What applies to a session: command line, then pytest's ini options, then defaults."""
 
 from __future__ import annotations
 
@@ -8,33 +8,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import pytest
-from pydantic import Field, ValidationError
 
-from harness._util.validation import first_problem
 from harness.errors import HarnessError
-from harness.judging.tolerance import Limits, limits_from
+from harness.judging.tolerance import limits_from
+from harness.pytest_plugin.options import INI
 from harness.runs.plan import RunOptions
-from harness.schema.case import Base, Strict
+from harness.schema.case import Base
 from harness.schema.render import PipelineCode
 from harness.sweeps.grid import Variant, preset
 
-PYPROJECT = "pyproject.toml"
-
 Value = TypeVar("Value")
-
-
-class Project(Strict):
-    """The table ``[tool.harness]``; paths are relative to the file."""
-
-    results: str = Field("reports", description="Folder that holds run folders.")
-    baselines: str = "baselines"
-    cases: str = "cases"
-    tolerance: Limits | str | None = Field(None, description="Limits, or a file of harness calibrate.")
-    pipeline: PipelineCode | None = Field(None, description="For cases that name none.")
-    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,31 +52,32 @@ def read_settings(config: pytest.Config) -> Settings:
     """Return the session's settings.
 
     Raises:
-        pytest.UsageError: an option or ``[tool.harness]`` says something impossible.
+        pytest.UsageError: an option says something impossible.
     """
     option, root = config.option, config.rootpath
+    ini = {name: config.getini(name) for name, *_ in INI}
     try:
-        project = _project(root / PYPROJECT)
-        baselines = _here(option.harness_baselines) or root / project.baselines
+        _refuse_old_table(root / "pyproject.toml")
+        baselines = _here(option.harness_baselines) or root / ini["harness_baselines"]
         refuse_no_folder(baselines, fix="name another with --harness-baselines")
         return Settings(
             results=_here(option.harness_results),
-            runs=root / project.results,
+            runs=root / ini["harness_results"],
             baselines=baselines,
-            cases=root / project.cases,
-            pipeline=project.pipeline,
+            cases=root / ini["harness_cases"],
+            pipeline=_pipeline(ini["harness_pipeline"]),
             run=RunOptions(
                 device="cuda" if option.gpu else "cpu",
                 pipeline=option.harness_pipeline,
                 base=_named("--harness-base", Base.parse, option.harness_base),
                 dtype=option.harness_dtype,
                 engine=option.harness_engine,
-                trust_remote_code=option.harness_trust_remote_code or project.trust_remote_code,
+                trust_remote_code=option.harness_trust_remote_code or ini["harness_trust_remote_code"],
                 tolerance=limits_from(option.harness_tolerance, Path.cwd(), "--harness-tolerance"),
-                project_tolerance=limits_from(project.tolerance, root, "pyproject.toml"),
+                project_tolerance=limits_from(ini["harness_tolerance"] or None, root, "harness_tolerance"),
             ),
-            update=option.update_baselines or option.update_baselines_new_only,
-            new_only=option.update_baselines_new_only and not option.update_baselines,
+            update=option.harness_update_baselines or option.harness_update_baselines_new_only,
+            new_only=option.harness_update_baselines_new_only and not option.harness_update_baselines,
             reason=option.harness_reason or _default_reason(option),
             report=option.harness_report,
             unused=option.harness_unused_baselines,
@@ -101,17 +88,21 @@ def read_settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError(str(error)) from error
 
 
-def _project(path: Path) -> Project:
-    if not path.is_file():
-        return Project()
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("harness", {})
-        return Project.model_validate(table)
-    except (OSError, ValueError) as error:
-        if not isinstance(error, ValidationError):
-            raise HarnessError(f"cannot be read ({error})", file=path) from error
-        field, found, fix = first_problem(error, Project)
-        raise HarnessError(found, file=path, field=f"tool.harness.{field}", fix=fix) from error
+def _refuse_old_table(path: Path) -> None:
+    """Refuse the table that older versions read: what it says would be ignored without a word."""
+    table = {}
+    with suppress(OSError, ValueError):
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
+    if "harness" in table:
+        fix = "write its keys as harness_results, harness_baselines ... in [tool.pytest.ini_options]"
+        raise HarnessError("is not read any more", file=path, field="tool.harness", fix=fix)
+
+
+def _pipeline(name: str) -> PipelineCode | None:
+    choices = get_args(PipelineCode)
+    if name and name not in choices:
+        raise HarnessError(f"found {name!r}", field="harness_pipeline", fix=f"give {' or '.join(choices)}")
+    return name or None  # type: ignore[return-value]
 
 
 def _named(option: str, read: Callable[[str], Value], text: str | None) -> Value | None:
@@ -145,5 +136,5 @@ def _here(path: str | None) -> Path | None:
 
 
 def _default_reason(option: object) -> str:
-    new_only = getattr(option, "update_baselines_new_only", False)
-    return f"pytest --update-baselines{'-new-only' if new_only else ''}"
+    new_only = getattr(option, "harness_update_baselines_new_only", False)
+    return f"pytest --harness-update-baselines{'-new-only' if new_only else ''}"

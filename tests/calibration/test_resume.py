@@ -48,7 +48,7 @@ def test_evidence_of_one_machine_is_not_filed_under_another(
 
     with monkeypatch.context() as patch:
         patch.setattr(harness.runs.environment, "environment", other)
-        with pytest.raises(RunError, match=r"holds another run: environment\.cpu, environment\.threads differ"):
+        with pytest.raises(RunError, match=r"environment\.cpu, environment\.threads differ"):
             calibrate(cases, out=out, run=run, options=OPTIONS)
         assert not out.exists()
     made = calibrate(cases, out=out, run=run, options=OPTIONS)

@@ -26,7 +26,7 @@ def _harness(*arguments: str) -> Callable[[], None]:
 def _pytest() -> None:
     import pytest
 
-    options = ["--update-baselines", "--harness-reason=kept", "--harness-results=run", "--rootdir=."]
+    options = ["--harness-update-baselines", "--harness-reason=kept", "--harness-results=run", "--rootdir=."]
     plain = [
         "-p",
         "no:cacheprovider",
@@ -72,15 +72,15 @@ KINDS = {
     "calibration": Kind(
         _harness("calibrate", "cases/lora_0.case.yaml", "--run", "run", "--out", "tolerance.json", *CPU)
     ),
-    "pytest --update-baselines": Kind(_pytest, marker=".run.json.unfinished"),
+    "pytest --harness-update-baselines": Kind(_pytest, marker=".run.json.unfinished"),
     "harness accept": Kind(_harness("accept", "run", "--reason", "kept"), ("run",)),
     "report": Kind(_harness("report", "run"), ("run",), pages=True),
     "import": Kind(_harness("import", "job", "--out", "imported"), ("job",)),
 }
 
 
-INTERRUPTED = ("run", WITH_WORKERS, "sweep", "calibration", "pytest --update-baselines")
-FULL = ("run", "pytest --update-baselines", "harness accept", "report", "import")
+INTERRUPTED = ("run", WITH_WORKERS, "sweep", "calibration", "pytest --harness-update-baselines")
+FULL = ("run", "pytest --harness-update-baselines", "harness accept", "report", "import")
 
 
 def contents(work: Path, *, pages: bool) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def project(master: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture(scope="session")
 def baselines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``--update-baselines`` writes for the project; empty until the first test that asks for some."""
+    """The project's baselines; empty until the first test that asks for some."""
     return tmp_path_factory.mktemp("accepted")
 
 
@@ -48,7 +48,7 @@ def accept(project: Path, pytester: pytest.Pytester, baselines: Path) -> Callabl
 
     def give(*names: str) -> Path:
         if not any(baselines.iterdir()):
-            pytester.runpytest_inprocess(CASES, "--update-baselines", "--no-harness-report")
+            pytester.runpytest_inprocess(CASES, "--harness-update-baselines", "--no-harness-report")
             shutil.rmtree(project / "reports")
             (project / "baselines").replace(baselines / "all")
         for name in names:

@@ -99,7 +99,7 @@ def test_bad_input_ahead_fails_its_own_test_once(
     project: Path, pytester: pytest.Pytester, said: list[str]
 ) -> None:
     shutil.copyfile(project / CASES / "drifted.png", project / CASES / "plain.png")
-    result = pytester.runpytest_inprocess(*COMMAND, "--update-baselines")
+    result = pytester.runpytest_inprocess(*COMMAND, "--harness-update-baselines")
     result.assert_outcomes(passed=2, failed=1, xfailed=1)
     result.stdout.fnmatch_lines(
         ["error: *preview*hashes to*", "  case      tiny/plain", "  report    none was asked for*"]

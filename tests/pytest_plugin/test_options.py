@@ -17,6 +17,7 @@ from tests.pytest_plugin.tiny_project import CASES, only_run, output, rows
 
 PLAIN = f"{CASES}/plain.case.yaml"
 DRIFTED = f"{CASES}/drifted.case.yaml"
+INI = "[tool.pytest.ini_options]\n"
 NO_REPORT = "--no-harness-report"
 
 
@@ -97,7 +98,7 @@ def test_update_baselines_accepts_and_the_next_run_is_bit_equal(
 ) -> None:
     content = json.loads((accepted / "baselines/tiny/plain.json").read_text())
     (entry,) = content["entries"].values()
-    assert entry["reason"] == "pytest --update-baselines"
+    assert entry["reason"] == "pytest --harness-update-baselines"
     assert entry["accepted_by"]
     assert entry["verdict"] == "match"
     result = pytester.runpytest_inprocess(PLAIN, DRIFTED, NO_REPORT, "-rx")
@@ -115,7 +116,12 @@ def test_update_baselines_new_only_keeps_what_was_accepted(accepted: Path, pytes
     (accepted / "baselines/tiny/drifted.json").unlink()
     before = (accepted / "baselines/tiny/plain.json").read_bytes()
     result = pytester.runpytest_inprocess(
-        PLAIN, DRIFTED, NO_REPORT, "--update-baselines-new-only", "--harness-reason", "known: other guidance"
+        PLAIN,
+        DRIFTED,
+        NO_REPORT,
+        "--harness-update-baselines-new-only",
+        "--harness-reason",
+        "known: other guidance",
     )
     result.assert_outcomes(passed=1, xfailed=1)
     result.stdout.fnmatch_lines(["baselines written: baselines/tiny/drifted.json"])
@@ -136,7 +142,7 @@ def test_a_baseline_of_another_machine_is_told_from_this_ones(
     result.stdout.fnmatch_lines(
         ["bit-equal to their baselines: 0 of 1", "held against another machine's baseline: tiny/plain"]
     )
-    pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--update-baselines-new-only")
+    pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--harness-update-baselines-new-only")
     assert list(json.loads(file.read_text())["entries"]) == sorted([here, "cuda-nvidia-h100"])
     own = pytester.runpytest_inprocess(PLAIN, NO_REPORT)
     assert "another machine" not in output(own)
@@ -196,10 +202,8 @@ def test_tolerance_precedence(accepted: Path, pytester: pytest.Pytester) -> None
         return row.verdict, row.tolerance.source
 
     assert verdict() == (Verdict.DRIFT, "harness default")
-    (accepted / "pyproject.toml").write_text(
-        "[tool.harness.tolerance]\nssim_min = -1.0\nlpips_max = 9.0\npsnr_min = 0.0\n"
-    )
-    assert verdict() == (Verdict.MATCH, "pyproject.toml")
+    (accepted / "pyproject.toml").write_text(INI + "harness_tolerance = 'ssim=-1,lpips=9,psnr=0'\n")
+    assert verdict() == (Verdict.MATCH, "harness_tolerance")
     with (accepted / DRIFTED).open("a") as stream:
         stream.write("tolerance: {ssim_min: 0.999, lpips_max: 0.001, source: by hand}\n")
     assert verdict() == (Verdict.DRIFT, "case file: by hand")
@@ -209,18 +213,27 @@ def test_tolerance_precedence(accepted: Path, pytester: pytest.Pytester) -> None
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("baselins = 'x'", "tool.harness.baselins: unknown key; did you mean 'baselines'?"),
-        ("pipeline = 'ours'", "tool.harness.pipeline: Input should be 'hub' or 'builtin', found 'ours'"),
-        ("results = [", "pyproject.toml: Invalid value"),  # pytest reads it first
-        ("tolerance = 3", "tool.harness.tolerance: Input should be a valid dictionary"),
-        ("tolerance.ssim_min = 2.0", "tool.harness.tolerance.ssim_min: Input should be less than"),
-        ("tolerance.ssim = 0.9", "tool.harness.tolerance.ssim: unknown key; did you mean 'ssim_min'?"),
+        ("[tool.harness]", "pyproject.toml: tool.harness: is not read any more; write its keys as harness_"),
+        (
+            "[tool.pytest.ini_options]\nharness_pipeline = 'ours'",
+            "harness_pipeline: found 'ours'; give hub or",
+        ),
+        (INI + "harness_results = [", "pyproject.toml: Invalid value"),
+        (
+            INI + "harness_tolerance = 'ssim=2'",
+            "harness_tolerance: ssim_min: Input should",
+        ),
+        (
+            INI + "harness_tolerance = 'sim=1'",
+            "harness_tolerance: 'sim=1' is not a limit",
+        ),
+        (INI + "harness_trust_remote_code = 'perhaps'", "invalid truth value 'perhaps'"),
     ],
 )
 def test_a_wrong_pyproject_is_one_line(
     project: Path, pytester: pytest.Pytester, table: str, message: str
 ) -> None:
-    (project / "pyproject.toml").write_text(f"[tool.harness]\n{table}\n")
+    (project / "pyproject.toml").write_text(f"{table}\n")
     result = pytester.runpytest_inprocess(PLAIN)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in output(result)
@@ -266,7 +279,7 @@ def test_pipeline_precedence(project: Path, pytester: pytest.Pytester) -> None:
         return item.planned.request.pipeline
 
     assert pipeline() == "builtin"
-    (project / "pyproject.toml").write_text("[tool.harness]\npipeline = 'hub'\n")
+    (project / "pyproject.toml").write_text(INI + "harness_pipeline = 'hub'\n")
     assert pipeline() == "hub"
     with (project / PLAIN).open("a") as stream:
         stream.write("pipeline: builtin\n")

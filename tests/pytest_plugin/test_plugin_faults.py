@@ -17,7 +17,7 @@ from harness.pipeline.renderer import ReferenceRenderer
 from harness.pytest_plugin.worker_results import UNFINISHED
 from tests.pytest_plugin.tiny_project import CASES, output, rows
 
-COMMAND = (CASES, "--update-baselines", "--harness-reason=kept", "--harness-results=run")
+COMMAND = (CASES, "--harness-update-baselines", "--harness-reason=kept", "--harness-results=run")
 RUN = Path("run")
 RUN_FULL = "/run: cannot go on: No space left on device; what was finished is saved*"
 
@@ -121,7 +121,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     assert not list(RUN.rglob(".waiting*"))
 
 
-@pytest.mark.parametrize("update", [(), ("--update-baselines",)])
+@pytest.mark.parametrize("update", [(), ("--harness-update-baselines",)])
 def test_a_damaged_baseline_is_an_error_that_keeps_the_render_and_the_file(
     accepted: Path, pytester: pytest.Pytester, update: tuple[str, ...]
 ) -> None:

@@ -18,7 +18,7 @@ from tests.pytest_plugin.tiny_project import CASES, output, rows
 
 PLAIN = f"{CASES}/plain.case.yaml"
 DRIFTED = f"{CASES}/drifted.case.yaml"
-RUN = ("--no-harness-report", "--update-baselines", "--harness-results=run")
+RUN = ("--no-harness-report", "--harness-update-baselines", "--harness-results=run")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ def test_two_workers_give_the_same_rows_baselines_and_one_report(
 ) -> None:
     def command(name: str) -> tuple[str, ...]:
         return (
-            CASES, f"--harness-results={name}", f"--harness-baselines={name}_baselines", "--update-baselines",
+            CASES, f"--harness-results={name}", f"--harness-baselines={name}_baselines",
+            "--harness-update-baselines",
         )  # fmt: skip
 
     one = pytester.runpytest_inprocess(*command("one"), "--no-harness-report")
