@@ -21,6 +21,10 @@ from harness.schema.render import Renderer
 from harness.schema.result import Row
 
 CASES = "cases"
+PLAIN = f"{CASES}/plain.case.yaml"
+DRIFTED = f"{CASES}/drifted.case.yaml"
+INI = "[tool.pytest.ini_options]\n"
+NO_REPORT = "--no-harness-report"
 LORA = Path(__file__).parents[2] / "harness/data/jobs/emoji_inkprint/emoji_inkprint.safetensors"
 EDGE = 64
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 from harness._util.atomic_files import sha256_file
@@ -83,3 +84,11 @@ def make_row(make_case: MakeCase) -> MakeRow:
         return Row(**{**fields, **changes})
 
     return make
+
+
+@pytest.fixture(params=["file", "memory"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty place: a folder that does not exist yet, or one in fsspec's memory."""
+    yield f"file://{tmp_path}/there/run" if request.param == "file" else "memory://bucket/run"
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness._util.atomic_files import sha256_file
-from harness.errors import BaselineError, CaseError
-from harness.runs.plan import RunOptions, plan
+from harness.errors import BaselineError, CaseError, DeviceError, HarnessError
+from harness.runs.plan import plan
 from harness.runs.preflight import Preflight, preflight
-from harness.schema.case import Case
+from harness.runs.run import run_cases
+from harness.schema.case import Base, Case
 from harness.sweeps.grid import parse_axis, product
 from harness.sweeps.sweep import plan_sweep
-
-MakeCase = Callable[..., Case]
-CPU = RunOptions(device="cpu")
+from tests.runs.counting import CPU, Counting, MakeCase, seeded
 
 
 def test_a_file_that_renders_share_is_hashed_once(
@@ -58,3 +57,44 @@ def test_a_damaged_baseline_is_found_before_anything_is_rendered(make_case: Make
     file.write_text("{")
     with pytest.raises(BaselineError, match="restore the file, or delete it"):
         preflight(plan([case], options, "cpu"), options)
+
+
+class TestPreflight:
+    """What is found before anything is rendered or written."""
+
+    def refused(self, cases: list[Case], out: Path, kind: type[HarnessError], **options: Any) -> str:
+        renderer = Counting()
+        with pytest.raises(kind) as caught:
+            run_cases(cases, out=out, options=dataclasses.replace(CPU, **options), renderer=renderer)
+        assert renderer.seeds == []
+        assert not out.exists()
+        return str(caught.value)
+
+    def test_a_preview_that_changed(self, make_case: MakeCase, tmp_path: Path) -> None:
+        cases = seeded(make_case, 2)
+        cases[1].preview_path.write_bytes(b"other")
+        assert "preview.sha256" in self.refused(cases, tmp_path / "run", CaseError)
+
+    def test_a_preview_that_is_no_image(self, make_case: MakeCase, tmp_path: Path) -> None:
+        case = make_case("a")
+        case.preview_path.write_bytes(b"text")
+        preview = case.preview.model_copy(update={"sha256": sha256_file(case.preview_path)})
+        bad = make_case("b").model_copy(update={"preview": preview})
+        assert "a.jpg" in self.refused([bad], tmp_path / "run", HarnessError)
+
+    def test_a_recorded_size_that_is_not_the_images(self, make_case: MakeCase, tmp_path: Path) -> None:
+        case = make_case("a")
+        preview = case.preview.model_copy(update={"width": 32})
+        line = self.refused([case.model_copy(update={"preview": preview})], tmp_path / "run", CaseError)
+        assert "preview.width: says 32×64, the image is 64×64" in line
+
+    def test_a_missing_base(self, make_case: MakeCase, tmp_path: Path) -> None:
+        case = make_case("a", base=Base(path="absent"))
+        assert "base checkpoint does not exist" in self.refused([case], tmp_path / "run", HarnessError)
+
+    def test_cuda(self, make_case: MakeCase, tmp_path: Path) -> None:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a GPU")
+        self.refused([make_case("a")], tmp_path / "run", DeviceError, device="cuda")
