@@ -1,4 +1,4 @@
-"""The harness's exceptions: everything a user can mend is one of these, and prints as one line.
+"""The harness's exceptions. Whatever a user can mend is one of these, and is printed as one line.
 
 HarnessError             exit code 2
 ├── CaseError            a case file
@@ -15,7 +15,7 @@ HarnessError             exit code 2
 ├── CalibrationError     a tolerance file
 ├── BundleError          a mismatch bundle
 └── RenderError          exit code 3: the pipeline itself failed
-    └── DeviceLostError  and the process cannot use its GPU again
+    └── DeviceLostError  the process cannot use its GPU again
 """
 
 from __future__ import annotations

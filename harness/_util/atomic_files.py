@@ -18,18 +18,18 @@ MAX_BYTES = 64 << 20
 """Largest JSON file that is read whole."""
 
 PART = ".part"
-"""How hidden files end that are being written. A killed process leaves one behind: nothing reads it, and
-whoever writes the same file next takes it over."""
+"""Suffix of the hidden file that is being written. A killed process leaves one behind: nothing reads it, and
+the next write of the same file takes it over."""
 
 
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file as 64 lowercase hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """Return a file of a stranger's, of at most ``limit`` bytes.
+    """Return the content of an untrusted file of at most ``limit`` bytes.
 
     Raises:
         OSError: not readable, not a regular file (a pipe or device may never end), or larger.
@@ -41,16 +41,16 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     except UnicodeEncodeError as error:
         reason = f"a path holds no character {error.object[error.start]!r}"
         raise OSError(errno.EINVAL, reason, str(path)) from None
-    with open(path, "rb", opener=_at_once) as stream:
-        found = os.fstat(stream.fileno())
+    with open(path, "rb", opener=_open_at_once) as file:
+        found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         if found.st_size > limit:
             raise OSError(errno.EFBIG, f"larger than {limit >> 20} MiB", str(path))
-        return stream.read()  # read(limit) would make room for that much first
+        return file.read()  # read(limit) would allocate that much first
 
 
-def _at_once(path: str, flags: int) -> int:
+def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would wait for its writer
 
 
@@ -58,17 +58,17 @@ def write_bytes(path: Path, data: bytes, *, lasting: bool = True) -> None:
     """Write ``data`` to ``path`` atomically: readers see the old file or the whole new one.
 
     Args:
-        lasting: wait until the disk has it, so that this holds of a power failure as well.
+        lasting: wait until the disk has it, so that it survives a power failure too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PART}")
-    with _alone(partial):
+    with _locked(partial):
         try:
-            with partial.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
                 if lasting:
-                    os.fsync(stream.fileno())
+                    os.fsync(file.fileno())
             partial.chmod(0o644)
             partial.replace(path)
         except BaseException:
@@ -77,25 +77,25 @@ def write_bytes(path: Path, data: bytes, *, lasting: bool = True) -> None:
 
 
 @contextmanager
-def _alone(partial: Path) -> Iterator[None]:
-    """Be the only one that writes the hidden file ``partial``; what a killed process left is taken over."""
+def _locked(partial: Path) -> Iterator[None]:
+    """Hold the lock of the hidden file ``partial``, which a killed process may have left there."""
     if sys.platform == "win32":
         yield
         return
     while True:
         handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            with suppress(OSError):  # some network file systems have no locks
+            with suppress(OSError):  # some network file systems know no locks
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            if _is_at(handle, partial):
+            if _names(partial, handle):
                 yield
                 return
         finally:
             os.close(handle)
 
 
-def _is_at(handle: int, path: Path) -> bool:
-    """Say whether ``path`` still names the open file: who held it before may have put it in place."""
+def _names(path: Path, handle: int) -> bool:
+    """Say whether ``path`` still names the open file: its former holder may have renamed it."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Keep secrets, and characters that steer a terminal, out of everything that is printed or stored."""
+"""Keeping secrets and a terminal's control characters out of everything that is printed or stored."""
 
 from __future__ import annotations
 

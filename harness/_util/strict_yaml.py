@@ -1,7 +1,7 @@
-"""YAML from strangers: plain data only, within limits, and every string comes back as it was.
+"""Untrusted YAML: plain data only, within limits; every string that is written is read back unchanged.
 
-Limits hold before anything is built: nesting, and the number of values that aliases multiply to ("billion
-laughs": ten lines that stand for gigabytes).
+The limits on nesting and on the number of values are checked before anything is built, because aliases
+multiply ("billion laughs": ten lines that expand to gigabytes).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ MAX_BYTES = 4 << 20
 """Largest YAML file that is read."""
 
 MAX_DEPTH = 50
-"""How deep mappings and lists may be nested."""
+"""Levels of nested mappings and lists."""
 
 MAX_VALUES = 200_000
-"""Most values of one file, where an alias counts as all that it stands for."""
+"""Values of one file, where an alias counts as all the values that it repeats."""
 
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -38,7 +38,7 @@ def _unique_keys(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dic
 
 
 def _value(loader: Any, node: yaml.Node) -> Any:
-    """Return what a node stands for; plain text, which most nodes are, without PyYAML's detours."""
+    """Return a node's value; plain text, which most nodes are, without PyYAML's detours."""
     if node.tag == _TEXT and isinstance(node, yaml.ScalarNode):
         return node.value
     return loader.construct_object(node, deep=True)
@@ -48,7 +48,7 @@ _TEXT = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
 
 
 class _CaseLoader(_Safe):  # type: ignore[misc]
-    """Refuses a key that appears twice; remembers what short text is, since case files are alike."""
+    """Refuses a key that appears twice, and caches the tags of short texts, since case files are alike."""
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: tuple[bool, bool]) -> str:
         """Return the tag of a node that names none; see PyYAML's ``BaseResolver.resolve``."""
@@ -57,7 +57,7 @@ class _CaseLoader(_Safe):  # type: ignore[misc]
         return tag
 
     def descend_resolver(self, _parent: object, _index: object) -> None:
-        """Do nothing: no tag depends on where a value stands."""
+        """Do nothing: no tag depends on the place of a value."""
 
     def ascend_resolver(self) -> None:
         """Do nothing; see ``descend_resolver``."""
@@ -70,7 +70,7 @@ _CaseLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _uni
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML folds into a space or a line break, so that every string comes back as it was."""
+    """Quotes text with characters that YAML would fold into a space or a line break."""
 
 
 def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -82,7 +82,7 @@ _Dumper.add_representer(str, _quoted)
 
 
 def read_yaml_file(path: Path, loader: Any = _CaseLoader) -> Any:
-    """Return what a YAML file holds; see ``read_yaml``.
+    """Return the content of a YAML file; see ``read_yaml``.
 
     Raises:
         OSError: as ``harness._util.atomic_files.read_bytes``.
@@ -95,7 +95,7 @@ def read_yaml_file(path: Path, loader: Any = _CaseLoader) -> Any:
 
 
 def read_yaml(text: str, loader: Any = _CaseLoader) -> Any:
-    """Return what ``text`` holds.
+    """Return the content of YAML ``text``.
 
     Args:
         loader: a safe loader; the default refuses a key that appears twice.
@@ -110,12 +110,12 @@ def read_yaml(text: str, loader: Any = _CaseLoader) -> Any:
             _check_limits(text)
         return yaml.load(text, Loader=loader)
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        # PyYAML raises these on values that do not fit their tag: a date 2026-99-99, a list as a key
+        # PyYAML raises these where a value does not fit its tag: a date 2026-99-99, a list as a key
         raise yaml.YAMLError(f"{type(error).__name__}: {error}") from error
 
 
 _SMALL = 1 << 12
-"""A case file no longer than this, without anchors, holds little and nests what the parser can take."""
+"""Characters up to which a case file without anchors is within the limits of nesting and values."""
 
 
 def _check_limits(text: str) -> None:

@@ -14,15 +14,15 @@ from harness._util.atomic_files import read_bytes
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_REPR = reprlib.Repr()  # a stranger's value may be deep, or stand for gigabytes
+_REPR = reprlib.Repr()  # an untrusted value may be deep, or expand to gigabytes
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str | None, str, str | None]:
     """Return (field, what was found, what to do) of the first problem in ``error``.
 
-    An unknown key comes before all else, since what is missing is often misspelt; it is answered with the
-    nearest key that ``model`` knows at that place.
+    An unknown key goes first, since what seems missing is often misspelt. Its fix is the nearest key that
+    ``model`` knows at that place.
     """
     problem = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     location, at = _walk([str(part) for part in problem["loc"]], model)
@@ -69,7 +69,7 @@ def _short(value: Any, limit: int = 60) -> str:
 
 
 def _walk(location: list[str], model: type[BaseModel]) -> tuple[list[str], type[BaseModel]]:
-    """Return the location without the names that pydantic gives to a union's members, and the model there."""
+    """Return the location without pydantic's names for members of a union, and the model at that place."""
     path = []
     for name in location:
         if name == model.__name__:
