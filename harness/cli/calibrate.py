@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,15 +28,14 @@ def calibrate(cases: tuple[Path, ...], out: Path, run: Path | None, options: Run
 
     Repeating a killed command with its --run goes on where it stopped.
     """
-    from rich.console import Console
-
     from harness._util.redaction import redact
     from harness.calibration.calibrate import calibrate as measure
-    from harness.cli.show import LiveProgress, run_folder
+    from harness.cli.progress import LiveProgress
+    from harness.cli.show import run_folder
     from harness.schema.case import load_cases
 
     command_line = redact(shlex.join(["harness", *sys.argv[1:]]))
-    with run_folder(run, "calibration-") as folder, LiveProgress(Console(), "--run") as progress:
+    with run_folder(run, "calibration-") as folder, LiveProgress("--run") as progress:
         made = measure(
             load_cases(cases), out=out, run=folder, options=options, command=command_line, progress=progress
         )
@@ -59,14 +59,11 @@ def _print(key: str, found: Environment) -> None:
         "    equally valid re-runs of a case differ by at most "
         f"{lost['ssim']:.4f} SSIM, {lost['lpips']:.4f} LPIPS, {lost['psnr']:.1f} dB"
     )
-    for kind in ("noise", "signal"):
-        by_control: dict[str, list[float]] = {}
-        for measured in found.evidence.values():
-            for entry in measured:
-                if entry.kind == kind:
-                    by_control.setdefault(entry.control, []).append(entry.ssim)
-        for control, ssims in by_control.items():
-            click.echo(f"    {kind:6} {control:24} SSIM {min(ssims):.4f} to {max(ssims):.4f}")
+    by_control: dict[tuple[str, str], list[float]] = {}
+    for entry in chain.from_iterable(found.evidence.values()):
+        by_control.setdefault((entry.kind, entry.control), []).append(entry.ssim)
+    for (kind, control), ssims in sorted(by_control.items(), key=lambda item: item[0][0]):
+        click.echo(f"    {kind:6} {control:24} SSIM {min(ssims):.4f} to {max(ssims):.4f}")
 
 
 def _limits(proposal: Proposal) -> str:

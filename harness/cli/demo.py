@@ -20,12 +20,11 @@ def demo(out: Path, cases: Path) -> None:
     """
     # Before torch is imported: threads spin while they wait, beside busy processes for minutes.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from rich.console import Console
-
-    from harness.cli.show import LiveProgress, summarise
+    from harness.cli.progress import LiveProgress
+    from harness.cli.show import summarise
     from harness.demo import run_demo
 
-    with LiveProgress(Console()) as progress:
+    with LiveProgress() as progress:
         result = run_demo(out=out, cases=cases, progress=progress)
     summarise(result)
     click.echo(

@@ -14,12 +14,9 @@ from harness.cli.command import command, option, path
     "case", metavar="[CASE]", required=False, help="One case's id; its scores are printed run by run."
 )
 @option(
-    "--runs",
-    type=path,
-    default="reports",
-    envvar="HARNESS_REPORTS",
+    "--runs", type=path, default="reports", envvar="HARNESS_REPORTS",
     help="Folder that holds the run folders.",
-)
+)  # fmt: skip
 def history(case: str | None, runs: Path) -> None:
     """Show scores over many runs: where they stepped to a new level, and where they only flicker."""
     from harness.history.timeline import read_history

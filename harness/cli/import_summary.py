@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.show import count, tail
+from harness.cli.progress import count, tail
 from harness.importers.draft import ImportResult
 from harness.schema.case import Case
 
