@@ -1,0 +1,42 @@
+"""What documents say about the tree: every file that they name is there, and every room is listed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")]
+PATH = re.compile(r"(?<![\w/<.])((?:\.?[\w-]+/)+[\w-]+\.(?:py|pyi|md|txt|sh|yml|html|svg|png))(?![\w/])")
+MADE_LATER = re.compile(r"^(cases|reports|baselines|samples|previews|src)/")
+"""Folders whose files users make, and files of other projects."""
+
+
+def missing(document: Path) -> list[str]:
+    """Return the named files that are neither beside the document nor in the root nor in harness/."""
+    named = set(PATH.findall(re.sub(r"https?://\S+", "", document.read_text())))
+    places = (document.parent, ROOT, ROOT / "harness")
+    return sorted(
+        name
+        for name in named
+        if not MADE_LATER.match(name) and not any((place / name).exists() for place in places)
+    )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_files_that_a_document_names_are_there(document: Path) -> None:
+    assert missing(document) == []
+
+
+def test_a_missing_file_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("see `runs/no_such_file.py` and `runs/plan.py`")
+    assert missing(tmp_path / "a.md") == ["runs/no_such_file.py"]
+
+
+def test_contributing_lists_every_room() -> None:
+    listed = (ROOT / "CONTRIBUTING.md").read_text()
+    rooms = [path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")]
+    modules = [path.name for path in (ROOT / "harness").glob("*.py") if not path.name.startswith("__")]
+    assert [name for name in (*(f"{room}/" for room in rooms), *modules) if f"  {name} " not in listed] == []
