@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.progress import count, tail
+from harness.cli.progress import count
 from harness.importers.draft import ImportResult
+from harness.runs.progress import tail
 from harness.schema.case import Case
 
 T = TypeVar("T")

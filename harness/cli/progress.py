@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
 
 from harness.cli import interrupted
 from harness.runs.plan import REFERENCE, Planned
-from harness.runs.progress import Progress
+from harness.runs.progress import ProgressBar, steps_of
 from harness.schema.result import Row, Verdict
 
 STYLES = {
@@ -21,22 +20,13 @@ STYLES = {
     Verdict.ERROR: "red",
 }
 
-ID_WIDTH = 28
-"""Columns of the case's name beside the bar, so that all of it fits 80."""
-
-
-def tail(text: str, width: int) -> str:
-    """Return the end of ``text`` in at most ``width`` columns: names of one job differ at their end."""
-    return text if len(text) <= width else f"…{text[1 - width :]}"
-
-
 def count(cases: int) -> str:
     """Return a number of cases in words."""
     return "1 case" if cases == 1 else f"{cases} cases"
 
 
-class LiveProgress(Progress):
-    """A bar over all denoising steps, with the current case and the time left.
+class LiveProgress(ProgressBar):
+    """A bar over all denoising steps, and a line for each row.
 
     Ctrl-C ends the command with exit code 130 and says how to go on.
 
@@ -46,29 +36,17 @@ class LiveProgress(Progress):
 
     def __init__(self, option: str = "--out") -> None:
         self._console, self._option = Console(), option
+        super().__init__(self._console)
         self._folder: Path | None = None
-        self._bar = bars.Progress(
-            bars.TextColumn("{task.description}", markup=False),
-            bars.BarColumn(),
-            bars.MofNCompleteColumn(),
-            bars.TextColumn("steps ·"),
-            bars.TimeElapsedColumn(),
-            bars.TextColumn("· left"),
-            bars.TimeRemainingColumn(),
-            console=self._console,
-        )
-        self._steps_before = 0
-        self._task = self._bar.add_task("loading", total=None)
-        self._current: Planned | None = None
 
     def __enter__(self) -> LiveProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            self._bar.update(self._task, completed=self._bar.tasks[self._task].total)
-        if self._bar.live.is_started:
-            self._bar.stop()
+            self.finish()
+        if self.bar.live.is_started:
+            self.bar.stop()
         if kind is KeyboardInterrupt and self._folder is not None:
             interrupted(f"what was finished is saved; repeat the command with {self._option} {self._folder}")
 
@@ -77,27 +55,13 @@ class LiveProgress(Progress):
         self._folder = folder
         resumed = f", {done} of them done before" if done else ""
         self._console.print(Text(f"{count(len(todo) + done)} → {folder}{resumed}"))
-        steps = sum(item.request.sample_steps for item in todo if item.request is not None)
-        if steps:
-            self._bar.update(self._task, total=steps, description="loading the base")
-            self._bar.start()
+        if steps := sum(map(steps_of, todo)):
+            self.plan(steps)
+            self.bar.start()
 
     def told(self, line: str) -> None:
         """Print a line above the bar."""
         self._console.print(Text(line), soft_wrap=True)
-
-    def case_started(self, planned: Planned) -> None:
-        """Name the case, and count the steps of the one before it."""
-        if self._current is not None and self._current.request is not None:
-            self._steps_before += self._current.request.sample_steps
-        self._current = planned
-        self._bar.update(
-            self._task, completed=self._steps_before, description=tail(planned.case.id, ID_WIDTH)
-        )
-
-    def step_done(self, done: int, total: int) -> None:
-        """Move the bar."""
-        self._bar.update(self._task, completed=self._steps_before + done)
 
     def case_done(self, row: Row) -> None:
         """Print the case's verdict above the bar; only a terminal gets it cut to one line."""

@@ -18,7 +18,6 @@ from harness.pytest_plugin.ordering import arrange, following, plan_items, plann
 from harness.pytest_plugin.orphaned_baselines import unused_baselines
 from harness.pytest_plugin.outcome import Checked
 from harness.pytest_plugin.settings import read_settings
-from harness.pytest_plugin.step_progress import StepProgress, steps_of
 from harness.pytest_plugin.terminal import Tally, summary
 from harness.pytest_plugin.worker_results import UNFINISHED, merge_workers, own_folder, refuse_results
 from harness.pytest_plugin.xdist import score_workers
@@ -183,7 +182,9 @@ class PluginSession:
 
     def _open_run(self, stack: ExitStack) -> tuple[RunSession, Lookahead]:
         from harness.pytest_plugin.lookahead import Lookahead
+        from harness.pytest_plugin.step_progress import StepProgress
         from harness.runs.preflight import Preflight
+        from harness.runs.progress import steps_of
         from harness.runs.session import Setup, open_run
         from harness.runs.workers import machine_of
 

@@ -2,72 +2,70 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from harness.pytest_plugin.xdist import worker_count
-from harness.runs.plan import REFERENCE, Planned
-from harness.runs.progress import Progress
+from harness.runs.plan import Planned
+from harness.runs.progress import ProgressBar
 
 QUIET_SECONDS = 60.0
 """Without a terminal to draw on, a line at most this often."""
 
 
-def steps_of(item: Planned) -> int:
-    """Return how many denoising steps a planned render makes."""
-    return item.request.sample_steps if item.request is not None and item.same_as is None else 0
-
-
-class StepProgress(Progress):
+class StepProgress(ProgressBar):
     """Writes on pytest's own terminal, past its capturing; an xdist worker has none and writes nothing.
 
     Args:
         plugins: pytest's plugin manager, which knows the terminal reporter and the capturing.
-        steps: denoising steps of the whole session; raised by cases that were not planned.
+        steps: denoising steps of the whole session.
     """
 
     def __init__(self, plugins: pytest.PytestPluginManager, steps: int) -> None:
         reporter: Any = plugins.get_plugin("terminalreporter")
         self._capture: Any = plugins.get_plugin("capturemanager")
-        self._writer = reporter._tw if reporter is not None and worker_count() == 1 else None
-        self._drawn = bool(self._writer and self._writer.hasmarkup)
-        self._steps, self._done, self._spent = steps, 0, 0.0
-        self._said = time.monotonic()
-        self._case, self._started = "", 0.0
+        writer = reporter._tw if reporter is not None and worker_count() == 1 else None
+        self._console = Console(
+            file=writer._file if writer is not None else io.StringIO(),
+            force_terminal=writer is not None and writer.hasmarkup,
+        )
+        super().__init__(self._console, live=False)
+        self.plan(steps)
+        self._told = time.monotonic()
 
     @contextmanager
     def rendering(self, item: Planned) -> Iterator[None]:
         """A case, or a variant of one, is rendered inside."""
-        variant = "" if item.variant == REFERENCE else f" {item.variant}"
-        self._case, self._started = f"{item.case.id}{variant}", time.monotonic()
+        self.case_started(item)
+        if not self._console.is_terminal:
+            yield
+            return
+        with self._uncaptured():
+            self.bar.start()
         try:
             yield
         finally:
-            self._spent += time.monotonic() - self._started
-            self._done += steps_of(item)
-            if self._drawn:
-                self._write("\r\033[K")
+            with self._uncaptured():
+                self.bar.stop()
 
     def step_done(self, done: int, total: int) -> None:
-        """``done`` of ``total`` steps of the case are made."""
-        if self._writer is None or not (self._drawn or time.monotonic() - self._said > QUIET_SECONDS):
-            return
-        self._said = time.monotonic()
-        text = f"{self._case}  step {done}/{total}  {self._left(done, total)}"
-        self._write(f"\r{text}\033[K\r" if self._drawn else f"\n{text}\n")
+        """Draw the bar, or write a line now and then where there is no terminal."""
+        super().step_done(done, total)
+        if self._console.is_terminal:
+            with self._uncaptured():
+                self.bar.refresh()
+        elif time.monotonic() - self._told > QUIET_SECONDS:
+            self._told = time.monotonic()
+            task = self.bar.tasks[0]
+            left = round(task.time_remaining or 0)
+            with self._uncaptured():
+                self._console.print(f"\n{task.description}  step {done}/{total}  about {left} s left")
 
-    def _write(self, text: str) -> None:
-        assert self._writer is not None
-        with self._capture.global_and_fixture_disabled() if self._capture else nullcontext():
-            self._writer.write(text, flush=True)
-
-    def _left(self, done: int, total: int) -> str:
-        spent = self._spent + time.monotonic() - self._started
-        made = self._done + done
-        steps = max(self._steps, self._done + total)
-        seconds = round(spent / made * (steps - made))
-        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        return self._capture.global_and_fixture_disabled() if self._capture else nullcontext()

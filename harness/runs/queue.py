@@ -10,7 +10,7 @@ from harness.runs.case_runner import CaseRunner
 from harness.runs.dispatch import Outcome
 from harness.runs.plan import Planned
 from harness.runs.scorer import ScoringJob, ScoringResult
-from harness.runs.scoring_pool import Scoring
+from harness.runs.scoring_pool import ScoringPool
 from harness.schema.result import Row
 
 
@@ -29,7 +29,7 @@ class _Entry:
 class RowQueue:
     """Renders on their way to rows, the oldest first."""
 
-    def __init__(self, runner: CaseRunner, scoring: Scoring) -> None:
+    def __init__(self, runner: CaseRunner, scoring: ScoringPool) -> None:
         self._runner, self._scoring = runner, scoring
         self._entries: list[_Entry] = []
 

@@ -8,7 +8,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from harness._util.signals import deliver_interrupts, shield_children
 from harness.runs.scorer import Scorer, ScoringJob, ScoringResult
@@ -19,15 +18,33 @@ MAX_WORKERS = 4
 _scorer: Scorer | None = None
 
 
-class Scoring(Protocol):
-    """Where images are scored."""
+class ScoringPool:
+    """Scores in ``workers`` processes of one thread each, at most one for each core; 0 scores in this one.
 
-    depth: int
-    """How many images may wait for their scores before rendering waits for them."""
+    Args:
+        scorer: scores here, also what a worker that died left.
+        weights: LPIPS layers other than the shipped ones, for the workers.
+    """
+
+    def __init__(self, scorer: Scorer, weights: Path | None, workers: int) -> None:
+        workers = min(workers, os.cpu_count() or 1)
+        self.depth = 2 * workers
+        """How many images may wait for their scores before rendering waits for them."""
+        self._scorer = scorer
+        self._processes = _start(workers, weights) if workers else None
 
     def submit(self, job: ScoringJob) -> Future[ScoringResult]:
         """Begin to score."""
-        ...
+        future: Future[ScoringResult] = Future()
+        if self._processes is None:
+            future.set_result(self._scorer.run(job))
+            return future
+        try:
+            with shield_children():  # it starts a process where none is free
+                return self._processes.submit(_run, job)
+        except BrokenProcessPool as error:
+            future.set_exception(error)
+            return future
 
     def result(self, job: ScoringJob, future: Future[ScoringResult]) -> ScoringResult:
         """Wait for what ``submit`` began.
@@ -35,88 +52,37 @@ class Scoring(Protocol):
         Raises:
             HarnessError: the images cannot be read or written.
         """
-        ...
-
-    def close(self) -> None:
-        """Give up what nobody waits for, at once."""
-        ...
-
-
-class InlineScoring:
-    """Scores in this process, at once."""
-
-    depth = 0
-
-    def __init__(self, scorer: Scorer) -> None:
-        self._scorer = scorer
-
-    def submit(self, job: ScoringJob) -> Future[ScoringResult]:
-        """Score."""
-        future: Future[ScoringResult] = Future()
-        future.set_result(self._scorer.run(job))
-        return future
-
-    def result(self, job: ScoringJob, future: Future[ScoringResult]) -> ScoringResult:
-        """Return the scores."""
-        return future.result()
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class ProcessScoring:
-    """Scores in ``workers`` processes of one thread each; where they die, in this one.
-
-    Args:
-        scorer: scores what a dead worker left.
-        weights: LPIPS layers other than the shipped ones, for the workers.
-    """
-
-    def __init__(self, scorer: Scorer, weights: Path | None, workers: int) -> None:
-        import multiprocessing
-
-        self.depth = 2 * workers
-        self._scorer = scorer
-        self._pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(weights,)
-        )
-        try:  # they import for seconds: while the base loads, not while images wait
-            with suppress(BrokenProcessPool), deliver_interrupts(), shield_children():
-                for _ in range(workers):
-                    self._pool.submit(_ready)
-        except BaseException:
-            self.close()
-            raise
-
-    def submit(self, job: ScoringJob) -> Future[ScoringResult]:
-        """Hand an image to the next free worker."""
-        try:
-            with shield_children():  # it starts a process where none is free
-                return self._pool.submit(_run, job)
-        except BrokenProcessPool as error:
-            future: Future[ScoringResult] = Future()
-            future.set_exception(error)
-            return future
-
-    def result(self, job: ScoringJob, future: Future[ScoringResult]) -> ScoringResult:
-        """Wait for a worker."""
         try:
             return future.result()
         except BrokenProcessPool:
             return self._scorer.run(job)
 
     def close(self) -> None:
-        """End the workers, also those that still import or score."""
-        for worker in list((self._pool._processes or {}).values()):  # Python 3.14 has kill_workers
-            worker.kill()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """End the workers at once, also those that still import or score."""
+        if self._processes is not None:
+            _end(self._processes)
 
 
-def scoring(scorer: Scorer, weights: Path | None, workers: int) -> Scoring:
-    """Return a place to score in: ``workers`` processes, at most one for each core, or this one for 0."""
-    if not workers:
-        return InlineScoring(scorer)
-    return ProcessScoring(scorer, weights, min(workers, os.cpu_count() or 1))
+def _start(workers: int, weights: Path | None) -> ProcessPoolExecutor:
+    """Start all workers: they import for seconds, while the base loads and not while images wait."""
+    import multiprocessing
+
+    spawn = multiprocessing.get_context("spawn")
+    processes = ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=(weights,))
+    try:
+        with suppress(BrokenProcessPool), deliver_interrupts(), shield_children():
+            for _ in range(workers):
+                processes.submit(_ready)
+    except BaseException:
+        _end(processes)
+        raise
+    return processes
+
+
+def _end(processes: ProcessPoolExecutor) -> None:
+    for worker in list((processes._processes or {}).values()):  # Python 3.14 has kill_workers
+        worker.kill()
+    processes.shutdown(wait=True, cancel_futures=True)
 
 
 def default_workers(device: str, renderers: int = 1) -> int:

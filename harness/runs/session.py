@@ -26,7 +26,7 @@ from harness.runs.queue import RowQueue
 from harness.runs.render_cache import RenderCache, RenderKeys
 from harness.runs.rescore import judge_again
 from harness.runs.scorer import Scorer
-from harness.runs.scoring_pool import default_workers, scoring
+from harness.runs.scoring_pool import ScoringPool, default_workers
 from harness.runs.workers import Machine, WorkerPool
 from harness.schema.render import Renderer
 from harness.schema.result import Row, Verdict
@@ -92,7 +92,7 @@ class RunSession:
         """Renders on their way to rows; the first use starts the scoring processes."""
         if self._queue is None:
             weights = self.setup.options.lpips_weights
-            self._queue = RowQueue(self.runner, scoring(self.scorer, weights, self._score_workers))
+            self._queue = RowQueue(self.runner, ScoringPool(self.scorer, weights, self._score_workers))
         return self._queue
 
     def close(self) -> None:

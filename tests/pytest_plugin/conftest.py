@@ -69,4 +69,4 @@ def accepted(accept: Callable[..., Path]) -> Path:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no scores be there before a session waits for them, as far as it renders ahead at all."""
-    monkeypatch.setattr("harness.runs.session.scoring", lambda scorer, *_: Slow(scorer))
+    monkeypatch.setattr("harness.runs.session.ScoringPool", lambda scorer, *_: Slow(scorer))

@@ -16,7 +16,7 @@ from harness.pytest_plugin.xdist import name_groups, score_workers
 from harness.runs.case_runner import CaseRunner
 from harness.runs.dispatch import Outcome
 from harness.runs.plan import Planned
-from harness.runs.scoring_pool import InlineScoring
+from harness.runs.scoring_pool import ScoringPool
 from harness.schema.case import Base
 from harness.schema.render import Renderer
 from tests.pytest_plugin.tiny_project import CASES, rows
@@ -66,7 +66,7 @@ def test_as_many_cases_render_ahead_as_processes_score(
 def test_nothing_renders_ahead_of_scores_that_are_there(
     project: Path, pytester: pytest.Pytester, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.runs.session.scoring", lambda scorer, *_: InlineScoring(scorer))
+    monkeypatch.setattr("harness.runs.session.ScoringPool", lambda scorer, *_: ScoringPool(scorer, None, 0))
     pytester.runpytest_inprocess(*COMMAND)
     assert said == steps("r0 w0 r1 w1 r2 w2 r3 w3")
 

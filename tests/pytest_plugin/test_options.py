@@ -33,16 +33,17 @@ def test_gpu_without_a_usable_one_fails_before_anything_runs(
 def test_other_processes_score_and_the_rows_are_the_same(
     accepted: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.runs.scoring_pool import ProcessScoring
+    from harness.runs.scoring_pool import ScoringPool
 
     submitted: list[str] = []
-    real = ProcessScoring.submit
+    real = ScoringPool.submit
 
-    def submit(self: ProcessScoring, finished: Any) -> Any:
-        submitted.append(finished.images.rerun)
-        return real(self, finished)
+    def submit(self: ScoringPool, job: Any) -> Any:
+        if self.depth:
+            submitted.append(job.images.rerun)
+        return real(self, job)
 
-    monkeypatch.setattr(ProcessScoring, "submit", submit)
+    monkeypatch.setattr(ScoringPool, "submit", submit)
     for workers in ("0", "2"):
         result = pytester.runpytest_inprocess(
             CASES, NO_REPORT, f"--harness-score-workers={workers}", f"--harness-results=run{workers}"

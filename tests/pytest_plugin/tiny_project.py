@@ -14,8 +14,8 @@ from harness._util.atomic_files import sha256_file
 from harness.metrics.images import save_png
 from harness.runs.plan import RunOptions, plan
 from harness.runs.results import load_run
-from harness.runs.scorer import ScoringJob, ScoringResult
-from harness.runs.scoring_pool import InlineScoring
+from harness.runs.scorer import Scorer, ScoringJob, ScoringResult
+from harness.runs.scoring_pool import ScoringPool
 from harness.schema.case import Base, Case, LoraRef, Preview, SampleSettings, Trained, save_case
 from harness.schema.render import Renderer
 from harness.schema.result import Row
@@ -76,8 +76,11 @@ def _make(
     return save_case(draft.model_copy(update={"preview": preview}), path)
 
 
-class Slow(InlineScoring):
+class Slow(ScoringPool):
     """Has no scores before somebody waits for them."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        super().__init__(scorer, None, 0)
 
     def submit(self, job: ScoringJob) -> Future[ScoringResult]:
         """Begin nothing."""

@@ -23,7 +23,7 @@ from harness.runs.plan import RunOptions
 from harness.runs.results import load_run
 from harness.runs.run import run_cases
 from harness.runs.scorer import Scorer, ScoringJob, ScoringResult
-from harness.runs.scoring_pool import InlineScoring, ProcessScoring
+from harness.runs.scoring_pool import ScoringPool
 from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Images, Row
@@ -36,11 +36,11 @@ UNMOVED = {"seconds": {}, "render_key": None}
 class KillsAScorer(ReferenceRenderer):
     """Renders; before the last render it kills a process of the pool."""
 
-    pool: ProcessScoring | None = None
+    pool: ScoringPool | None = None
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
         if request.seed == 2 and self.pool is not None:
-            os.kill(next(iter(self.pool._pool._processes)), signal.SIGKILL)
+            os.kill(next(iter(self.pool._processes._processes)), signal.SIGKILL)
         return super().render(request, on_step)
 
 
@@ -64,11 +64,11 @@ def test_scoring_in_processes_gives_the_rows_of_scoring_here(
 
     renderer = KillsAScorer(device="cpu")
 
-    def remembered(scorer: Scorer, weights: Path | None, workers: int) -> ProcessScoring:
-        renderer.pool = ProcessScoring(scorer, weights, workers)
+    def remembered(scorer: Scorer, weights: Path | None, workers: int) -> ScoringPool:
+        renderer.pool = ScoringPool(scorer, weights, workers)
         return renderer.pool
 
-    monkeypatch.setattr("harness.runs.session.scoring", remembered)
+    monkeypatch.setattr("harness.runs.session.ScoringPool", remembered)
     killed = run_cases(cases, out=tmp_path / "killed", options=beside, renderer=renderer)
     assert told(killed.rows) == told(here.rows), "a dead worker's images are scored in this process"
 
@@ -88,22 +88,21 @@ def test_a_scoring_process_never_hears_ctrl_c(
     case = make_case("a")
     image = np.zeros((64, 64, 3), np.uint8)
     preview = case.preview_path.relative_to(tmp_path).as_posix()
-    pool = ProcessScoring(Unused(), None, 1)
+    pool = ScoringPool(Unused(), None, 1)
     job = ScoringJob(tmp_path, Images(preview=preview, rerun="rerun.png"), image, comparable=True)
     future = pool.submit(job)
-    os.kill(next(iter(pool._pool._processes)), signal.SIGINT)
+    os.kill(next(iter(pool._processes._processes)), signal.SIGINT)
     assert pool.result(job, future).scored is not None
     pool.close()
     assert capfd.readouterr().err == ""
 
 
-class Slow(InlineScoring):
+class Slow(ScoringPool):
     """Scores only when a result is waited for; fails at the seed that it is told."""
 
-    depth = 2
-
     def __init__(self, scorer: Scorer, bad: str | None = None) -> None:
-        super().__init__(scorer)
+        super().__init__(scorer, None, 0)
+        self.depth = 2
         self.bad = bad
 
     def submit(self, job: ScoringJob) -> Future[ScoringResult]:
@@ -136,7 +135,7 @@ def test_what_was_rendered_is_stored_before_a_failure_ends_a_run(
     seeds: list[int],
 ) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(4)]
-    monkeypatch.setattr("harness.runs.session.scoring", lambda scorer, *_: Slow(scorer, bad))
+    monkeypatch.setattr("harness.runs.session.ScoringPool", lambda scorer, *_: Slow(scorer, bad))
     with pytest.raises(error):
         run_cases(cases, out=tmp_path / "run", options=CPU, renderer=Stops(device="cpu"))
     assert [row.settings["seed"] for row in load_run(tmp_path / "run").rows] == seeds
@@ -158,7 +157,7 @@ def test_the_renderer_is_closed_beside_the_last_scores(
             return super().result(job, future)
 
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(3)]
-    monkeypatch.setattr("harness.runs.session.scoring", lambda scorer, *_: Scoring(scorer))
+    monkeypatch.setattr("harness.runs.session.ScoringPool", lambda scorer, *_: Scoring(scorer))
     run_cases(cases, out=tmp_path / "run", options=CPU, renderer=Closing(device="cpu"))
     assert said == ["scored", "closed", "scored", "scored"]
 
@@ -166,10 +165,10 @@ def test_the_renderer_is_closed_beside_the_last_scores(
 ORPHANS = """
 import os, signal
 from harness.runs.scorer import Scorer
-from harness.runs.scoring_pool import ProcessScoring
+from harness.runs.scoring_pool import ScoringPool
 
 if __name__ == "__main__":
-    pool = ProcessScoring(Scorer(), None, 1)._pool
+    pool = ScoringPool(Scorer(), None, 1)._processes
     pool.submit(os.getpid).result()
     print(*pool._processes, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -196,7 +195,8 @@ def _state(process: int) -> str:
 
 
 def test_no_more_processes_score_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring_pool, "ProcessScoring", lambda *arguments: arguments[-1])
+    started: list[int] = []
+    monkeypatch.setattr(scoring_pool, "_start", lambda workers, _: started.append(workers))
     monkeypatch.setattr("os.cpu_count", lambda: 3)
-    scorer = Scorer()
-    assert [scoring_pool.scoring(scorer, None, asked) for asked in (2, 99_999_999)] == [2, 3]
+    depths = [ScoringPool(Scorer(), None, asked).depth for asked in (2, 99_999_999)]
+    assert (started, depths) == ([2, 3], [4, 6])

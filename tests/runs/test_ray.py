@@ -22,7 +22,7 @@ from harness.runs.ray import Cluster, Facts
 from harness.runs.render_cache import code_sha256
 from harness.runs.run import run_cases
 from harness.runs.scorer import Scorer
-from harness.runs.scoring_pool import InlineScoring
+from harness.runs.scoring_pool import ScoringPool
 from harness.runs.workers import Machine, RetryingRenderer
 from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
@@ -193,12 +193,12 @@ def test_the_cluster_says_what_renders_and_not_the_machine_that_starts_the_run(
     def machine(_: RunOptions) -> Iterator[Machine]:
         yield Machine("cuda", facts.environment, cast(Any, SimpleNamespace(renderers=actors, facts=facts)))
 
-    def scoring(scorer: Scorer, _weights: Path | None, count: int) -> InlineScoring:
+    def scoring(scorer: Scorer, _weights: Path | None, count: int) -> ScoringPool:
         workers.append(count)
-        return InlineScoring(scorer)
+        return ScoringPool(scorer, None, 0)
 
     monkeypatch.setattr("harness.runs.run.machine_of", machine)
-    monkeypatch.setattr("harness.runs.session.scoring", scoring)
+    monkeypatch.setattr("harness.runs.session.ScoringPool", scoring)
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     options = RunOptions(device="cuda", ray="auto", score_workers=None)
     variants = [Variant.of({"seed": 6})]
