@@ -20,6 +20,7 @@ STYLES = {
     Verdict.ERROR: "red",
 }
 
+
 def count(cases: int) -> str:
     """Return a number of cases in words."""
     return "1 case" if cases == 1 else f"{cases} cases"
