@@ -17,13 +17,22 @@ from harness.cli.options import BASELINES, RUN
 @BASELINES
 @option("--by", help="Who accepts. Default: the account's name.")
 @option("--new-only", is_flag=True, help="Leave baselines that exist.")
+@option("--also", is_flag=True, help="Accept beside the results accepted before, as another valid one.")
 def accept(
-    run: Path, cases: tuple[str, ...], reason: str, baselines: Path, by: str | None, new_only: bool
+    run: Path,
+    cases: tuple[str, ...],
+    reason: str,
+    baselines: Path,
+    by: str | None,
+    new_only: bool,
+    also: bool,
 ) -> None:
     """Accept results of a run as the baselines of their cases, on the kind of machine they were made on."""
     from harness.runs.accept import accept_run
 
-    done = accept_run(run, list(cases), root=baselines, reason=reason, accepted_by=by, new_only=new_only)
+    done = accept_run(
+        run, list(cases), root=baselines, reason=reason, accepted_by=by, new_only=new_only, also=also
+    )
     for path in done.written:
         click.echo(f"accepted {path}")
     for case, why in done.passed_over.items():

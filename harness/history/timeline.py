@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 DIGITS = 4
 
+MIN_UNSEEN = 20
+"""Runs without one of several accepted results after which the history proposes to drop it."""
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -36,6 +39,8 @@ class Series:
     Attributes:
         flickers: it only flips between two images, or two scores; its steps are not reported.
         steps: indices of ``observations`` at which the SSIM reached a new level.
+        unknown: indices of ``observations`` that show none of several accepted results.
+        idle: accepted results that were not seen for ``MIN_UNSEEN`` runs, by their number in the baseline.
     """
 
     case: str
@@ -43,16 +48,30 @@ class Series:
     observations: list[Observation]
     flickers: bool
     steps: list[int]
+    unknown: list[int]
+    idle: list[int]
 
     def findings(self) -> list[str]:
         """Return what was found, in words; empty for a series that holds its level."""
+        found = [self._unknown(index) for index in self.unknown[:1]]
+        if self.idle:
+            numbers = " and ".join(map(str, self.idle))
+            found.append(
+                f"accepted result {numbers} not seen in the last {MIN_UNSEEN} runs: to drop it, "
+                "accept the last run without --also"
+            )
         if self.flickers:
-            return ["flickers between two states: no step, and no regression either"]
-        return [self._step(index) for index in self.steps]
+            return [*found, "flickers between two states: no step, and no regression either"]
+        return [*found, *(self._step(index) for index in self.steps)]
 
     def _step(self, index: int) -> str:
         before, after = self.observations[index - 1], self.observations[index]
         return f"SSIM stepped from {before.row.ssim:.4f} to {after.row.ssim:.4f} at {after.run}"
+
+    def _unknown(self, index: int) -> str:
+        baseline = self.observations[index].row.baseline
+        assert baseline is not None
+        return f"new result at {self.observations[index].run}, none of the {baseline.of} accepted ones"
 
 
 def read_history(root: Path, case: str | None = None) -> list[Series]:
@@ -91,13 +110,37 @@ def history_frame(history: list[Series]) -> pd.DataFrame:
 
 
 def _series(case: str, environment: str, observations: list[Observation]) -> Series:
-    scored = [index for index, observation in enumerate(observations) if observation.row.ssim is not None]
-    values = [observation.row.ssim for observation in observations if observation.row.ssim is not None]
+    scored = [index for index, found in enumerate(observations) if found.row.ssim is not None]
+    values = [observations[index].row.ssim or 0.0 for index in scored]
     images = [observations[index].row.image_sha256 for index in scored]
-    flicker = flickers(images) or flickers([round(value, DIGITS) for value in values])
-    return Series(
-        case, environment, observations, flicker, [] if flicker else [scored[at] for at in steps(values)]
-    )
+    several = _since_several_accepted(observations)
+    unknown = [index for index in several if not _is_accepted(observations[index])]
+    known = len(several) > 0 and not unknown
+    flicker = not known and (flickers(images) or flickers([round(value, DIGITS) for value in values]))
+    at = [] if known or flicker else [scored[place] for place in steps(values)]
+    idle = _idle([observations[index] for index in several])
+    return Series(case, environment, observations, flicker, at, unknown, idle)
+
+
+def _since_several_accepted(observations: list[Observation]) -> range:
+    """Return the last observations judged against the same number of accepted results, if several."""
+    several = [found.row.baseline.of if found.row.baseline else 1 for found in observations]
+    start = len(observations)
+    while start > 0 and several[start - 1] == several[-1] > 1:
+        start -= 1
+    return range(start, len(observations))
+
+
+def _is_accepted(observation: Observation) -> bool:
+    baseline = observation.row.baseline
+    return baseline is not None and baseline.identical
+
+
+def _idle(observations: list[Observation]) -> list[int]:
+    last = [found.row.baseline for found in observations[-MIN_UNSEEN:] if found.row.baseline]
+    if len(last) < MIN_UNSEEN:
+        return []
+    return sorted(set(range(1, last[-1].of + 1)) - {found.number for found in last})
 
 
 def _when(observation: Observation) -> tuple[str, str]:

@@ -1,22 +1,26 @@
-"""The baseline file: one entry for every kind of machine on which somebody accepted the case.
+"""The baseline file: what somebody accepted of a case, for every kind of machine.
 
-The key of an entry names the hardware alone. Library versions, thread counts and attention kernels are not in
-it: they are what a nightly run watches, so a change in them is compared with what was accepted before it, and
-named.
+A case may have several valid results on one kind of machine, where a kernel is chosen by free memory for
+instance; each of them can be accepted. The key of a machine names the hardware alone. Library versions,
+thread counts and attention kernels are not in it: a nightly run watches them, so a change in them is compared
+with what was accepted before it, and named.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_serializer, field_validator
 
 from harness.metrics.scores import Scores
 from harness.schema.result import Frozen, Row, Verdict
 
 SCORE_DIGITS = 6
+
+MAX_ACCEPTED = 4
+"""Results of one case that may be accepted on one kind of machine."""
 
 
 class Entry(Frozen):
@@ -39,10 +43,22 @@ class Entry(Frozen):
 
 
 class BaselineFile(Frozen):
-    """All accepted entries of one case, by environment key."""
+    """All accepted entries of one case, by environment key; a single one is written without a list."""
 
     case: str
-    entries: dict[str, Entry]
+    entries: dict[str, Annotated[list[Entry], Field(min_length=1, max_length=MAX_ACCEPTED)]]
+
+    @field_validator("entries", mode="before")
+    @classmethod
+    def _as_lists(cls, entries: Any) -> Any:
+        if not isinstance(entries, dict):
+            return entries
+        return {key: found if isinstance(found, list) else [found] for key, found in entries.items()}
+
+    @field_serializer("entries")
+    def _as_written(self, entries: dict[str, list[Entry]]) -> dict[str, Any]:
+        plain = {key: [entry.model_dump(mode="json") for entry in found] for key, found in entries.items()}
+        return {key: found[0] if len(found) == 1 else found for key, found in plain.items()}
 
 
 def environment_key(environment: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.judging.baseline import Entry, environment_key, flat, rendered_facts
@@ -27,9 +27,10 @@ IGNORED = (
 MAX_CHANGES = 6
 
 
-def against_baseline(row: Row, entries: Mapping[str, Entry]) -> Row:
+def against_baseline(row: Row, entries: Mapping[str, Sequence[Entry]]) -> Row:
     """Return ``row`` judged against its baseline as well as against its preview.
 
+    Of several results accepted on one kind of machine, the row passes if it is within the margin of any.
     A match without any baseline becomes ``incomparable``: nobody has said yet that it is as it should be.
     So does a row whose case was changed after it was accepted, and one that was accepted only where another
     dtype or another noise era was rendered. Without a baseline of its own kind of machine a row is held
@@ -38,39 +39,61 @@ def against_baseline(row: Row, entries: Mapping[str, Entry]) -> Row:
     if row.verdict is Verdict.ERROR:
         return row
     key = environment_key(row.environment)
-    entry = entries.get(key)
-    if entry is not None:
-        return _judged(row, key, entry, same_environment=True)
-    unsound = {other: _unsound(row, entry) for other, entry in entries.items()}
-    sound = {other: entries[other] for other, why in unsound.items() if not why}
-    if sound:
-        judged = [_judged(row, other, sound[other], same_environment=False) for other in sorted(sound)]
+    if own := entries.get(key):
+        return _against_any(row, key, own, same_environment=True)
+    sound = {other: [entry for entry in entries[other] if not _unsound(row, entry)] for other in entries}
+    judged = [
+        _against_any(row, other, found, same_environment=False) for other, found in sound.items() if found
+    ]
+    if judged:
         return max(judged, key=_precedence)
     if entries:
-        others = "; ".join(f"{other}: {', '.join(unsound[other])}" for other in sorted(unsound))
+        unsound = {other: ", ".join(_unsound(row, entries[other][0])) for other in sorted(entries)}
+        others = "; ".join(f"{other}: {why}" for other, why in unsound.items())
         return _without(row, f"no baseline for {key}, and none that can be compared ({others})")
     return _without(row, "no baseline was accepted for this case")
 
 
-def _judged(row: Row, key: str, entry: Entry, *, same_environment: bool) -> Row:
-    baseline = Baseline(
-        environment=key,
-        same_environment=same_environment,
-        identical=_equal(entry.image_sha256, row.image_sha256) or False,
-        latents_identical=_equal(entry.latents_sha256, row.latents_sha256),
-        verdict=entry.verdict,
-        scores=entry.scores,
-        changes=_changes(row, entry),
-        facts={**entry.environment, "rendered": entry.rendered},
-        accepted=entry.accepted,
-        accepted_by=entry.accepted_by,
-        reason=entry.reason,
-    )
+def _against_any(row: Row, key: str, accepted: Sequence[Entry], *, same_environment: bool) -> Row:
+    """Judge against every result accepted on one kind of machine; the most favourable counts."""
+    judged = []
+    for number, entry in enumerate(accepted, 1):
+        baseline = Baseline(
+            environment=key,
+            same_environment=same_environment,
+            number=number,
+            of=len(accepted),
+            identical=_equal(entry.image_sha256, row.image_sha256) or False,
+            latents_identical=_equal(entry.latents_sha256, row.latents_sha256),
+            verdict=entry.verdict,
+            scores=entry.scores,
+            changes=_changes(row, entry),
+            facts={**entry.environment, "rendered": entry.rendered},
+            accepted=entry.accepted,
+            accepted_by=entry.accepted_by,
+            reason=entry.reason,
+        )
+        judged.append(_judged(row, entry, baseline))
+    return max(judged, key=_nearness)
+
+
+def _judged(row: Row, entry: Entry, baseline: Baseline) -> Row:
     if edited := _edited(row, entry):
         reason = f"the case is not the accepted one: {', '.join(edited)}; against its preview: {row.reason}"
         return row.model_copy(update={"verdict": _at_least(row.verdict), "reason": reason, "baseline": None})
     verdict, reason = judge_baseline(row.verdict, row.reason, row.scores, baseline)
     return row.model_copy(update={"verdict": verdict, "reason": reason, "baseline": baseline})
+
+
+def _nearness(judged: Row) -> tuple[bool, bool, bool, float]:
+    """Rank a row judged against one of several accepted results: the highest is the nearest."""
+    baseline = judged.baseline
+    if baseline is None:
+        return False, False, False, 0.0
+    distance = 0.0
+    if baseline.scores is not None and judged.ssim is not None:
+        distance = abs(judged.ssim - baseline.scores.ssim)
+    return baseline.identical, judged.verdict is not Verdict.REGRESSION, True, -distance
 
 
 def _equal(accepted: str | None, now: str | None) -> bool | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness._util.atomic_files import write_text
 from harness._util.validation import read_model
 from harness.errors import BaselineError
-from harness.judging.baseline import BaselineFile, Entry
+from harness.judging.baseline import MAX_ACCEPTED, BaselineFile, Entry
 
 SUFFIX = ".json"
 
@@ -28,7 +28,7 @@ class BaselineStore:
         """Return the path of a case's baseline."""
         return self.root / f"{case_id}{SUFFIX}"
 
-    def entries(self, case_id: str) -> dict[str, Entry]:
+    def entries(self, case_id: str) -> dict[str, list[Entry]]:
         """Return what was accepted for a case, by environment key; empty where nothing was.
 
         Raises:
@@ -45,9 +45,24 @@ class BaselineStore:
             )
         return found.entries
 
-    def accept(self, case_id: str, key: str, entry: Entry) -> Path:
-        """Set the entry of one environment, leaving the others as they are; returns the file written."""
-        entries = {**self.entries(case_id), key: entry}
+    def accept(self, case_id: str, key: str, entry: Entry, *, also: bool = False) -> Path:
+        """Accept an entry in one environment and leave the others as they are; returns the file written.
+
+        Args:
+            also: keep what was accepted in that environment, instead of replacing it.
+
+        Raises:
+            BaselineError: the file cannot be read or written, or holds as many results as it may.
+        """
+        entries = self.entries(case_id)
+        others = [other for other in entries.get(key, []) if other.image_sha256 != entry.image_sha256]
+        if also and len(others) >= MAX_ACCEPTED:
+            raise BaselineError(
+                f"holds {MAX_ACCEPTED} accepted results of {key}, the most there may be",
+                file=self.path(case_id),
+                fix="accept without --also to keep only this one",
+            )
+        entries = {**entries, key: [*others, entry] if also else [entry]}
         content = BaselineFile(case=case_id, entries=entries).model_dump(mode="json")
         path = self.path(case_id)
         try:

@@ -68,7 +68,7 @@ def judge_baseline(
         return verdict, reason
     if baseline.identical:
         but = " (its latents are not)" if baseline.latents_identical is False else ""
-        return verdict, f"bit-equal to its baseline{but}; {reason}"
+        return verdict, f"bit-equal to {_name(baseline)}{but}; {reason}"
     if worse := _worse(scores, baseline):
         return Verdict.REGRESSION, f"{worse}; {_place(baseline)}{_changes(baseline)}; {reason}"
     if not baseline.same_environment:
@@ -98,7 +98,11 @@ def _worse(scores: Scores | None, baseline: Baseline) -> str | None:
         if not loss <= allowed
     ]
     where = "" if baseline.same_environment else f" of {baseline.environment}"
-    return f"worse than its baseline{where}: {', '.join(worse)}" if worse else None
+    return f"worse than {_name(baseline)}{where}: {', '.join(worse)}" if worse else None
+
+
+def _name(baseline: Baseline) -> str:
+    return "its baseline" if baseline.of == 1 else f"accepted result {baseline.number} of {baseline.of}"
 
 
 def _place(baseline: Baseline) -> str:

@@ -90,6 +90,7 @@ def baseline_facts(row: Row) -> tuple[Fact, ...]:
             if scores
             else ()
         ),
+        *((Fact("Nearest result", f"{found.number} of {found.of} accepted"),) if found.of > 1 else ()),
         Fact("Image now", "bit-equal" if found.identical else "changed"),
         Fact("Environment", found.environment + ("" if found.same_environment else " (another one)")),
     )

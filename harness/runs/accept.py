@@ -32,6 +32,7 @@ def accept_run(
     reason: str,
     accepted_by: str | None = None,
     new_only: bool = False,
+    also: bool = False,
 ) -> Accepted:
     """Accept rows of a run as the baselines of their cases, in the environment they were rendered in.
 
@@ -42,6 +43,7 @@ def accept_run(
         reason: why this is as it should be; kept with each entry.
         accepted_by: who says so; the account's name unless given.
         new_only: leave entries that exist as they are.
+        also: accept beside what was accepted before, for cases that have several valid results.
 
     Raises:
         BaselineError: no reason, no such case in the run, or a baseline that cannot be read or written.
@@ -59,7 +61,7 @@ def accept_run(
             )
     store, written, passed_over = BaselineStore(root), [], {}
     for row in chosen:
-        path = accept_row(row, store, reason=reason, accepted_by=accepted_by, new_only=new_only)
+        path = accept_row(row, store, reason=reason, accepted_by=accepted_by, new_only=new_only, also=also)
         if path is not None:
             written.append(path)
         else:
@@ -68,7 +70,13 @@ def accept_run(
 
 
 def accept_row(
-    row: Row, store: BaselineStore, *, reason: str, accepted_by: str | None = None, new_only: bool = False
+    row: Row,
+    store: BaselineStore,
+    *,
+    reason: str,
+    accepted_by: str | None = None,
+    new_only: bool = False,
+    also: bool = False,
 ) -> Path | None:
     """Accept one row as it was judged against its preview; None where it failed or has an entry already."""
     key = environment_key(row.environment)
@@ -76,7 +84,7 @@ def accept_row(
         return None
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     entry = entry_of(_against_preview(row), accepted=now, accepted_by=accepted_by or account(), reason=reason)
-    return store.accept(row.case, key, entry)
+    return store.accept(row.case, key, entry, also=also)
 
 
 def account() -> str:

@@ -94,6 +94,8 @@ class Baseline(Frozen):
 
     environment: str = Field(description="Key of the environment it was accepted in.")
     same_environment: bool = Field(description="The row was made in that environment too.")
+    number: int = Field(1, description="Which of the results accepted there, from 1: the nearest one.")
+    of: int = Field(1, description="How many results were accepted there.")
     identical: bool = Field(description="Every pixel of the re-run is as accepted.")
     latents_identical: bool | None = Field(
         None, description="So are the latents before decoding; None where one of the two is not known."

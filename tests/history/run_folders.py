@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 
@@ -13,5 +14,7 @@ def write_runs(root: Path, rows: list[Row]) -> None:
     for index, found in enumerate(rows):
         run = root / f"night-{index:02}"
         run.mkdir(parents=True)
-        (run / MANIFEST).write_text(json.dumps({"identity": {}, "created": f"2026-11-{index + 1:02}T03:00"}))
+        created = datetime.datetime(2026, 11, 1, 3) + datetime.timedelta(days=index)
+        manifest = {"identity": {}, "created": created.isoformat(timespec="minutes")}
+        (run / MANIFEST).write_text(json.dumps(manifest))
         (run / RESULTS).write_text(found.model_dump_json() + "\n")

@@ -8,8 +8,10 @@ from click.testing import CliRunner
 from harness.cli.app import app
 from harness.errors import RunError
 from harness.history.timeline import history_frame, read_history
+from harness.judging.baseline_judging import against_baseline
+from harness.schema.result import Row
 from tests.history.run_folders import write_runs
-from tests.judging.rows import row, scores
+from tests.judging.rows import accepted, row, scores
 
 
 def test_history_of_a_step(tmp_path: Path) -> None:
@@ -58,3 +60,39 @@ def test_the_commands_print_history_and_summary(tmp_path: Path) -> None:
         .invoke(app, ["summary", str(tmp_path / "night-08")])
         .output.startswith("## night-08: 1 drift")
     )
+
+
+def judged(ssim: float, image: str, *known: Row) -> Row:
+    return against_baseline(row(scores(ssim), image=image), accepted(*known))
+
+
+def test_switches_between_accepted_results_are_no_finding_and_a_new_result_is(tmp_path: Path) -> None:
+    high, low = row(scores(0.986), image="a"), row(scores(0.958), image="b")
+    states = [(0.986, "a"), (0.958, "b"), (0.958, "b"), (0.986, "a"), (0.986, "a"), (0.958, "b")] * 5
+    write_runs(tmp_path / "known", [judged(*state, high, low) for state in states])
+    (series,) = read_history(tmp_path / "known")
+    assert (series.findings(), series.steps, series.flickers) == ([], [], False)
+    write_runs(tmp_path / "new", [judged(*state, high, low) for state in (*states, (0.985, "c"))])
+    (series,) = read_history(tmp_path / "new")
+    assert series.findings()[0] == "new result at night-30, none of the 2 accepted ones"
+
+
+def test_an_accepted_result_that_is_not_seen_for_long_is_proposed_to_be_dropped(tmp_path: Path) -> None:
+    high, low = row(scores(0.986), image="a"), row(scores(0.958), image="b")
+    rows = [judged(0.958, "b", high, low), *[judged(0.986, "a", high, low)] * 20]
+    write_runs(tmp_path / "few", rows[:20])
+    assert [series.findings() for series in read_history(tmp_path / "few")] == [[]]
+    write_runs(tmp_path / "many", rows)
+    (series,) = read_history(tmp_path / "many")
+    assert series.findings() == [
+        "accepted result 2 not seen in the last 20 runs: to drop it, accept the last run without --also"
+    ]
+
+
+def test_what_was_new_before_it_was_accepted_is_new_no_more(tmp_path: Path) -> None:
+    high, low, third = (row(scores(0.98), image=image) for image in "abc")
+    rows = [judged(0.98, "c", high, low)]
+    rows += [judged(0.98, image, high, low, third) for image in "ca"]
+    write_runs(tmp_path, rows)
+    (series,) = read_history(tmp_path)
+    assert series.unknown == []

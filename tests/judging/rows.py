@@ -65,8 +65,12 @@ def row(
     )
 
 
-def accepted(like: Row) -> dict[str, Entry]:
-    entry = entry_of(
-        like, accepted="2026-11-23T00:00:00+00:00", accepted_by="a person", reason="looked at it"
-    )
-    return {environment_key(like.environment): entry}
+def accepted(*likes: Row) -> dict[str, list[Entry]]:
+    """Results accepted in this order, by kind of machine."""
+    entries: dict[str, list[Entry]] = {}
+    for like in likes:
+        entry = entry_of(
+            like, accepted="2026-11-23T00:00:00+00:00", accepted_by="a person", reason="looked at it"
+        )
+        entries.setdefault(environment_key(like.environment), []).append(entry)
+    return entries

@@ -136,8 +136,8 @@ def test_the_very_image_that_another_machine_accepted_is_no_regression() -> None
 
 def test_another_machines_baseline_of_the_case_before_it_was_edited_is_passed_over() -> None:
     (current,) = accepted(row(scores(0.99))).items()
-    ((machine, entry),) = accepted(row(environment=XEON)).items()
-    stale = entry.model_copy(update={"settings": {**entry.settings, "seed": 7}})
+    ((machine, (entry,)),) = accepted(row(environment=XEON)).items()
+    stale = [entry.model_copy(update={"settings": {**entry.settings, "seed": 7}})]
     now = row(image="b", environment=H100)
     assert against_baseline(now, {machine: stale}).verdict is Verdict.INCOMPARABLE
     assert against_baseline(now, dict([current, (machine, stale)])).verdict is Verdict.MATCH

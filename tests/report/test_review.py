@@ -51,7 +51,7 @@ def review_of(run: Run, decision: str | None, note: str = "", changes: dict[str,
 
 def test_what_is_accepted_becomes_the_baseline(run: Run, row: Row, tmp_path: Path) -> None:
     done = apply_review(review_of(run, "accept", "as drawn"), run=run.path, root=tmp_path / "baselines")
-    (entry,) = BaselineStore(tmp_path / "baselines").entries("job/a").values()
+    ((entry,),) = BaselineStore(tmp_path / "baselines").entries("job/a").values()
     assert done.written == [tmp_path / "baselines/job/a.json"]
     assert (entry.accepted_by, entry.reason, entry.image_sha256) == ("Ada", "as drawn", row.image_sha256)
     assert entry.scores is not None

@@ -40,7 +40,7 @@ def test_a_review_goes_from_the_page_to_the_baseline(opened: Open, folder: Path,
     }
 
     done = apply_review(file, run=folder, root=tmp_path / "baselines")
-    (entry,) = BaselineStore(tmp_path / "baselines").entries("job/some").values()
+    ((entry,),) = BaselineStore(tmp_path / "baselines").entries("job/some").values()
     assert (entry.accepted_by, entry.reason) == ("Ada", "as it should be, j and x included")
     assert done.rejected == ["job/much"]
 
