@@ -13,7 +13,7 @@ from harness.schema.result import Row, Verdict
 if TYPE_CHECKING:
     from harness.pytest_plugin.settings import Settings
 
-MOST_NAMES = 10
+MAX_NAMES = 10
 
 
 @dataclass
@@ -105,5 +105,5 @@ def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]
 
 
 def _names(names: list[str]) -> str:
-    more = len(names) - MOST_NAMES
-    return ", ".join(sorted(names)[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MAX_NAMES
+    return ", ".join(sorted(names)[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

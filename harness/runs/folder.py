@@ -134,7 +134,7 @@ def refuse_other(
     Raises:
         RunError: names what differs.
     """
-    names = _different(found, identity)
+    names = differences(found, identity)
     if any_gpu:
         names = [name for name in names if not name.startswith("environment.gpu.")]
     if names:
@@ -146,13 +146,13 @@ def refuse_other(
         )
 
 
-def _different(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Name the fields that differ, dotted (``environment.threads``)."""
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Return the names of fields that differ, dotted (``environment.threads``)."""
     names = []
     for key in sorted({*one, *other}):
         a, b = one.get(key), other.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            names += [f"{key}.{name}" for name in _different(a, b)]
+            names += [f"{key}.{name}" for name in differences(a, b)]
         elif a != b:
             names.append(key)
     return names

@@ -26,7 +26,7 @@ from harness._util.redaction import HIDDEN, redact
 from harness.errors import CopyError, HarnessError, RunError
 from harness.runs.folder import MANIFEST, RESULTS, parse_manifest, parse_rows, read_rows, refuse_other
 
-EVERY = 10.0
+INTERVAL_SECONDS = 10.0
 """Seconds between two looks at what changed."""
 
 SENT = ".sent.json"
@@ -188,7 +188,7 @@ class Mirror:
             self._made.add(parent)
 
     def _keep_sending(self) -> None:
-        pause, failing = EVERY, False
+        pause, failing = INTERVAL_SECONDS, False
         while not self._stop.wait(pause):
             began = time.monotonic()
             try:
@@ -201,7 +201,7 @@ class Mirror:
                 if failing:
                     self._tell(f"{OPTION}: sending works again")
                 failing = False
-            pause = max(EVERY, time.monotonic() - began)
+            pause = max(INTERVAL_SECONDS, time.monotonic() - began)
 
     def _refuse_lacking(self, rows: bytes) -> None:
         """Refuse rows that another machine sent since this folder did, and that are not in it."""

@@ -16,11 +16,13 @@ from typing import Any
 
 from harness._util.atomic_files import write_bytes
 from harness.errors import CheckpointError, DeviceError, DeviceLostError, HarnessError
+from harness.runs.folder import differences
 from harness.runs.render_cache import code_sha256
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest
 
 SAME_HARNESS = "every machine needs the same harness, installed with its libraries"
-MOST_WORDS = 160
+MAX_REASON = 160
+"""Characters of Ray's own words in a message."""
 Make = Callable[[str], Renderer]
 """Makes a renderer on the device that is named; can be pickled."""
 
@@ -137,10 +139,9 @@ class Actor(Renderer):
             raise DeviceError("a worker has other sources of the harness", field="--ray", fix=SAME_HARNESS)
         expected = getattr(self._cluster, "facts", self.facts)
         if (self.facts.device, self.facts.environment) != (expected.device, expected.environment):
-            mine, other = self.facts.environment, expected.environment
-            differ = sorted(name for name in {*mine, *other} if mine.get(name) != other.get(name))
+            names = differences(self.facts.environment, expected.environment)
             raise DeviceError(
-                f"its machines differ in {', '.join(differ) or 'their device'}",
+                f"its machines differ in {', '.join(names) or 'their device'}",
                 field="--ray",
                 fix="a run is one environment: use machines of one kind",
             )
@@ -184,7 +185,7 @@ class Actor(Renderer):
 
 def _reason(error: Exception) -> str:
     """Return the last line of what Ray says: there stands what went wrong, after where it did."""
-    return str(error).strip().rpartition("\n")[2].strip()[:MOST_WORDS]
+    return str(error).strip().rpartition("\n")[2].strip()[:MAX_REASON]
 
 
 def _content(answer: tuple[str, Any]) -> Any:

@@ -24,7 +24,7 @@ from tests.runs.copies import MakeCase, MakeRow, Stopping, opened, run, seeded, 
 def test_a_run_goes_on_on_another_machine_from_its_copy(
     make_case: MakeCase, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copying, "EVERY", 0.01)
+    monkeypatch.setattr(copying, "INTERVAL_SECONDS", 0.01)
     cases, lost = seeded(make_case, 3), Stopping(at=2)
     render, (fs, root) = lost.render, url_to_fs(url)
 

@@ -60,7 +60,7 @@ def test_an_image_that_is_sent_again_is_never_half_there(
 def test_sending_that_fails_on_the_way_is_told_once_and_tried_again(
     tmp_path: Path, make_row: MakeRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copying, "EVERY", 0.01)
+    monkeypatch.setattr(copying, "INTERVAL_SECONDS", 0.01)
     url, told = f"file://{tmp_path}/there", list[str]()
     copy = Mirror(tmp_path / "run", url, told.append)
     copy.check(IDENTITY)
