@@ -77,7 +77,7 @@ def _local(folder: Path, name: str) -> Checkpoint:
             field="base",
             fix=f"give --base OWNER/NAME, a folder in the hub's layout, or {' or '.join(known)}",
         )
-    _read_index(folder)
+    read_index(folder)
     return Checkpoint(folder, name, fingerprint(folder))
 
 
@@ -130,7 +130,12 @@ def pipeline_sha256(checkpoint: Checkpoint) -> str | None:
     return sha256_file(checkpoint.pipeline_file) if checkpoint.pipeline_file.is_file() else None
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+def read_index(folder: Path) -> dict[str, Any]:
+    """Return ``model_index.json``: library and class of every component.
+
+    Raises:
+        CheckpointError: it is missing or not a JSON object.
+    """
     return _read_json(folder / "model_index.json", "is this a checkpoint in the hub's layout?")
 
 
@@ -158,11 +163,16 @@ def _check_libraries(folder: Path, index: dict[str, Any]) -> None:
             )
 
 
+def _is_class(entry: object) -> bool:
+    """Whether an entry of the index names a library and a class of it."""
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)
+
+
 def _check_shape(folder: Path, spec: ModelSpec) -> None:
-    index = _read_index(folder)
+    index = read_index(folder)
     _check_libraries(folder, index)
     for component in spec.components:
-        if component not in index:
+        if not _is_class(index.get(component)):
             raise CheckpointError(
                 "component is not listed",
                 file=folder / "model_index.json",

@@ -7,16 +7,17 @@ import inspect
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness._util.atomic_files import sha256_file
 from harness._util.garbage_collector import pause_collection
 from harness.errors import CheckpointError, DeviceError, HarnessError
 from harness.pipeline.checkpoint import Checkpoint, pipeline_sha256
+from harness.pipeline.models import load_models
 from harness.pipeline.offload import choose_offload, needs, offload_encoders
 from harness.schema.render import Dtype, Offload, PipelineCode
 from harness.schema.spec import ModelSpec
@@ -24,6 +25,7 @@ from harness.schema.spec import ModelSpec
 if TYPE_CHECKING:
     import torch
     from diffusers import FluxControlPipeline
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,14 @@ def load_pipeline(
     """Load ``checkpoint`` as the reference does and place it on ``device``; its own scheduler stays.
 
     Raises:
-        CheckpointError: hub code without trust, without a ``pipeline.py``, or that gives another class.
+        CheckpointError: hub code without trust, without a ``pipeline.py``, or that gives another class; a
+            model that is not complete.
     """
     check_trust(checkpoint, code, trust_remote_code)
     _use_private_modules_cache()
     with pause_collection(), quiet():
-        pipe = _load(checkpoint, code, dtype)
+        models = load_models(checkpoint, spec, torch_dtype(dtype))
+        pipe = _load(checkpoint, code, dtype, models)
     pipe.set_progress_bar_config(disable=True)
     loaded = LoadedPipeline(
         pipe=pipe,
@@ -133,9 +137,12 @@ def quiet() -> Iterator[None]:
             library.enable_progress_bar()
 
 
-def _load(checkpoint: Checkpoint, code: PipelineCode, dtype: Dtype) -> FluxControlPipeline:
+def _load(
+    checkpoint: Checkpoint, code: PipelineCode, dtype: Dtype, models: Mapping[str, nn.Module]
+) -> FluxControlPipeline:
+    options = {**models, "dtype": torch_dtype(dtype), "local_files_only": True, "use_safetensors": True}
     try:
-        pipe = _load_hub(checkpoint, dtype) if code == "hub" else _load_builtin(checkpoint, dtype)
+        return _load_hub(checkpoint, options) if code == "hub" else _load_builtin(checkpoint, options)
     except HarnessError:
         raise
     except Exception as error:  # foreign code reads foreign files here and may raise anything
@@ -144,17 +151,12 @@ def _load(checkpoint: Checkpoint, code: PipelineCode, dtype: Dtype) -> FluxContr
             file=checkpoint.folder,
             fix="download the base again",
         ) from error
-    if pipe.transformer.dtype != torch_dtype(dtype):
-        raise CheckpointError(f"loaded as {pipe.transformer.dtype}, not {dtype}", file=checkpoint.folder)
-    return pipe
 
 
-def _load_builtin(checkpoint: Checkpoint, dtype: Dtype) -> FluxControlPipeline:
+def _load_builtin(checkpoint: Checkpoint, options: Mapping[str, Any]) -> FluxControlPipeline:
     from harness.pipeline.flex2 import Flex2Pipeline
 
-    return Flex2Pipeline.from_pretrained(
-        checkpoint.folder, dtype=torch_dtype(dtype), local_files_only=True, use_safetensors=True
-    )
+    return Flex2Pipeline.from_pretrained(checkpoint.folder, **options)
 
 
 def check_trust(checkpoint: Checkpoint, code: PipelineCode, trust_remote_code: bool) -> None:
@@ -183,16 +185,10 @@ def check_trust(checkpoint: Checkpoint, code: PipelineCode, trust_remote_code: b
     )
 
 
-def _load_hub(checkpoint: Checkpoint, dtype: Dtype) -> FluxControlPipeline:
+def _load_hub(checkpoint: Checkpoint, options: Mapping[str, Any]) -> FluxControlPipeline:
     from diffusers import AutoPipelineForText2Image, DiffusionPipeline
 
-    options = {
-        "custom_pipeline": str(checkpoint.folder),
-        "dtype": torch_dtype(dtype),
-        "trust_remote_code": True,
-        "local_files_only": True,
-        "use_safetensors": True,
-    }
+    options = {**options, "custom_pipeline": str(checkpoint.folder), "trust_remote_code": True}
     try:
         pipe = AutoPipelineForText2Image.from_pretrained(checkpoint.folder, **options)
     except ValueError:  # a _class_name that AutoPipeline does not know; DiffusionPipeline takes any

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.errors import CheckpointError, LoraError
+from harness.errors import LoraError
 from harness.pipeline.checkpoint import Checkpoint
+from harness.pipeline.models import read_headers
 from harness.schema.lora_file import LoraFile
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -17,18 +18,8 @@ def transformer_shapes(checkpoint: Checkpoint) -> Shapes:
     Raises:
         CheckpointError: a weights file is not whole safetensors.
     """
-    from safetensors import SafetensorError, safe_open
-
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in sorted((checkpoint.folder / "transformer").glob("*.safetensors")):
-        try:
-            with safe_open(file, framework="numpy") as weights:
-                shapes |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f"cannot be read ({error})", file=file, fix="download the base again"
-            ) from error
-    return shapes
+    headers = read_headers(checkpoint.folder / "transformer")
+    return {name: header.shape for name, header in headers.items()}
 
 
 def check_lora_shapes(lora: LoraFile, shapes: Shapes) -> None:

@@ -166,7 +166,11 @@ def export(models: Models, tokenizers: Path, out: Path) -> None:
 
     for name, part in models.parts().items():
         copied: Any = copy.deepcopy(part).cpu().to(torch.bfloat16)
-        copied.save_pretrained(out / name, safe_serialization=True)
+        weights = copied.state_dict()
+        if name == "text_encoder":  # transformers before 5.6 reads CLIP by these names only
+            plain = {key.removeprefix("text_model."): weight for key, weight in weights.items()}
+            weights = {f"text_model.{key}": weight for key, weight in plain.items()}
+        copied.save_pretrained(out / name, state_dict=weights, safe_serialization=True)
     FlowMatchEulerDiscreteScheduler(**SCHEDULER).save_pretrained(out / "scheduler")
     for name in ("tokenizer", "tokenizer_2"):
         shutil.copytree(tokenizers / name, out / name, dirs_exist_ok=True)
