@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.cli import interrupted
-from harness.runs.plan import REFERENCE, Planned
+from harness.runs.plan import Planned
 from harness.runs.progress import ProgressBar, steps_of
-from harness.schema.result import Row, Verdict
+from harness.schema.result import REFERENCE, Row, Verdict
 
 STYLES = {
     Verdict.MATCH: "green",

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def run(cases: list[Case], out: Path | None, options: RunOptions) -> None:
     """Re-render cases through the reference pipeline, score and judge them, and build the report.
 
-    Exit code: 0 all match or are accepted as they are, 1 some drift or cannot be compared, 2 bad input,
-    3 a render failed.
+    Exit code: 0 all match or are accepted as they are, 1 some drift, alone or as a whole job, or cannot be
+    compared, 2 bad input, 3 a render failed.
     Repeating a killed command with its --out goes on where it stopped.
 
     \b

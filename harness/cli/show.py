@@ -54,6 +54,8 @@ def summarise(result: RunResult, copy_to: str | None = None) -> None:
         f"{result.counts[verdict]} {verdict.value}" for verdict in Verdict if result.counts[verdict]
     )
     click.echo(f"{count(len(result.rows))}: {counts or 'none'}")
+    for found in result.drifting_sets:
+        click.echo(f"drift of {found.job} as a whole: {found.reason}")
     if taken := sum(row.taken_from is not None for row in result.rows):
         click.echo(f"{taken} of their renders were there already; --fresh makes them again")
     for warning in dict.fromkeys(text for row in result.rows for text in row.warnings):

@@ -11,8 +11,7 @@ from harness.errors import RunError
 from harness.history.changes import flickers, steps
 from harness.judging.baseline import environment_key
 from harness.runs.folder import MANIFEST, read_manifest, read_rows
-from harness.runs.plan import REFERENCE
-from harness.schema.result import Row
+from harness.schema.result import REFERENCE, Row
 
 if TYPE_CHECKING:
     import pandas as pd

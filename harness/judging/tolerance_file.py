@@ -47,6 +47,11 @@ class Environment(Frozen):
     evidence: dict[str, list[Measured]]
 
 
+def worst_noise(measured: list[Measured]) -> float | None:
+    """Return the lowest SSIM among equally valid re-runs; None where none was measured."""
+    return min((each.ssim for each in measured if each.kind == "noise"), default=None)
+
+
 class ToleranceFile(Frozen):
     """Proposals by environment key."""
 
@@ -79,5 +84,6 @@ class ToleranceFile(Frozen):
             ssim_min=proposal.ssim_min,
             lpips_max=proposal.lpips_max,
             psnr_min=proposal.psnr_min,
+            noise_ssim=worst_noise(found.evidence.get(case_id, [])),
             source=f"calibrated {found.date} on {environment}, {of}",
         )

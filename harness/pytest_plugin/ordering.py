@@ -9,8 +9,9 @@ import pytest
 
 from harness.pytest_plugin.items import CaseItem
 from harness.pytest_plugin.xdist import group_of, groups, worker_count
-from harness.runs.plan import REFERENCE, Planned, RunOptions
+from harness.runs.plan import Planned, RunOptions
 from harness.schema.case import Case
+from harness.schema.result import REFERENCE
 from harness.sweeps.grid import Variant
 
 SKIPPING = ("skip", "skipif")

@@ -14,6 +14,7 @@ from harness._util.garbage_collector import freeze_for_exit, pause_collection, u
 from harness.errors import BaselineError, HarnessError, RenderError, RunError
 from harness.judging.baseline_judging import against_baseline
 from harness.judging.baseline_store import BaselineStore
+from harness.judging.set_verdict import judge_sets
 from harness.pytest_plugin.ordering import arrange, following, plan_items, planned_of, variants_of
 from harness.pytest_plugin.orphaned_baselines import unused_baselines
 from harness.pytest_plugin.outcome import Checked
@@ -22,7 +23,7 @@ from harness.pytest_plugin.terminal import Tally, summary
 from harness.pytest_plugin.worker_results import UNFINISHED, merge_workers, own_folder, refuse_results
 from harness.pytest_plugin.xdist import score_workers
 from harness.runs.accept import accept_row
-from harness.runs.folder import MANIFEST, disk_error
+from harness.runs.folder import MANIFEST, disk_error, read_rows
 from harness.runs.new_folder import claim, give_back
 from harness.runs.plan import Planned, plan
 from harness.schema.case import Case
@@ -228,7 +229,8 @@ class PluginSession:
                 failed = disk_error(self._results, error) if isinstance(error, OSError) else error
                 self.tally.problem = str(failed) or f"interrupted: go on with harness report {self._results}"
                 session.exitstatus = pytest.ExitCode.INTERRUPTED
-        if self.tally.orphans and self.settings.unused == "fail" and session.exitstatus == pytest.ExitCode.OK:
+        unused_fail = bool(self.tally.orphans) and self.settings.unused == "fail"
+        if (unused_fail or self.tally.sets) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _close(self, results: Path, *, stopped: bool) -> None:
@@ -238,6 +240,10 @@ class PluginSession:
         goes_on = broken_off and self.settings.results is not None
         if not goes_on:
             merge_workers(results)
+            drifting = judge_sets(read_rows(results))
+            self.tally.sets = [
+                f"{found.job} as a whole: {found.reason}" for found in drifting if found.drifts
+            ]
         if self.settings.report and not broken_off and (results / MANIFEST).is_file():
             from harness.report.build import build_report
 

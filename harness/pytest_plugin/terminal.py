@@ -26,6 +26,7 @@ class Tally:
         elsewhere: cases that were accepted on another kind of machine only.
         stopped: whether Ctrl-C or the disk stopped the session.
         refused: whether the run folder belongs to another run, which stays as it is.
+        sets: jobs whose cases drift together, with the reason.
         problem: why the run could not be closed, in one line.
     """
 
@@ -41,6 +42,7 @@ class Tally:
     elsewhere: list[str] = field(default_factory=list)
     stopped: bool = False
     refused: bool = False
+    sets: list[str] = field(default_factory=list)
     problem: str = ""
 
     def count(self, row: Row) -> None:
@@ -78,6 +80,7 @@ def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]
         f"{tally.verdicts[v.value]} {v.value}" for v in Verdict if tally.verdicts[v.value]
     ):
         lines.append(f"verdicts: {counts}")
+    lines += [f"failed: drift of {line}" for line in tally.sets]
     if tally.judged:
         lines.append(f"bit-equal to their baselines: {tally.identical} of {tally.judged}")
     if tally.changed:

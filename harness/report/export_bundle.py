@@ -13,9 +13,8 @@ from harness._util.atomic_files import sha256_file, write_bytes
 from harness.errors import BundleError, LoraError, RunError
 from harness.importers.bundle import CASE, FORMAT, INDEX, README, ROW, Contents, inner_name
 from harness.runs.folder import MANIFEST, read_manifest, read_rows, refuse_links
-from harness.runs.plan import REFERENCE
 from harness.schema.case import Case
-from harness.schema.result import Row
+from harness.schema.result import REFERENCE, Row
 
 
 def find_run(case: str, reports: Path = Path("reports")) -> Path:

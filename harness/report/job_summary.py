@@ -6,9 +6,9 @@ from pathlib import Path
 
 from harness.report.formatting import markdown, number, slug
 from harness.report.overview import worst_first
-from harness.runs.plan import REFERENCE
+from harness.report.text_report import set_line
 from harness.runs.results import load_run
-from harness.schema.result import Row, Verdict
+from harness.schema.result import REFERENCE, Row, Verdict
 
 HEAD = "| verdict | case | SSIM | LPIPS | page | thumbnail | reason |"
 
@@ -30,6 +30,8 @@ def job_summary(run: Path, *, worst: int = 10, link: str | None = None) -> str:
     lines = [f"## {markdown(run.name)}: {counts or 'no results'}"]
     if link:
         lines += ["", f"[Report, images and rows]({link})"]
+    if sets := [set_line(found) for found in result.drifting_sets]:
+        lines += ["", *(f"{line[0].upper()}{line[1:]}." for line in sets)]
     if changed := [markdown(row.case) for row in result.rows if row.changed]:
         more = f" and {len(changed) - worst} more" if len(changed) > worst else ""
         lines += ["", f"Changed within limits: {', '.join(changed[:worst])}{more}."]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from harness.judging.set_verdict import SetVerdict, judge_sets
 from harness.report.formatting import moment, number, plain, seconds, slug
 from harness.report.measures import measures, severity
 from harness.report.settings_table import Fact, flat_words
@@ -61,13 +62,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Overview:
-    """A run, worst rows first."""
+    """A run, worst rows first, and the verdicts of its jobs as wholes."""
 
     name: str
     title: str
     summary: str
     facts: tuple[Fact, ...]
     counts: tuple[Count, ...]
+    sets: tuple[SetVerdict, ...]
     lines: tuple[Line, ...]
     environment: tuple[Fact, ...]
 
@@ -83,6 +85,7 @@ def overview(folder: Path, manifest: dict[str, Any], ordered: list[Row]) -> Over
         summary=_summary(tally),
         facts=_run_facts(manifest, ordered, environment),
         counts=_counts(tally),
+        sets=tuple(judge_sets(ordered)),
         lines=tuple(_line(row) for row in ordered),
         environment=tuple(Fact(key, value) for key, value in environment.items()),
     )

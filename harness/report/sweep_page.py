@@ -13,8 +13,7 @@ from harness.report.measures import severity
 from harness.report.overview import headline
 from harness.report.pictures import Link, Picture, pictures
 from harness.report.sigma_chart import SigmaChart, curves
-from harness.runs.plan import REFERENCE
-from harness.schema.result import Row
+from harness.schema.result import REFERENCE, Row
 
 PAIR = re.compile(r"([\w-]+)\s*=\s*([^,;&\s]+)")
 """One setting in the name of a variant, such as ``shift=3,scheduler=UniPC``."""

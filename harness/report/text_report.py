@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
+from harness.judging.set_verdict import SetVerdict
 from harness.report.formatting import markdown, slug
 from harness.report.overview import Overview, headline, shown_variant
 from harness.schema.result import Row
@@ -25,6 +27,8 @@ def summary_markdown(report: Overview, ordered: list[Row]) -> str:
     ]
     lines += [f"| {count.verdict} | {count.rows} |" for count in report.counts if count.rows]
     lines += ["", *(f"* {markdown(fact.name)}: {markdown(fact.value)}" for fact in report.facts)]
+    if report.sets:
+        lines += ["", *(f"* {set_line(found)}" for found in report.sets)]
     worst = [row for row in ordered if row.verdict != "match"]
     if worst:
         lines += ["", "| verdict | case | SSIM | LPIPS | PSNR | reason |", "|---|---|---:|---:|---:|---|"]
@@ -41,9 +45,19 @@ def summary_json(report: Overview, ordered: list[Row]) -> str:
         "summary": report.summary,
         "facts": {fact.name: fact.value for fact in report.facts},
         "counts": {count.verdict: count.rows for count in report.counts},
+        "sets": [_set_object(found) for found in report.sets],
         "rows": [_object(row) for row in ordered],
     }
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def set_line(found: SetVerdict) -> str:
+    """Return the verdict of a job as a whole as Markdown."""
+    return f"{'drift' if found.drifts else 'match'} of {markdown(found.job)} as a whole: {found.reason}"
+
+
+def _set_object(found: SetVerdict) -> dict[str, Any]:
+    return {**dataclasses.asdict(found), "verdict": "drift" if found.drifts else "match"}
 
 
 def _object(row: Row) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from harness.errors import BaselineError
 from harness.judging.baseline import entry_of, environment_key
 from harness.judging.baseline_store import BaselineStore
 from harness.runs.folder import read_manifest, read_rows
-from harness.runs.plan import REFERENCE
-from harness.schema.result import Row, Verdict
+from harness.schema.result import REFERENCE, Row, Verdict
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from harness.judging.tolerance import Tolerances
 from harness.judging.verdict import judge, judge_sizes
 from harness.runs.dispatch import Outcome
 from harness.runs.folder import RunFolder
-from harness.runs.plan import REFERENCE, Planned, RunOptions
+from harness.runs.plan import Planned, RunOptions
 from harness.runs.render_cache import RenderCache
 from harness.runs.scorer import ScoringJob, ScoringResult
 from harness.schema.case import Case, Tolerance
 from harness.schema.render import OnStep, Render, Renderer
-from harness.schema.result import Finding, Images, Row, Verdict
+from harness.schema.result import REFERENCE, Finding, Images, Row, Verdict
 
 
 @dataclass(frozen=True)

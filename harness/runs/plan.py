@@ -22,12 +22,11 @@ from harness.schema.render import (
     PipelineCode,
     RenderRequest,
 )
+from harness.schema.result import REFERENCE
 from harness.schema.trainer_versions import era_of_software
 
 if TYPE_CHECKING:
     from harness.judging.tolerance import Source
-
-REFERENCE = "reference"
 
 _DTYPES: dict[str, Dtype] = {
     "bf16": "bf16", "bfloat16": "bf16",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.runs.plan import REFERENCE, Planned
-from harness.schema.result import Row
+from harness.runs.plan import Planned
+from harness.schema.result import REFERENCE, Row
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.judging.set_verdict import SetVerdict, judge_sets
 from harness.runs.folder import read_manifest, read_rows
 from harness.schema.result import Row, Verdict
 
@@ -28,11 +29,19 @@ class RunResult:
         return Counter(row.verdict for row in self.rows)
 
     @property
+    def drifting_sets(self) -> list[SetVerdict]:
+        """Jobs whose cases drift together, whatever each of them says alone."""
+        return [found for found in judge_sets(self.rows) if found.drifts]
+
+    @property
     def exit_code(self) -> int:
-        """0: all match, or are accepted as they are; 1: some are not, or have no row; 3: a render failed."""
+        """0: all match, or are accepted as they are; 1: some are not, or have no row; 3: a render failed.
+
+        A job whose cases drift together is 1 too.
+        """
         if self.counts[Verdict.ERROR]:
             return 3
-        fine = all(row.verdict is Verdict.MATCH or row.known for row in self.rows)
+        fine = all(row.verdict is Verdict.MATCH or row.known for row in self.rows) and not self.drifting_sets
         return 0 if self.rows and fine and not self.missing else 1
 
     def frame(self) -> pd.DataFrame:

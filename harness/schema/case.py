@@ -185,6 +185,9 @@ class Tolerance(Strict):
     ssim_min: float = Field(ge=-1, le=1)
     lpips_max: float = Field(ge=0)
     psnr_min: float | None = Field(None, description="dB; None sets no limit.")
+    noise_ssim: float | None = Field(
+        None, description="The worst SSIM of the case's equally valid re-runs when it was calibrated."
+    )
     source: str = Field(description="Where the limits come from, e.g. 'calibrated 2026-11-20 on H100'.")
 
 

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.metrics.scores import PixelStats, Scores
 from harness.schema.case import Case, CaseId, InnerPath, Tolerance
 
+REFERENCE = "reference"
+"""The variant with the case's own settings."""
+
 
 class Verdict(StrEnum):
     """What a re-run says about its preview, best first."""
@@ -119,7 +122,7 @@ class Row(Frozen):
     """
 
     case: CaseId
-    variant: InnerPath = "reference"
+    variant: InnerPath = REFERENCE
     verdict: Verdict
     reason: str
     ssim: float | None = None

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import CaseError, HarnessError
-from harness.runs.plan import REFERENCE, Planned, RunOptions, in_order, request_of
+from harness.runs.plan import Planned, RunOptions, in_order, request_of
 from harness.runs.progress import Progress
 from harness.runs.results import RunResult
 from harness.runs.run import run_cases
 from harness.schema.case import Case
 from harness.schema.render import Renderer, RenderRequest
+from harness.schema.result import REFERENCE
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Context
 from harness.sweeps.equal_renders import Effective, effective, why_same

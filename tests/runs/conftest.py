@@ -10,9 +10,8 @@ from PIL import Image
 
 from harness._util.atomic_files import sha256_file
 from harness.judging.verdict import DEFAULT_TOLERANCE
-from harness.runs.plan import REFERENCE
 from harness.schema.case import Base, Case, LoraRef, Preview, SampleSettings, Trained, save_case
-from harness.schema.result import Images, Row, Verdict
+from harness.schema.result import REFERENCE, Images, Row, Verdict
 
 MakeCase = Callable[..., Case]
 MakeRow = Callable[..., Row]
