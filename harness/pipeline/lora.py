@@ -108,10 +108,10 @@ class LoraSwitch:
                     local_files_only=True,
                 )
             injected = _injected(pipe.transformer)
-            if missing := sorted(set(checked.modules) - injected):
+            if others := sorted(set(checked.modules) ^ injected):
                 raise LoraError(
-                    f"diffusers loaded {len(injected)} of {len(checked.modules)} modules, "
-                    f"not {', '.join(missing[:3])}",
+                    f"diffusers loaded {len(injected)} modules of the {len(checked.modules)} that the file "
+                    f"holds; it differs in {', '.join(others[:3])}",
                     file=lora.file,
                     fix="the file is not a Flex.2 LoRA of AI Toolkit",
                 )

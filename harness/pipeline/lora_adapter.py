@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
 
 from harness.schema.lora_file import LoraFile
 
@@ -49,13 +48,23 @@ def merge_fp32(transformer: FluxTransformer2DModel, lora: LoraFile, multiplier: 
 
 
 def lora_factors(lora: LoraFile, device: torch.device) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Return (A, B) in fp32 by module: A is rank × in, B is out × rank."""
-    tensors = load_file(lora.path)
+    """Return (A, B) in fp32 by module: A is rank × in, B is out × rank, with the file's own scale in B.
+
+    diffusers converts keys of other tools, as it does where the LoRA is fused.
+    """
+    from diffusers.loaders.lora_pipeline import FluxLoraLoaderMixin
+
+    tensors, _ = FluxLoraLoaderMixin.lora_state_dict(
+        str(lora.path.parent), weight_name=lora.path.name, local_files_only=True, return_alphas=True
+    )
 
     def factor(module: str, side: str) -> torch.Tensor:
-        return tensors[f"transformer.{module}.lora_{side}.weight"].to(device, torch.float32)
+        weights: torch.Tensor = tensors[f"transformer.{module}.lora_{side}.weight"]
+        return weights.to(device, torch.float32)
 
-    return {module: (factor(module, "A"), factor(module, "B")) for module in lora.modules}
+    return {
+        module: (factor(module, "A"), factor(module, "B") * lora.scales[module]) for module in lora.modules
+    }
 
 
 def _hook(a: torch.Tensor, b: torch.Tensor, multiplier: float) -> Callable[..., torch.Tensor]:

@@ -7,39 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness._util.atomic_files import sha256_file
-from harness.errors import LoraError
-from harness.schema.lora_file import MAX_HEADER, MAX_TENSORS, inspect_lora
-
-A, B = "transformer.x.attn.to_q.lora_A.weight", "transformer.x.attn.to_q.lora_B.weight"
-GOOD: dict[str, list[int]] = {A: [2, 6], B: [4, 2]}
-
-
-def write(path: Path, shapes: dict[str, list[int]], metadata: object = None) -> Path:
-    """Write a safetensors file of zeros by hand, so that the reader is tested against the format."""
-    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
-    offset = 0
-    for key, shape in shapes.items():
-        size = 2
-        for length in shape:
-            size *= length
-        header[key] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(offset))
-    return path
-
-
-def refused(path: Path) -> str:
-    with pytest.raises(LoraError) as error:
-        inspect_lora(path)
-    assert "\n" not in str(error.value)
-    assert str(error.value).startswith(str(path))
-    return str(error.value)
+from harness.schema.lora_file import inspect_lora
+from harness.schema.lora_header import MAX_HEADER, MAX_TENSORS
+from tests.importers.lora_files import GOOD, A, B, refused, write
 
 
 def test_genuine_file(genuine: Callable[[str], Path]) -> None:
@@ -148,32 +122,6 @@ def test_header_that_is_no_json(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes((10).to_bytes(8, "little") + b"{" + bytes(9))
     assert "invalid JSON" in refused(path)
-
-
-@pytest.mark.parametrize(
-    ("shapes", "said"),
-    [
-        ({}, "holds no tensors"),
-        (
-            {"transformer.x.lokr_w1": [2, 2], "transformer.x.lokr_w2": [2, 2], "transformer.x.alpha": [1]},
-            "LoKr",
-        ),
-        (GOOD | {"transformer.x.attn.to_q.alpha": [1]}, "alpha keys (transformer.x.attn.to_q.alpha)"),
-        (
-            GOOD | {f"lora_unet_{i}.lora_up.weight": [2, 2] for i in range(5)},
-            "lora_unet_2.lora_up.weight and 2 more",
-        ),
-        ({A.removeprefix("transformer."): [2, 6]}, "keys that would be ignored"),
-        (GOOD | {"transformer.x.norm.diff": [2]}, "transformer.x.norm.diff"),
-        ({A: [2, 6]}, "only one of lora_A and lora_B for x.attn.to_q"),
-        ({A: [2, 6], B: [4, 3]}, "lora_A [2, 6] and lora_B [4, 3]"),
-        ({A: [2, 6, 1, 1], B: [4, 2, 1, 1]}, "lora_A [2, 6, 1, 1]"),
-    ],
-)
-def test_other_kinds_are_refused_by_their_keys(
-    tmp_path: Path, shapes: dict[str, list[int]], said: str
-) -> None:
-    assert said in refused(write(tmp_path / "a.safetensors", shapes))
 
 
 def test_shape_that_does_not_fit_its_bytes(tmp_path: Path) -> None:

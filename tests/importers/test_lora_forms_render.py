@@ -1,0 +1,99 @@
+"""LoRA files of other tools, rendered: every way of applying one sees the same modules at the same scale."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness._util.atomic_files import sha256_file
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.schema.lora_file import inspect_lora
+from harness.schema.render import Lora, LoraMode, RenderRequest
+from tests.importers.lora_files import alphas, rewrite, to_comfyui, to_down_up, to_kohya
+
+Make = Callable[..., RenderRequest]
+Write = Callable[[Path, Path], Path]
+MODES: tuple[LoraMode, ...] = ("fused", "fp32", "adapter")
+
+
+def comfyui_down(key: str) -> str | None:
+    return (name := to_comfyui(key)) and to_down_up(name)
+
+
+def in_header(source: Path, out: Path, alpha: float, rslora: bool = False) -> Path:
+    modules = list(inspect_lora(source).modules)
+    config = {"r": 8, "lora_alpha": alpha, "use_rslora": rslora, "target_modules": modules}
+    entries = {f"transformer.{key}": value for key, value in config.items()}
+    return rewrite(source, out, metadata={"lora_adapter_metadata": json.dumps(entries)})
+
+
+FORMS: dict[str, tuple[Write, float]] = {
+    "plain": (rewrite, 1.0),
+    "down and up": (lambda source, out: rewrite(source, out, rename=to_down_up), 1.0),
+    "alpha": (lambda source, out: rewrite(source, out, extra=alphas(source, 4, str)), 0.5),
+    "alpha with down": (
+        lambda source, out: rewrite(source, out, rename=to_down_up, extra=alphas(source, 4, to_down_up)),
+        1.0,
+    ),
+    "header": (lambda source, out: in_header(source, out, 4), 0.5),
+    "header of 1": (lambda source, out: in_header(source, out, 8), 1.0),
+    "rank-stabilised": (lambda source, out: in_header(source, out, 4, rslora=True), 2**0.5),
+}
+"""Files with all modules of the shipped LoRA, and the scale that diffusers applies them at."""
+
+PARTIAL: dict[str, Write] = {
+    "kohya": lambda source, out: rewrite(source, out, rename=to_kohya, extra=alphas(source, 4, to_kohya)),
+    "kohya, no alpha": lambda source, out: rewrite(source, out, rename=to_kohya),
+    "comfyui": lambda source, out: rewrite(source, out, rename=comfyui_down),
+}
+"""Files with the modules that kohya's form names one by one."""
+
+
+@pytest.fixture(scope="module")
+def renderer() -> ReferenceRenderer:
+    return ReferenceRenderer(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def render(renderer: ReferenceRenderer, quick_request: Make) -> Callable[..., NDArray[np.uint8]]:
+    def make(path: Path, mode: LoraMode = "fused", multiplier: float = 1.0) -> NDArray[np.uint8]:
+        lora = Lora(path, sha256_file(path), multiplier)
+        return renderer.render(quick_request(lora=lora, lora_mode=mode, sample_steps=2)).image
+
+    return make
+
+
+def distance(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Return the root mean square of the difference, in levels of 255."""
+    return float(np.sqrt(np.mean((a.astype(float) - b.astype(float)) ** 2)))
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_mode_applies_the_file_at_diffusers_scale(
+    name: str, jobs: dict[str, Path], tmp_path: Path, render: Callable[..., NDArray[np.uint8]]
+) -> None:
+    plain = jobs["inkprint"] / "emoji_inkprint.safetensors"
+    write, scale = FORMS[name]
+    path = write(plain, tmp_path / "lora.safetensors")
+    far = distance(render(plain, multiplier=1.0), render(plain, multiplier=0.5))
+    for mode in MODES:
+        assert distance(render(path, mode), render(plain, mode, scale)) < far / 20
+
+
+@pytest.mark.parametrize("name", PARTIAL)
+def test_every_mode_applies_the_modules_that_are_converted(
+    name: str, jobs: dict[str, Path], tmp_path: Path, render: Callable[..., NDArray[np.uint8]]
+) -> None:
+    plain = jobs["inkprint"] / "emoji_inkprint.safetensors"
+    path = PARTIAL[name](plain, tmp_path / "lora.safetensors")
+    same = rewrite(plain, tmp_path / "same.safetensors", rename=lambda key: to_kohya(key) and key)
+    assert inspect_lora(path).modules == inspect_lora(same).modules
+    multiplier = 0.5 if name == "kohya" else 1.0
+    far = distance(render(same, multiplier=1.0), render(same, multiplier=0.5))
+    for mode in MODES:
+        assert distance(render(path, mode), render(same, mode, multiplier)) < far / 20
