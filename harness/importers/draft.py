@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from harness.schema.case import Case, SampleSettings, Trained
+from harness.schema.case import Case, OlderConfig, SampleSettings, Trained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +71,14 @@ class ImportResult:
 
 
 @dataclass(frozen=True)
+class SourceFile:
+    """A file that a case will hold a copy of."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Draft:
     """A case whose preview and LoRA still lie where they were found.
 
@@ -79,14 +87,16 @@ class Draft:
         image_size: (width, height) of the preview in pixels.
         preview_name: file name of the preview's copy; None keeps its own.
         lora_gone: the preview is incomparable for want of its checkpoint alone.
+        older_config: how it is known that the settings are of a config written after the preview.
+        encoder_dtype: dtype of T5, where the trainer casts more of it than the reference does.
     """
 
     stem: str
-    preview: Path
+    preview: SourceFile
     image_size: tuple[int, int]
     step: int | None
     index: int
-    lora: Path | None
+    lora: SourceFile | None
     network_multiplier: float
     settings: SampleSettings
     trained: Trained
@@ -95,11 +105,13 @@ class Draft:
     incomparable: str | None = None
     assumptions: list[str] = field(default_factory=list)
     lora_gone: bool = False
+    older_config: OlderConfig | None = None
+    encoder_dtype: Literal["fp16"] | None = None
 
     def pairing(self) -> Pairing:
         """Return the line that a user reads about this draft."""
-        lora = self.lora.name if self.lora else None
-        return Pairing(self.preview.name, self.step, self.index, lora, self.incomparable or self.note)
+        lora = self.lora.path.name if self.lora else None
+        return Pairing(self.preview.path.name, self.step, self.index, lora, self.incomparable or self.note)
 
 
 def safe_name(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness._util.atomic_files import sha256_file
 from harness.errors import JobError
-from harness.importers.draft import Draft
+from harness.importers.draft import Draft, SourceFile
 from harness.schema.case import SUFFIX, Case, load_case
 
 STAGING = ".harness-import-"
@@ -17,7 +17,7 @@ STAGING = ".harness-import-"
 
 PREVIEWS, LORAS = "previews", "loras"
 
-SET_BY_HAND = ("tolerance", "pipeline", "noise", "quantize")
+SET_BY_HAND = ("tolerance", "pipeline", "noise", "quantize", "divisor")
 """Fields of a case that no importer sets; a new import takes them over."""
 
 _IMPORTED_NAME = re.compile(r"[\d_]+")
@@ -83,12 +83,13 @@ class PreviousImport:
                 f"among the previews beside {next(iter(previews.values()))}",
             )
 
-    def lora_copy(self, case: Case) -> Path | None:
+    def lora_copy(self, case: Case) -> SourceFile | None:
         """Return the copy of a case's LoRA, if it is there and unchanged."""
-        path = self.folder / case.lora.file if case.lora is not None else None
-        if path is None or case.lora is None or not path.is_file() or sha256_file(path) != case.lora.sha256:
+        if case.lora is None:
             return None
-        return path
+        path = self.folder / case.lora.file
+        unchanged = path.is_file() and sha256_file(path) == case.lora.sha256
+        return SourceFile(path, case.lora.sha256) if unchanged else None
 
 
 def _is_unfinished(names: set[str]) -> bool:
@@ -130,7 +131,7 @@ def merge(drafts: Sequence[Draft], previous: PreviousImport) -> MergedImport:
         if _IMPORTED_NAME.fullmatch(case_name(case))
     }
     by_name = {case_name(case): case for case in cases}
-    same = [by_preview.get((sha256_file(draft.preview), draft.step, draft.index)) for draft in drafts]
+    same = [by_preview.get((draft.preview.sha256, draft.step, draft.index)) for draft in drafts]
     merged = [_restore_lora(draft, case, previous) for draft, case in zip(drafts, same, strict=True)]
     matches = [case or by_name.get(draft.stem) for draft, case in zip(drafts, same, strict=True)]
     replaced = {draft.stem for draft in drafts} | {case_name(case) for case in same if case is not None}

@@ -17,8 +17,8 @@ from pydantic import Field, ValidationError
 from harness._util.atomic_files import read_bytes
 from harness._util.validation import first_problem
 from harness.errors import RequestError
-from harness.importers.aitoolkit.job_folder import preview_size
-from harness.importers.draft import Draft, ImportResult, safe_name
+from harness.importers.draft import Draft, ImportResult, SourceFile, safe_name
+from harness.importers.preview_image import PreviewImage, read_preview
 from harness.importers.writer import write_cases
 from harness.schema.case import Base, SampleSettings, Strict, Trained
 from harness.schema.lora_file import LoraFile, inspect_lora
@@ -101,7 +101,7 @@ def import_request(
         job=safe_name(request.stem),
         base=base or Base(repo=FLEX2.hub_repo),
         out=out,
-        previews={draft.preview_name or draft.preview.name: draft.preview for draft in drafts},
+        previews={draft.preview_name or draft.preview.path.name: draft.preview.path for draft in drafts},
         assumptions=_assumptions(body, given=base),
     )
 
@@ -156,17 +156,17 @@ def _lora(request: Path, body: InferenceRequest) -> LoraFile | None:
 
 
 def _draft(body: InferenceRequest, index: int, preview: Path, lora: LoraFile | None) -> Draft:
-    width, height, animated = preview_size(preview)
+    image = read_preview(preview)
     item, settings = body.prompts[index], resolve_prompt(body, index)
     multiplier = body.loras[0].network_multiplier if body.loras else None
     return Draft(
         stem=str(index),
-        preview=preview,
+        preview=SourceFile(preview, image.sha256),
         preview_name=f"{index}_{preview.name}",
-        image_size=(width, height),
+        image_size=image.size,
         step=None,
         index=index,
-        lora=lora.path if lora else None,
+        lora=SourceFile(lora.path, lora.sha256) if lora else None,
         network_multiplier=_DEFAULTS.network_multiplier if multiplier is None else multiplier,
         settings=settings,
         trained=Trained(
@@ -177,20 +177,18 @@ def _draft(body: InferenceRequest, index: int, preview: Path, lora: LoraFile | N
             sampler=item.sampler,
         ),
         note="" if lora else "the request names no LoRA: the base alone is rendered",
-        incomparable=_problem(item, settings, (width, height), animated),
+        incomparable=_problem(item, settings, image),
     )
 
 
-def _problem(
-    item: PromptItem, settings: SampleSettings, found: tuple[int, int], animated: bool
-) -> str | None:
+def _problem(item: PromptItem, settings: SampleSettings, image: PreviewImage) -> str | None:
     if settings.seed == RANDOM_SEED:
         return "its seed is -1: the server drew a random one"
-    if animated or (item.num_frames or 1) > 1:
+    if image.animated or (item.num_frames or 1) > 1:
         return "it is a video"
     if any((item.ctrl_img, item.ctrl_img_1, item.ctrl_img_2, item.ctrl_img_3)):
         return "the request has a control image, which the reference's Flex.2 pipeline does not use"
-    if found != (expected := FLEX2.snap(settings.width, settings.height)):
+    if (found := image.size) != (expected := FLEX2.snap(settings.width, settings.height)):
         return f"the image is {found[0]}x{found[1]}, but the request renders {expected[0]}x{expected[1]}"
     return None
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from harness._util.atomic_files import sha256_file
 from harness._util.validation import first_problem
 from harness.errors import CaseError, JobError
-from harness.importers.draft import Draft, ImportResult
+from harness.importers.draft import Draft, ImportResult, SourceFile
 from harness.importers.previous_import import (
     LORAS,
     PREVIEWS,
@@ -97,7 +97,7 @@ def _unwritable(draft: Draft, error: CaseError | ValidationError | UnicodeError)
         name, found, _ = first_problem(error, Case)
     found = f"its settings make no case file that can be read back ({found})"
     fix = "look for control characters in its prompt"
-    return JobError(found, file=draft.preview, field=name, fix=fix)
+    return JobError(found, file=draft.preview.path, field=name, fix=fix)
 
 
 def _case(draft: Draft, match: Case | None, copies: _Copies, job: str, base: Base) -> Case:
@@ -111,12 +111,19 @@ def _case(draft: Draft, match: Case | None, copies: _Copies, job: str, base: Bas
         id=f"{job}/{draft.stem}",
         base=_pinned(base, match),
         preview=Preview(
-            file=file, sha256=sha256, width=width, height=height, step=draft.step, index=draft.index
+            file=file,
+            sha256=sha256,
+            width=width,
+            height=height,
+            step=draft.step,
+            index=draft.index,
+            older_config=draft.older_config,
         ),
         lora=lora,
         settings=draft.settings,
         trained=draft.trained,
         incomparable=draft.incomparable,
+        encoder_dtype=draft.encoder_dtype,
         assumptions=draft.assumptions,
         **({name: getattr(match, name) for name in SET_BY_HAND} if match is not None else {}),
     )
@@ -152,16 +159,16 @@ class _Copies:
     staged: Path
     folder: Path
     taken: dict[str, str]
-    _known: dict[Path, tuple[str, str]] = field(default_factory=dict)
+    _known: dict[SourceFile, str] = field(default_factory=dict)
 
-    def add(self, source: Path, subfolder: str, name: str | None = None) -> tuple[str, str]:
+    def add(self, source: SourceFile, subfolder: str, name: str | None = None) -> tuple[str, str]:
         """Return the path of the copy from the case file, and its SHA-256."""
         if source not in self._known:
-            self._known[source] = self._add(source, subfolder, name or source.name)
-        return self._known[source]
+            self._known[source] = self._add(source, subfolder, name or source.path.name)
+        return self._known[source], source.sha256
 
-    def _add(self, source: Path, subfolder: str, name: str) -> tuple[str, str]:
-        sha256 = sha256_file(source)
+    def _add(self, source: SourceFile, subfolder: str, name: str) -> str:
+        sha256 = source.sha256
         path = f"{subfolder}/{name}"
         if self.taken.get(path, sha256) != sha256:
             path = f"{subfolder}/{Path(name).stem}_{sha256[:8]}{Path(name).suffix}"
@@ -169,8 +176,8 @@ class _Copies:
         present = self.folder / path
         if not present.is_file() or sha256_file(present) != sha256:
             (self.staged / subfolder).mkdir(exist_ok=True)
-            shutil.copyfile(source, self.staged / path)
-        return path, sha256
+            shutil.copyfile(source.path, self.staged / path)
+        return path
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -115,6 +116,13 @@ class Base(Strict):
         return f"{self.repo}@{self.revision}" if self.revision else str(self.repo)
 
 
+class OlderConfig(StrEnum):
+    """How it is known that a preview is older than the config that its settings are taken from."""
+
+    TIME = "time"
+    COUNT = "count"
+
+
 class Preview(Strict):
     """The image that AI Toolkit wrote, as it lies on disk."""
 
@@ -124,6 +132,12 @@ class Preview(Strict):
     height: int = Field(gt=0, description="Pixels, read from the image itself.")
     step: int | None = Field(None, ge=0, description="Training step at which it was rendered.")
     index: int | None = Field(None, ge=0, description="Position in the job's list of samples.")
+    older_config: OlderConfig | None = Field(
+        None,
+        strict=False,
+        description="The config was rewritten after this preview: its settings may have been others. Seen by "
+        "file 'time', or proved by the 'count' of a step's previews. No drift is judged.",
+    )
 
 
 class LoraRef(Strict):
@@ -211,6 +225,16 @@ class Case(Strict):
     )
     quantize: Quantize = Field(
         "none", description="Quantize as the job did: qfloat8 both, or the transformer or T5 (te) alone."
+    )
+    encoder_dtype: Literal["fp16"] | None = Field(
+        None,
+        description="fp16: all weights of T5, as AI Toolkit casts them; unset: as transformers loads them, "
+        "which keeps wo in fp32 under fp16.",
+    )
+    divisor: Literal[16, 32] | None = Field(
+        None,
+        description="Width and height are floored to a multiple of it, in pixels: 16 as the trainer does; "
+        "unset: 32, as the reference does.",
     )
     tolerance: Tolerance | None = None
     incomparable: str | None = Field(None, description="Why this preview cannot be re-run, if it cannot.")

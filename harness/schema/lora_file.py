@@ -54,8 +54,13 @@ class LoraFile:
     @property
     def step(self) -> int | None:
         """Training step that the metadata records."""
-        step = _json(self.metadata, "training_info").get("step")
-        return step if isinstance(step, int) else None
+        return step_of(self.metadata)
+
+
+def step_of(metadata: Mapping[str, str]) -> int | None:
+    """Return the training step from a file's metadata."""
+    step = _json(metadata, "training_info").get("step")
+    return step if isinstance(step, int) else None
 
 
 def software_of(metadata: Mapping[str, str]) -> str | None:
@@ -65,13 +70,13 @@ def software_of(metadata: Mapping[str, str]) -> str | None:
     return " ".join(words) or None
 
 
-def read_software(path: Path) -> str | None:
-    """Return the trainer's name and version from the header alone; None where the file does not say."""
+def read_metadata(path: Path) -> Mapping[str, str]:
+    """Return a file's metadata from its header alone; nothing where it cannot be read."""
     try:
         check_start(path)
-        return software_of(read_header(path)[1])
+        return read_header(path)[1]
     except (LoraError, OSError):
-        return None
+        return {}
 
 
 def _json(metadata: Mapping[str, str], key: str) -> dict[str, Any]:

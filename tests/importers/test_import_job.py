@@ -21,6 +21,7 @@ def test_selecting_steps(job: Path, tmp_path: Path) -> None:
     assert steps("all") == {0, 10, 20, 30}
     assert steps("last") == {30}
     assert steps("10, 30") == {10, 30}
+    assert steps("0-10,25-40") == {0, 10, 30}
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.errors import HarnessError, ImageError, JobError, LoraError
+from harness.errors import HarnessError, ImageError, JobError
 from harness.importers.aitoolkit import import_job
 
 Edit = Callable[[Callable[[dict[str, Any]], object]], None]
@@ -33,7 +32,8 @@ def test_folder_that_does_not_exist(tmp_path: Path) -> None:
 def test_folder_without_config(job: Path, tmp_path: Path) -> None:
     (job / "config.yaml").unlink()
     line = refused(job, tmp_path)
-    assert line.startswith(f"{job}: holds no config.yaml")
+    assert line.startswith(f"{job}: holds neither config.yaml nor .job_config.json; ")
+    assert "--config FILE" in line
 
 
 def test_broken_yaml(job: Path, tmp_path: Path) -> None:
@@ -128,31 +128,19 @@ def test_no_prompts(job: Path, edit: Edit, tmp_path: Path) -> None:
     assert "config.process[0].sample: lists no samples" in refused(job, tmp_path)
 
 
-@pytest.mark.parametrize("keep", [0, 10, 1500])
-def test_unreadable_or_truncated_image(job: Path, tmp_path: Path, keep: int) -> None:
+@pytest.mark.parametrize("length", [0, 10, 1500])
+def test_one_bad_image_is_left_out_by_name(job: Path, tmp_path: Path, length: int) -> None:
     path = job / "samples" / "1795423125136__000000010_0.jpg"
-    path.write_bytes(path.read_bytes()[:keep])
-    assert refused(job, tmp_path, ImageError).startswith(str(path))
+    path.write_bytes(path.read_bytes()[:length])
+    result = import_job(job, out=tmp_path / "cases")
+    assert len(result.cases) == 15
+    assert [line for line in result.assumptions if line.startswith(f"left out: {path.name} is ")]
 
 
-def test_pickle_lora(job: Path, tmp_path: Path) -> None:
-    path = job / "tiny_flex2_simple_v1_000000010.safetensors"
-    path.write_bytes(pickle.dumps({"a": 1}))
-    assert f"{path}: is a pickle" in refused(job, tmp_path, LoraError)
-
-
-def test_truncated_lora(job: Path, tmp_path: Path) -> None:
-    path = job / "tiny_flex2_simple_v1_000000010.safetensors"
-    path.write_bytes(path.read_bytes()[:-1])
-    assert f"{path}: is truncated" in refused(job, tmp_path, LoraError)
-
-
-def test_lokr_lora(job: Path, tmp_path: Path) -> None:
-    path = job / "tiny_flex2_simple_v1_000000010.safetensors"
-    path.write_bytes(path.read_bytes().replace(b".lora_A.weight", b".lokr_w1.weigh"))
-    line = refused(job, tmp_path, LoraError)
-    assert f"{path}: is a LoKr file" in line
-    assert "and 49 more" in line
+def test_images_that_are_all_bad(job: Path, tmp_path: Path) -> None:
+    for path in (job / "samples").glob("*.jpg"):
+        path.write_bytes(b"")
+    assert "1795423267610__000000030_3.jpg" in refused(job, tmp_path, ImageError)
 
 
 def test_flag_that_stops_the_trainer(job: Path, edit: Edit, tmp_path: Path) -> None:
@@ -171,7 +159,13 @@ def test_base_that_cannot_be_found(job: Path, edit: Edit, tmp_path: Path, name: 
 
 @pytest.mark.parametrize(
     ("steps", "said"),
-    [("some", "'some' names no steps"), ("", "names no steps"), ("10,15", "no previews at step 15")],
+    [
+        ("some", "'some' names no steps"),
+        ("", "names no steps"),
+        ("10,15", "no previews at step 15"),
+        ("11-19,30", "no previews at step 11-19"),
+        ("20-", "names no steps"),
+    ],
 )
 def test_steps_that_are_not_there(job: Path, tmp_path: Path, steps: str, said: str) -> None:
     assert said in refused(job, tmp_path, steps=steps)

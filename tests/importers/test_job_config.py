@@ -16,7 +16,7 @@ def test_config_changed_after_its_previews(job: Path, edit: Edit, tmp_path: Path
     edit(lambda process: process["sample"].update(prompts=["only one --w 256"]))
     cases = by_stem(import_job(job, out=tmp_path / "cases", steps="10"))
     assert "the image is 128x128, but config.yaml gives 256x128" in str(cases["000000010_0"].incomparable)
-    assert "lists 1 prompts and this is number 3" in str(cases["000000010_3"].incomparable)
+    assert "lists 1 prompts, and this is number 3" in str(cases["000000010_3"].incomparable)
 
 
 @pytest.mark.parametrize(

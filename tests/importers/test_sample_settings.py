@@ -107,13 +107,10 @@ def test_trigger_and_name_become_the_trigger_word() -> None:
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
-        ({"prompt": "a --seed -1"}, "seed is -1"),
         ({"prompt": "a", "seed": -1}, "seed is -1"),
-        ({"prompt": "a", "seed": -7}, "-7 is below"),
+        ({"prompt": f"a --seed {-(2**63) - 1}"}, "its seed -9223372036854775809 is outside what torch takes"),
         ({"prompt": "a", "ctrl_img": "pose.png"}, "control image (pose.png)"),
         ({"prompt": "a --ctrl_img pose.png"}, "control image (pose.png)"),
-        ({"prompt": "a", "num_frames": 33}, "video of 33 frames"),
-        ({"prompt": "a --frames 2"}, "video of 2 frames"),
         ({"prompt": "a", "width": 5000}, "width 5000 is outside"),
         ({"prompt": "a", "sample_steps": 151}, "sample_steps 151 is outside"),
         ({"prompt": "a --cfg 21"}, "guidance_scale 21.0 is outside"),
@@ -122,7 +119,7 @@ def test_trigger_and_name_become_the_trigger_word() -> None:
         ({"prompt": "a --cfg -1e999"}, "its guidance_scale is -inf"),
         ({"prompt": "a --m inf"}, "its network_multiplier is inf"),
         ({"prompt": "a", "network_multiplier": "nan"}, "its network_multiplier is nan"),
-        ({"prompt": f"a --seed {2**64}"}, "its seed 18446744073709551616 is above the largest"),
+        ({"prompt": f"a --seed {2**64}"}, "its seed 18446744073709551616 is outside what torch takes"),
         ({"prompt": "a --m -2.5"}, "network_multiplier -2.5 is outside"),
     ],
 )
@@ -130,6 +127,28 @@ def test_what_cannot_be_rerun_says_why(entry: dict[str, Any], reason: str) -> No
     bad, good = resolve(seed=1, samples=[entry, {"prompt": "b", "seed": 1}])
     assert reason in str(bad.problem)
     assert good.problem is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "seed"),
+    [
+        ({"prompt": "a --seed -1"}, 2**64 - 1),
+        ({"prompt": "a --d -3"}, 2**64 - 3),
+        ({"prompt": "a", "seed": -7}, 2**64 - 7),
+        ({"prompt": "a --seed -1 --d 5"}, 5),
+        ({"prompt": "a --seed 5", "seed": -1}, 5),
+        ({"prompt": f"a --seed {-(2**63)}"}, 2**63),
+        ({"prompt": f"a --seed {2**64 - 1}"}, 2**64 - 1),
+    ],
+)
+def test_negative_seeds_are_those_that_torch_makes_of_them(entry: dict[str, Any], seed: int) -> None:
+    (sample,) = resolve(samples=[entry])
+    assert (sample.settings.seed, sample.problem) == (seed, None)
+
+
+@pytest.mark.parametrize("entry", [{"prompt": "a", "num_frames": 33}, {"prompt": "a --frames 2"}])
+def test_frames_make_no_video_of_an_image_model(entry: dict[str, Any]) -> None:
+    assert resolve(samples=[entry])[0].problem is None
 
 
 def test_random_seed_with_walk_seed_spoils_only_the_first() -> None:

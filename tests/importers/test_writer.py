@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import JobError
 from harness.importers.aitoolkit import import_job
-from harness.importers.draft import Draft
+from harness.importers.draft import Draft, SourceFile
 from harness.importers.writer import write_cases
 from harness.schema.case import load_cases
 from tests.importers.job_edits import change_metadata, tree
@@ -24,7 +24,8 @@ def test_case_that_cannot_be_read_back_changes_nothing(job: Path, tmp_path: Path
     before = tree(out)
     preview = job / "samples" / case.preview_path.name
     unwritable = case.settings.model_copy(update={"prompt": "\ud800"})
-    draft = Draft("000000000_0", preview, (128, 128), 0, 0, None, 1.0, unwritable, case.trained)
+    source = SourceFile(preview, case.preview.sha256)
+    draft = Draft("000000000_0", source, (128, 128), 0, 0, None, 1.0, unwritable, case.trained)
     with pytest.raises(JobError, match="can be read back") as error:
         write_cases([draft], job=NAME, base=case.base, out=out, previews={preview.name: preview})
     assert "\n" not in str(error.value)

@@ -9,6 +9,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from harness.schema.trainer_versions import (
+    APPLE_CONVROT8,
+    APPLE_INT8,
+    AUTO_MEMORY,
+    EMA,
+    LAYER_OFFLOADING,
+    SAMPLE_OBJECTS,
+    Rule,
+)
+
 
 def _as_bool(value: Any) -> bool:
     return bool(value)
@@ -57,7 +67,6 @@ class SampleEntry(_View):
     guidance_scale: float | None = None
     sample_steps: int | None = None
     network_multiplier: Multiplier | None = None
-    num_frames: int | None = None
     ctrl_img: str | None = None
     ctrl_img_1: str | None = None
     ctrl_img_2: str | None = None
@@ -77,21 +86,21 @@ class SampleConfig(_View):
     guidance_scale: float = 7.0
     sample_steps: int = 20
     network_multiplier: Multiplier = 1.0
-    num_frames: int = 1
     prompts: list[str] = Field(default_factory=list)
     samples: list[SampleEntry] | None = None
 
-    @property
-    def entries(self) -> list[SampleEntry]:
-        """``samples``, which win, or the older ``prompts`` in the same form."""
-        return (
-            self.samples if self.samples is not None else [SampleEntry(prompt=text) for text in self.prompts]
-        )
+    def entries(self, software: str | None = None) -> list[SampleEntry]:
+        """Return ``samples``, which win where the trainer knows them, or ``prompts`` in the same form."""
+        prompts = [SampleEntry(prompt=text) for text in self.prompts]
+        if self.samples is None or (prompts and SAMPLE_OBJECTS.holds(software) is False):
+            return prompts
+        return self.samples
 
 
 class NetworkConfig(_View):
     """``network``: the LoRA's shape and where it started from."""
 
+    type: str = "lora"
     rank: float | None = None
     linear: float | None = None
     alpha: float = 1.0
@@ -131,11 +140,12 @@ class TrainConfig(_View):
     unload_text_encoder: Flag = False
     cache_text_embeddings: Flag = False
     ema_config: EmaConfig | None = None
+    attention_backend: str = "native"
 
-    @property
-    def ema(self) -> bool:
-        """Previews and saved files are exponential moving averages."""
-        return self.ema_config is not None and self.ema_config.use_ema
+    def ema(self, software: str | None) -> bool:
+        """Say whether previews and saved files are exponential moving averages."""
+        asked = self.ema_config is not None and self.ema_config.use_ema
+        return asked and EMA.holds(software) is not False
 
 
 class DatasetConfig(_View):
@@ -156,6 +166,10 @@ class ModelConfig(_View):
     lora_path: str | None = None
     vae_path: str | None = None
     te_name_or_path: str | None = None
+    auto_memory: Flag = False
+    layer_offloading: Flag = False
+    compile: Flag = False
+    quantize_kwargs: dict[str, Any] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -163,6 +177,25 @@ class ModelConfig(_View):
         if isinstance(data, dict) and "quantize_te" not in data:
             return {**data, "quantize_te": data.get("quantize", False)}
         return data
+
+    def quantizer(self, software: str | None, device: str | None) -> tuple[str | None, Rule | None]:
+        """Return what ``qtype`` became, and the rule by which, even where it is unclear whether it applied.
+
+        What follows ``|`` names an accuracy recovery adapter, which Flex.2 never loads.
+        """
+        qtype = self.qtype.partition("|")[0] if self.qtype else self.qtype
+        if qtype != "qfloat8":
+            return qtype, None
+        changes = [
+            (self.layer_offloading, LAYER_OFFLOADING, "float8"),
+            (self.auto_memory, AUTO_MEMORY, "float8"),
+        ]
+        if (device or "").startswith("mps"):
+            changes += [(True, APPLE_INT8, "int8"), (True, APPLE_CONVROT8, "convrot8")]
+        for asked, rule, name in changes:
+            if asked and (applied := rule.holds(software)) is not False:
+                return (name if applied else qtype), rule
+        return qtype, None
 
     def without_effect(self) -> list[str]:
         """Return a sentence for each field that is set but never read for Flex.2."""
@@ -173,10 +206,21 @@ class ModelConfig(_View):
         ]
 
 
+CACHING_TYPES = (
+    "sd_trainer",
+    "ui_trainer",
+    "diffusion_trainer",
+    "concept_slider",
+    "textual_inversion_trainer",
+)
+"""Process types that can encode prompts once."""
+
+
 class Process(_View):
     """``config.process[0]`` of a training job."""
 
     type: str
+    device: str | None = None
     trigger_word: str | None = None
     network: NetworkConfig | None = None
     save: SaveConfig = SaveConfig()
@@ -197,8 +241,10 @@ class Process(_View):
         return {name: value for name, value in data.items() if value is not None}
 
     @property
-    def encodes_prompts_once(self) -> bool:
-        """The trainer encoded the prompts of ``sample`` once and used them for ``first_sample`` too."""
+    def caches_prompts(self) -> bool:
+        """The config asks for text embeddings that are encoded once, before training."""
+        if self.type not in CACHING_TYPES:
+            return False
         by_datasets = any(dataset.cache_text_embeddings for dataset in self.datasets)
         return by_datasets or self.train.cache_text_embeddings or self.train.unload_text_encoder
 

@@ -1,7 +1,8 @@
-"""Reading a job folder's ``config.yaml`` without running anything that is in it."""
+"""Reading a job's config, YAML or JSON, without running anything that is in it."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,23 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from harness._util.atomic_files import read_bytes
 from harness._util.strict_yaml import read_yaml_file
 from harness._util.validation import first_problem
 from harness.errors import JobError
-from harness.importers.aitoolkit.config import ConfigFile, JobConfig
+from harness.importers.aitoolkit.config import CACHING_TYPES, ConfigFile, JobConfig
 
-CONFIG_FILE = "config.yaml"
+CONFIG_FILES = ("config.yaml", ".job_config.json")
+"""What the trainer writes, and what its web UI does; a folder on a hub has the second alone."""
+
 PROCESS = "config.process[0]"
-PROCESS_TYPES = ("sd_trainer", "ui_trainer", "diffusion_trainer")
+PROCESS_TYPES = (
+    *CACHING_TYPES,
+    *("concept_replacer", "image_reference_slider_trainer", "ultimate_slider_trainer"),
+    *("slider", "slider_old", "rescale_sd"),
+)
+"""Process types that save and sample as ``BaseSDTrainProcess`` does."""
+
 ARCH = "flex2"
 
 _TAG = "tag:yaml.org,2002:python/object/apply:collections.OrderedDict"
@@ -35,21 +45,56 @@ def _ordered_dict(loader: _JobLoader, node: yaml.Node) -> dict[Any, Any]:
 
 
 _JobLoader.add_constructor(_TAG, _ordered_dict)
+_JobLoader.add_implicit_resolver(  # the trainer reads 4e-1 as a number, PyYAML as text
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+"),
+    list("-+0123456789"),
+)
 
 
-def load_config(job_dir: Path) -> JobConfig:
-    """Read ``config.yaml`` of a Flex.2 training job.
+def find_config(job_dir: Path) -> Path:
+    """Return the config of a job folder.
 
     Raises:
-        JobError: missing, not YAML, with a Python tag other than OrderedDict, or not a Flex.2 training job.
+        JobError: not a folder, or without a config.
     """
-    path = job_dir / CONFIG_FILE
+    if not job_dir.is_dir():
+        raise JobError("is not a folder", file=job_dir, fix="give the job folder that AI Toolkit wrote")
+    for name in CONFIG_FILES:
+        if (job_dir / name).is_file():
+            return job_dir / name
+    fix = "give the job folder (training_folder/<job name>), or name its config with --config FILE"
+    others = sorted(path.name for suffix in ("yaml", "yml", "json") for path in job_dir.glob(f"*.{suffix}"))
+    if any((job_dir.parent / name).is_file() for name in CONFIG_FILES):
+        fix = f"give the job folder {job_dir.parent}, or name its config with --config FILE"
+    elif others:
+        fix = f"is it {others[0]}? name it with --config"
+    raise JobError(f"holds neither {' nor '.join(CONFIG_FILES)}", file=job_dir, fix=fix)
+
+
+def load_config(path: Path) -> JobConfig:
+    """Read the config of a Flex.2 training job, YAML or JSON.
+
+    Raises:
+        JobError: missing, not YAML or JSON, with a Python tag other than OrderedDict, or not of a Flex.2 job.
+    """
     data = _read(path)
     _check_kind(path, data)
     try:
-        return ConfigFile.model_validate(data).config
+        return ConfigFile.model_validate(_named(data, data["config"].get("name"))).config
     except ValidationError as error:
         raise _problem(path, error) from error
+    except RecursionError as error:
+        raise JobError("is nested too deep", file=path) from error
+
+
+def _named(value: Any, name: Any) -> Any:
+    """Replace ``[name]`` by the job's name in every text, as the trainer does before it reads anything."""
+    if isinstance(value, dict):
+        return {key: _named(each, name) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_named(each, name) for each in value]
+    return value.replace("[name]", name) if isinstance(value, str) and isinstance(name, str) else value
 
 
 def _problem(path: Path, error: ValidationError) -> JobError:
@@ -61,15 +106,14 @@ def _problem(path: Path, error: ValidationError) -> JobError:
 
 
 def _read(path: Path) -> Any:
-    if not path.parent.is_dir():
-        raise JobError("is not a folder", file=path.parent, fix="give the job folder that AI Toolkit wrote")
     try:
+        if path.suffix.startswith(".json"):
+            return json.loads(read_bytes(path).decode("utf-8-sig"))
         return read_yaml_file(path, _JobLoader)
-    except FileNotFoundError as error:
-        fix = "give the job folder: training_folder/<job name>"
-        raise JobError(f"holds no {CONFIG_FILE}", file=path.parent, fix=fix) from error
     except OSError as error:
         raise JobError(f"cannot be read ({error.strerror or error})", file=path) from error
+    except (ValueError, RecursionError) as error:
+        raise JobError(f"is not valid JSON ({error})", file=path) from error
     except yaml.constructor.ConstructorError as error:
         found = f"holds YAML that is not plain data ({error.problem}{_line(error)})"
         fix = "only the tag of collections.OrderedDict is accepted; no other Python tag is ever loaded"

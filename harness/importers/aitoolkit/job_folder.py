@@ -11,6 +11,11 @@ from harness.errors import JobError
 
 SAMPLES = "samples"
 
+MAX_LOG_HEAD = 1 << 18
+"""Bytes at the start of a log that are searched for a version."""
+
+_LOG_VERSION = re.compile(r"\bai[- ]?toolkit\b[^\n\d]{0,20}(\d+\.\d+\.\d+)\b", re.IGNORECASE)
+
 _PREVIEW = re.compile(r"(?P<ms>\d+)__(?P<step>\d{9,})_(?P<index>\d+)\.(?:jpe?g|png|webp)", re.IGNORECASE)
 
 
@@ -44,12 +49,12 @@ class Checkpoints:
 def find_previews(job_dir: Path) -> list[PreviewFile]:
     """Return a job's previews by step, then time of the run, then index.
 
-    ``.thumbs``, ``.tmp`` and files with other names are left alone.
+    ``job_dir`` may be the samples folder itself. Other folders and files of other names are left alone.
 
     Raises:
         JobError: there are none.
     """
-    folder = job_dir / SAMPLES
+    folder = job_dir / SAMPLES if (job_dir / SAMPLES).is_dir() or not _holds_previews(job_dir) else job_dir
     try:
         paths = [path for path in folder.iterdir() if path.is_file()]
     except OSError as error:
@@ -64,6 +69,10 @@ def find_previews(job_dir: Path) -> list[PreviewFile]:
         fix = "names are like 1731980000000__000000250_3.jpg"
         raise JobError("holds no previews", file=folder, fix=fix)
     return [file for step in sorted(by_step) for file in _in_runs(by_step[step])]
+
+
+def _holds_previews(folder: Path) -> bool:
+    return folder.is_dir() and any(_PREVIEW.fullmatch(path.name) for path in folder.iterdir())
 
 
 def _in_runs(files: Iterable[PreviewFile]) -> list[PreviewFile]:
@@ -81,26 +90,30 @@ def _in_runs(files: Iterable[PreviewFile]) -> list[PreviewFile]:
 
 
 def select_steps(files: list[PreviewFile], steps: str) -> list[PreviewFile]:
-    """Return the previews of ``all`` steps, of the ``last`` one, or of a list like ``250,500``.
+    """Return the previews of ``all`` steps, of the ``last`` one, or of some like ``250,500-1000``.
 
     Raises:
-        JobError: ``steps`` is none of these, or names a step without previews.
+        JobError: ``steps`` is none of these, or names a step or range without previews.
     """
     present = sorted({file.step for file in files})
     if steps == "all":
         return files
     if steps == "last":
-        wanted = {present[-1]}
-    else:
-        try:
-            wanted = {int(part) for part in steps.split(",")}
-        except ValueError:
-            fix = "give all, last, or numbers like 250,500"
-            raise JobError(f"{steps!r} names no steps", field="--steps", fix=fix) from None
-    if missing := sorted(wanted.difference(present)):
+        return [file for file in files if file.step == present[-1]]
+    wanted, missing = set(), []
+    for part in steps.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if match is None:
+            fix = "give all, last, or numbers and ranges like 250,500-1000"
+            raise JobError(f"{steps!r} names no steps", field="--steps", fix=fix)
+        first, last = int(match[1]), int(match[2] or match[1])
+        found = {step for step in present if first <= step <= last}
+        wanted |= found
+        if not found:
+            missing.append(part.strip())
+    if missing:
         fix = f"the job has previews at {', '.join(map(str, present))}"
-        found = f"no previews at step {', '.join(map(str, missing))}"
-        raise JobError(found, field="--steps", fix=fix)
+        raise JobError(f"no previews at step {', '.join(missing)}", field="--steps", fix=fix)
     return [file for file in files if file.step in wanted]
 
 
@@ -119,26 +132,15 @@ def find_checkpoints(job_dir: Path, name: str) -> Checkpoints:
     return Checkpoints(numbered, final, tuple(other))
 
 
-def preview_size(path: Path) -> tuple[int, int, bool]:
-    """Return (width, height, animated) of a preview, decoded once to be sure that it is whole.
-
-    Raises:
-        ImageError: unreadable or truncated.
-    """
-    from harness.metrics.images import read_image
-
-    if animated := _animated_webp(path):
-        return (*animated, True)
-    return (*read_image(path).size, False)
-
-
-def _animated_webp(path: Path) -> tuple[int, int] | None:
-    """Return the canvas of an animated WebP (``VP8X`` header with the animation bit), else None."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(30)
-    except OSError:
-        return None
-    if len(head) < 30 or head[:4] != b"RIFF" or head[8:16] != b"WEBPVP8X" or not head[20] & 2:
-        return None
-    return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+def log_software(job_dir: Path) -> str | None:
+    """Return the trainer and version that the newest log of the web UI names, or None."""
+    logs = sorted(job_dir.glob("logs/*_log.txt"), key=lambda path: int(re.sub(r"\D", "", path.stem) or 0))
+    for path in (job_dir / "log.txt", *reversed(logs)):
+        try:
+            with path.open("rb") as file:
+                head = file.read(MAX_LOG_HEAD).decode("utf-8", "replace")
+        except OSError:
+            continue
+        if match := _LOG_VERSION.search(head):
+            return f"ai-toolkit {match[1]}"
+    return None

@@ -1,4 +1,4 @@
-"""Which saved LoRA a preview saw.
+"""Which saved LoRA a preview saw, and which version of the trainer made it.
 
 Saving precedes sampling, so the same step number means the same weights; the last sample carries the final
 step and goes with the file without a number. Source: ``ostris/ai-toolkit``, ``BaseSDTrainProcess``.
@@ -6,12 +6,16 @@ step and goes with the file without a number. Source: ``ostris/ai-toolkit``, ``B
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from harness.errors import LoraError
 from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.job_folder import Checkpoints, PreviewFile
-from harness.schema.lora_file import LoraFile, inspect_lora
+from harness.schema.lora_file import LoraFile, inspect_lora, read_metadata, software_of, step_of
+from harness.schema.trainer_versions import PRETRAINED_LORA
 
 
 @dataclass(frozen=True)
@@ -29,66 +33,81 @@ class Weights:
 
 
 class WeightsFinder:
-    """Pairs previews with the checkpoints of one job; every file is inspected once."""
+    """Pairs previews with the checkpoints of one job; every file is inspected once.
 
-    def __init__(self, checkpoints: Checkpoints, process: Process) -> None:
+    Args:
+        log_software: trainer and version that the job's log names, for files that do not say.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, process: Process, log_software: str | None = None) -> None:
         self._checkpoints = checkpoints
         self._process = process
-        self._inspected: dict[Path, LoraFile] = {}
+        self._log_software = log_software
+        self._inspect = cache(_inspect)
+        self._metadata = cache(read_metadata)
 
     def find(self, preview: PreviewFile) -> Weights:
-        """Return the weights that ``preview`` was rendered with.
-
-        Raises:
-            LoraError: the file that belongs to it is unsafe, broken, or not a LoRA of this kind.
-        """
+        """Return the weights that ``preview`` was rendered with."""
         if preview.step == 0:
             return self._untrained()
         if self._process.network is None:
-            return Weights(
-                None,
-                problem="the job has no network: it trained the transformer itself, and the reference can "
-                "render only its base with a LoRA",
+            found = (
+                "the job has no network: it trained the transformer itself, and the reference can render only"
             )
+            return Weights(None, problem=f"{found} its base with a LoRA")
         if preview.runs_later and not self._process.train.force_first_sample:
-            return Weights(
-                None,
-                problem=f"the job rendered step {preview.step} again later: its checkpoint belongs to "
-                "the later run",
+            found = (
+                f"the job rendered step {preview.step} again later: its checkpoint belongs to the later run"
             )
+            return Weights(None, problem=found)
         if path := self._checkpoints.numbered.get(preview.step):
             return self._numbered(path, preview.step)
         if self._checkpoints.final is not None and preview.step == self.final_step:
-            return Weights(self._inspect(self._checkpoints.final), "final file")
+            return self._inspect(self._checkpoints.final, "final file")
         return Weights(None, problem=self._missing(preview.step))
 
     @property
     def final_step(self) -> int:
         """The step of the file without a number: as its metadata says, else ``train.steps``."""
         final = self._checkpoints.final
-        step = self._inspect(final).step if final is not None else None
+        step = step_of(self._metadata(final)) if final is not None else None
         return step if step is not None else self._process.train.steps
 
-    def software(self) -> str | None:
-        """Return the trainer's name and version as any checkpoint records it."""
-        paths = [*self._checkpoints.numbered.values(), self._checkpoints.final]
-        path = next((path for path in paths if path is not None), None)
-        return self._inspect(path).software if path is not None else None
+    def software(self, step: int) -> str | None:
+        """Return the trainer's name and version at ``step``, as the nearest checkpoints record it.
+
+        None where they record none, or where the trainer was updated between the two.
+        """
+        before = max((saved for saved in self._versions if saved <= step), default=None)
+        after = min((saved for saved in self._versions if saved >= step), default=None)
+        versions = {self._versions[saved] for saved in (before, after) if saved is not None}
+        return versions.pop() if len(versions) == 1 else self._log_software
+
+    @property
+    def _versions(self) -> Mapping[int, str]:
+        """Trainer and version by the step of each checkpoint that records one."""
+        paths = dict(self._checkpoints.numbered)
+        if self._checkpoints.final is not None:
+            paths[self.final_step] = self._checkpoints.final
+        found = {step: software_of(self._metadata(path)) for step, path in paths.items()}
+        return {step: software for step, software in found.items() if software}
 
     def _untrained(self) -> Weights:
         network = self._process.network
-        if network is not None and network.pretrained_lora_path:
+        if network is None or not network.pretrained_lora_path:
+            return Weights(None, "untrained: base alone")
+        if PRETRAINED_LORA.holds(self.software(0)) is False:
             return Weights(
-                None,
-                problem="training started from network.pretrained_lora_path: step 0 is not the base alone",
+                None, f"untrained: base alone, since {self.software(0)} does not read pretrained_lora_path"
             )
-        return Weights(None, "untrained: base alone")
+        found = "training started from network.pretrained_lora_path: step 0 is not the base alone"
+        return Weights(None, problem=found)
 
     def _numbered(self, path: Path, step: int) -> Weights:
-        lora = self._inspect(path)
-        if lora.step is not None and lora.step != step:
-            return Weights(None, problem=f"the metadata of {path.name} says step {lora.step}, not {step}")
-        return Weights(lora)
+        recorded = step_of(self._metadata(path))
+        if recorded is not None and recorded != step:
+            return Weights(None, problem=f"the metadata of {path.name} says step {recorded}, not {step}")
+        return self._inspect(path, "")
 
     def _missing(self, step: int) -> str:
         checkpoints = self._checkpoints
@@ -104,7 +123,12 @@ class WeightsFinder:
             reason += ", or it was the final file before the job was resumed"
         return reason
 
-    def _inspect(self, path: Path) -> LoraFile:
-        if path not in self._inspected:
-            self._inspected[path] = inspect_lora(path)
-        return self._inspected[path]
+
+def _inspect(path: Path, note: str) -> Weights:
+    """Return a LoRA, or why it cannot be used: one bad file does not stop a job."""
+    try:
+        return Weights(inspect_lora(path), note)
+    except LoraError as error:
+        where = f" ({error.field})" if error.field else ""
+        fix = f"; {error.fix}" if error.fix else ""
+        return Weights(None, problem=f"its LoRA {path.name} {error.found}{where}{fix}")

@@ -14,9 +14,10 @@ from harness.importers.aitoolkit.config import SampleConfig, SampleEntry
 from harness.importers.aitoolkit.prompt import ParsedPrompt, inject_trigger, parse_prompt
 from harness.schema.case import SampleSettings
 from harness.schema.spec import FLEX2
+from harness.schema.trainer_versions import LITERAL_TRIGGER
 
-RANDOM_SEED, SEED_END = -1, 2**64
-INHERITED = ("width", "height", "neg", "guidance_scale", "sample_steps", "network_multiplier", "num_frames")
+RANDOM_SEED, MIN_SEED, SEED_END = -1, -(2**63), 2**64
+INHERITED = ("width", "height", "neg", "guidance_scale", "sample_steps", "network_multiplier")
 """Fields of an entry of ``samples`` whose default is the value in ``sample``."""
 
 
@@ -57,24 +58,52 @@ def sample_seeds(seed: int, walk_seed: bool, own: Sequence[int | None]) -> list[
     return seeds
 
 
-def resolve_samples(config: SampleConfig, trigger_word: str | None) -> list[Sample]:
+def torch_seed(seed: int, *, random: bool) -> tuple[int, str | None]:
+    """Return the seed that ``torch.manual_seed`` makes of ``seed``, and why it cannot be drawn again, if so.
+
+    Args:
+        random: -1 stands for a random seed. The trainer looks for it before it reads a prompt's flags.
+    """
+    if seed == RANDOM_SEED and random:
+        return RANDOM_SEED, "its seed is -1: the trainer drew a random one and did not record it"
+    if not MIN_SEED <= seed < SEED_END:
+        found = f"its seed {seed} is outside what torch takes, {MIN_SEED} to {SEED_END - 1}"
+        return RANDOM_SEED, found
+    return seed + SEED_END if seed < 0 else seed, None
+
+
+def resolve_samples(
+    config: SampleConfig, trigger_word: str | None, *, software: str | None = None, literal: bool = False
+) -> list[Sample]:
     """Work out the settings of every sample in the order of the previews' numbers.
+
+    Args:
+        trigger_word: what ``[trigger]`` stands for; None leaves it as it is.
+        software: trainer and version, as its LoRA files record it.
+        literal: the trainer encoded the prompts with ``[trigger]`` as it is.
 
     Raises:
         ValueError: a prompt flag has a value that the trainer fails on; the message starts with the position.
     """
-    entries = config.entries
+    entries = config.entries(software)
     prompts = [entry.prompt for entry in entries if entry.prompt is not None]
     seeds = sample_seeds(config.seed, config.walk_seed, [entry.seed for entry in entries[: len(prompts)]])
     samples = []
     for index, prompt in enumerate(prompts):
         try:
-            parsed = parse_prompt(inject_trigger(prompt, trigger_word))
+            parsed = parse_prompt(prompt if literal else inject_trigger(prompt, trigger_word))
         except ValueError as error:
             raise ValueError(f"prompt {index}: {error}") from None
-        values = _inherited(config, entries[index]) | {"seed": seeds[index], **parsed.fields}
-        notes = _position_notes(index, config, parsed) + _notes(prompt, parsed, trigger_word, entries[index])
-        problem = _problem(values, entries[index])
+        values = _inherited(config, entries[index]) | parsed.fields
+        given = int(parsed.fields.get("seed", seeds[index]))
+        values["seed"], problem = torch_seed(given, random="seed" not in parsed.fields)
+        notes = _position_notes(index, config, entries, parsed)
+        if given < 0 and problem is None:
+            notes.append(f"the seed {given} is not random here: torch takes it for {values['seed']}")
+        notes += _notes(prompt, parsed, trigger_word, entries[index])
+        if literal and ("[trigger]" in prompt or "[name]" in prompt):
+            notes.append(f"{software}: {LITERAL_TRIGGER.what}")
+        problem = problem or _problem(values, entries[index])
         samples.append(_sample(values, parsed.prompt, prompt, problem, notes))
     return samples
 
@@ -98,6 +127,11 @@ def with_prompts_of(regular: Sequence[Sample], first: Sequence[Sample]) -> list[
     ]
 
 
+def with_note(sample: Sample, note: str, *, where: str) -> Sample:
+    """Return ``sample`` with ``note`` if its template holds ``where``."""
+    return replace(sample, assumptions=(*sample.assumptions, note)) if where in sample.template else sample
+
+
 def _inherited(config: SampleConfig, entry: SampleEntry) -> dict[str, Any]:
     return {
         name: getattr(config, name) if getattr(entry, name) is None else getattr(entry, name)
@@ -113,7 +147,7 @@ def _sample(
         neg=values["neg"],
         width=FLEX2.trainer_edge(values["width"]),
         height=FLEX2.trainer_edge(values["height"]),
-        seed=min(max(values["seed"], RANDOM_SEED), SEED_END - 1),
+        seed=values["seed"],
         sample_steps=values["sample_steps"],
         guidance_scale=_finite(values["guidance_scale"], FLEX2.defaults.guidance_scale),
     )
@@ -128,24 +162,10 @@ def _finite(value: float, instead: float) -> float:
     return float(value) if math.isfinite(value) else instead
 
 
-def _seed_problem(seed: int) -> str | None:
-    if seed == RANDOM_SEED:
-        return "its seed is -1: the trainer drew a random one and did not record it"
-    if seed < RANDOM_SEED:
-        return f"its seed {seed} is below the reference's smallest, -1"
-    if seed >= SEED_END:
-        return f"its seed {seed} is above the largest that torch takes, {SEED_END - 1}"
-    return None
-
-
 def _problem(values: dict[str, Any], entry: SampleEntry) -> str | None:
-    if problem := _seed_problem(values["seed"]):
-        return problem
     for name in ("guidance_scale", "network_multiplier"):
         if not math.isfinite(values[name]):
             return f"its {name} is {values[name]}, which is not a finite number"
-    if values["num_frames"] > 1:
-        return f"it is a video of {values['num_frames']} frames"
     if image := values.get("ctrl_img") or entry.ctrl_img:
         return f"it was rendered with a control image ({image}); the reference has none"
     return None
@@ -168,15 +188,17 @@ def _leaked_from(index: int, config: SampleConfig, entries: Sequence[SampleEntry
     return next((i for i in range(index - 1, -1, -1) if entries[i].seed is not None), None)
 
 
-def _position_notes(index: int, config: SampleConfig, parsed: ParsedPrompt) -> list[str]:
+def _position_notes(
+    index: int, config: SampleConfig, entries: Sequence[SampleEntry], parsed: ParsedPrompt
+) -> list[str]:
     """Return what a sample takes from other entries: the trainer counts prompts and entries separately."""
     notes = []
-    leaked = _leaked_from(index, config, config.entries)
+    leaked = _leaked_from(index, config, entries)
     if leaked is not None and "seed" not in parsed.fields:
         notes.append(
             f"the seed is that of sample {leaked}: without walk_seed it applies to those after it too"
         )
-    gap = next((i for i, entry in enumerate(config.entries) if entry.prompt is None), None)
+    gap = next((i for i, entry in enumerate(entries) if entry.prompt is None), None)
     if gap is not None and index >= gap:
         notes.append(
             f"entry {gap} of samples has no prompt: from there on the trainer gave each prompt the settings "

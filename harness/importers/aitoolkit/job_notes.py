@@ -1,0 +1,59 @@
+"""What a reader should know of how a job's previews came about, in sentences."""
+
+from __future__ import annotations
+
+from harness.importers.aitoolkit.config import Process
+from harness.schema.case import SampleSettings
+from harness.schema.spec import FLEX2
+from harness.schema.trainer_versions import ATTENTION_BACKEND, COMPILED
+
+
+def notes_on_job(process: Process) -> list[str]:
+    """Return what holds for every case."""
+    notes = process.model.without_effect()
+    network = process.network
+    if network is not None and network.type == "lora" and network.scaling_alpha != network.lora_rank:
+        notes.append(
+            f"network.linear_alpha is {network.scaling_alpha:g} at rank {network.lora_rank:g}, but AI "
+            "Toolkit saves Flex.2 LoRAs without alpha: the scale is 1"
+        )
+    return notes
+
+
+def notes_on_numerics(process: Process, software: str | None) -> list[str]:
+    """Return what a version of the trainer made of the config, where a re-run differs in its arithmetic."""
+    model, train, notes = process.model, process.train, []
+    if model.quantize or model.quantize_te:
+        qtype, rule = model.quantizer(software, process.device)
+        if rule is not None and rule.holds(software):
+            notes.append(f"{software}: {rule.what}")
+        elif rule is not None:
+            which = f"{software} was released both ways" if software else "no trainer version is recorded"
+            notes.append(f"it is unknown which quantizer was used ({rule.what}: {which})")
+        if "|" in (model.qtype or ""):
+            notes.append(f"Flex.2 does not load the accuracy recovery adapter of model.qtype: plain {qtype}")
+        if (model.quantize_kwargs or {}).get("exclude"):
+            notes.append(
+                "model.quantize_kwargs leaves out some layers; quantize in a case file leaves out none"
+            )
+    if train.ema_config is not None and train.ema_config.use_ema and not train.ema(software):
+        notes.append(f"train.ema_config had no effect: {software} does not set the average up")
+    if train.attention_backend != "native" and ATTENTION_BACKEND.holds(software) is not False:
+        notes.append(
+            f"the trainer's attention kernel was {train.attention_backend!r}, another than the re-run's"
+        )
+    if model.compile and COMPILED.holds(software) is not False:
+        notes.append("the trainer's transformer was compiled: other arithmetic than the re-run's")
+    return notes
+
+
+def notes_on_size(settings: SampleSettings) -> list[str]:
+    """Say how to render a size that the reference floors further than the trainer."""
+    rendered = FLEX2.snap(settings.width, settings.height)
+    shown = FLEX2.preview_size(settings.width, settings.height)
+    if rendered == shown:
+        return []
+    return [
+        f"the reference renders {rendered[0]}x{rendered[1]} where the preview is {shown[0]}x{shown[1]}: with "
+        "divisor: 16 in its case file, it is rendered at its own size"
+    ]

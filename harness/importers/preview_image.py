@@ -1,0 +1,46 @@
+"""A preview on disk: its size, whether it moves, and its hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness._util.atomic_files import sha256_file
+
+
+@dataclass(frozen=True)
+class PreviewImage:
+    """What an import records of an image.
+
+    Attributes:
+        size: (width, height) in pixels.
+        animated: it has several frames.
+    """
+
+    size: tuple[int, int]
+    animated: bool
+    sha256: str
+
+
+def read_preview(path: Path) -> PreviewImage:
+    """Read a preview, decoded once to be sure that it is whole.
+
+    Raises:
+        ImageError: unreadable or truncated.
+    """
+    from harness.metrics.images import read_image
+
+    size = _animated_webp(path)
+    return PreviewImage(size or read_image(path).size, size is not None, sha256_file(path))
+
+
+def _animated_webp(path: Path) -> tuple[int, int] | None:
+    """Return the canvas of an animated WebP (``VP8X`` header with the animation bit), else None."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(30)
+    except OSError:
+        return None
+    if len(head) < 30 or head[:4] != b"RIFF" or head[8:16] != b"WEBPVP8X" or not head[20] & 2:
+        return None
+    return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
