@@ -76,7 +76,7 @@ def calibrate(
 def _controls(planned: Sequence[Planned]) -> list[tuple[Planned, Control]]:
     found = []
     for item in planned:
-        if item.request is None:
+        if item.request is None or item.case.preview.older_config is not None:
             continue
         for control in controls(item.request, _other_lora(item, planned)):
             variant = control.name.replace(" ", "-")

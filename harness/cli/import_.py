@@ -15,7 +15,6 @@ from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.importers.draft import ImportResult
-    from harness.schema.case import Base
 
 
 @command()
@@ -23,13 +22,15 @@ if TYPE_CHECKING:
     "source", metavar="JOB_DIR", nargs=-1, type=path,
     help="Job folder of AI Toolkit, or a zip of harness bundle. With --request: more images.",
 )  # fmt: skip
-@option("--steps", help="Which samples: all, last, or steps like 250,500.  [default: all]")
+@option("--steps", help="Which samples: all, last, or steps like 250,500-1000.  [default: all]")
+@option("--config", type=path, help="The job's config, YAML or JSON. Default: JOB_DIR's own.")
 @option("--out", type=path, help="Folder for the case files. Default: cases/<job name>.")
 @option("--request", type=path, help="Take the settings from a request JSON of the reference server instead.")
 @option(
     "--preview", metavar="IMG…", multiple=True, type=path,
     help="With --request: its images, one per prompt, in order.",
 )  # fmt: skip
+@option("--result", type=path, help="With --request: the server's result JSON, which names each seed.")
 @BASE
 def import_(
     source: tuple[Path, ...], request: Path | None, preview: tuple[Path, ...], **options: Any
@@ -54,35 +55,40 @@ def import_(
     return show(_import_job(given, **options))
 
 
-def _import_job(job_dir: Path, steps: str | None, base: Base | None, out: Path | None) -> ImportResult:
+def _import_job(job_dir: Path, out: Path | None, **options: Any) -> ImportResult:
     from harness.importers.aitoolkit import import_job
 
-    out = out or Path("cases") / Path(os.path.realpath(job_dir)).name
-    return import_job(job_dir, base=base, steps="all" if steps is None else steps, out=out)
+    _refuse(options, "result", "goes with --request, not with JOB_DIR")
+    options["steps"] = "all" if options["steps"] is None else options["steps"]
+    return import_job(job_dir, out=out or Path("cases") / Path(os.path.realpath(job_dir)).name, **options)
 
 
 def _import_request(
-    request: Path, preview: tuple[Path, ...], more: tuple[Path, ...], *,
-    steps: str | None, base: Base | None, out: Path | None,
-) -> ImportResult:  # fmt: skip
+    request: Path, preview: tuple[Path, ...], more: tuple[Path, ...], out: Path | None, **options: Any
+) -> ImportResult:
     """Import a request; ``--preview A B`` reads as the option A and the argument B."""
     from harness.importers.server_request import import_request
 
-    if steps is not None:
-        raise HarnessError("--steps goes with JOB_DIR, not with --request", fix="leave it out")
+    for name in ("steps", "config"):
+        _refuse(options, name, "goes with JOB_DIR, not with --request")
     if more and len(preview) != 1:
         raise HarnessError(
             f"{more[0]} is given beside --request without its --preview",
             fix="give all images behind one --preview, or each behind its own",
         )
-    return import_request(request, [*preview, *more], base=base, out=out or Path("cases") / request.stem)
+    return import_request(request, [*preview, *more], out=out or Path("cases") / request.stem, **options)
 
 
-def _import_bundle(file: Path, steps: str | None, base: Base | None, out: Path | None) -> None:
+def _refuse(options: dict[str, Any], name: str, why: str) -> None:
+    if options.pop(name) is not None:
+        raise HarnessError(f"--{name} {why}", fix="leave it out")
+
+
+def _import_bundle(file: Path, out: Path | None, **options: Any) -> None:
     from harness.cli.import_summary import from_here
     from harness.importers.bundle import import_bundle
 
-    if base or steps:
+    if any(options.values()):
         fix = "leave the other options out, and unset HARNESS_BASE"
         raise HarnessError("a bundle takes only --out", file=file, fix=fix)
     unpacked = import_bundle(file, out=out)

@@ -55,7 +55,7 @@ def _table(cases: Sequence[Case]) -> Table:
     for case in cases:
         settings, lora = case.settings, case.lora
         cells = (
-            _stem(case),
+            _stem(case) + (" (older config)" if case.preview.older_config else ""),
             tail(Path(lora.file).stem, LORA_WIDTH) if lora else "none",
             f"{lora.network_multiplier:g}" if lora else "",
             str(settings.seed),

@@ -44,10 +44,14 @@ class StepZero:
         return {name: value for name, value in asdict(self).items() if name not in {"spent", "renders"}}
 
 
+_TAKEN_OVER = ("noise", "quantize", "divisor")
+
+
 def step_zero(case: Case) -> Case | None:
     """Return the case of the step-0 preview of the same job, prompt and settings, or None.
 
-    It lies in the folder of ``case`` and takes over its noise and quantization, which a fix may have changed.
+    It lies in the folder of ``case`` and takes over what a fix may have changed there. A preview that is
+    older than its config is no control.
     """
     if case._file is None or case.lora is None:
         return None
@@ -57,7 +61,7 @@ def step_zero(case: Case) -> Case | None:
         except CaseError:
             continue  # another case's mistake is not this one's
         if _is_step_zero(other, case):
-            control = other.model_copy(update={"noise": case.noise, "quantize": case.quantize})
+            control = other.model_copy(update={name: getattr(case, name) for name in _TAKEN_OVER})
             control._file = other._file
             return control
     return None
@@ -68,6 +72,7 @@ def _is_step_zero(other: Case, case: Case) -> bool:
         other.preview.step == 0
         and other.lora is None
         and other.incomparable is None
+        and other.preview.older_config is None
         and other.preview.index == case.preview.index
         and (other.base, other.settings, other.trained) == (case.base, case.settings, case.trained)
     )

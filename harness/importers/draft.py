@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from harness.schema.case import Case, OlderConfig, SampleSettings, Trained
+from harness.schema.case import Case, EncoderDtype, OlderConfig, SampleSettings, Trained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +106,7 @@ class Draft:
     assumptions: list[str] = field(default_factory=list)
     lora_gone: bool = False
     older_config: OlderConfig | None = None
-    encoder_dtype: Literal["fp16"] | None = None
+    encoder_dtype: EncoderDtype | None = None
 
     def pairing(self) -> Pairing:
         """Return the line that a user reads about this draft."""

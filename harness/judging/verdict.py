@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from harness.metrics.scores import Scores, counted_psnr
-from harness.schema.case import Case, Tolerance
+from harness.schema.case import Case, OlderConfig, Tolerance
 from harness.schema.result import Baseline, Verdict
 from harness.schema.spec import FLEX2
 
@@ -34,8 +34,13 @@ OTHER_ENVIRONMENT = Margin(ssim=0.036, lpips=0.0145, psnr=13.0)
 """At least twice what another kind of machine changes of a case: 0.0179, 0.0071, 6.5 dB, H100 against CPU."""
 
 
-def judge(scores: Scores | None, tolerance: Tolerance) -> tuple[Verdict, str]:
+def judge(
+    scores: Scores | None, tolerance: Tolerance, older_config: OlderConfig | None = None
+) -> tuple[Verdict, str]:
     """Judge codec-matched scores by limits.
+
+    Args:
+        older_config: how it is known that the settings are of a config that was written after the preview.
 
     Returns:
         The verdict, and the reason in words with the numbers: every limit that was missed and by how much.
@@ -46,6 +51,10 @@ def judge(scores: Scores | None, tolerance: Tolerance) -> tuple[Verdict, str]:
     if scores.pixels.identical:
         return Verdict.MATCH, "bit-identical after codec matching"
     if misses := _limits(scores, tolerance, within=False):
+        if older_config is not None:
+            found = "was edited" if older_config is OlderConfig.COUNT else "was written again"
+            why = f"the config {found} after this preview, and its settings may have been others"
+            return Verdict.INCOMPARABLE, f"{why}: {'; '.join(misses)}"
         return Verdict.DRIFT, "; ".join(misses)
     return Verdict.MATCH, "within limits: " + ", ".join(_limits(scores, tolerance, within=True))
 

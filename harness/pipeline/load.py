@@ -19,6 +19,7 @@ from harness.errors import CheckpointError, DeviceError, HarnessError
 from harness.pipeline.checkpoint import Checkpoint, pipeline_sha256
 from harness.pipeline.models import load_models
 from harness.pipeline.offload import choose_offload, needs, offload_encoders
+from harness.schema.case import EncoderDtype
 from harness.schema.render import Dtype, Offload, PipelineCode
 from harness.schema.spec import ModelSpec
 
@@ -90,6 +91,7 @@ def load_pipeline(
     device: str,
     offload: Offload,
     trust_remote_code: bool,
+    encoder_dtype: EncoderDtype | None = None,
 ) -> LoadedPipeline:
     """Load ``checkpoint`` as the reference does and place it on ``device``; its own scheduler stays.
 
@@ -102,6 +104,8 @@ def load_pipeline(
     with pause_collection(), quiet():
         models = load_models(checkpoint, spec, torch_dtype(dtype))
         pipe = _load(checkpoint, code, dtype, models)
+    if encoder_dtype is not None:
+        pipe.text_encoder_2.to(torch_dtype(encoder_dtype))
     pipe.set_progress_bar_config(disable=True)
     loaded = LoadedPipeline(
         pipe=pipe,

@@ -177,7 +177,7 @@ class ReferenceRenderer(Renderer):
     def _prepare(self, request: RenderRequest) -> PipelineState:
         """Return the pipeline with the request's weights, LoRA and scheduler in place."""
         dtype = request.dtype or reference_dtype(self.device)
-        key = (str(request.base), request.pipeline, dtype)
+        key = (str(request.base), request.pipeline, dtype, request.encoder_dtype or "")
         if self._state is None or self._key != key:
             found = self._previous.pop(key, None)
             self._set_aside()
@@ -204,6 +204,7 @@ class ReferenceRenderer(Renderer):
             self._spec,
             code=request.pipeline,
             dtype=dtype,
+            encoder_dtype=request.encoder_dtype,
             device=self.device,
             offload=self._resolved_offload,
             trust_remote_code=self._trust,
@@ -226,6 +227,7 @@ class ReferenceRenderer(Renderer):
             sigmas_sha256=sigmas_sha256(sigmas),
             scheduler=find_scheduler(request.scheduler).name,
             dtype=loaded.dtype,
+            encoder_dtype=request.encoder_dtype,
             quantize=request.quantize,
             noise=torch_era() if request.noise == "auto" else request.noise,
             generator=request.generator,

@@ -100,5 +100,5 @@ def _against_preview(row: Row) -> Row:
 
     if row.scores is None:
         return row.model_copy(update={"verdict": Verdict.INCOMPARABLE})
-    verdict, reason = judge(row.scores, row.tolerance)
+    verdict, reason = judge(row.scores, row.tolerance, row.description.preview.older_config)
     return row.model_copy(update={"verdict": verdict, "reason": reason})

@@ -106,7 +106,8 @@ class CaseRunner:
             return self._row(item, Verdict.INCOMPARABLE, reason, **common)
         scored = result.scored
         assert scored is not None
-        verdict, reason = judge(scored.matched, tolerance_of(item.case, self.options, self.environment))
+        tolerance = tolerance_of(item.case, self.options, self.environment)
+        verdict, reason = judge(scored.matched, tolerance, item.case.preview.older_config)
         return self._row(
             item,
             verdict,

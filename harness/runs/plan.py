@@ -183,10 +183,12 @@ def request_of(case: Case, options: RunOptions, device: str) -> RenderRequest:
     """
     base, lora_file = options.base or _absolute(case), case.lora_path
     settings = case.settings
+    dtype = options.dtype or (training_dtype(case) if device == "cpu" else None)
     return RenderRequest(
         base=base,
         pipeline=options.pipeline or case.pipeline or default_pipeline(base),
-        dtype=options.dtype or (training_dtype(case) if device == "cpu" else None),
+        dtype=dtype,
+        encoder_dtype=case.encoder_dtype if dtype == case.encoder_dtype else None,
         lora=Lora(lora_file, case.lora.sha256, case.lora.network_multiplier)
         if case.lora is not None and lora_file is not None
         else None,
@@ -198,6 +200,7 @@ def request_of(case: Case, options: RunOptions, device: str) -> RenderRequest:
         sample_steps=settings.sample_steps,
         guidance_scale=settings.guidance_scale,
         noise=noise_of(case),
+        divisor=case.divisor,
         quantize=case.quantize,
     )
 

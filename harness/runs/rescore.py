@@ -39,7 +39,7 @@ def judge_again(row: Row, tolerance: Tolerance) -> Row:
     """Return ``row`` judged by ``tolerance``; a row without scores keeps its verdict."""
     judged: dict[str, Any] = {"tolerance": tolerance}
     if row.scores is not None:
-        verdict, reason = judge(row.scores, tolerance)
+        verdict, reason = judge(row.scores, tolerance, row.description.preview.older_config)
         if row.baseline is not None:
             verdict, reason = judge_baseline(verdict, reason, row.scores, row.baseline)
         judged |= {"verdict": verdict, "reason": reason}

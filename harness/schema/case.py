@@ -58,6 +58,7 @@ CaseId = Annotated[str, Field(pattern=r"^[\w.+ -]+(/[\w.+ -]+)*$", max_length=20
 AnyPath = Annotated[str, AfterValidator(_without_nul)]
 InnerPath = Annotated[AnyPath, Field(min_length=1), AfterValidator(_inside)]
 Noise = Literal["auto", "current", "legacy"]
+EncoderDtype = Literal["fp16"]
 Quantize = Literal["none", "qfloat8", "qfloat8-transformer", "qfloat8-te"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -226,7 +227,7 @@ class Case(Strict):
     quantize: Quantize = Field(
         "none", description="Quantize as the job did: qfloat8 both, or the transformer or T5 (te) alone."
     )
-    encoder_dtype: Literal["fp16"] | None = Field(
+    encoder_dtype: EncoderDtype | None = Field(
         None,
         description="fp16: all weights of T5, as AI Toolkit casts them; unset: as transformers loads them, "
         "which keeps wo in fp32 under fp16.",

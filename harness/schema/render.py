@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from harness.schema.case import Base, Noise, Quantize
+    from harness.schema.case import Base, EncoderDtype, Noise, Quantize
     from harness.schema.result import Rendered
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -102,6 +102,7 @@ class RenderRequest:
         attention: diffusers' attention backend; None keeps the active one.
         max_sequence_length: T5 tokens; None is the model's own.
         divisor: width and height are floored to a multiple of it, pixels; None is the reference's.
+        encoder_dtype: ``fp16`` casts every weight of T5; None leaves it as transformers loads it.
         stop_after: end after so many steps and return the image predicted there; None runs to the end.
         batch: images drawn in one call, the others from neighbouring seeds; the first is the re-run.
     """
@@ -125,6 +126,7 @@ class RenderRequest:
     attention: str | None = None
     max_sequence_length: int | None = None
     divisor: int | None = None
+    encoder_dtype: EncoderDtype | None = None
     quantize: Quantize = "none"
     stop_after: int | None = None
     batch: int = 1
@@ -160,9 +162,8 @@ class RenderRequest:
     def weights_key(self) -> tuple[str, ...]:
         """Requests with the same key share loaded and fused weights; sorting by it changes weights rarely."""
         lora = (self.lora.sha256, repr(self.lora.network_multiplier)) if self.lora else ("", "")
-        return (
-            str(self.base), self.pipeline, self.dtype or "", self.quantize, *lora, self.effective_lora_mode
-        )  # fmt: skip
+        loaded = (str(self.base), self.pipeline, self.dtype or "", self.encoder_dtype or "")
+        return (*loaded, self.quantize, *lora, self.effective_lora_mode)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class Rendered(Frozen):
     sigmas_sha256: str
     scheduler: str = "FlowMatchEuler"
     dtype: str
+    encoder_dtype: str | None = Field(None, description="Dtype that all of T5 was cast to, if it was.")
     quantize: str = Field("none", description="What was quantized, as a case file says it.")
     noise: str = Field(description="Noise era of the first latents: 'legacy' or 'current'.")
     generator: str = Field("cpu", description="Device that drew the first latents.")

@@ -112,7 +112,7 @@ def test_the_console_script_itself(job: Path, cases: Path, tmp_path: Path) -> No
     next((cases / "loras").iterdir()).write_bytes(b"x")
     (job / "config.yaml").unlink()
     for arguments, said in (
-        (["import", str(job)], "holds no config.yaml"),
+        (["import", str(job)], "holds neither config.yaml nor .job_config.json"),
         (["run", str(cases)], "lora.sha256"),
         (["report", str(tmp_path)], "is not a run folder"),
     ):

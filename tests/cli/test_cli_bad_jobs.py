@@ -37,7 +37,10 @@ def long_prompt(process: dict[str, Any], prompt: str) -> None:
 
 JOBS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (shutil.rmtree, "job: is not a folder"),
-    "no config": (lambda job: (job / "config.yaml").unlink(), "holds no config.yaml"),
+    "no config": (
+        lambda job: (job / "config.yaml").unlink(),
+        "holds neither config.yaml nor .job_config.json",
+    ),
     "broken YAML": (lambda job: (job / "config.yaml").write_text("a: [1"), "config.yaml: is not valid YAML"),
     "unknown Python tag": (
         lambda job: (job / "config.yaml").write_text("job: !!python/object/apply:os.system [ls]"),
@@ -51,18 +54,6 @@ JOBS: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty samples": (
         lambda job: [path.unlink() for path in (job / "samples").glob("*.jpg")],
         "samples: holds no previews",
-    ),
-    "unreadable image": (lambda job: preview(job).write_text("text"), "__000000010_0.jpg: "),
-    "truncated image": (
-        lambda job: preview(job).write_bytes(preview(job).read_bytes()[:1500]),
-        "__000000010_0.jpg: ",
-    ),
-    "pickle": (lambda job: lora(job).write_bytes(pickle.dumps({"a": 1})), "is a pickle"),
-    "LoKr": (
-        lambda job: lora(job).write_bytes(
-            lora(job).read_bytes().replace(b".lora_A.weight", b".lokr_w1.weigh")
-        ),
-        "is a LoKr file",
     ),
     "missing base": (
         lambda job: edit(job, lambda process: process["model"].update(name_or_path="/no/such/base")),
@@ -100,7 +91,34 @@ def test_import_options(harness: Harness, job: Path, arguments: list[str], said:
     assert said in refused(harness("import", *arguments))
 
 
-@pytest.mark.parametrize("flag", ["--w 5000", "--s 151", "--cfg 20.5", "--seed -1"])
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "unreadable image": (lambda job: preview(job).write_text("text"), "__000000010_0.jpg is not an image"),
+    "truncated image": (
+        lambda job: preview(job).write_bytes(preview(job).read_bytes()[:1500]),
+        "__000000010_0.jpg is truncated",
+    ),
+    "pickle": (lambda job: lora(job).write_bytes(pickle.dumps({"a": 1})), "is a pickle"),
+    "LoKr": (
+        lambda job: lora(job).write_bytes(
+            lora(job).read_bytes().replace(b".lora_A.weight", b".lokr_w1.weigh")
+        ),
+        "is a LoKr file",
+    ),
+}
+"""One bad file of step 10, by name, and what is said of it; the rest of the job is imported."""
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_one_bad_file_does_not_stop_an_import(harness: Harness, job: Path, name: str) -> None:
+    spoil, said = SPOILT[name]
+    spoil(job)
+    ended = harness("import", job, "--out", "cases")
+    assert (ended.code, ended.err) == (0, "")
+    assert said in " ".join(ended.out.split())
+    assert "Traceback" not in ended.out
+
+
+@pytest.mark.parametrize("flag", ["--w 5000", "--s 151", "--cfg 20.5"])
 def test_a_preview_out_of_range_is_a_case_that_says_why(harness: Harness, job: Path, flag: str) -> None:
     edit(job, lambda process: long_prompt(process, f"a cat {flag}"))
     ended = harness("import", job, "--out", "cases")
