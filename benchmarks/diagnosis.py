@@ -1,192 +1,200 @@
-"""Diagnose previews whose cause is known, and print the confusion table, the cost and the cheap ranking.
+"""Diagnose previews whose cause is known, through the public function, and print how often it is named.
 
-OMP_NUM_THREADS=1 python benchmarks/diagnosis.py --results truths.jsonl
+python benchmarks/diagnosis.py --jobs 2 --seed 0 --json truths.json
+python benchmarks/diagnosis.py --jobs 2 --seed 0 --baseline CHECKOUT --json base.json
 
-Every truth is one line of the results; a killed benchmark goes on where it stopped, and --report only reads.
+Truths are made by this build and lie in files; each process diagnoses them one after the other with
+``harness.diagnose``, as a user would. Genuine job folders with something altered count apart.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
+import os
+import queue
 import random
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from harness.diagnosis.diagnose import BUDGET  # noqa: E402
-from harness.diagnosis.ranking import changes  # noqa: E402
-from harness.diagnosis.search import Search, search  # noqa: E402
-from harness.diagnosis.trials import TrialRenderer, calls_of  # noqa: E402
+from benchmarks.genuine_jobs import Alteration, alterations  # noqa: E402
 from harness.pipeline.renderer import ReferenceRenderer  # noqa: E402
-from harness.runs.plan import RunOptions, request_of  # noqa: E402
-from harness.schema.render import Renderer  # noqa: E402
+from harness.schema.case import load_case  # noqa: E402
 from harness.sweeps.axes import AXES  # noqa: E402
-from harness.sweeps.axis import Context, Family  # noqa: E402
-from tests.diagnosis.truths import AXES_ON_CPU, Truth, base_cases, double, truth  # noqa: E402
+from tests.diagnosis.truths import AXES_ON_CPU, base_cases, pair, renders, truth  # noqa: E402
 
 JOB = ROOT / "harness" / "data" / "jobs" / "emoji_inkprint"
+COUNTS = {"single": 120, "double": 60, "none": 30}
 Row = dict[str, Any]
 
 
 def main() -> None:
-    """Make the truths, diagnose them, and print what came of it."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--single", type=int, default=60)
-    parser.add_argument("--double", type=int, default=30)
+    """Make what is to be diagnosed, diagnose it, print the table and write the rows."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, default=Path("truths.jsonl"))
-    parser.add_argument("--report", action="store_true", help="only print what the results say")
+    parser.add_argument("--kinds", default="single,double,none,genuine")
+    parser.add_argument("--limit", type=int, help="at most so many of each kind")
+    parser.add_argument("--baseline", type=Path, help="checkout whose build diagnoses, instead of this one")
+    parser.add_argument("--truths", type=Path, help="folder of truths, made there once")
+    parser.add_argument("--json", type=Path, help="write one row for each diagnosis here")
     chosen = parser.parse_args()
-    wanted = {
-        f"truth{chosen.seed}-{number:03d}": names
-        for number, names in enumerate([*singles(chosen.single), *doubles(chosen.double, chosen.seed)])
-    }
-    rows = _read(chosen.results)
-    if not chosen.report:
-        renderer = ReferenceRenderer(device="cpu")
-        bases = base_cases(JOB, Path(tempfile.mkdtemp()) / "cases")
-        for stem in [stem for stem in wanted if stem not in rows]:
-            row = rows[stem] = diagnose(truth(bases, wanted[stem], renderer, stem), renderer)
-            print(f"{'ok  ' if row['right'] else 'MISS'} {row}", flush=True)
-            with chosen.results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"truth": stem, **row}) + "\n")
-    for count, title in ((1, "one factor"), (2, "two factors")):
-        if found := [rows[stem] for stem, names in wanted.items() if len(names) == count and stem in rows]:
-            report(title, found)
+    folder = chosen.truths or Path(tempfile.mkdtemp())
+    rows: list[Row] = []
+    for kind in chosen.kinds.split(","):
+        made = made_genuine(folder, chosen.limit) if kind == "genuine" else made_truths(kind, folder, chosen)
+        started = time.perf_counter()
+        answers = diagnosed([row.pop("task") for row in made], chosen.baseline or ROOT, chosen.jobs)
+        found = [judged({**row, **answer}) for row, answer in zip(made, answers, strict=True)]
+        report(kind, found, time.perf_counter() - started, chosen)
+        rows += found
+        if chosen.json:
+            chosen.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
-def singles(count: int) -> list[tuple[str, ...]]:
-    """Return ``count`` single axes, each as often as the others."""
-    return [(name,) for name in itertools.islice(itertools.cycle(AXES_ON_CPU), count)]
+def made_truths(kind: str, folder: Path, chosen: argparse.Namespace) -> list[Row]:
+    """Return the rows of one kind of truth, to be diagnosed; their files are made where they are missing."""
+    index = folder / f"{kind}{chosen.seed}.json"
+    if not index.exists():
+        wanted = list(itertools.islice(axes_of(kind, chosen.seed), chosen.limit or COUNTS[kind]))
+        stems = [f"{kind}{chosen.seed}-{number:03d}" for number in range(len(wanted))]
+        cases = folder / "cases"
+        base_cases(JOB, cases)
+        with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as pool:
+            made = list(pool.map(functools.partial(made_truth, cases), stems, wanted))
+        index.write_text(json.dumps(made), encoding="utf-8")
+    made = json.loads(index.read_text(encoding="utf-8"))
+    return made[: chosen.limit]
 
 
-def doubles(count: int, seed: int) -> list[tuple[str, ...]]:
-    """Return pairs of axes of two families, drawn at random; every tenth is a static shift."""
+def axes_of(kind: str, seed: int) -> Iterable[tuple[str, ...]]:
+    """Yield the axes of each truth: single ones in turn; pairs of two families, each tenth a static shift."""
+    if kind == "none":
+        yield from itertools.repeat(())
+    elif kind == "single":
+        yield from ((name,) for name in itertools.cycle(AXES_ON_CPU))
+    draw = random.Random(seed)
     every = [
-        double(pair)
-        for pair in itertools.combinations(AXES_ON_CPU, 2)
-        if AXES[pair[0]].family is not AXES[pair[1]].family and "divisor" not in pair
+        pair(*names)
+        for names in itertools.combinations(AXES_ON_CPU, 2)
+        if AXES[names[0]].family is not AXES[names[1]].family and "divisor" not in names
     ]
-    static = [("dynamic_shifting", "shift")] * (count // 10)
-    return [*static, *random.Random(seed).sample(every, count - len(static))]
+    for number in itertools.count():
+        yield ("dynamic_shifting", "shift") if number % 10 == 0 else draw.choice(every)
 
 
-def diagnose(made: Truth, renderer: Renderer) -> Row:
-    """Diagnose one truth blind and return its row."""
-    started = time.perf_counter()
-    context = Context(made.case, request_of(made.case, RunOptions(device="cpu"), "cpu"), "cpu")
-    trials = TrialRenderer(context, renderer)
-    found = search(trials, BUDGET)
-    settings = [dict(trial.settings) for trial in found.path]
-    named = {name: value for each in settings[: len(made.factors)] for name, value in each.items()}
-    return {
-        "factors": made.factors,
-        "named": dict(settings[-1]) if settings else {},
-        "right": bool(named) and trials.effective(named) == trials.effective(made.factors),
-        "alone": len(settings) == len(made.factors),
-        "explained": found.explained,
-        "format": made.case.preview_path.suffix,
-        "spent": round(trials.spent, 2),
-        "renders": trials.renders,
-        "grid": grid(trials),
-        "places": places(trials, found, made),
-        "seconds": round(time.perf_counter() - started),
-    }
+@functools.cache
+def renderer() -> ReferenceRenderer:
+    """Return the renderer of this process."""
+    return ReferenceRenderer(device="cpu")
 
 
-def grid(trials: TrialRenderer) -> list[float]:
-    """Return the exhaustive grid of single factors: renders, and what they cost in the case's own."""
-    requests = {trials.effective({}): trials.request({})}
-    for settings in changes(trials, lambda _: True):
-        requests.setdefault(trials.effective(settings), trials.request(settings))
-    own = calls_of(trials.request({}))
-    return [len(requests), round(sum(calls_of(request) for request in requests.values()) / own, 2)]
+def made_truth(cases: Path, stem: str, names: tuple[str, ...]) -> Row:
+    """Make one truth and return its row."""
+    bases = [case for case in base_cases(JOB, cases) if case.id.startswith(JOB.name)]
+    made = truth(bases, names, renderer(), stem)
+    file = str(made.case._file)
+    return {"name": stem, "factors": made.factors, "file": file, "task": {"case": file}}
 
 
-def places(trials: TrialRenderer, found: Search, made: Truth) -> dict[str, list[int]]:
-    """Return for each factor the place of its line in its group, from 1, and the group's number of lines."""
-    here = {}
-    for name, value in made.factors.items():
-        wanted = trials.effective({name: value})
-        for group in found.ranked:
-            for place, line in enumerate(group, 1):
-                if wanted in map(trials.effective, line):
-                    here[name] = [place, len(group)]
-    return here
+def made_genuine(folder: Path, limit: int | None) -> list[Row]:
+    """Return the rows of genuine alterations, to be diagnosed."""
+    rows = []
+    for number, each in enumerate(itertools.islice(alterations(), limit)):
+        place = folder / "genuine" / f"{number:02d}-{time.time_ns()}"
+        step, _, index = each.case.partition("_")
+        task = {"job": str(each.make(place)), "case": f"{int(step):09d}_{index}", "out": str(place / "cases")}
+        rows.append({"name": title(each), "factors": each.causes, "task": task})
+    return rows
 
 
-def report(title: str, rows: list[Row]) -> None:
-    """Print how often the truth was named, the confusion table by axis, the cost, and the cheap ranking."""
-    right = sum(row["right"] for row in rows)
-    formats = Counter(row["format"] for row in rows)
-    print(f"\n== {title}: {right} of {len(rows)} named with axis and value ({right / len(rows):.1%})")
-    print(f"previews: {', '.join(f'{count} {suffix}' for suffix, count in sorted(formats.items()))}")
-    print(f"nothing named besides the truth: {sum(row['alone'] for row in rows)}")
-    _costs(rows)
-    _confusion(rows)
-    _ranking(rows)
+def title(each: Alteration) -> str:
+    """Return an alteration as the table calls it."""
+    return f"{each.job} {each.case}: {each.name}"
 
 
-def _costs(rows: list[Row]) -> None:
-    shares = sorted(row["spent"] / row["grid"][1] for row in rows)
-    spent, renders = sorted(row["spent"] for row in rows), sorted(row["renders"] for row in rows)
-    print(f"cost in renders of the case's own: median {spent[len(rows) // 2]:.1f}, largest {spent[-1]:.1f}")
-    print(f"renders, whole or in part: median {renders[len(rows) // 2]}, largest {renders[-1]}")
-    print(f"share of the single-factor grid: median {shares[len(rows) // 2]:.0%}, largest {shares[-1]:.0%}")
+def diagnosed(tasks: list[dict[str, str]], build: Path, processes: int) -> list[Row]:
+    """Diagnose ``tasks`` with the build in the folder ``build``, in several processes."""
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in range(len(tasks)):
+        waiting.put(number)
+    answers: dict[int, Row] = {}
+
+    def serve() -> None:
+        command = [sys.executable, str(Path(__file__).with_name("diagnosis_worker.py"))]
+        environment = {**os.environ, "PYTHONPATH": str(build.resolve())}
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=build
+        ) as worker:
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            while not waiting.empty():
+                number = waiting.get()
+                worker.stdin.write(json.dumps(tasks[number]) + "\n")
+                worker.stdin.flush()
+                answers[number] = json.loads(worker.stdout.readline())
+                print(f"{len(answers)} of {len(tasks)}", file=sys.stderr, flush=True)
+
+    threads = [threading.Thread(target=serve) for _ in range(min(processes, len(tasks)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [answers[number] for number in range(len(tasks))]
 
 
-def _confusion(rows: list[Row]) -> None:
-    table: dict[str, Counter[str]] = defaultdict(Counter)
+def judged(row: Row) -> Row:
+    """Say whether an answer is right: the factors come first, or nothing is named where there is none."""
+    causes = row.pop("causes", [])
+    factors = row["factors"]
+    named = {cause["axis"]: cause["value"] for cause in causes if row.get("explained")}
+    first = dict(itertools.islice(named.items(), len(factors)))
+    row |= {"named": named, "alone": len(named) == len(factors), "right": first == factors}
+    file = row.pop("file", None)
+    if not factors:
+        row["right"] = not named and bool(row.get("explained"))
+    elif file is not None and set(first) <= set(AXES):
+        row["right"] = renders(load_case(Path(file)), first) == renders(load_case(Path(file)), factors)
+    return row
+
+
+def report(kind: str, rows: list[Row], seconds: float, chosen: argparse.Namespace) -> None:
+    """Print how often the truth was named, what it cost, and what was missed."""
+    right, build = sum(row["right"] for row in rows), chosen.baseline or "this build"
+    print(f"\n== {kind}, seed {chosen.seed}, {build}: {right} of {len(rows)} right ({right / len(rows):.1%})")
+    spent = sorted(row["spent"] for row in rows if "spent" in row)
+    if spent:
+        middle, high = spent[len(spent) // 2], spent[int(0.95 * (len(spent) - 1))]
+        print(
+            f"renders of the case's own: median {middle:.1f}, 95th percentile {high:.1f}, "
+            f"all {sum(spent):.0f}"
+        )
+    alone = sum(row["alone"] for row in rows)
+    busy = sum(row["seconds"] for row in rows)
+    print(f"nothing named besides: {alone}; {seconds:.0f} s in {chosen.jobs} processes, {busy:.0f} s of work")
+    missed: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
-        if row["right"]:
-            answer = "the truth"
-        elif set(row["named"]) == set(row["factors"]):
-            answer = "the axis, another value"
-        else:
-            answer = " + ".join(row["named"]) or "nothing"
-        table[" + ".join(row["factors"])][answer] += 1
-    print(f"\n{'true axis':<42} named")
-    for axis, counts in table.items():
-        print(f"{axis:<42} {', '.join(f'{answer} {count}' for answer, count in counts.most_common())}")
-
-
-def _ranking(rows: list[Row]) -> None:
-    found: dict[str, list[list[int]]] = defaultdict(list)
-    absent: Counter[str] = Counter()
-    for row in rows:
-        for name in row["factors"]:
-            place = row["places"].get(name)
-            if place and AXES[name].family is not Family.NOISE:  # noise is not estimated, but tried whole
-                found[name].append(place)
-            else:
-                absent[name] += 1
-    heads = ("truths", "of", "first", "in 3", "in 6", "worst")
-    print(f"\n{'cheap ranking of':<22} " + " ".join(f"{head:>6}" for head in heads))
-    for name in AXES:
-        if places := [place for place, _ in found[name]]:
-            within = [sum(place <= limit for place in places) for limit in (1, 3, 6)]
-            size = max(size for _, size in found[name])
-            print(
-                f"{name:<22} {len(places):>6} {size:>6} "
-                + " ".join(f"{count:>6}" for count in (*within, max(places)))
-            )
-    if absent:
-        print(f"tried without a ranking, or found or given up before it: {dict(absent)}")
-
-
-def _read(path: Path) -> dict[str, Row]:
-    if not path.exists():
-        return {}
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {row.pop("truth"): row for row in rows}
+        if not row["right"]:
+            missed[f"{row['name']} {row['factors']}"][str(row.get("error") or row["named"] or "nothing")] += 1
+    for wanted, answers in missed.items():
+        print(f"  missed {wanted}: {', '.join(answers)}")
 
 
 if __name__ == "__main__":

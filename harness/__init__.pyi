@@ -4,6 +4,7 @@ from .calibration.calibrate import calibrate as calibrate
 from .demo import run_demo as run_demo
 from .diagnosis.diagnose import diagnose as diagnose
 from .diagnosis.fix import fix_case as fix_case
+from .diagnosis.job_diagnosis import diagnose_cases as diagnose_cases
 from .doctor import examine as examine
 from .errors import HarnessError as HarnessError
 from .history.timeline import history_frame as history_frame

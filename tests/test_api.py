@@ -25,7 +25,7 @@ FUNCTIONS = {
     "import": {"import_job", "import_request", "import_bundle"},
     "run": {"load_cases", "run_cases", "build_report"},
     "schema": {"case_schema"},
-    "diagnose": {"diagnose", "static_findings"},
+    "diagnose": {"diagnose", "diagnose_cases", "static_findings"},
     "fix": {"fix_case"},
     "sweep": {"sweep_cases", "parse_axis", "product", "preset", "read_grid"},
     "report": {"build_report", "build_history"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -13,13 +13,15 @@ from harness.cli.command import command, option, path
 from harness.cli.options import BUDGET, RENDERING, run_options
 
 if TYPE_CHECKING:
-    from harness.diagnosis.diagnose import Diagnosis
+    from harness.diagnosis.answer import Diagnosis
     from harness.runs.plan import RunOptions
     from harness.schema.result import Finding
 
 
 @command()
-@click.argument("case", metavar="CASE", type=path, help="One case file.")
+@click.argument(
+    "case", metavar="CASE", type=path, help="One case file, or a folder: a job's previews together."
+)
 @option("--static", is_flag=True, help="Only what needs no model.")
 @BUDGET
 @option("--json", "json_file", type=path, help="Write the result here as JSON.")
@@ -37,16 +39,19 @@ def diagnose(
     from harness.judging.findings import static_findings
     from harness.schema.case import load_case
 
+    if case.is_dir() and not static:
+        _together(case, budget, json_file, recipe, options)
     loaded = load_case(case)
+    findings = static_findings(loaded)
+    show_findings(findings)
     if static:
-        findings = static_findings(loaded)
-        show_findings(findings)
         if json_file is not None:
             body = {"case": loaded.id, "findings": [vars(finding) for finding in findings]}
             write_text(json_file, json.dumps(body, indent=2) + "\n")
         return
     from harness.diagnosis.diagnose import diagnose as find
 
+    click.echo("")
     found = find(loaded, options=options, budget=budget, tell=click.echo)
     if json_file is not None:
         write_text(json_file, json.dumps(found.to_json(), indent=2) + "\n")
@@ -54,6 +59,29 @@ def diagnose(
         write_text(recipe, found.recipe)
     show(found)
     sys.exit(0 if found.explained else 1)
+
+
+def _together(
+    folder: Path, budget: float, json_file: Path | None, recipe: Path | None, options: RunOptions
+) -> NoReturn:
+    """Diagnose the previews of each job in ``folder`` together, and end the command."""
+    from harness._util.atomic_files import write_text
+    from harness.diagnosis.job_diagnosis import diagnose_cases
+    from harness.judging.findings import static_findings
+    from harness.schema.case import load_cases
+
+    cases = load_cases([folder])
+    for finding in dict.fromkeys(each.message for case in cases for each in static_findings(case)):
+        click.echo(f"  {finding}")
+    found = diagnose_cases(cases, options=options, budget=budget, tell=click.echo)
+    if json_file is not None:
+        write_text(json_file, json.dumps([each.to_json() for each in found], indent=2) + "\n")
+    if recipe is not None:
+        write_text(recipe, "\n".join(each.first.recipe for each in found))
+    for each in found:
+        click.echo("\n" + "\n".join(each.sentences()))
+        click.echo(f"\nrecipe:\n\n{each.first.recipe}")
+    sys.exit(0 if all(each.explained for each in found) else 1)
 
 
 def show_findings(findings: list[Finding]) -> None:
@@ -65,10 +93,9 @@ def show_findings(findings: list[Finding]) -> None:
 
 
 def show(found: Diagnosis) -> None:
-    """Print a diagnosis: findings, composition, causes, cost and recipe."""
+    """Print a diagnosis: composition, causes, cost and recipe."""
     from harness.diagnosis.sentences import sentences
 
-    show_findings(found.findings)
     click.echo("")
     for sentence in sentences(found):
         click.echo(sentence)

@@ -30,7 +30,7 @@ def fix(cases: tuple[Path, ...], budget: float, dry_run: bool, options: RunOptio
 
     unexplained = 0
     for case in load_cases(cases):
-        if case.incomparable is not None:
+        if case.incomparable is not None and case.lora is None:
             click.echo(f"{case.id}: passed over: {case.incomparable}")
             continue
         fixed = fix_case(case, options=options, budget=budget, write=not dry_run)

@@ -2,95 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from harness.diagnosis.composition import Composition, correlation
+from harness.diagnosis.answer import Cause, Diagnosis
+from harness.diagnosis.composition import correlation
+from harness.diagnosis.factors import left_out
+from harness.diagnosis.floor import FACTOR
 from harness.diagnosis.script import recipe
 from harness.diagnosis.search import MIN_GAIN, Search, Tell, search
 from harness.diagnosis.step_zero import StepZero, ask_step_zero, step_zero
-from harness.diagnosis.trials import Trial, TrialRenderer
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 from harness.errors import CaseError
 from harness.judging.findings import static_findings
-from harness.metrics.scores import Scores
+from harness.metrics.lpips import Lpips
 from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case
 from harness.schema.render import Renderer
-from harness.schema.result import Finding
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Context
-from harness.sweeps.axis_values import Value
 
 BUDGET = 120.0
 """Renders of the case's own length that a diagnosis may spend."""
+CONTROL_SHARE = 0.2
+"""Share of the budget that the step-0 preview may spend."""
 MAX_ALTERNATIVES = 5
-
-
-@dataclass(frozen=True)
-class Cause:
-    """One setting that brings the re-run nearer to the preview.
-
-    Attributes:
-        value: what the preview was rendered with; a number where it is one.
-        reference_value: what the case recorded.
-        gap_closed: share of the distance to the preview that is gone, 0 to 1, with the causes before it.
-        before: codec-matched scores without it; None for another size.
-        after: with it.
-    """
-
-    axis: str
-    value: Value
-    reference_value: Value
-    gap_closed: float
-    before: Scores | None
-    after: Scores | None
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What explains a preview's drift.
-
-    Attributes:
-        composition: whether the case's own re-run shows the preview's picture.
-        correlation: the statistic that says so, -1 to 1; None for another size.
-        floor: distance that no setting can remove, and what it was measured from.
-        causes: accepted ones, best first, each with those before it; where nothing explains the preview,
-            the best single settings instead.
-        nearer_without_lora: the LoRA-off render is nearer to the preview; None without a LoRA.
-        step_zero: what the step-0 preview of the same job says; None where there is none.
-        renders: renders that called the transformer, whole or in part.
-        spent: their transformer calls, in those of the case's own render.
-    """
-
-    case: Case
-    findings: list[Finding]
-    composition: Composition
-    correlation: float | None
-    floor: dict[str, Any]
-    causes: list[Cause]
-    explained: bool
-    nearer_without_lora: bool | None
-    step_zero: StepZero | None
-    renders: int
-    spent: float
-    recipe: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the documented JSON object."""
-        return {
-            "case": self.case.id,
-            "composition": self.composition,
-            "correlation": self.correlation,
-            "floor": self.floor,
-            "findings": [asdict(finding) for finding in self.findings],
-            "causes": [_cause_json(cause) for cause in self.causes],
-            "explained": self.explained,
-            "nearer_without_lora": self.nearer_without_lora,
-            "step_zero": self.step_zero.to_json() if self.step_zero else None,
-            "renders": self.renders,
-            "spent": round(self.spent, 2),
-            "recipe": self.recipe,
-        }
+FLAT = "flat"
+"""The static finding of a preview that holds nothing to search for."""
 
 
 def diagnose(
@@ -103,7 +45,8 @@ def diagnose(
 ) -> Diagnosis:
     """Find the settings that bring ``case``'s preview back.
 
-    Where the step-0 preview of the same job lies in the case's folder, it is asked first.
+    The static findings are told first. Where the step-0 preview of the same job lies in the case's folder, it
+    is asked next. A case that is incomparable because of its checkpoint is diagnosed with that one.
 
     Args:
         budget: renders of the case's own length to spend at most, on the case and on its step-0 preview.
@@ -113,41 +56,90 @@ def diagnose(
         CaseError: the case says that its preview cannot be re-run, or a file of it changed.
         HarnessError: base, LoRA or device cannot be used.
     """
-    from harness.metrics.lpips import Lpips
+    with diagnoser([case], options, renderer, budget, tell) as made:
+        return made.diagnose(case)
+
+
+@contextmanager
+def diagnoser(
+    cases: list[Case], options: RunOptions | None, renderer: Renderer | None, budget: float, tell: Tell
+) -> Iterator[Diagnoser]:
+    """Check ``cases``, and open one renderer to diagnose them with.
+
+    Raises:
+        CaseError, HarnessError: as ``diagnose``.
+    """
     from harness.pipeline.load import choose_device
     from harness.runs.plan import Planned
     from harness.runs.preflight import preflight
     from harness.runs.workers import reference_renderer
 
     options = options or RunOptions()
-    if case.incomparable is not None:
-        raise CaseError(
-            f"{case.id} cannot be re-run: {case.incomparable}", fix="harness diagnose --static explains it"
-        )
+    for case in cases:
+        if case.incomparable is not None and case.lora is None:
+            raise CaseError(
+                f"{case.id} cannot be re-run: {case.incomparable}",
+                fix="harness diagnose --static explains it",
+            )
     device = choose_device(options.device)
-    context = Context(case, request_of(case, options, device), device)
-    preflight([Planned(case, context.request)], options)
+    preflight([Planned(case, request_of(case, options, device)) for case in cases], options)
     own = renderer or reference_renderer(options, device)
     try:
-        trials = TrialRenderer(context, own)
-        if (sibling := step_zero(case)) is None:
-            return _diagnosis(case, trials, search(trials, budget, tell), None, Lpips(options.lpips_weights))
-        there = Context(sibling, request_of(sibling, options, device), device)
-        control = ask_step_zero(TrialRenderer(there, own), budget, tell)
-        left = budget - control.spent
-        cleared = control.matches or bool(control.settings)
-        found = search(trials, left, tell, start=control.settings, lora_first=cleared)
-        return _diagnosis(case, trials, found, control, Lpips(options.lpips_weights))
+        yield Diagnoser(options, own, device, budget, tell)
     finally:
         if renderer is None:
             own.close()
 
 
-def _diagnosis(
-    case: Case, trials: TrialRenderer, found: Search, control: StepZero | None, lpips: Any
-) -> Diagnosis:
-    reference = found.reference
-    shown = found.path or _alternatives(found)
+@dataclass
+class Diagnoser:
+    """Diagnoses cases with one renderer."""
+
+    options: RunOptions
+    renderer: Renderer
+    device: str
+    budget: float
+    tell: Tell
+    lpips: Lpips = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lpips = Lpips(self.options.lpips_weights)
+
+    def trials(self, case: Case) -> TrialRenderer:
+        """Return what renders the trials of ``case``."""
+        context = Context(case, request_of(case, self.options, self.device), self.device)
+        return TrialRenderer(context, self.renderer)
+
+    def diagnose(self, case: Case, start: Settings = MappingProxyType({})) -> Diagnosis:
+        """Diagnose ``case``; ``start`` are settings that explain others of its job."""
+        findings = static_findings(case)
+        trials = self.trials(case)
+        if any(finding.id == FLAT for finding in findings):
+            return _unsearched(trials)
+        control, cleared = None, False
+        if not start and (sibling := step_zero(case)) is not None:
+            control = ask_step_zero(self.trials(sibling), CONTROL_SHARE * self.budget, self.tell)
+            start, cleared = control.settings, control.cleared
+        left = self.budget - (control.spent if control else 0.0)
+        found = search(trials, left, self.tell, start=start, cleared=cleared)
+        return _answer(trials, found, control, self.lpips)
+
+
+def _unsearched(trials: TrialRenderer) -> Diagnosis:
+    """Return the diagnosis of a preview that shows one colour: its static findings."""
+    case, request = trials.context.case, trials.context.request
+    return Diagnosis(
+        case=case, findings=static_findings(case), composition="different", correlation=None,
+        floor={"rms": None, "source": "nothing was rendered"}, causes=[], explained=False, identical=False,
+        rivals=[], nearer_without_lora=None, step_zero=None, tried={},
+        not_tried={"everything": "the preview is one flat colour, which no setting explains"},
+        renders=0, spent=0.0, recipe=recipe(case, request, trials.effective({}).weights[2]),
+    )  # fmt: skip
+
+
+def _answer(trials: TrialRenderer, found: Search, control: StepZero | None, lpips: Lpips) -> Diagnosis:
+    reference, case = found.reference, trials.context.case
+    shown = found.path or ([] if found.explained else _alternatives(trials, found))
     best = found.path[-1] if found.path else reference
     sized = reference.image.shape == trials.preview.shape
     return Diagnosis(
@@ -156,41 +148,56 @@ def _diagnosis(
         composition=trials.composition(reference),
         correlation=round(correlation(trials.preview, reference.image), 4) if sized else None,
         floor={
-            "rms": round(found.floor, 4),
-            "source": "1.5 times what another attention kernel changes, codec-matched, 0 to 255",
+            "rms": None if found.floor is None else round(found.floor, 4),
+            "source": f"{FACTOR} times what another attention kernel changes, codec-matched, 0 to 255",
         },
         causes=_causes(trials, found, shown, lpips),
         explained=found.explained,
-        nearer_without_lora=_lora_off(trials, reference),
+        identical=best.distance == 0,
+        rivals=[words(trial.settings) for trial in _rivals(trials, found)],
+        nearer_without_lora=_lora_off(trials, found),
         step_zero=control,
+        tried=Counter(name for trial in trials.made for name in trial.settings),
+        not_tried=_not_tried(trials, found),
         renders=trials.renders + (control.renders if control else 0),
         spent=trials.spent + (control.spent if control else 0.0),
         recipe=recipe(case, best.request, best.rendered.dtype),
     )
 
 
-def _alternatives(found: Search) -> list[Trial]:
-    """Return the best single settings for a preview that nothing explains."""
+def _alternatives(trials: TrialRenderer, found: Search) -> list[Trial]:
+    """Return the best single settings for a preview that nothing explains, one of each axis."""
     limit = (1 - MIN_GAIN) * found.reference.distance
-    return [trial for trial in found.singles if trial.distance < limit][:MAX_ALTERNATIVES]
+    best: dict[tuple[str, ...], Trial] = {}
+    for trial in sorted(trials.made, key=lambda each: each.distance):
+        if len(set(trial.settings) - {"dynamic_shifting"}) <= 1 and trial.distance < limit:
+            best.setdefault(tuple(trial.settings), trial)
+    return list(best.values())[:MAX_ALTERNATIVES]
 
 
-def _causes(trials: TrialRenderer, found: Search, shown: list[Trial], lpips: Any) -> list[Cause]:
+def _causes(trials: TrialRenderer, found: Search, shown: list[Trial], lpips: Lpips) -> list[Cause]:
     causes: list[Cause] = []
     before = found.reference
     for trial in shown:
-        causes += [
-            Cause(
-                axis=name,
-                value=AXES[name].read(trials.context, trial.request),
-                reference_value=AXES[name].read(trials.context, trials.context.request),
-                gap_closed=_gap_closed(trials, found.reference, trial),
-                before=trials.scores(before, lpips),
-                after=trials.scores(trial, lpips),
+        for name in trial.settings:
+            if name in before.settings:
+                continue
+            value = trial.settings[name]
+            rest = [each for each in trials.made if each.settings.get(name) != value]
+            following = min(rest, key=lambda each: each.distance)
+            causes.append(
+                Cause(
+                    axis=name,
+                    value=AXES[name].read(trials.context, trial.request),
+                    reference_value=AXES[name].read(trials.context, trials.context.request),
+                    gap_closed=_gap_closed(trials, found.reference, trial),
+                    before=trials.scores(before, lpips),
+                    after=trials.scores(trial, lpips),
+                    distance=round(trial.distance, 4),
+                    next_best=words(following.settings),
+                    next_distance=None if math.isinf(following.distance) else round(following.distance, 4),
+                )
             )
-            for name in trial.settings
-            if name not in before.settings
-        ]
         if found.path:
             before = trial
     return causes
@@ -198,26 +205,38 @@ def _causes(trials: TrialRenderer, found: Search, shown: list[Trial], lpips: Any
 
 def _gap_closed(trials: TrialRenderer, reference: Trial, trial: Trial) -> float:
     """Return the share of the distance that is gone; for another size, of that of unrelated pictures."""
-    whole = min(reference.distance, 2**0.5 * float(trials.preview.std()))
+    whole = reference.distance
+    if math.isinf(whole):
+        whole = 2**0.5 * float(trials.preview.std())
     return round(max(0.0, 1 - trial.distance / whole), 4) if whole else 1.0
 
 
-def _lora_off(trials: TrialRenderer, reference: Trial) -> bool | None:
+def _rivals(trials: TrialRenderer, found: Search) -> list[Trial]:
+    """Return other settings within the floor, which explain the preview as well as the path, or nothing."""
+    if not found.explained or found.floor is None:
+        return []
+    best = found.path[-1] if found.path else found.reference
+    if best.distance == 0 or found.proven:
+        return []
+    named = set(best.settings)
+    return [
+        trial
+        for trial in sorted(trials.made, key=lambda each: each.distance)
+        if trial.distance <= found.floor
+        and trial is not best
+        and "attention" not in trial.settings
+        and not named < set(trial.settings)
+        and trial.settings != best.settings
+        and trial.settings
+    ][:MAX_ALTERNATIVES]
+
+
+def _not_tried(trials: TrialRenderer, found: Search) -> Mapping[str, str]:
+    return {**left_out(trials), **trials.left_out, **found.untried}
+
+
+def _lora_off(trials: TrialRenderer, found: Search) -> bool | None:
     if trials.context.request.lora is None:
         return None
-    return trials.trial({"lora_mode": "none"}).distance < reference.distance
-
-
-def _cause_json(cause: Cause) -> dict[str, Any]:
-    after, before = cause.after, cause.before
-    return {
-        "axis": cause.axis,
-        "value": cause.value,
-        "reference_value": cause.reference_value,
-        "gap_closed": cause.gap_closed,
-        "ssim": after.ssim if after else None,
-        "lpips": after.lpips if after else None,
-        "psnr": after.psnr if after else None,
-        "ssim_before": before.ssim if before else None,
-        "lpips_before": before.lpips if before else None,
-    }
+    best = min(trials.made, key=lambda trial: trial.distance)
+    return best.settings.get("lora_mode") == "none" and best.distance < found.reference.distance

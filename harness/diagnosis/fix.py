@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from harness.diagnosis.diagnose import BUDGET, Cause, Diagnosis, diagnose
+from harness.diagnosis.answer import Cause, Diagnosis
+from harness.diagnosis.diagnose import BUDGET, diagnose
 from harness.runs.plan import RunOptions
 from harness.schema.case import Case, save_case
 from harness.schema.render import Renderer
+from harness.sweeps.axis import checkpoints, prompts
 from harness.sweeps.axis_values import show
 
 _SETTINGS = {"seed": "seed", "steps": "sample_steps", "guidance_scale": "guidance_scale"}
@@ -66,6 +68,11 @@ def _change(case: Case, cause: Cause) -> dict[str, Any] | None:
         return {"settings": {_SETTINGS[cause.axis]: cause.value}}
     if cause.axis == "network_multiplier":
         return {"lora": {"network_multiplier": cause.value}}
+    if cause.axis == "trigger":
+        return {"settings": {"prompt": prompts(case)[str(cause.value)]}}
+    if cause.axis == "checkpoint":
+        file, sha256 = checkpoints(case)[int(cause.value)]
+        return {"lora": {"file": file.relative_to(case.folder).as_posix(), "sha256": sha256}}
     return None
 
 
@@ -74,6 +81,8 @@ def _apply(case: Case, found: Diagnosis, changes: dict[str, dict[str, Any] | Non
     for change in changes.values():
         for field, value in (change or {}).items():
             data[field] = {**data[field], **value} if isinstance(value, dict) else value
+    if "checkpoint" in changes:
+        data["incomparable"] = None
     data["assumptions"] = [
         *data["assumptions"],
         *(_reason(cause) for cause in found.causes if changes[cause.axis] is not None),

@@ -1,29 +1,42 @@
-"""Find the settings that bring the preview back: estimates, whole renders of the likeliest, greedily."""
+"""Find the settings that bring a preview back, in stages; docs/diagnosis.md states their order and promise.
+
+Every single factor, the likeliest first and numbers narrowed; what is left of every number's values; pairs on
+top of the nearest; numerics. A stage ends the search where the preview is identical, or within the floor.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from harness.diagnosis.ranking import Line, Ranking
-from harness.diagnosis.trials import Settings, Trial, TrialRenderer, rms
-from harness.sweeps.axes import ATTENTION
+from harness.diagnosis.estimates import Estimate, Estimator
+from harness.diagnosis.factors import LORA_AXES, Factor, factors
+from harness.diagnosis.floor import MAX_FLOOR, Floor
+from harness.diagnosis.narrowing import narrow
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
+from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
 
-CLEAR = 0.75
-"""Share of the distance below which the estimate of a pair of schedules is worth a render."""
-STANDS_OUT, SURE = 0.25, 3
-"""Share of the distance that may be left where a factor stands out, and how many lines are tried then."""
-FOUND_AGAIN = 0.5
-"""The same where a trial brings the composition back: other seeds of one prompt can come near it too."""
-ONWARD = 0.99
-"""Share of the distance that a number's value may leave at most for the next one to be tried."""
-ROUNDS = 3
-BEAM = 2
-FLOOR_FACTOR = 1.5
+LIKELY, STRONG = 0.25, 0.45
+"""Cosines from which a factor is likely, and from which it is tried before other noise."""
+STANDS_OUT = 0.6
+"""Share of the distance that a factor leaves at most to be followed by others before the unlikely ones."""
+ALONE = 0.4
+"""The same for a factor that is followed at once; the other single factors come after it."""
 MIN_GAIN = 0.1
 """Share of the distance that a further factor must remove to be accepted."""
+NUMERIC_REACH = 25.0
+"""Distance beyond which other noise is likelier than other numerics."""
+QUANTIZE_REACH = 40.0
+BASES, DEPTH = 3, 3
+"""Trials that further factors are tried on top of, and how many factors a cause may have."""
+CONFIRMING, CLOSE = 24, 1.5
+"""Renders that look for identity once a trial is within the floor, and how near an estimate must be, in the
+base's own distance, to be among them."""
+LEFTOVERS = {"guidance_scale": -3, "network_multiplier": -2, "steps": -1}
+POLISHING = ("dtype", "lora_mode", "attention")
 
 Tell = Callable[[str], None]
 
@@ -34,19 +47,19 @@ class Search:
 
     Attributes:
         reference: the case's own render.
-        floor: root mean square difference that equally valid kernels make, codec-matched, 0 to 255.
+        floor: at the settings found; None where nothing came near enough to measure one.
         path: accepted trials, one factor more in each, best last; empty where nothing helps.
-        singles: every whole render of the first round, best first.
-        ranked: the groups of lines of the first round, in order, the likeliest line first.
-        explained: the last trial is identical to the preview, or within the floor.
+        explained: the last trial, or the reference, is identical to the preview or within the floor.
+        proven: the path begins with settings that made a control identical.
+        untried: factors of which values were not rendered, with the reason.
     """
 
     reference: Trial
-    floor: float
+    floor: float | None = None
     path: list[Trial] = field(default_factory=list)
-    singles: list[Trial] = field(default_factory=list)
-    ranked: list[list[Line]] = field(default_factory=list)
     explained: bool = False
+    proven: bool = False
+    untried: dict[str, str] = field(default_factory=dict)
 
 
 def search(
@@ -55,190 +68,314 @@ def search(
     tell: Tell = lambda _: None,
     *,
     start: Settings = MappingProxyType({}),
-    lora_first: bool = False,
-    identical: bool = True,
+    cleared: bool = False,
 ) -> Search:
     """Search the settings that explain the preview, spending at most ``budget`` renders of the case's own.
 
     Args:
-        tell: called with one line before each round.
-        start: settings that a control proved; where they come nearer here, the search goes on from them.
-        lora_first: a control cleared everything but the LoRA, with ``start`` where there is one.
-        identical: where a picture within the floor is found, look for an identical one among numerics.
+        tell: called with one line before each stage.
+        start: settings that a control found; where they come nearer here, the search goes on from them.
+        cleared: a control was identical with them, so that only the LoRA is left to explain anything.
+
+    Raises:
+        HarnessError: the case's own settings cannot be rendered here.
     """
-    reference = trials.trace({})
-    kernel = trials.trial({"attention": ATTENTION[trials.context.device][1]})
-    floor = FLOOR_FACTOR * rms(trials.matched(reference.image), trials.matched(kernel.image))
-    found = Search(reference, floor)
-    if 0 in {reference.distance, kernel.distance}:
-        found.explained = True
-        found.path = [kernel] if reference.distance else []
-        return found
-    rounds = _Rounds(trials, found, budget, lora_first)
-    if reference.distance <= floor:
-        found.explained = True
-        if not identical:
-            return found
-        tell("within the floor: looking for an identical picture among numerics")
-        polished = rounds.polish(reference)
-        found.path = [polished] if polished.distance == 0 else []
-        return found
-    if start and (trial := trials.trial(start)).distance < reference.distance:
-        best = [trial]
-    else:
-        tell("ranking single factors")
-        first = rounds.extend(reference, found.ranked)
-        found.singles = sorted(first, key=lambda trial: trial.distance)
-        best = [trial for trial in found.singles if trial.distance < reference.distance][:BEAM]
-        best = sorted([*best, *rounds.pairs(best, tell)], key=lambda trial: trial.distance)[:BEAM]
-    for _ in range(ROUNDS - 1):
-        if rounds.done(best) or not best:
-            break
-        tell(f"adding to {', '.join(str(dict(trial.settings)) for trial in best)}")
-        grown: list[Trial] = []
-        for base in best:
-            if not rounds.done(grown):
-                grown += rounds.extend(trials.trace(base.settings), [])
-        better = [trial for trial in grown if trial.distance < (1 - MIN_GAIN) * best[0].distance]
-        if not better:
-            break
-        best = sorted([*best, *better], key=lambda trial: trial.distance)[:BEAM]
-    if identical and best and rounds.enough(best[0]):
-        best = [rounds.polish(best[0])]
-    if best and rounds.helps(best[0]):
-        found.path = rounds.path(best[0])
-        found.explained = rounds.enough(found.path[-1]) or found.path[-1].distance == 0
-    return found
+    stages = _Stages(trials, budget, tell, cleared)
+    stages.run(start)
+    return stages.finished()
 
 
-@dataclass
-class _Rounds:
-    trials: TrialRenderer
-    found: Search
-    budget: float
-    lora_first: bool
+class _Stages:
+    def __init__(self, trials: TrialRenderer, budget: float, tell: Tell, cleared: bool) -> None:
+        self.trials, self.budget, self.tell, self.cleared = trials, budget, tell, cleared
+        self.reference = self.base = trials.trial({})
+        self.floor = Floor(trials)
+        self.limit = math.inf
 
-    def extend(self, base: Trial, ranked: list[list[Line]]) -> list[Trial]:
-        """Return whole renders of ``base`` with one more factor, the likeliest first, until one suffices.
+    # --- stages
 
-        Args:
-            ranked: takes the groups as they are estimated.
-        """
-        trials: list[Trial] = []
-        for group, patience in Ranking(self.trials, base, self.budget).groups(self.lora_first):
-            ranked.append(group)
-            trials += self.race(base, group, patience)
-            if self.settled(base, trials) or self.stands_out(base, trials):
-                break
-        return trials
+    def run(self, start: Settings) -> None:
+        """Run the stages until one explains the preview or the budget is spent."""
+        if start and (trial := self.trials.attempt(start)) is not None:
+            allowed = 1 + (MIN_GAIN if self.cleared else 0)
+            self.base = trial if trial.distance < allowed * self.reference.distance else self.reference
+        self.base = base = self._sized(self.base)
+        if self._settled() or math.isinf(base.distance):
+            return
+        self.tell("single factors")
+        singles = self._single(base)
+        if self._each(singles, until=self._stands_alone):
+            return
+        if self._stands_alone():
+            best = self._best()
+            self.tell(f"on top of {words(best.settings)}")
+            if self._each(self._further(best)) or self._each(singles):
+                return
+        bases = [base]
+        for depth in range(2, DEPTH + 1):
+            bases = self._bases(bases)
+            stand_out = bool(bases) and bases[0].distance < STANDS_OUT * self.reference.distance
+            if depth == 2 and not stand_out and self._leftovers(base):
+                return
+            for each in bases:
+                self.tell(f"on top of {words(each.settings)}")
+                if self._each(self._further(each)):
+                    return
+            if depth == 2 and stand_out and self._leftovers(base):
+                return
 
-    def race(self, base: Trial, lines: list[Line], patience: int) -> list[Trial]:
-        """Return whole renders of the lines until the round is settled.
+    def _single(self, base: Trial) -> Iterator[Callable[[], None]]:
+        """Yield the renders of every single factor, the likeliest first."""
+        every = factors(self.trials, base.settings)
+        noise = [factor for factor in every if factor.is_noise]
+        numeric = [factor for factor in every if factor.is_numeric and factor not in noise]
+        rest = [factor for factor in every if factor not in noise and factor not in numeric]
+        if self.cleared:
+            lora = [factor for factor in every if factor.axis.name in LORA_AXES]
+            if self._covered():
+                lora = [factor for factor in lora if factor.axis.name in POLISHING]
+            yield from self._lines(base, self._ranked(base, lora))
+            rest = [factor for factor in rest if factor not in lora]
+            numeric = [factor for factor in numeric if factor not in lora]
+            if self._covered():
+                return
+        recorded = self._recorded_numerics(numeric)
+        yield from self._lines(base, [Estimate(factor, 1.0, factor.values[0]) for factor in recorded])
+        ranked = self._ranked(base, rest)
+        far = self._is_other_picture(base) or base.distance > NUMERIC_REACH
+        strong = STRONG if far else LIKELY
+        yield from self._lines(base, [each for each in ranked if each.agreement >= strong])
+        drawn = Estimator(self.trials, base).noise(noise) if far else []
+        yield from self._noise(factor for gain, factor in drawn if gain > 0)
+        ranked = [each for each in ranked if each.agreement < strong]
+        unlikely = [each for each in ranked if each.agreement < LIKELY]
+        numerics = [Estimate(factor, 0.0, factor.values[0]) for factor in numeric]
+        if far and base.distance < QUANTIZE_REACH:
+            unlikely = [*(each for each in numerics if each.factor.axis.name == "quantize"), *unlikely]
+        yield from self._lines(base, [each for each in ranked if each.agreement >= LIKELY])
+        if not self._covered():
+            yield from self._lines(base, [*unlikely, *numerics] if far else [*numerics, *unlikely])
+            yield from self._noise(noise)
+        if self._covered():
+            yield from self._identical(base, ranked, numerics)
 
-        Args:
-            patience: lines in a row that may fail to improve.
-        """
-        trials: list[Trial] = []
-        best, idle = base.distance, 0
-        for line in lines:
-            if idle >= (SURE if self.stands_out(base, trials) else patience) or self.done(trials):
-                break
-            made = self.along(base, line)
-            trials += made
-            if self.settled(base, made):
-                break
-            nearest = min(trial.distance for trial in made)
-            idle = 0 if nearest < best else idle + 1
-            best = min(best, nearest)
-        return trials
+    def _identical(
+        self, base: Trial, ranked: list[Estimate], numerics: list[Estimate]
+    ) -> Iterator[Callable[[], None]]:
+        """Yield what may be identical where a trial is within the floor: near schedules, then numerics."""
+        yield from self._near(ranked, CLOSE * base.distance)
+        yield from self._lines(base, numerics)
+        if (best := self._best()) is not base:
+            more = factors(self.trials, best.settings, lambda axis: axis.name in POLISHING)
+            yield from self._lines(best, [Estimate(factor, 0.0, factor.values[0]) for factor in more])
+            schedules = [each for each in factors(self.trials, best.settings) if each.is_schedule]
+            ranked = self._ranked(best, [each for each in schedules if not each.is_noise])
+            yield from self._near(ranked, CLOSE * best.distance)
 
-    def along(self, base: Trial, line: Line) -> list[Trial]:
-        """Return whole renders of a line's settings, while each is clearly nearer than the one before it."""
-        made: list[Trial] = []
-        nearest = base.distance
-        for settings in line:
-            made.append(trial := self.trials.trial(settings))
-            if trial.distance > ONWARD * nearest or self.done(made):
-                break
-            nearest = trial.distance
-        return made
+    def _near(self, ranked: list[Estimate], limit: float) -> Iterator[Callable[[], None]]:
+        """Yield the values of schedules that are estimated within ``limit`` of the preview, nearest first."""
+        near = [
+            (left, value, each.factor) for each in ranked for value, left in each.left.items() if left < limit
+        ]
+        near.sort(key=lambda each: each[0])
+        for _, value, factor in near[: CONFIRMING // 2]:
+            yield lambda factor=factor, value=value: self._attempt(factor, value)  # type: ignore[misc]
 
-    def settled(self, base: Trial, trials: list[Trial]) -> bool:
-        """Whether a round can end: enough, or one factor brings the picture back."""
-        return self.done(trials) or any(self._is_found_again(base, trial) for trial in trials)
+    def _further(self, base: Trial) -> Iterator[Callable[[], None]]:
+        """Yield the renders of one factor more on top of ``base``."""
+        every = factors(self.trials, base.settings)
+        noise = [factor for factor in every if factor.is_noise]
+        numeric = [factor for factor in every if factor.is_numeric and factor not in noise]
+        rest = [factor for factor in every if factor not in noise and factor not in numeric]
+        ranked = self._ranked(base, rest)
+        yield from self._lines(base, ranked[:6])
+        if self._is_other_picture(base):
+            yield from self._noise(factor for _, factor in Estimator(self.trials, base).noise(noise))
+        if base.distance < NUMERIC_REACH:
+            yield from self._lines(base, [Estimate(factor, 0.0, factor.values[0]) for factor in numeric])
 
-    def stands_out(self, base: Trial, trials: list[Trial]) -> bool:
-        """Whether a trial leaves little of its base's distance."""
-        return any(trial.distance < STANDS_OUT * base.distance for trial in trials)
+    def _leftovers(self, base: Trial) -> bool:
+        """Render every value that is left of every factor; return whether the search is settled."""
+        self.tell("what is left of every factor")
+        every = factors(self.trials, base.settings)
+        for factor in sorted(every, key=lambda each: LEFTOVERS.get(each.axis.name, 0)):
+            for value in factor.values:
+                if self._settled():
+                    return True
+                self.trials.attempt(factor.settings(value))
+            if factor.own is not None and not self._settled():
+                self._narrow_again(self._best_of(factor, base))
+        return self._settled()
 
-    def pairs(self, best: list[Trial], tell: Tell) -> list[Trial]:
-        """Return whole renders of pairs that no single factor leads to, where ``best`` leaves much open.
+    # --- parts of stages
 
-        Of noise settings while all show another picture than the preview, else of steps on other schedules.
-        """
-        base = self.found.reference
-        ranking = Ranking(self.trials, base, self.budget)
-        if self.done(best):
-            return []
-        if all(self.trials.composition(trial) == "different" for trial in [base, *best]):
-            tell("ranking pairs of noise settings")
-            return self.race(base, ranking.noise_pairs(), BEAM + 1)
-        if self.stands_out(base, best):
-            return []
-        tell("following pairs of schedules")
-        clear = [each for each in ranking.schedule_pairs() if each.distance < CLEAR * base.distance]
-        trials = self.race(base, [[each.settings] for each in clear], BEAM)
-        return [trial for trial in trials if self.stands_out(base, [trial])]
+    def _lines(self, base: Trial, ranked: Iterable[Estimate]) -> Iterator[Callable[[], None]]:
+        for each in ranked:
+            yield lambda each=each: self._line(base, each)  # type: ignore[misc]
 
-    def polish(self, base: Trial) -> Trial:
-        """Return ``base`` with the one numeric setting that makes it identical, or ``base``.
+    def _line(self, base: Trial, estimate: Estimate) -> None:
+        factor = estimate.factor
+        if factor.own is None:
+            self.trials.attempt(factor.settings(factor.values[0]))
+            return
+        assert factor.axis.grid is not None
+        made = narrow(
+            self.trials, base, factor, factor.axis.grid.snap(float(estimate.first)), self.floor.covers
+        )
+        best = min(made, key=lambda trial: trial.distance, default=base)
+        if best.distance < base.distance and base.settings:
+            self._narrow_again(best)
 
-        Within the floor nothing less than identity tells two settings apart.
-        """
-        if base.distance == 0:
+    def _noise(self, found: Iterable[Factor]) -> Iterator[Callable[[], None]]:
+        for factor in found:
+            yield lambda factor=factor: self._attempt(factor, factor.values[0])  # type: ignore[misc]
+
+    def _attempt(self, factor: Factor, value: Value) -> None:
+        self.trials.attempt(factor.settings(value))
+
+    def _narrow_again(self, trial: Trial) -> None:
+        """Narrow each number of a trial while the others stand."""
+        for _ in range(DEPTH):
+            before = trial
+            for name in trial.settings:
+                grid = AXES[name].grid
+                if grid is None or self._settled():
+                    continue
+                own = float(trial.settings[name])
+                rest = {key: value for key, value in trial.settings.items() if key != name}
+                factor = Factor(AXES[name], rest, (own,), own)
+                for beside in (own + grid.step, own - grid.step):
+                    if trial is before:
+                        made = narrow(self.trials, trial, factor, grid.snap(beside), self.floor.covers)
+                        trial = min([trial, *made], key=lambda each: each.distance)
+            if trial is before:
+                return
+
+    def _ranked(self, base: Trial, found: list[Factor]) -> list[Estimate]:
+        by_weights = sorted(
+            found, key=lambda each: self.trials.request(each.settings(each.values[0])).weights_key
+        )
+        estimator = Estimator(self.trials, base)
+        return sorted((estimator.estimate(each) for each in by_weights), key=lambda each: -each.agreement)
+
+    def _recorded_numerics(self, numeric: list[Factor]) -> list[Factor]:
+        """Return the quantization that the job recorded and the case does not have."""
+        trained = self.trials.context.case.trained
+        kinds = {(True, True): "qfloat8", (True, False): "qfloat8-transformer", (False, True): "qfloat8-te"}
+        wanted = kinds.get((trained.quantize, trained.quantize_te))
+        return [each for each in numeric if each.axis.name == "quantize" and each.values[0] == wanted]
+
+    def _sized(self, base: Trial) -> Trial:
+        """Return ``base``, or what gives it the preview's size."""
+        if not math.isinf(base.distance):
             return base
-        for settings in self._numerics(base):
-            if self.trials.spent < self.budget and (trial := self.trials.trial(settings)).distance == 0:
+        for factor in factors(self.trials, base.settings, lambda axis: axis.name == "divisor"):
+            trial = self.trials.attempt(factor.settings(factor.values[0]))
+            if trial is not None and not math.isinf(trial.distance):
                 return trial
         return base
 
-    def _numerics(self, base: Trial) -> list[Settings]:
-        return Ranking(self.trials, base, self.budget).numerics()
+    # --- what the stages ask
 
-    def helps(self, trial: Trial) -> bool:
-        """Whether a trial is clearly nearer than the case's own render."""
-        return trial.distance < (1 - MIN_GAIN) * self.found.reference.distance
+    def _each(self, renders: Iterator[Callable[[], None]], until: Callable[[], bool] = lambda: False) -> bool:
+        """Make the renders one after the other, ``until``; return whether the search is settled."""
+        for render in renders:
+            if self._settled():
+                return True
+            render()
+            if until():
+                return self._settled()
+        return self._settled() or self._covered()
 
-    def enough(self, trial: Trial) -> bool:
-        """Whether a trial is within the floor and clearly nearer than the case's own render."""
-        return trial.distance <= self.found.floor and trial.distance < 0.5 * self.found.reference.distance
+    def _stands_alone(self) -> bool:
+        """Whether one factor leaves so little that the next is sought on top of it, before other singles."""
+        best = self._best()
+        return len(best.settings) > len(self.base.settings) and best.distance < ALONE * self.base.distance
 
-    def done(self, trials: list[Trial]) -> bool:
-        """Whether the best trial suffices or the budget is spent."""
-        return self.trials.spent >= self.budget or any(
-            trial.distance == 0 or self.enough(trial) for trial in trials
+    def _settled(self) -> bool:
+        if self.trials.spent >= self.budget or self._best().distance == 0:
+            return True
+        if not self._covered():
+            return False
+        self.limit = min(self.limit, self.trials.spent + CONFIRMING)
+        return self.trials.spent >= self.limit
+
+    def _covered(self) -> bool:
+        return self.floor.covers(self._best())
+
+    def _best(self) -> Trial:
+        return min(self.trials.made, key=lambda trial: trial.distance)
+
+    def _bases(self, before: list[Trial]) -> list[Trial]:
+        """Return the nearest trials of one factor more than ``before`` that change different axes."""
+        count = len(before[0].settings) + 1
+        found: list[Trial] = []
+        for trial in sorted(self.trials.made, key=lambda each: each.distance):
+            axes = [set(each.settings) - set(before[0].settings) for each in found]
+            new = set(trial.settings) - set(before[0].settings)
+            if "attention" in trial.settings and len(trial.settings) > 1:
+                continue  # a floor was measured with it
+            if len(trial.settings) >= count and new and new not in axes:
+                found.append(trial)
+        return [each for each in found if each.distance < (1 - MIN_GAIN) * self.reference.distance][:BASES]
+
+    def _best_of(self, factor: Factor, base: Trial) -> Trial:
+        keys = {repr(factor.settings(value)) for value in factor.values}
+        found = [trial for trial in self.trials.made if repr(trial.settings) in keys]
+        return min([base, *found], key=lambda trial: trial.distance)
+
+    def _is_other_picture(self, base: Trial) -> bool:
+        return self.trials.composition(base) == "different"
+
+    def finished(self) -> Search:
+        """Return what came of it."""
+        best, reference, start = self._best(), self.reference, self.base
+        found = Search(reference, explained=self.floor.covers(best))
+        if self.floor.covers(start) and best.distance > 0:
+            best = start
+        gained = best.distance < (1 - MIN_GAIN) * reference.distance
+        found.proven = (
+            self.cleared and bool(start.settings) and start.settings.items() <= best.settings.items()
         )
+        if best is not reference and (gained or found.proven):
+            found.path = self._path(best)
+            found.explained = self.floor.covers(found.path[-1])
+        if 0 < best.distance <= MAX_FLOOR:
+            found.floor = self.floor.at(best)
+        found.untried = self._untried(best)
+        return found
 
-    def path(self, best: Trial) -> list[Trial]:
+    def _untried(self, best: Trial) -> dict[str, str]:
+        """Return which single factors were not rendered with all usual values, with the reason."""
+        spent = self.trials.spent >= self.budget
+        why = "the budget was spent" if spent else "the preview was explained before"
+        made = {repr(sorted(trial.settings.items(), key=str)) for trial in self.trials.made}
+        untried = {}
+        for factor in factors(self.trials, {}):
+            every = [repr(sorted(factor.settings(value).items(), key=str)) for value in factor.values]
+            done = sum(each in made for each in every)
+            if done < len(every) and factor.axis.name not in best.settings:
+                of = f"{done} of {len(every)} usual values were rendered; " if len(every) > 1 else ""
+                untried[factor.name] = of + why
+        return untried
+
+    def _path(self, best: Trial) -> list[Trial]:
         """Return ``best`` built up one factor at a time, the strongest first, without idle factors."""
         settings = dict(best.settings)
+        kept = self.base.settings if self.cleared else {}
         for name in list(settings):
+            if name in kept:
+                continue
             less = {key: value for key, value in settings.items() if key != name}
-            if less and self.trials.trial(less).distance <= best.distance:
+            trial = self.trials.attempt(less) if less else None
+            if trial is not None and trial.distance <= best.distance:
                 settings = less
         steps: list[Trial] = []
-        taken: dict[str, Value] = {}
+        taken: Settings = {}
         while len(taken) < len(settings):
             left = [{**taken, name: settings[name]} for name in settings if name not in taken]
-            step = min((self.trials.trial(each) for each in left), key=lambda trial: trial.distance)
-            taken = dict(step.settings)
+            made = [trial for each in left if (trial := self.trials.attempt(each)) is not None]
+            step = min(made, key=lambda trial: trial.distance)
+            taken = step.settings
             steps.append(step)
         return steps
-
-    def _is_found_again(self, base: Trial, trial: Trial) -> bool:
-        """Whether a trial shows the preview's composition and its base does not: only noise does that."""
-        nearer = trial.distance < FOUND_AGAIN * base.distance
-        return nearer and (self.trials.composition(base), self.trials.composition(trial)) == (
-            "different",
-            "same",
-        )

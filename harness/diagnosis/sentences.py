@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.diagnosis.diagnose import Cause, Diagnosis
+from harness.diagnosis.answer import Cause, Diagnosis
 from harness.diagnosis.step_zero import StepZero
 from harness.metrics.scores import Scores
 from harness.sweeps.axes import AXES
@@ -14,9 +14,14 @@ from harness.sweeps.axis_values import show
 def sentences(found: Diagnosis) -> Iterator[str]:
     """Yield what a person wants to know, the answer first."""
     yield _answer(found)
-    picture = "the same picture" if found.composition == "same" else "another picture"
-    measured = "another size" if found.correlation is None else f"coarse correlation {found.correlation:.2f}"
-    yield f"composition: the re-run shows {picture} ({measured})"
+    if found.rivals:
+        yield f"cannot tell apart within the floor: {', or '.join(found.rivals)}"
+    if found.spent:
+        picture = "the same picture" if found.composition == "same" else "another picture"
+        measured = (
+            "another size" if found.correlation is None else f"coarse correlation {found.correlation:.2f}"
+        )
+        yield f"composition: the re-run shows {picture} ({measured})"
     if found.nearer_without_lora:
         yield "control: without the LoRA the re-run is nearer to the preview: it may not have been applied"
     if found.step_zero:
@@ -24,6 +29,15 @@ def sentences(found: Diagnosis) -> Iterator[str]:
     for cause in found.causes:
         yield f"  {_named(cause)} (the case: {show(cause.reference_value)}): {_effect(cause)}"
         yield f"      {AXES[cause.axis].explanation}"
+        if cause.next_distance is not None:
+            following = f"next is {cause.next_best} at {cause.next_distance:.2f}"
+            yield f"      {cause.distance:.2f} of 255 from the preview; {following}"
+    if not found.explained and found.spent and found.composition == "different":
+        yield "the prompt may be another: a config that was edited when the job was resumed does not say so"
+    tried = ", ".join(f"{name} {count}" for name, count in found.tried.items())
+    yield f"tried, values of each axis: {tried or 'nothing but the case itself'}"
+    for name, why in found.not_tried.items():
+        yield f"  not tried: {name}: {why}"
     yield f"cost: {found.renders} renders, whole or in part, worth {found.spent:.1f} of the case's own"
 
 
@@ -40,11 +54,14 @@ def _answer(found: Diagnosis) -> str:
 
 def _step_zero(control: StepZero) -> str:
     if control.matches:
-        return f"{control.case} matches without the LoRA: all but the LoRA is cleared"
+        return f"{control.case} is identical without the LoRA: all but the LoRA is cleared"
+    if control.near:
+        return f"{control.case} is within the floor without the LoRA, and not identical: it clears nothing"
     if not control.settings:
         return f"{control.case} does not match either, and nothing that was tried explains it"
     named = " and ".join(f"{axis} = {show(value)}" for axis, value in control.settings.items())
-    return f"{control.case}, where the LoRA does nothing yet, is explained by {named}"
+    how = "identical with" if control.proven else "explained by"
+    return f"{control.case}, where the LoRA does nothing yet, is {how} {named}"
 
 
 def _named(cause: Cause) -> str:

@@ -1,8 +1,8 @@
-"""Controls: renders that say where a cause cannot lie.
+"""The step-0 preview of a job as a control: it says where a cause cannot lie.
 
 Before training a LoRA does nothing, so a job's step-0 preview shows the base model under the job's settings.
-If its re-run matches, noise, schedule and numerics are cleared and the LoRA is asked first; if not, what
-explains it is found without a LoRA's arithmetic in the way.
+If its re-run is identical, noise, schedule and numerics are cleared and the LoRA is asked first; if not, what
+makes it identical is found without a LoRA's arithmetic in the way.
 """
 
 from __future__ import annotations
@@ -24,24 +24,34 @@ class StepZero:
         case: id of its case.
         rms: root mean square difference of its re-run under the case's settings, 0 to 255; None for another
             size.
-        floor: what equally valid kernels make of it.
-        matches: it is within the floor, so that only the LoRA can explain the case's preview.
-        settings: what explains it otherwise; empty where nothing does.
+        floor: what equally valid kernels make of it; None where it was not measured.
+        matches: it is identical, so that only the LoRA can explain the case's preview.
+        near: it is within the floor, which alone clears nothing.
+        settings: what makes it identical, or explains it, otherwise; empty where nothing does.
+        proven: ``settings`` make it identical.
         spent: what asking it cost, as ``TrialRenderer`` counts.
         renders: likewise.
     """
 
     case: str
     rms: float | None
-    floor: float
+    floor: float | None
     matches: bool
+    near: bool
     settings: Settings
+    proven: bool
     spent: float
     renders: int
 
+    @property
+    def cleared(self) -> bool:
+        """Whether all but the LoRA is known, with ``settings`` where there are some."""
+        return self.matches or self.proven
+
     def to_json(self) -> dict[str, Any]:
         """Return what the documented JSON object says of it."""
-        return {name: value for name, value in asdict(self).items() if name not in {"spent", "renders"}}
+        hidden = {"spent", "renders"}
+        return {name: value for name, value in asdict(self).items() if name not in hidden}
 
 
 _TAKEN_OVER = ("noise", "quantize", "divisor")
@@ -74,22 +84,26 @@ def _is_step_zero(other: Case, case: Case) -> bool:
         and other.incomparable is None
         and other.preview.older_config is None
         and other.preview.index == case.preview.index
+        and other.preview.older_config == case.preview.older_config
         and (other.base, other.settings, other.trained) == (case.base, case.settings, case.trained)
     )
 
 
 def ask_step_zero(trials: TrialRenderer, budget: float, tell: Tell) -> StepZero:
-    """Re-run a step-0 preview, and search what explains it where it does not match."""
+    """Re-run a step-0 preview, and search what makes it identical where it is not."""
     tell(f"control: the step-0 preview {trials.context.case.id}")
-    found = search(trials, budget, tell, identical=False)
+    found = search(trials, budget, tell)
     own = found.reference
     sized = own.image.shape == trials.preview.shape
+    last = found.path[-1] if found.path and found.explained else None
     return StepZero(
         case=trials.context.case.id,
         rms=round(own.distance, 4) if sized else None,
-        floor=round(found.floor, 4),
-        matches=own.distance <= found.floor,
-        settings=found.path[-1].settings if found.path and found.explained else {},
+        floor=None if found.floor is None else round(found.floor, 4),
+        matches=own.distance == 0,
+        near=found.explained and last is None,
+        settings=dict(last.settings) if last else {},
+        proven=last is not None and last.distance == 0,
         spent=trials.spent,
         renders=trials.renders,
     )

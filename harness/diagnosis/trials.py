@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.diagnosis.composition import Composition, compare
+from harness.errors import HarnessError
 from harness.metrics.codec import Codec
 from harness.metrics.images import load_rgb
 from harness.pipeline.schedulers import find_scheduler
@@ -19,12 +20,15 @@ from harness.schema.render import Render, Renderer, RenderRequest, Trajectory
 from harness.schema.result import Rendered
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Context
-from harness.sweeps.axis_values import Value
+from harness.sweeps.axis_values import Value, show
 from harness.sweeps.equal_renders import Effective, effective
 
 if TYPE_CHECKING:
     from harness.metrics.lpips import Lpips
     from harness.metrics.scores import Scores
+
+MAX_TRAJECTORIES = 8
+"""Trajectories that are kept; at 1024², one of 25 steps takes 13 MB of the device's memory."""
 
 Pixels = NDArray[np.uint8]
 Settings = Mapping[str, Value]
@@ -48,23 +52,28 @@ class Trial:
 
 
 class TrialRenderer:
-    """The renderer and the preview of one diagnosis.
+    """Renders the trials of one diagnosis, each effective render once, and measures them against the preview.
 
     Attributes:
         spent: transformer calls made, in those of the case's own render.
         renders: renders that called the transformer: whole, stopped early or followed.
+        made: the whole renders, in the order in which they were made.
+        left_out: settings that could not be rendered here, as a report calls them, with the reason.
     """
 
     def __init__(self, context: Context, renderer: Renderer) -> None:
         self.context = context
         self.spent = 0.0
         self.renders = 0
+        self.made: list[Trial] = []
+        self.left_out: dict[str, str] = {}
         self.preview: Pixels = load_rgb(context.case.preview_path)
         self._codec = Codec.of(context.case.preview_path)
         self._renderer = renderer
-        self._made: dict[Effective, tuple[Pixels, Rendered]] = {}
+        self._images: dict[Effective, tuple[Pixels, Rendered]] = {}
         self._estimator = renderer.trajectories()
         self._trajectories: dict[Effective, Trajectory] = {}
+        self._estimates: dict[tuple[Effective, Effective], Pixels] = {}
 
     def request(self, settings: Settings, stop_after: int | None = None) -> RenderRequest:
         """Return the case's request with ``settings`` applied, in the order of the axes."""
@@ -74,48 +83,80 @@ class TrialRenderer:
                 request = AXES[name].apply(self.context, request, settings[name])
         return dataclasses.replace(request, stop_after=stop_after)
 
-    def effective(self, settings: Settings) -> Effective:
+    def effective(self, settings: Settings, stop_after: int | None = None) -> Effective:
         """Return what ``settings`` really renders."""
-        return effective(self.request(settings), self.context.device)
+        return effective(self.request(settings, stop_after), self.context.device)
 
     @property
     def can_follow(self) -> bool:
-        """Whether the renderer can estimate schedules."""
+        """Whether the renderer can estimate renders from a trajectory."""
         return self._estimator is not None
 
+    def attempt(self, settings: Settings, stop_after: int | None = None) -> Trial | None:
+        """Return the trial of ``settings``, or None where it cannot be rendered here, which is noted."""
+        if words(settings) in self.left_out:
+            return None
+        try:
+            return self.trial(settings, stop_after)
+        except HarnessError as error:
+            self.leave_out(settings, error)
+            return None
+
+    def leave_out(self, settings: Settings, error: HarnessError) -> None:
+        """Note that ``settings`` cannot be rendered here."""
+        self.left_out[words(settings)] = str(error)
+
     def trial(self, settings: Settings, stop_after: int | None = None) -> Trial:
-        """Render ``settings``, or take the image from an equal render, and measure it."""
+        """Render ``settings``, or take the image from an equal render, and measure it.
+
+        Raises:
+            HarnessError: it cannot be rendered here.
+        """
         request = self.request(settings, stop_after)
         key = effective(request, self.context.device)
-        if key not in self._made:
-            self._keep(key, self._renderer.render(request), calls_of(request))
-        image, rendered = self._made[key]
-        return Trial(settings, request, image, rendered, self.distance(image))
-
-    def trace(self, settings: Settings) -> Trial:
-        """Render ``settings`` as ``trial`` does, and keep what the model said, to follow schedules with."""
-        request = self.request(settings)
-        key = effective(request, self.context.device)
-        if self._estimator is not None and key not in self._trajectories:
-            made, self._trajectories[key] = self._estimator.record(request)
-            self._keep(key, made, calls_of(request))
-        return self.trial(settings)
+        fresh = key not in self._images
+        if fresh:
+            if self._estimator is not None and stop_after is None:
+                self._record(key, request)
+            else:
+                self._store(key, self._renderer.render(request), request)
+        image, rendered = self._images[key]
+        trial = Trial(settings, request, image, rendered, self.distance(image))
+        if fresh and stop_after is None:
+            self.made.append(trial)
+        return trial
 
     def follow(self, settings: Settings, base: Trial, stop_after: int | None = None) -> Pixels:
-        """Estimate the image of ``settings`` with what the model said along ``base``, which was traced.
+        """Estimate the image of ``settings`` along the trajectory of ``base``.
 
         Args:
-            stop_after: stop early, and ask the model for the last call.
+            stop_after: stop early, and call the model for the last step.
+
+        Raises:
+            HarnessError: it cannot be rendered here.
         """
         assert self._estimator is not None
-        trajectory = self._trajectories[self.effective(base.settings)]
-        made, calls = self._estimator.estimate(self.request(settings, stop_after), trajectory)
-        self._count(calls)
-        return made.image
+        start, request = self.effective(base.settings), self.request(settings, stop_after)
+        key = (start, effective(request, self.context.device))
+        if key not in self._estimates:
+            if start not in self._trajectories:
+                self._record(start, base.request)
+            made, calls = self._estimator.estimate(request, self._trajectories[start])
+            self._estimates[key] = made.image
+            self._count(calls)
+        return self._estimates[key]
 
-    def _keep(self, key: Effective, made: Render, calls: int) -> None:
-        self._made[key] = (made.image, made.rendered)
-        self._count(calls)
+    def _record(self, key: Effective, request: RenderRequest) -> None:
+        """Render whole, and keep the trajectory: the first one, and the last few."""
+        assert self._estimator is not None
+        made, self._trajectories[key] = self._estimator.record(request)
+        for oldest in list(self._trajectories)[1:-MAX_TRAJECTORIES]:
+            del self._trajectories[oldest]
+        self._store(key, made, request)
+
+    def _store(self, key: Effective, made: Render, request: RenderRequest) -> None:
+        self._images[key] = (made.image, made.rendered)
+        self._count(calls_of(request))
 
     def distance(self, image: Pixels) -> float:
         """Return the root mean square difference of ``image``, codec-matched, from the preview."""
@@ -153,3 +194,8 @@ def calls_of(request: RenderRequest) -> int:
 def rms(a: Pixels, b: Pixels) -> float:
     """Return the root mean square difference of two images of one shape, 0 to 255."""
     return float(np.sqrt(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)))
+
+
+def words(settings: Settings) -> str:
+    """Return settings as a report calls them."""
+    return ", ".join(f"{name} = {show(value)}" for name, value in settings.items()) or "as recorded"

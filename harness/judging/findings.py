@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from harness.errors import HarnessError
 from harness.metrics.codec import Codec
+from harness.metrics.images import load_rgb
 from harness.schema.case import Case
 from harness.schema.lora_file import inspect_lora
 from harness.schema.result import Finding
 from harness.schema.spec import FLEX2
 from harness.schema.trainer_versions import era_of_software
 
+MAX_FLAT = 2
+"""Levels of 255 within which every pixel of a flat picture lies, channel by channel."""
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -27,6 +32,22 @@ def _incomparable(case: Case) -> Finding | None:
     control = "control" in case.incomparable
     name = "control-image" if control else "not-rerunnable"
     return Finding(name, "error", f"this preview cannot be re-run: {case.incomparable}", "incomparable")
+
+
+def _flat(case: Case) -> Finding | None:
+    try:
+        image = load_rgb(case.preview_path)
+    except HarnessError:
+        return None  # the codec's finding says so
+    if np.ptp(image.reshape(-1, 3), axis=0).max() > MAX_FLAT:
+        return None
+    return Finding(
+        "flat",
+        "error",
+        "the preview is one flat colour: NaN weights or a failed decode made it, and no setting explains it",
+        "preview.file",
+        f"look for NaN in the LoRA of step {case.preview.step}: training may have diverged",
+    )
 
 
 def _size(case: Case) -> Finding | None:
@@ -58,6 +79,14 @@ def _seed(case: Case) -> Finding | None:
 
 def _trigger(case: Case) -> Finding | None:
     word = case.trained.trigger_word
+    if not word and "[trigger]" in case.settings.prompt:
+        return Finding(
+            "trigger-lost",
+            "warning",
+            "the prompt holds a literal [trigger] and the job names no trigger word: its config may lack it",
+            "settings.prompt",
+            "harness diagnose tries the words that the LoRA and the job's name hold",
+        )
     if not word or word in case.settings.prompt:
         return None
     return Finding(
@@ -172,6 +201,19 @@ def _ema(case: Case) -> Finding | None:
     )
 
 
+def _older_config(case: Case) -> Finding | None:
+    if case.preview.older_config is None:
+        return None
+    return Finding(
+        "older-config",
+        "warning",
+        "the preview is older than the config: prompt, seed, steps or guidance may have been others then",
+        "preview.older_config",
+        "compare with the config of that time, if it was kept",
+    )
+
+
 _CHECKS: tuple[Callable[[Case], Finding | None], ...] = (
-    _incomparable, _size, _seed, _trigger, _flags, _lora, _quantized, _noise, _codec, _idle, _ema,
+    _incomparable, _flat, _older_config, _size,
+    _seed, _trigger, _flags, _lora, _quantized, _noise, _codec, _idle, _ema,
 )  # fmt: skip

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 
 from harness.pipeline.schedulers import SCHEDULERS, find_scheduler
 from harness.schema.render import RenderRequest
 from harness.schema.spec import FLEX2
-from harness.sweeps.axis import Axis, Context, Family, checkpoints, prompts
+from harness.sweeps.axis import Axis, Context, Family, Grid, checkpoints, prompts
 from harness.sweeps.axis_values import Parse, Value, choice, integer, number, switch, unknown
 
 ATTENTION = {
@@ -18,7 +19,7 @@ ATTENTION = {
     "cuda": ("native", "_native_math", "_native_flash", "_native_efficient", "_native_cudnn"),
 }
 QUANTIZE = ("none", "qfloat8", "qfloat8-transformer", "qfloat8-te")
-MAX_SEED_OFFSET = 3
+MAX_SEED_OFFSET = 5
 LIMITS = FLEX2.limits
 
 
@@ -97,6 +98,11 @@ def _cuda_only(context: Context, value: Value) -> str | None:
     return "it needs a GPU" if value == "cuda" and context.device != "cuda" else None
 
 
+def _quantize_problem(_context: Context, value: Value) -> str | None:
+    lacks = value != "none" and find_spec("optimum") is None
+    return "needs optimum-quanto, which is not installed" if lacks else None
+
+
 def _lora_mode_problem(context: Context, value: Value) -> str | None:
     quantized = context.request.quantize in {"qfloat8", "qfloat8-transformer"}
     if quantized and value in {"fused", "fp32"}:
@@ -155,7 +161,13 @@ def _trigger_read(context: Context, request: RenderRequest) -> Value:
 
 def _trigger_problem(context: Context, value: Value) -> str | None:
     known = prompts(context.case)
-    return None if value in known else "its prompt does not hold the trigger word"
+    if value in known:
+        return None
+    return (
+        f"its prompt takes {', '.join(known)}"
+        if len(known) > 1
+        else "its prompt does not hold the trigger word"
+    )
 
 
 def _checkpoint_apply(context: Context, request: RenderRequest, value: Value) -> RenderRequest:
@@ -199,19 +211,19 @@ _ALL = (
     Axis("divisor", Family.NOISE, "Width and height are floored to a multiple of it, pixels.",
          lambda text: int(choice("divisor", ("8", "16", "32"))(text)), _set("divisor"), _divisor_read,
          lambda _: [16, 32]),
-    Axis("trigger", Family.CONTENT, "Trigger word in the prompt: as trained, absent, or left as [trigger].",
-         choice("trigger", ("trained", "absent", "literal")), _trigger_apply, _trigger_read,
+    Axis("trigger", Family.CONTENT, "Trigger word in the prompt: as trained, absent, literal, or a word.",
+         str, _trigger_apply, _trigger_read,
          lambda context: list(prompts(context.case)), _trigger_problem),
     Axis("checkpoint", Family.CONTENT, "Training step of the LoRA: another checkpoint of the same job.",
          integer("checkpoint", 0, 10**9), _checkpoint_apply, _checkpoint_read,
          lambda context: list(checkpoints(context.case)), _checkpoint_problem),
     Axis("network_multiplier", Family.CONTENT, "Scale of the LoRA.",
          number("network_multiplier", *LIMITS.network_multiplier), _multiplier_apply, _multiplier_read,
-         lambda _: [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5], _needs_lora),
+         lambda _: [tenths / 10 for tenths in range(3, 16)], _needs_lora),
     _field("steps", Family.SAMPLING, "Denoising steps.", integer("steps", *LIMITS.sample_steps),
            (4, 6, 8, 10, 12, 15, 16, 20, 25, 28, 30), field="sample_steps"),
     _field("guidance_scale", Family.SAMPLING, "Embedded guidance.",
-           number("guidance_scale", *LIMITS.guidance_scale), (1.0, 2.0, 3.0, 3.5, 4.0, 5.0, 7.0)),
+           number("guidance_scale", *LIMITS.guidance_scale), [halves / 2 for halves in range(2, 17)]),
     _field("scheduler", Family.SCHEDULE, "Solver and spacing of the sigmas.",
            lambda text: find_scheduler(text).name,
            tuple(each.name for each in SCHEDULERS.values() if each.applicable),
@@ -225,7 +237,8 @@ _ALL = (
     _shift("max_shift", "max_shift", "Log of the dynamic shift at 4096 tokens.",
            number("max_shift", -10, 10), (0.8, 1.0, 1.15, 1.5)),
     _field("quantize", Family.NUMERICS, "Weights as optimum-quanto stores them: transformer, T5 (te), both.",
-           choice("quantize", QUANTIZE), ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none")),
+           choice("quantize", QUANTIZE), ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none"),
+           problem=_quantize_problem),
     Axis("dtype", Family.NUMERICS, "Floating-point type of weights, activations and first latents.",
          choice("dtype", ("bf16", "fp16", "fp32")), _set("dtype"), lambda _, request: request.dtype or "auto",
          lambda context: ["fp32", "bf16", "fp16"] if context.device == "cuda" else ["fp32", "bf16"]),
@@ -241,4 +254,15 @@ _ALL = (
          lambda context, value: None if value in ATTENTION[context.device] else "it needs a GPU"),
 )  # fmt: skip
 
-AXES: Mapping[str, Axis] = MappingProxyType({axis.name: axis for axis in _ALL})
+_GRIDS = {
+    "network_multiplier": Grid(0.05, *LIMITS.network_multiplier),
+    "steps": Grid(1, *LIMITS.sample_steps, inverse=True),
+    "guidance_scale": Grid(0.1, *LIMITS.guidance_scale),
+    "shift": Grid(0.1, 0.1, 20),
+    "base_shift": Grid(0.05, -2, 3),
+    "max_shift": Grid(0.05, -2, 3),
+}
+
+AXES: Mapping[str, Axis] = MappingProxyType(
+    {axis.name: dataclasses.replace(axis, grid=_GRIDS.get(axis.name)) for axis in _ALL}
+)

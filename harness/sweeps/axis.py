@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from harness.errors import LoraError
+from harness.errors import HarnessError, LoraError
 from harness.schema.case import Case
 from harness.schema.render import RenderRequest
 from harness.sweeps.axis_values import Parse, Value
+
+MAX_TRIGGER_WORDS = 8
 
 
 class Family(StrEnum):
@@ -38,6 +42,35 @@ def _never(_context: Context, _value: Value) -> str | None:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Numbers from ``low`` to ``high`` in steps.
+
+    Attributes:
+        inverse: the effect goes with 1 / number, as that of more and more denoising steps.
+    """
+
+    step: float
+    low: float
+    high: float
+    inverse: bool = False
+
+    def place(self, number: float) -> float:
+        """Return where ``number`` lies on a line along which an image changes about evenly."""
+        return 1 / number if self.inverse else number
+
+    def number(self, place: float) -> float:
+        """Return the number of the grid at ``place``."""
+        if not self.inverse:
+            return self.snap(place)
+        return self.snap(1 / place if place > 1 / self.high else self.high)
+
+    def snap(self, number: float) -> float:
+        """Return the number of the grid nearest to ``number``; a whole one for a whole step."""
+        snapped = round(min(max(number, self.low), self.high) / self.step) * self.step
+        return int(snapped) if isinstance(self.step, int) else round(snapped, 6)
+
+
+@dataclass(frozen=True)
 class Axis:
     """One setting that a variant may change.
 
@@ -48,6 +81,7 @@ class Axis:
         read: the value that a request has.
         candidates: the values that a diagnosis tries, likeliest first; the case's own may be among them.
         problem: why a case cannot take a value, or None.
+        grid: the values of a number with a gradual effect as users type them; None for any other axis.
     """
 
     name: str
@@ -58,15 +92,51 @@ class Axis:
     read: Callable[[Context, RenderRequest], Value]
     candidates: Callable[[Context], list[Value]]
     problem: Callable[[Context, Value], str | None] = _never
+    grid: Grid | None = None
 
 
 def prompts(case: Case) -> dict[str, str]:
-    """Return the case's prompt with its trigger word: ``trained``, ``absent`` and left ``literal``."""
+    """Return the case's prompt with its trigger word: ``trained``, ``absent`` and left ``literal``.
+
+    A prompt with a literal ``[trigger]`` and no trigger word lacks it: the words that the LoRA's metadata and
+    the job's name hold stand in for it, by name.
+    """
     word, prompt = case.trained.trigger_word, case.settings.prompt
-    if not word or word not in prompt:
+    literal = "[trigger]"
+    if word and word in prompt:
+        return {
+            "trained": prompt,
+            "absent": _without(prompt, word),
+            "literal": prompt.replace(word, literal),
+        }
+    if literal not in prompt:
         return {"trained": prompt}
-    absent = re.sub(r"\s+([,.])", r"\1", " ".join(prompt.replace(word, "").split()))
-    return {"trained": prompt, "absent": absent, "literal": prompt.replace(word, "[trigger]")}
+    words = {each: prompt.replace(literal, each) for each in _trigger_words(case)}
+    return {"trained": prompt, **words, "absent": _without(prompt, literal)}
+
+
+def _without(prompt: str, word: str) -> str:
+    return re.sub(r"\s+([,.])", r"\1", " ".join(prompt.replace(word, "").split()))
+
+
+def _trigger_words(case: Case) -> list[str]:
+    """Return words that may be the trigger word, likeliest first: tags of the LoRA, then the job's name."""
+    from harness.schema.lora_file import inspect_lora
+
+    metadata: Mapping[str, str] = {}
+    if case.lora_path is not None:
+        with suppress(HarnessError):
+            metadata = inspect_lora(case.lora_path).metadata
+    try:
+        tags = json.loads(metadata.get("ss_tag_frequency", "{}"))
+    except ValueError:
+        tags = {}
+    groups = tags.values() if isinstance(tags, dict) else ()
+    words = [str(tag) for group in groups if isinstance(group, dict) for tag in group]
+    names = [case.id.partition("/")[0], *metadata.get("ss_output_name", "").split(), metadata.get("name", "")]
+    parts = [part for name in names for part in re.split(r"[_\W]+", name) if len(part) > 2]
+    found = dict.fromkeys([*words, *names, *parts])
+    return [word for word in found if word and not word.isdigit()][:MAX_TRIGGER_WORDS]
 
 
 def checkpoints(case: Case) -> dict[int, tuple[Path, str]]:

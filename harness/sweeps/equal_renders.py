@@ -41,7 +41,7 @@ def effective(request: RenderRequest, device: str) -> Effective:
     width, height = request.size(FLEX2)
     tokens = (width // 16) * (height // 16)
     return Effective(
-        weights=(str(request.base), request.pipeline, dtype, request.quantize),
+        weights=(str(request.base), request.pipeline, dtype, request.quantize, request.encoder_dtype or ""),
         lora=_lora(request),
         prompt=(request.prompt, request.max_sequence_length or FLEX2.max_sequence_length),
         size=(width, height),

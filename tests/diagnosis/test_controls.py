@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from harness._util.atomic_files import sha256_file
-from harness.diagnosis.diagnose import diagnose
+from harness.diagnosis.diagnose import BUDGET, diagnose
 from harness.diagnosis.sentences import sentences
 from harness.diagnosis.step_zero import step_zero
 from harness.importers.aitoolkit import import_job
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case, save_case
-from tests.diagnosis.truths import base_cases, in_fp32, truth
+from tests.diagnosis.truths import base_cases, changed, rendered_with
 
 
 def test_it_is_the_same_prompt_of_the_same_job(jobs: dict[str, Path], tmp_path: Path) -> None:
@@ -37,7 +37,8 @@ def trained(
     jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, renderer: ReferenceRenderer
 ) -> Case:
     """A case in whose folder the step-0 preview lies, rendered with nothing but the recorded settings."""
-    case = in_fp32(base_cases(jobs["inkprint"], tmp_path_factory.mktemp("step-0") / "cases")[0])
+    case = base_cases(jobs["inkprint"], tmp_path_factory.mktemp("step-0") / "cases")[0]
+    case = changed(case, width=96, height=96, sample_steps=6, dtype="fp32")
     zero = case.model_copy(update={"id": "zero", "lora": None})
     zero._file = case._file
     file = case.folder / "previews" / "zero.png"
@@ -52,13 +53,13 @@ def trained(
 
 
 def test_where_it_matches_the_lora_is_asked_first(trained: Case, renderer: ReferenceRenderer) -> None:
-    made = truth([trained], ("network_multiplier",), renderer, "multiplier")
-    found = diagnose(made.case, renderer=renderer)
+    made = rendered_with({"network_multiplier": 0.7}, trained, renderer, "multiplier.png")
+    found = diagnose(made, renderer=renderer)
     assert found.step_zero is not None
     assert found.step_zero.matches
-    assert [(cause.axis, cause.value) for cause in found.causes] == [*made.factors.items()]
-    assert found.spent < 12  # a dozen settings of the LoRA, none of the others
-    assert any("matches without the LoRA" in sentence for sentence in sentences(found))
+    assert [(cause.axis, cause.value) for cause in found.causes] == [("network_multiplier", 0.7)]
+    assert found.spent < 12
+    assert any("is identical without the LoRA" in sentence for sentence in sentences(found))
 
 
 def test_where_it_does_not_what_explains_it_is_tried_on_the_case(
@@ -70,11 +71,12 @@ def test_where_it_does_not_what_explains_it_is_tried_on_the_case(
     assert zero is not None
     assert zero._file is not None
     save_case(zero.model_copy(update=wrong), zero._file)
-    made = truth([trained], ("checkpoint",), renderer, "checkpoint")
-    case = save_case(made.case.model_copy(update=wrong), made.case.folder / "wrong.case.yaml")
+    made = rendered_with({"checkpoint": 200}, trained, renderer, "checkpoint.png")
+    case = save_case(made.model_copy(update=wrong), made.folder / "wrong.case.yaml")
     found = diagnose(case, renderer=renderer)
     assert found.step_zero is not None
     assert found.step_zero.settings == {"guidance_scale": 4.0}
     assert found.to_json()["step_zero"]["settings"] == {"guidance_scale": 4.0}
-    assert {cause.axis: cause.value for cause in found.causes} == {"guidance_scale": 4.0, **made.factors}
+    assert {cause.axis: cause.value for cause in found.causes} == {"guidance_scale": 4.0, "checkpoint": 200}
+    assert found.step_zero.spent <= 0.2 * BUDGET + 2
     assert found.spent < 60  # on the case itself, only settings of the LoRA were tried

@@ -1,4 +1,4 @@
-"""What the genuine jobs were really rendered with; benchmarks/genuine_jobs.py asks for all their previews."""
+"""What the genuine jobs were really rendered with; benchmarks/genuine_jobs.py alters them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.diagnosis.diagnose import Diagnosis, diagnose
+from harness.diagnosis.answer import Diagnosis
+from harness.diagnosis.diagnose import diagnose
 from harness.importers.aitoolkit import import_job
 from harness.pipeline.renderer import ReferenceRenderer
 

@@ -1,9 +1,9 @@
-"""Cases whose cause is known: a preview rendered with one or two settings that the case does not record."""
+"""Cases whose cause is known: a preview rendered with settings that the case does not record."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,74 +11,80 @@ import numpy as np
 from PIL import Image
 
 from harness._util.atomic_files import sha256_file
-from harness.diagnosis.trials import TrialRenderer
+from harness.diagnosis.floor import MIN_FLOOR
+from harness.diagnosis.trials import TrialRenderer, rms
 from harness.errors import HarnessError
 from harness.importers.aitoolkit import import_job
 from harness.metrics.codec import Codec
+from harness.metrics.images import load_rgb
 from harness.runs.plan import RunOptions, request_of
-from harness.schema.case import Case, Preview, save_case
+from harness.schema.case import Case, Preview, load_case, load_cases, save_case
 from harness.schema.render import Renderer
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Context
 from harness.sweeps.axis_values import Value
+from harness.sweeps.equal_renders import Effective, effective
 
-SIZE, STEPS = 128, 6
+SIZES = ((128, 128), (128, 128), (160, 128), (96, 128))
+STEPS = (8, 12, 16, 20)
+FORMATS = ("jpg", "png", "webp")
+ANOTHER_MACHINE = 0.4
+"""Standard deviation, in levels, of the rounding noise that a preview without a fault may have."""
 AXES_ON_CPU = tuple(name for name in AXES if name not in {"generator", "shift"})
+ROUNDED = {"attention", "lora_mode", "dtype"}
+"""Axes that change how numbers are rounded: any pixel that differs is one to explain."""
 Factors = dict[str, Value]
+
+_VALUES: Mapping[str, tuple[Value, ...]] = {
+    "guidance_scale": tuple(tenths / 10 for tenths in range(10, 80)),
+    "network_multiplier": tuple(round(0.05 * count, 2) for count in range(6, 31)),
+    "steps": tuple(range(4, 25)),
+    "base_shift": (0.0, 0.2, 0.3, 0.4, 0.7, 0.8, 0.9),
+    "max_shift": (0.8, 0.9, 1.0, 1.3, 1.4, 1.5),
+    "divisor": (16,),
+}
+"""Values of a number that users type, whether the search has them among its usual ones or not."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """A case and what its preview was really rendered with.
-
-    Attributes:
-        recorded: the value that the case records, by axis.
-    """
+    """A case and what its preview was really rendered with; no factors where nothing is wrong."""
 
     case: Case
     factors: Factors
-    recorded: Factors
 
 
 def base_cases(job: Path, folder: Path) -> list[Case]:
-    """Import a genuine job and return its cases with a LoRA, made small; their files lie in ``folder``."""
-    cases = import_job(job, out=folder, steps="all").cases
-    return [_small(case) for case in cases if case.lora is not None and case.incomparable is None]
+    """Import a genuine job and return its cases with a LoRA; their files lie in ``folder``."""
+    if not folder.exists():
+        import_job(job, out=folder, steps="all")
+    return [case for case in load_cases([folder]) if case.lora is not None and case.incomparable is None]
 
 
-def in_fp32(case: Case) -> Case:
-    """Return the case as if its job had trained in fp32, which a CPU renders twice as fast."""
-    made = case.model_copy(update={"trained": case.trained.model_copy(update={"dtype": "fp32"})})
+def changed(case: Case, **settings: object) -> Case:
+    """Return ``case`` with other settings, in the same folder; ``dtype`` is the job's."""
+    dtype = settings.pop("dtype", case.trained.dtype)
+    made = case.model_copy(
+        update={
+            "settings": case.settings.model_copy(update=settings),
+            "trained": case.trained.model_copy(update={"dtype": dtype}),
+        }
+    )
     made._file = case._file
     return made
 
 
-def _small(case: Case, width: int = SIZE, height: int = SIZE) -> Case:
-    settings = case.settings.model_copy(update={"width": width, "height": height, "sample_steps": STEPS})
-    small = case.model_copy(update={"settings": settings})
-    small._file = case._file
-    return small
-
-
-def truths(bases: list[Case], axes: list[tuple[str, ...]], renderer: Renderer, seed: int) -> Iterator[Truth]:
-    """Yield one truth per entry of ``axes``, with values drawn from the axes' candidates."""
-    for number, names in enumerate(axes):
-        yield truth(bases, names, renderer, f"truth{seed}-{number:03d}")
-
-
 def truth(bases: list[Case], names: tuple[str, ...], renderer: Renderer, stem: str) -> Truth:
-    """Return the truth called ``stem``, which decides the draw.
+    """Return the truth called ``stem``, which decides the draw; its files lie in the bases' folder.
 
-    A draw that changes no pixel of the preview after its codec (or not by each of its factors) is drawn
-    again: nobody could find it. Steps above 16 are not drawn: on a CPU they take long.
+    A draw is made again where nobody could find it: where without one of its factors the preview would be the
+    same within half a level, or, of axes that only round otherwise, the same pixel by pixel.
     """
     draw = random.Random(stem)
     while True:
-        case = draw.choice(bases)
-        if not {"noise", "attention", "lora_mode", "dtype"} & set(names):
-            case = in_fp32(case)
-        if "divisor" in names:
-            case = _small(case, SIZE + 24, SIZE + 40)
+        width, height = (152, 168) if "divisor" in names else draw.choice(SIZES)
+        settings = {"width": width, "height": height, "sample_steps": draw.choice(STEPS)}
+        case = changed(draw.choice(bases), **settings, dtype=draw.choice(["bf16", "fp32"]))
         if made := _truth(case, names, renderer, draw, stem):
             return made
 
@@ -89,62 +95,73 @@ def _truth(
     context = Context(case, request_of(case, RunOptions(), "cpu"), "cpu")
     trials = TrialRenderer(context, renderer)
     factors: Factors = {}
-    recorded: Factors = {}
     for name in names:
         axis = AXES[name]
-        recorded[name] = axis.read(context, context.request)
-        values = [value for value in axis.candidates(context) if axis.problem(context, value) is None]
-        values = [value for value in values if value != recorded[name] and not _is_slow(name, value)]
-        if name == "divisor":
-            values = [16]
-        if not values:
-            return None
-        factors[name] = draw.choice(values)
+        own = axis.read(context, context.request)
+        values = _VALUES.get(name) or tuple(
+            value for value in axis.candidates(context) if axis.problem(context, value) is None
+        )
+        factors[name] = draw.choice([value for value in values if value != own])
     try:
-        preview = trials.trial(factors)
-        codec = _write(case, preview.image, draw.choice(["jpg", "png"]), stem)
-        smaller = [{key: factors[key] for key in names if key != name} for name in names]
-        shown = codec.apply(preview.image)
-        if any(_same(shown, codec.apply(trials.trial(less).image)) for less in ({}, *smaller)):
-            return None
+        shown = trials.trial(factors).image
+        if not names and draw.random() < 0.5:
+            shown = _on_another_machine(shown, draw)
+        file = case.folder / "previews" / f"{stem}.{draw.choice(FORMATS)}"
+        Image.fromarray(shown).save(file)  # Pillow's defaults, as the trainer
+        preview, codec = load_rgb(file), Codec.of(file)
+        least = 0.0 if ROUNDED & set(names) else MIN_FLOOR
+        for name in names:
+            without = trials.trial({key: value for key, value in factors.items() if key != name}).image
+            if without.shape == preview.shape and rms(preview, codec.apply(without)) <= least:
+                return None
     except HarnessError:
-        return None
-    file = _file(case, codec, stem)
-    height, width = preview.image.shape[:2]
-    made = case.model_copy(
-        update={
-            "id": stem,
-            "preview": Preview(
-                file=f"previews/{file.name}",
-                sha256=sha256_file(file),
-                width=width,
-                height=height,
-                step=case.preview.step,
-                index=case.preview.index,
-            ),
-        }
+        return None  # the values exclude each other
+    return Truth(saved(case, file, stem), factors)
+
+
+def _on_another_machine(image: np.ndarray, draw: random.Random) -> np.ndarray:
+    noise = np.random.default_rng(draw.randrange(2**32)).normal(0, ANOTHER_MACHINE, image.shape)
+    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+
+
+def rendered_with(settings: Mapping[str, Value], case: Case, renderer: Renderer, name: str) -> Case:
+    """Save ``case`` with a preview, the image file ``name``, that was rendered with ``settings``."""
+    context = Context(case, request_of(case, RunOptions(), "cpu"), "cpu")
+    file = case.folder / "previews" / name
+    Image.fromarray(TrialRenderer(context, renderer).trial(settings).image).save(file)
+    return saved(case, file, file.stem)
+
+
+def saved(case: Case, file: Path, stem: str) -> Case:
+    """Save ``case`` as ``stem`` with the image ``file`` for a preview."""
+    height, width = load_rgb(file).shape[:2]
+    preview = Preview(
+        file=f"previews/{file.name}",
+        sha256=sha256_file(file),
+        width=width,
+        height=height,
+        step=case.preview.step,
+        index=case.preview.index,
     )
-    return Truth(save_case(made, case.folder / f"{stem}.case.yaml"), factors, recorded)
+    made = case.model_copy(update={"id": stem, "preview": preview})
+    return load_case(_file(save_case(made, case.folder / f"{stem}.case.yaml")))
 
 
-def _is_slow(name: str, value: Value) -> bool:
-    return name == "steps" and int(value) > 16
+def _file(case: Case) -> Path:
+    assert case._file is not None
+    return case._file
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape == b.shape and bool(np.array_equal(a, b))
+def renders(case: Case, settings: Factors) -> Effective:
+    """Return what ``settings`` on top of ``case`` really render: two answers of one render are one."""
+    context = Context(case, request_of(case, RunOptions(), "cpu"), "cpu")
+    request = context.request
+    for name in AXES:
+        if name in settings:
+            request = AXES[name].apply(context, request, settings[name])
+    return effective(request, "cpu")
 
 
-def _file(case: Case, codec: Codec, stem: str) -> Path:
-    return case.folder / "previews" / f"{stem}.{'jpg' if codec.format == 'jpeg' else 'png'}"
-
-
-def _write(case: Case, image: np.ndarray, suffix: str, stem: str) -> Codec:
-    file = case.folder / "previews" / f"{stem}.{suffix}"
-    Image.fromarray(image).save(file)  # Pillow's defaults, as the trainer
-    return Codec.of(file)
-
-
-def double(factors: tuple[str, str]) -> tuple[str, ...]:
+def pair(first: str, second: str) -> tuple[str, ...]:
     """Return two axes in the order of the axes."""
-    return tuple(sorted(factors, key=list(AXES).index))
+    return tuple(sorted((first, second), key=list(AXES).index))

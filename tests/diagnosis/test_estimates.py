@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from harness.diagnosis.ranking import Line, Ranking
-from harness.diagnosis.trials import TrialRenderer, rms
+from harness.diagnosis.estimates import Estimator
+from harness.diagnosis.factors import factors
+from harness.diagnosis.narrowing import narrow
+from harness.diagnosis.trials import Trial, TrialRenderer, rms
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.pipeline.trajectory import RecordedTrajectory
 from harness.runs.plan import RunOptions, request_of
@@ -19,12 +22,11 @@ from harness.runs.workers import RetryingRenderer, reference_renderer
 from harness.schema.case import Case
 from harness.schema.render import RenderRequest
 from harness.sweeps.axis import Context
-from tests.diagnosis.truths import Truth, in_fp32, truth
 
 
 @pytest.fixture(scope="module")
 def request_(bases: list[Case]) -> RenderRequest:
-    return request_of(in_fp32(bases[0]), RunOptions(), "cpu")
+    return request_of(bases[0], RunOptions(), "cpu")
 
 
 def recorded(*sigmas: float) -> RecordedTrajectory:
@@ -83,41 +85,36 @@ def test_the_renderer_that_diagnose_makes_itself_estimates_too(bases: list[Case]
     assert not TrialRenderer(context, WorkerProcess(partial(ReferenceRenderer, device="cpu"))).can_follow
 
 
-@pytest.mark.parametrize(("missing", "taken"), [(12, 12), (100, 16), (1, 4), (-20, 4)])
-def test_a_change_seen_early_is_taken_as_large_as_fits_from_half_to_twice(
-    bases: list[Case], renderer: ReferenceRenderer, missing: int, taken: int
-) -> None:
-    trials = TrialRenderer(Context(bases[0], request_of(bases[0], RunOptions(), "cpu"), "cpu"), renderer)
-    grey = np.full((128, 128, 3), 100, np.uint8)
-    base = dataclasses.replace(trials.trial({}, stop_after=1), image=grey, distance=float(abs(missing)))
-    trials.preview = (grey.astype(int) + missing).astype(np.uint8)
-    assert np.unique(Ranking(trials, base, 60)._with(np.full(grey.shape, 8.0))).tolist() == [100 + taken]
-
-
 @pytest.fixture(scope="module")
-def lora_lines(bases: list[Case], renderer: ReferenceRenderer) -> tuple[Truth, list[Line]]:
-    """Return a truth of one multiplier at the last checkpoint, and the lines of what concerns the LoRA."""
-    made = truth(bases, ("network_multiplier",), renderer, "away")
-    trials = TrialRenderer(Context(made.case, request_of(made.case, RunOptions(), "cpu"), "cpu"), renderer)
-    lines, _ = next(Ranking(trials, trials.trace({}), 60).groups(lora_first=True))
-    return made, lines
+def other(altered: Callable[..., Case], renderer: ReferenceRenderer) -> tuple[TrialRenderer, Trial]:
+    """A case whose preview was rendered with another guidance, and its own render."""
+    case = altered("estimated", guidance_scale=3.4)
+    trials = TrialRenderer(Context(case, request_of(case, RunOptions(), "cpu"), "cpu"), renderer)
+    return trials, trials.trial({})
 
 
-def test_the_values_of_a_number_are_a_line_away_from_the_bases_own(
-    lora_lines: tuple[Truth, list[Line]],
-) -> None:
-    made, lines = lora_lines
-    numbers = [line for line in lines if "network_multiplier" in line[0]]
-    values = [[settings["network_multiplier"] for settings in line] for line in numbers]
-    assert sorted(values) == [[0.9, 0.8, 0.7, 0.6, 0.5], [1.2, 1.5]]
-    assert made.factors["network_multiplier"] in values[0]  # the likelier direction
+def test_a_number_is_sought_in_the_direction_of_the_preview(other: tuple[TrialRenderer, Trial]) -> None:
+    trials, base = other
+    factor = next(each for each in factors(trials, {}) if each.axis.name == "guidance_scale")
+    estimate = Estimator(trials, base).estimate(factor)
+    assert estimate.first == 3.5
+    assert 0 < estimate.agreement <= 1
 
 
-def test_every_checkpoint_is_a_line(lora_lines: tuple[Truth, list[Line]]) -> None:
-    found = [line for line in lora_lines[1] if "checkpoint" in line[0]]
-    assert [len(line) for line in found] == [1, 1]
+def test_a_number_is_narrowed_to_what_users_type(other: tuple[TrialRenderer, Trial]) -> None:
+    trials, base = other
+    factor = next(each for each in factors(trials, {}) if each.axis.name == "guidance_scale")
+    made = narrow(trials, base, factor, 3.5)
+    assert made[-1].settings == {"guidance_scale": 3.4}
+    assert made[-1].distance == 0
+    assert len(made) <= 4
 
 
-def test_what_changes_next_to_nothing_comes_last(lora_lines: tuple[Truth, list[Line]]) -> None:
-    last = [settings.get("lora_mode") for line in lora_lines[1][-2:] for settings in line]
-    assert sorted(map(str, last)) == ["adapter", "fp32"]
+def test_values_of_one_number_are_one_factor_and_other_values_one_each(bases: list[Case]) -> None:
+    trials = TrialRenderer(
+        Context(bases[0], request_of(bases[0], RunOptions(), "cpu"), "cpu"), ReferenceRenderer(device="cpu")
+    )
+    found = factors(trials, {})
+    assert sum(each.axis.name == "network_multiplier" for each in found) == 1
+    assert sum(each.axis.name == "checkpoint" for each in found) == 2
+    assert not any(each.axis.name == "guidance_scale" for each in factors(trials, {"guidance_scale": 3.0}))

@@ -1,0 +1,125 @@
+"""Estimates that say where to look first: does a change point from the base's render to the preview?
+
+A setting that acts in every step is seen early: the model is called once at two points of the base's
+trajectory. A schedule follows the recorded trajectory to its end without a model call. Either change to the
+image is compared with what is missing by the cosine between the two: a small early change shows the
+direction well and the size badly. docs/diagnosis.md says what was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.diagnosis.composition import correlation
+from harness.diagnosis.factors import Factor
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer
+from harness.errors import HarnessError
+from harness.sweeps.axis_values import Value
+
+Change = NDArray[np.float64]
+EARLY, LATE = 1 / 8, 0.6
+"""Shares of the trajectory at which the model is called."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How well a factor points to the preview.
+
+    Attributes:
+        agreement: cosine between its change and what is missing, -1 to 1; a number's better direction.
+        first: the value to render first.
+        left: of a schedule, the estimated distance of each value from the preview.
+    """
+
+    factor: Factor
+    agreement: float
+    first: Value
+    left: Mapping[Value, float] = field(default_factory=dict)
+
+
+class Estimator:
+    """Estimates changes on top of ``base``; its image has the preview's size."""
+
+    def __init__(self, trials: TrialRenderer, base: Trial) -> None:
+        self._trials, self._base = trials, base
+        self._missing = trials.preview.astype(np.float64) - trials.matched(base.image)
+
+    def estimate(self, factor: Factor) -> Estimate:
+        """Return the estimate of a factor that draws no other noise."""
+        if not self._trials.can_follow:
+            return Estimate(factor, 0.0, factor.values[0])
+        if factor.is_schedule:
+            return self._followed(factor)
+        if factor.own is None:
+            return Estimate(factor, self._called(factor.settings(factor.values[0])), factor.values[0])
+        return self._directed(factor, factor.own)
+
+    def noise(self, found: list[Factor]) -> list[tuple[float, Factor]]:
+        """Return noise factors by the coarse correlation that an early stop has with the preview, best first.
+
+        The correlation is what the base's own early stop has less.
+        """
+        own = self._early_correlation(self._base.settings)
+        known = [
+            (self._early_correlation(factor.settings(factor.values[0])) - own, factor) for factor in found
+        ]
+        return sorted(known, key=lambda each: -each[0])
+
+    def _early_correlation(self, settings: Settings) -> float:
+        steps = self._trials.request(settings).sample_steps
+        trial = self._trials.attempt(settings, stop_after=max(3, steps // 6))
+        if trial is None or trial.image.shape != self._trials.preview.shape:
+            return 0.0 if trial is None else -1.0
+        return correlation(self._trials.preview, trial.image)
+
+    def _followed(self, factor: Factor) -> Estimate:
+        agreement, left = -1.0, {}
+        for value in factor.values:
+            change = self._change(factor.settings(value), None)
+            if change is not None:
+                agreement = max(agreement, self._cosine(change))
+                left[value] = float(np.sqrt(np.mean((self._missing - change) ** 2)))
+        first = min(left, key=lambda value: left[value], default=factor.values[0])
+        return Estimate(factor, agreement, first, left)
+
+    def _directed(self, factor: Factor, own: float) -> Estimate:
+        """Estimate a number by one value beside its own, whose sign says in which direction to go."""
+        values = sorted(float(value) for value in factor.values)
+        probe = min(values, key=lambda value: (abs(value - own), value))
+        agreement = self._called(factor.settings(probe))
+        away = np.sign(probe - own) * (1 if agreement >= 0 else -1)
+        beyond = [value for value in values if (value - own) * away > 0]
+        first = min(beyond, key=lambda value: abs(value - own)) if beyond else probe
+        return Estimate(factor, abs(agreement), first)
+
+    def _called(self, settings: Settings) -> float:
+        """Return the larger cosine of the two points at which the model is called."""
+        steps = self._trials.request(settings).sample_steps
+        found = [0.0]
+        for share in (EARLY, LATE):
+            change = self._change(settings, min(max(2, round(1 + share * steps)), steps - 1))
+            if change is not None:
+                found.append(self._cosine(change))
+        return max(found, key=abs)
+
+    def _change(self, settings: Settings, call: int | None) -> Change | None:
+        try:
+            image = self._trials.follow(settings, self._base, stop_after=call)
+        except HarnessError as error:
+            self._trials.leave_out(settings, error)
+            return None
+        own = self._trials.follow(self._base.settings, self._base, stop_after=call)
+        return None if image.shape != own.shape else image.astype(np.float64) - own
+
+    def _cosine(self, change: Change) -> float:
+        size = float(np.sqrt(np.sum(change**2))) * self._length
+        return float(np.sum(change * self._missing)) / size if size > 0 else 0.0
+
+    @cached_property
+    def _length(self) -> float:
+        return float(np.sqrt(np.sum(self._missing**2)))

@@ -1,0 +1,37 @@
+"""The floor: the distance that no setting can remove, since equally valid kernels make it."""
+
+from __future__ import annotations
+
+import math
+
+from harness.diagnosis.trials import Trial, TrialRenderer, rms
+from harness.sweeps.axes import ATTENTION
+
+FACTOR = 1.5
+MIN_FLOOR = 0.5
+"""Half a level of 255: what rounding to 8 bits hides."""
+MAX_FLOOR = 6.0
+"""A trial farther than this (32.6 dB) is never within the floor, so the floor is not measured there."""
+
+
+class Floor:
+    """The floor at each trial's own settings, measured where it may matter."""
+
+    def __init__(self, trials: TrialRenderer) -> None:
+        self._trials = trials
+
+    def covers(self, trial: Trial) -> bool:
+        """Whether a trial is identical to the preview, or within the floor at its settings."""
+        if trial.distance == 0 or trial.distance > MAX_FLOOR:
+            return trial.distance == 0
+        return trial.distance <= self.at(trial)
+
+    def at(self, trial: Trial) -> float:
+        """Return 1.5 times what another attention kernel changes at a trial's settings, 0 to 255."""
+        kernels = ATTENTION[self._trials.context.device]
+        kernel = kernels[trial.settings.get("attention", kernels[0]) == kernels[0]]
+        other = self._trials.attempt({**trial.settings, "attention": kernel})
+        if other is None or other.image.shape != trial.image.shape or math.isinf(trial.distance):
+            return MIN_FLOOR
+        between = rms(self._trials.matched(trial.image), self._trials.matched(other.image))
+        return max(MIN_FLOOR, FACTOR * between)

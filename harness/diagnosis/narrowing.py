@@ -1,0 +1,89 @@
+"""Bracket and narrow one number until its value is exact to what users type.
+
+Two renders of the number span a line of images. The preview's projection onto it says where to render next: a
+secant step, which is exact where the image changes in proportion and converges where it bends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from harness.diagnosis.factors import Factor
+from harness.diagnosis.trials import Trial, TrialRenderer
+
+MAX_RENDERS = 14
+"""Renders of one number in a row."""
+MAX_STRIDE = 2.0
+"""A secant step goes at most so many times the distance between its two values beyond them."""
+MIN_PROJECTION = 0.3
+"""Cosine from which a number that came no nearer yet is followed once more."""
+
+
+def narrow(
+    trials: TrialRenderer,
+    base: Trial,
+    factor: Factor,
+    first: float,
+    enough: Callable[[Trial], bool] = lambda _: False,
+) -> list[Trial]:
+    """Return the renders of the number ``factor`` from ``base`` over ``first`` to the nearest value.
+
+    The last value is identical to the preview, or was rendered with both its neighbours on the grid and,
+    unless it is ``enough``, the usual values beside it. A number that comes no nearer is soon given up.
+    """
+    assert factor.own is not None
+    made = {factor.own: base}
+    value: float | None = first
+    while value is not None and len(made) <= MAX_RENDERS:
+        trial = trials.attempt(factor.settings(value))
+        if trial is None:
+            break
+        made[value] = trial
+        if trial.distance == 0:
+            break
+        value = _next(trials, factor, made, enough)
+    return [trial for trial in made.values() if trial is not base]
+
+
+def _next(
+    trials: TrialRenderer, factor: Factor, made: dict[float, Trial], enough: Callable[[Trial], bool]
+) -> float | None:
+    """Return the value to render next, or None where the best one is final or the number leads nowhere."""
+    grid = factor.axis.grid
+    assert grid is not None
+    best = min(made, key=lambda value: made[value].distance)
+    other = min((value for value in made if value != best), key=lambda value: abs(value - best))
+    place, cosine = _project(trials, made[best], made[other])
+    if best == factor.own and (len(made) > 2 or abs(cosine) < MIN_PROJECTION):
+        return None
+    place = min(max(place, -MAX_STRIDE), MAX_STRIDE)
+    start, end = grid.place(best), grid.place(other)
+    value = grid.number(start + place * (end - start))
+    if value not in made:
+        return value
+    toward = grid.step if place * (other - best) >= 0 else -grid.step
+    close = [best + toward, best - toward]
+    usual = (
+        []
+        if enough(made[best])
+        else sorted((float(value) for value in factor.values), key=lambda value: abs(value - best))
+    )
+    above, below = [value for value in usual if value > best], [value for value in usual if value < best]
+    near = [*close, *above[:2], *below[:1]]
+    return next((value for value in map(grid.snap, near) if value not in made), None)
+
+
+def _project(trials: TrialRenderer, start: Trial, end: Trial) -> tuple[float, float]:
+    """Return where between two trials the preview lies, 0 at ``start`` and 1 at ``end``, and the cosine."""
+    if start.image.shape != end.image.shape:
+        return 0.0, 0.0
+    origin = trials.matched(start.image).astype(np.float64)
+    along = trials.matched(end.image) - origin
+    missing = trials.preview - origin
+    length = float(np.sum(along**2))
+    if length == 0:
+        return 0.0, 0.0
+    inner = float(np.sum(along * missing))
+    return inner / length, inner / float(np.sqrt(length * np.sum(missing**2)))
