@@ -10,6 +10,7 @@ HarnessError             exit code 2
 ├── RunError             a run folder
 │   └── CopyError        its copy elsewhere, while the folder itself is whole
 ├── DeviceError          the device that was asked for
+├── ServerError          the server that renders
 ├── WeightsError         the LPIPS weights
 ├── BaselineError        a baseline file
 ├── CalibrationError     a tolerance file
@@ -86,6 +87,10 @@ class CopyError(RunError):
 
 class DeviceError(HarnessError):
     """A device that was asked for and is not there."""
+
+
+class ServerError(HarnessError):
+    """A server that cannot be reached, or answers something that cannot be used."""
 
 
 class WeightsError(HarnessError):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.schema.case import Base
 
 rendering = functools.partial(option, heading="What to render with")
+server = functools.partial(option, heading="Another system under test")
 
 RUN = click.argument("run", metavar="RUN", type=path, help="Run folder, e.g. reports/NAME.")
 CASES = click.argument(
@@ -82,6 +83,14 @@ MANY_RENDERS = (
               help="Render on a Ray cluster: auto, ray://HOST:PORT, or local. Needs the extra 'ray'."),
     rendering("--ray-workers", metavar="N", type=click.IntRange(min=1),
               help="Ray actors. Default: one for each GPU."),
+    server("--server", metavar="URL", envvar="HARNESS_SERVER",
+           help="Render by a reference server: http://HOST:PORT."),
+    server("--server-root", metavar="DIR", type=path, envvar="HARNESS_SERVER_ROOT",
+           help="Where the server's file system is mounted here. Default: the server runs on this machine."),
+    server("--server-header", metavar="NAME=VARIABLE", multiple=True,
+           help="Send the header NAME with the value of an environment variable."),
+    server("--against-reference", is_flag=True,
+           help="Score the server's images against our own renders too: does the server drift?"),
     rendering("--fresh", is_flag=True,
               help="Make every render again, also those that this run or one beside it holds."),
     rendering("--score-workers", metavar="N", type=click.IntRange(min=0), envvar="HARNESS_SCORE_WORKERS",

@@ -63,8 +63,10 @@ class BaselineFile(Frozen):
 
 def environment_key(environment: dict[str, Any]) -> str:
     """Return the key of an environment's hardware, such as ``cuda-nvidia-h100-80gb-hbm3``."""
-    gpu = environment.get("gpu")
-    if isinstance(gpu, dict):
+    gpu, server = environment.get("gpu"), environment.get("server")
+    if isinstance(server, dict):
+        name = f"server {server.get('host', '')}"
+    elif isinstance(gpu, dict):
         name = f"cuda {gpu.get('name', '')}"
     else:
         facts = (environment.get(name, "") for name in ("platform", "cpu", "cpu_bf16"))

@@ -70,6 +70,16 @@ def add_options(parser: pytest.Parser) -> None:
         default="warn",
         help="What to do about baselines whose case is gone (default: warn).",
     )
+    group.addoption("--harness-server", metavar="URL", help="Render every case by a reference server.")
+    group.addoption(
+        "--harness-server-root", metavar="DIR", help="Where that server's file system is mounted here."
+    )
+    group.addoption(
+        "--harness-server-header",
+        metavar="NAME=VARIABLE",
+        action="append",
+        help="Send the header NAME with the value of an environment variable.",
+    )
     group.addoption("--harness-base", metavar="REPO_OR_DIR", help="Base checkpoint for every case.")
     group.addoption("--harness-pipeline", choices=("hub", "builtin"), help="Pipeline code for every case.")
     group.addoption(

@@ -12,6 +12,7 @@ from harness.judging.baseline_judging import against_baseline
 from harness.judging.baseline_store import BaselineStore
 from harness.judging.tolerance import Tolerances
 from harness.judging.verdict import judge, judge_sizes
+from harness.metrics.scores import Scores
 from harness.runs.dispatch import Outcome
 from harness.runs.folder import RunFolder
 from harness.runs.plan import Planned, RunOptions
@@ -101,6 +102,7 @@ class CaseRunner:
             "warnings": list(render.warnings),
             "images": result.images,
             "seconds": {**render.seconds, "score": result.seconds},
+            "against_reference": render.against_reference,
         }
         if reason := judge_sizes(item.case, (render.rendered.width, render.rendered.height)):
             return self._row(item, Verdict.INCOMPARABLE, reason, **common)
@@ -108,6 +110,8 @@ class CaseRunner:
         assert scored is not None
         tolerance = tolerance_of(item.case, self.options, self.environment)
         verdict, reason = judge(scored.matched, tolerance, item.case.preview.older_config)
+        if render.against_reference is not None:
+            reason = f"{reason}; {_beside_reference(render.against_reference)}"
         return self._row(
             item,
             verdict,
@@ -145,6 +149,16 @@ class CaseRunner:
         if case.id not in self._findings:
             self._findings[case.id] = static_findings(case)
         return self._findings[case.id]
+
+
+def _beside_reference(scores: Scores) -> str:
+    """Say how far another system's image is from the reference's."""
+    if scores.pixels.identical:
+        return "the system's image is the reference's, bit for bit: the system explains none of it"
+    return (
+        f"the system's image differs from the reference's: SSIM {scores.ssim:.4f}, LPIPS {scores.lpips:.4f}, "
+        f"PSNR {scores.psnr:.1f} dB"
+    )
 
 
 def tolerance_of(case: Case, options: RunOptions, environment: dict[str, Any]) -> Tolerance:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness._util.atomic_files import write_bytes
+from harness.metrics.scores import Scores
 from harness.runs.plan import Planned
 from harness.runs.scorer import pixels_sha256
 from harness.schema.render import Render
@@ -28,6 +29,7 @@ class _Record(Frozen):
     latents_sha256: str | None
     warnings: tuple[str, ...]
     render_key: str | None
+    against_reference: Scores | None = None
 
 
 class PendingRenders:
@@ -56,6 +58,7 @@ class PendingRenders:
             latents_sha256=render.latents_sha256,
             warnings=render.warnings,
             render_key=render.key,
+            against_reference=render.against_reference,
         )
         data = save({"image": render.image}, metadata={"about": record.model_dump_json()})
         write_bytes(self._file(item), data, lasting=False)
@@ -81,6 +84,7 @@ class PendingRenders:
             latents_sha256=record.latents_sha256,
             warnings=record.warnings,
             key=record.render_key,
+            against_reference=record.against_reference,
         )
 
     def discard(self, item: Planned) -> None:

@@ -24,6 +24,7 @@ from harness.schema.render import (
 )
 from harness.schema.result import REFERENCE
 from harness.schema.trainer_versions import era_of_software
+from harness.systems.inference_body import refusal
 
 if TYPE_CHECKING:
     from harness.judging.tolerance import Source
@@ -53,6 +54,10 @@ class RunOptions:
         copy_to: fsspec URL to which the run folder is copied while the run goes on, and from which a new
             folder is filled; decides nothing of the run.
         ray: address of a Ray cluster that renders instead; ``ray_workers`` actors, None for one on each GPU.
+        server: address of a reference server that renders instead.
+        server_root: where that server's file system is mounted here; None for a server on this machine.
+        server_header: ``NAME=VARIABLE`` each: header NAME is sent with the value of that variable.
+        against_reference: score the server's images against renders in this process too.
     """
 
     device: str = "auto"
@@ -72,6 +77,10 @@ class RunOptions:
     copy_to: str | None = dataclasses.field(default=None, repr=False, kw_only=True)
     ray: str | None = None
     ray_workers: int | None = None
+    server: str | None = dataclasses.field(default=None, repr=False, kw_only=True)
+    server_root: Path | None = None
+    server_header: tuple[str, ...] = ()
+    against_reference: bool = False
 
     def identity(self) -> dict[str, Any]:
         """Return the options that decide pixels or scores; a resumed run must have the same."""
@@ -82,7 +91,13 @@ class RunOptions:
             "dtype": self.dtype,
             "offload": self.offload,
             "lpips_weights": str(self.lpips_weights) if self.lpips_weights else None,
+            **({"against_reference": True} if self.against_reference else {}),
         }
+
+    @property
+    def renders_here(self) -> bool:
+        """Whether the reference pipeline renders, alone or beside another system."""
+        return self.server is None or self.against_reference
 
     def reaching(self) -> dict[str, Any]:
         """Return the options that say how a render is computed, beside what its request says."""
@@ -158,7 +173,21 @@ def plan(cases: list[Case], options: RunOptions, device: str) -> list[Planned]:
         )
         for case in cases
     ]
-    return in_order(planned)
+    return in_order(sendable(planned, options))
+
+
+def sendable(planned: list[Planned], options: RunOptions) -> list[Planned]:
+    """Return the plan with what a server cannot be asked for as a problem; without a server, as it is."""
+    if options.server is None:
+        return planned
+    return [_sendable(item) for item in planned]
+
+
+def _sendable(item: Planned) -> Planned:
+    problem = refusal(item.request) if item.request is not None else None
+    if problem is None:
+        return item
+    return dataclasses.replace(item, request=None, problem=problem, same_as=None, same_why="")
 
 
 def in_order(planned: list[Planned]) -> list[Planned]:

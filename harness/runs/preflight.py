@@ -64,6 +64,11 @@ class Preflight:
             if options.baselines is not None:
                 BaselineStore(options.baselines).entries(case.id)
         requests = [item.request for item in planned if item.request is not None]
+        if not options.renders_here:
+            for request in requests:
+                if request.lora is not None:
+                    self._inspected(request.lora.file)
+            return {}
         bases = {str(base): self._found(base) for base in _unique(request.base for request in requests)}
         for name, code in _unique((str(request.base), request.pipeline) for request in requests):
             check_trust(bases[name], code, options.trust_remote_code)

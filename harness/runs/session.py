@@ -265,8 +265,9 @@ def open_run(
             stack.enter_context(mirror)
         pool = WorkerPool(options, setup.machine, renderer)
         workers = _score_workers(options, setup.machine, len(pool.renderers), score_workers)
+        ours = renderer is None and setup.machine.system is None
         waits = workers > 0 or len(pool.renderers) > 1
-        cache = RenderCache(out, setup.keys() if reuse and renderer is None else None, writes=waits)
+        cache = RenderCache(out, setup.keys() if reuse and ours else None, writes=waits)
         session = RunSession(setup, folder, pool, scorer, cache, workers, progress)
         stack.callback(session.close)
         yield session

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import DeviceLostError, HarnessError
 from harness.runs.plan import RunOptions
+from harness.runs.server_machine import beside_reference, server_renderer
 from harness.runs.worker_process import WorkerProcess
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest, TrajectoryRenderer
 
 if TYPE_CHECKING:
     from harness.runs.ray import Cluster
+    from harness.systems.http_server import ServerRenderer
 
 MAX_ATTEMPTS = 2
 """How often a render is begun whose process is lost."""
@@ -32,11 +34,13 @@ class Machine:
         device: ``cpu`` or ``cuda``.
         environment: the fingerprint that every row carries.
         cluster: the Ray cluster whose machines render instead of this one.
+        system: another system under test, which renders instead of the reference pipeline.
     """
 
     device: str
     environment: dict[str, Any]
     cluster: Cluster | None = None
+    system: Renderer | None = None
 
 
 class RetryingRenderer(Renderer):
@@ -114,6 +118,12 @@ def machine_of(options: RunOptions) -> Iterator[Machine]:
     Raises:
         HarnessError: the options contradict each other, or the device or cluster cannot be used.
     """
+    if options.server is not None:
+        with server_renderer(options) as system:
+            yield _beside_server(options, system)
+        return
+    if options.against_reference:
+        raise HarnessError("needs --server", field="--against-reference", fix="give --server URL too")
     if options.ray is None:
         if options.ray_workers is not None:
             raise HarnessError("needs --ray", field="--ray-workers", fix="give --ray ADDRESS too")
@@ -134,6 +144,14 @@ def machine_of(options: RunOptions) -> Iterator[Machine]:
         cluster.close()
 
 
+def _beside_server(options: RunOptions, system: ServerRenderer) -> Machine:
+    from harness.pipeline.load import choose_device
+    from harness.runs.environment import environment
+
+    device = choose_device(options.device) if options.against_reference else "cpu"
+    return Machine(device, {**environment(device), "server": system.facts}, system=system)
+
+
 def reference_renderer(options: RunOptions, device: str) -> Renderer:
     """Return the reference pipeline in this process; where its GPU is lost, a new process goes on.
 
@@ -145,6 +163,10 @@ def reference_renderer(options: RunOptions, device: str) -> Renderer:
 
 
 def _renderers(options: RunOptions, machine: Machine) -> list[Renderer]:
+    if machine.system is not None:
+        if not options.against_reference:
+            return [machine.system]
+        return [beside_reference(machine.system, reference_renderer(options, machine.device), options)]
     if machine.cluster is not None:
         return [RetryingRenderer(actor) for actor in machine.cluster.renderers]
     make = partial(_make_renderer, options, machine.device)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from harness.metrics.codec import Codec
+    from harness.metrics.scores import Scores
     from harness.schema.case import Base, EncoderDtype, Noise, Quantize
     from harness.schema.result import Rendered
 
@@ -177,6 +179,8 @@ class Render:
         warnings: what did not go as asked for, in words; the image is right all the same.
         key: hash of everything that decided the pixels; None where that is not known.
         taken_from: name of the run that made the image, where it was not made again.
+        codec: how a system that returns files had encoded the image; None where it was never encoded.
+        against_reference: scores against the reference's render of the request, encoded by ``codec``.
     """
 
     image: NDArray[np.uint8]
@@ -186,6 +190,8 @@ class Render:
     warnings: tuple[str, ...] = ()
     key: str | None = None
     taken_from: str | None = None
+    codec: Codec | None = None
+    against_reference: Scores | None = None
 
 
 class Renderer(Protocol):

@@ -134,6 +134,9 @@ class Row(Frozen):
     pixels: PixelStats | None = None
     raw: Scores | None = None
     codec_floor: Scores | None = None
+    against_reference: Scores | None = Field(
+        None, description="Of another system's image against the reference's render, encoded alike."
+    )
     settings: dict[str, Any] = Field(description="The case's settings as recorded, LoRA multiplier included.")
     rendered: Rendered | None = None
     environment: dict[str, Any]

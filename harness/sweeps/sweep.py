@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import CaseError, HarnessError
-from harness.runs.plan import Planned, RunOptions, in_order, request_of
+from harness.runs.plan import Planned, RunOptions, in_order, request_of, sendable
 from harness.runs.progress import Progress
 from harness.runs.results import RunResult
 from harness.runs.run import run_cases
@@ -55,6 +55,7 @@ def plan_sweep(
     if not variants:
         raise HarnessError("the grid is empty", field="grid", fix="give --axis, --grid or --preset")
     planned = [item for case in cases for item in _of_case(case, variants, options, device)]
+    planned = sendable(planned, options)
     _refuse_hopeless(planned, cases)
     if any(item.request is not None and item.request.quantize != "none" for item in planned):
         require_quanto()

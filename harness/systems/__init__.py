@@ -1,0 +1,1 @@
+"""Systems under test other than our own pipeline, behind the same seam (``schema.render.Renderer``)."""

@@ -1,0 +1,46 @@
+"""A render request as the reference server's request JSON, and what that JSON cannot say."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from harness.schema.render import RenderRequest
+from harness.schema.spec import ModelSpec
+
+SENT = {"prompt", "neg", "width", "height", "seed", "sample_steps", "guidance_scale", "lora"}
+CHOSEN_BY_SERVER = {"base", "pipeline", "dtype"}
+
+
+def refusal(request: RenderRequest) -> str | None:
+    """Return why the server cannot be asked for ``request``, or None where it can.
+
+    A field that the JSON does not hold must have the reference's value.
+    """
+    if request.lora is None:
+        return "the server renders with a LoRA only"
+    for field in dataclasses.fields(request):
+        value = getattr(request, field.name)
+        if field.name not in SENT | CHOSEN_BY_SERVER and value != field.default:
+            return f"the server cannot be asked for {field.name} {_shown(value)}"
+    return None
+
+
+def inference_body(request: RenderRequest, spec: ModelSpec, lora_path: str) -> dict[str, Any]:
+    """Return the body of ``POST /v1/inference``.
+
+    Args:
+        lora_path: where the server finds the LoRA's file.
+    """
+    assert request.lora is not None
+    prompt = {name: getattr(request, name) for name in sorted(SENT - {"lora"})}
+    lora = {"path": lora_path, "network_multiplier": request.lora.network_multiplier}
+    return {"model": spec.name, "prompts": [prompt], "loras": [lora]}
+
+
+def _shown(value: Any) -> str:
+    """Return a value in words; of a group of settings, those that are set."""
+    if not dataclasses.is_dataclass(value):
+        return str(value)
+    set_ones = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return ", ".join(f"{name}={each}" for name, each in set_ones.items() if each is not None)
