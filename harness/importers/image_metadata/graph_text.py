@@ -1,0 +1,85 @@
+"""The chain of nodes that a ComfyUI conditioning comes through: guidance, prompt, tokens."""
+
+from __future__ import annotations
+
+from harness.importers.image_metadata.graph import MAX_HOPS, Node
+from harness.importers.image_metadata.inference_settings import shown
+from harness.importers.image_metadata.node_values import NodeValues
+
+DEFAULT_GUIDANCE = 3.5
+"""What ComfyUI's Flux models take where no node says another value."""
+T5_TOKENS = 256
+"""Tokens that ComfyUI pads T5's prompt to for Flux, where no node says another number."""
+
+_GUIDANCE = frozenset({"FluxGuidance", "FlexGuidance", "Flex2Conditioner", "CLIPTextEncodeFlux"})
+_ENCODERS = frozenset({"CLIPTextEncode", "CLIPTextEncodeFlux"})
+_UPSTREAM = ("conditioning", "positive")
+
+
+def read_conditioning(values: NodeValues, node: Node | None) -> None:
+    """Note guidance, prompt and tokens along the chain that ends in ``node``.
+
+    The node nearest to the sampler decides guidance: it overwrites what those before it set.
+    """
+    settings, guided = values.settings, False
+    seen: set[str] = set()
+    for _ in range(MAX_HOPS):
+        if node is None or node.id in seen:
+            settings.did_not_understand("the chain of the prompt, which leads nowhere")
+            return
+        seen.add(node.id)
+        if node.kind in _GUIDANCE and not guided:
+            guided = True
+            _guidance(values, node)
+        if node.kind in _ENCODERS:
+            if not guided:
+                settings.put("guidance_scale", DEFAULT_GUIDANCE, "no node sets guidance", default=True)
+            _prompt(values, node)
+            return
+        if node.kind == "FluxDisableGuidance" and not guided:
+            guided = True
+            settings.did_not_understand(f"{shown(node.name)}: the model is asked without guidance")
+        elif node.kind not in _GUIDANCE and values.passing(node) is None:
+            settings.did_not_understand(f"{shown(node.name)}, which the prompt goes through")
+        node = values.passing(node) or _behind(values, node)
+
+
+def _behind(values: NodeValues, node: Node) -> Node | None:
+    return next((found for name in _UPSTREAM if (found := values.graph.source(node, name))), None)
+
+
+def _guidance(values: NodeValues, node: Node) -> None:
+    if values.text(node, "bypass_guidance_embedder") == "yes":
+        values.settings.did_not_understand(
+            f"{shown(node.name)} bypasses the guidance embedder: the model is asked without guidance"
+        )
+        return
+    guidance = values.number(node, "guidance")
+    values.settings.put("guidance_scale", guidance, node.place("guidance"))
+
+
+def _prompt(values: NodeValues, node: Node) -> None:
+    settings = values.settings
+    field = "t5xxl" if node.kind == "CLIPTextEncodeFlux" else "text"
+    prompt = values.text(node, field)
+    settings.put("prompt", prompt, node.place(field))
+    if prompt is None:
+        settings.did_not_understand(f"the prompt of {shown(node.name)}")
+    if node.kind == "CLIPTextEncodeFlux" and (clip := values.text(node, "clip_l")) != prompt:
+        settings.notes.append(f"CLIP is given another prompt than T5: {shown(clip or '')!r}")
+    _tokens(values, values.graph.source(node, "clip"))
+
+
+def _tokens(values: NodeValues, node: Node | None) -> None:
+    """Note how many tokens the prompt is padded to, along the chain of the text encoder."""
+    seen: set[str] = set()
+    while node is not None and node.id not in seen:
+        seen.add(node.id)
+        if node.kind == "T5TokenizerOptions":
+            length = values.integer(node, "min_length")
+            if values.integer(node, "min_padding"):
+                values.settings.did_not_understand(f"{shown(node.name)}, min_padding")
+            values.settings.put("max_sequence_length", length, node.place("min_length"))
+            return
+        node = values.passing(node) or values.graph.source(node, "clip")
+    values.settings.put("max_sequence_length", T5_TOKENS, "no T5TokenizerOptions", default=True)

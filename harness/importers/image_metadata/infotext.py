@@ -1,0 +1,98 @@
+"""The ``parameters`` text of A1111, Forge and SD.Next: the prompt, then one line of settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from harness.importers.image_metadata.graph_model import LORA_TAG, lora_tags
+from harness.importers.image_metadata.graph_sampling import FIXED_MU
+from harness.importers.image_metadata.graph_text import T5_TOKENS
+from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
+from harness.importers.image_metadata.json_text import integer, number
+
+_NEGATIVE = "Negative prompt:"
+_PAIR = re.compile(r'\s*([A-Za-z][\w \-/]{0,60}):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
+_HASH = re.compile(r"(.+?):\s*([0-9a-fA-F]{6,64})\Z")
+_SCHEDULES: Mapping[str, str] = MappingProxyType({
+    "simple": "simple", "normal": "normal", "beta": "beta", "sgm uniform": "sgm_uniform",
+    "karras": "karras", "exponential": "exponential", "ddim": "ddim_uniform", "kl optimal": "kl_optimal",
+    "uniform": "normal",
+})  # fmt: skip
+"""Forge's names of schedules, in ComfyUI's words."""
+_SAMPLERS: Mapping[str, str] = MappingProxyType({"euler": "euler", "[forge] flux realistic": "euler"})
+_CHANGING = (
+    "Hires upscale", "Hires steps", "Denoising strength", "Refiner", "ADetailer model", "Variation seed",
+    "ControlNet 0", "Skip Early CFG", "Token merging ratio", "Style Selector Enabled",
+)  # fmt: skip
+"""Settings that change the picture and that no preview has."""
+MAX_LINE = 20_000
+
+
+def read_infotext(text: str, *, source: str) -> InferenceSettings | None:
+    """Return what an infotext states; None where ``text`` is none."""
+    body, _, last = text.rstrip("\n\0 ").rpartition("\n")
+    if not last.startswith("Steps: ") or len(last) > MAX_LINE:
+        return None
+    pairs = {key.strip(): value.strip().strip('"') for key, value in _PAIR.findall(last)}
+    settings = InferenceSettings(_tool(pairs), source, version=pairs.get("Version"))
+    prompt, _, negative = body.partition(_NEGATIVE)
+    _prompts(settings, prompt, negative, pairs.get("Lora hashes", ""))
+    _numbers(settings, pairs)
+    _sampling(settings, pairs)
+    for name in _CHANGING:
+        if name in pairs:
+            settings.did_not_understand(f"{name}: {pairs[name][:60]}")
+    return settings
+
+
+def _tool(pairs: Mapping[str, str]) -> Tool:
+    version = pairs.get("Version", "")
+    if pairs.get("App") == "SD.Next" or "Operations" in pairs:
+        return Tool.SDNEXT
+    if version[:1] in {"f", "neo"} or version.startswith("neo") or "Distilled CFG Scale" in pairs:
+        return Tool.FORGE
+    return Tool.A1111
+
+
+def _prompts(settings: InferenceSettings, prompt: str, negative: str, hashes: str) -> None:
+    known = {}
+    for each in hashes.split(","):
+        if match := _HASH.match(each.strip()):
+            known[match[1].strip()] = match[2].lower()
+    settings.loras = [
+        LoraUse(name, strength, f"<lora:{name}:…> in the prompt", known.get(name))
+        for name, strength in lora_tags(prompt)
+        if strength != 0
+    ]
+    settings.put("prompt", " ".join(LORA_TAG.sub("", prompt).split(" ")).strip(), "the prompt")
+    settings.put("neg", negative.strip(), _NEGATIVE.rstrip(":"))
+
+
+def _numbers(settings: InferenceSettings, pairs: Mapping[str, str]) -> None:
+    settings.put("sample_steps", integer(pairs.get("Steps")), "Steps")
+    settings.put("seed", integer(pairs.get("Seed")), "Seed")
+    settings.put("cfg", number(pairs.get("CFG scale")), "CFG scale")
+    settings.put("guidance_scale", number(pairs.get("Distilled CFG Scale")), "Distilled CFG Scale")
+    width, _, height = pairs.get("Size", "").partition("x")
+    settings.put("width", integer(width), "Size")
+    settings.put("height", integer(height), "Size")
+    settings.put("model", pairs.get("Model"), "Model")
+    if (bits := pairs.get("Diffusion in Low Bits")) and bits.lower() != "automatic":
+        settings.put("dtype", bits, "Diffusion in Low Bits")
+
+
+def _sampling(settings: InferenceSettings, pairs: Mapping[str, str]) -> None:
+    sampler, kind = pairs.get("Sampler", ""), pairs.get("Schedule type", "")
+    settings.put("sampler", _SAMPLERS.get(sampler.lower(), sampler) or None, "Sampler")
+    settings.put("schedule", _SCHEDULES.get(kind.lower(), kind) or None, "Schedule type")
+    if settings.tool is Tool.FORGE:
+        shift = number(pairs.get("Shift"))
+        settings.put("mu", FIXED_MU, "the tool's own", default=True)
+        if shift is not None:
+            settings.did_not_understand(f"Shift: {shift:g}")
+        settings.put("max_sequence_length", T5_TOKENS, "the tool's own", default=True)
+        settings.put("blanks", "none", "the tool's own", default=True)
+        device = pairs.get("RNG", "GPU").lower()
+        settings.put("generator", "cpu" if device == "cpu" else "cuda", "RNG", default="RNG" not in pairs)

@@ -1,0 +1,89 @@
+"""A settings file written by hand, for an image that says nothing of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from harness._util.strict_yaml import read_yaml_file
+from harness._util.validation import first_problem
+from harness.errors import RequestError
+from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
+from harness.schema.case import Strict
+
+
+class SettingsLora(Strict):
+    """The LoRA of a settings file."""
+
+    file: str = Field(min_length=1, max_length=4096)
+    network_multiplier: float = 1.0
+
+
+class SettingsFile(Strict):
+    """A settings file: the case file's words; what is left out is not known.
+
+    Attributes:
+        lora: ``none`` where the tool applied none; left out where that is not known.
+    """
+
+    tool: Tool = Tool.UNKNOWN
+    prompt: str | None = Field(None, max_length=100_000)
+    neg: str | None = None
+    width: int | None = Field(None, gt=0)
+    height: int | None = Field(None, gt=0)
+    seed: int | None = Field(None, ge=0)
+    sample_steps: int | None = Field(None, gt=0)
+    guidance_scale: float | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    mu: float | None = None
+    denoise: float | None = None
+    max_sequence_length: int | None = Field(None, gt=0)
+    blanks: Literal["none", "flextools"] | None = None
+    noise: Literal["current", "legacy"] | None = None
+    dtype: str | None = None
+    lora_mode: Literal["fused", "adapter", "peft", "fp32", "none"] | None = None
+    lora: SettingsLora | Literal["none"] | None = None
+
+
+def read_settings_file(path: Path) -> InferenceSettings:
+    """Return what a settings file (YAML) states.
+
+    Raises:
+        RequestError: not readable, not YAML, an unknown key or a value of another kind; names the field.
+    """
+    try:
+        data = read_yaml_file(path)
+    except OSError as error:
+        raise RequestError(f"cannot be read ({error.strerror or error})", file=path) from error
+    except yaml.YAMLError as error:
+        raise RequestError(f"is not valid YAML ({error})", file=path) from error
+    if not isinstance(data, dict):
+        raise RequestError("holds no mapping", file=path, fix="write lines like 'seed: 42'")
+    try:
+        body = SettingsFile.model_validate({**data, "tool": _tool(path, data)})
+    except ValidationError as error:
+        field, found, fix = first_problem(error, SettingsFile)
+        raise RequestError(found, file=path, field=field, fix=fix) from error
+    settings = InferenceSettings(body.tool, f"the settings file {path.name}")
+    for name in SettingsFile.model_fields:
+        if name not in {"tool", "lora"}:
+            settings.put(name, getattr(body, name), f"{path.name}, {name}")
+    if body.lora == "none":
+        settings.loras = []
+    elif isinstance(body.lora, SettingsLora):
+        settings.loras = [LoraUse(body.lora.file, body.lora.network_multiplier, f"{path.name}, lora")]
+    return settings
+
+
+def _tool(path: Path, data: dict[object, object]) -> Tool:
+    given = data.get("tool", Tool.UNKNOWN.value)
+    if given not in list(Tool):
+        raise RequestError(
+            f"{str(given)[:60]!r} is no tool", file=path, field="tool", fix=f"choose {', '.join(Tool)}"
+        )
+    return Tool(given)

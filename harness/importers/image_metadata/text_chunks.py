@@ -1,0 +1,101 @@
+"""The texts that tools put into image files: PNG text chunks, and EXIF of JPEG and WebP."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from harness.errors import ImageError
+from harness.metrics.images import FORMATS, MAX_BYTES, MAX_PIXELS
+
+MAX_TEXT = 2 << 20
+"""Characters of one text that are read; a workflow of thousands of nodes has fewer."""
+
+_USER_COMMENT = int(ExifTags.Base.UserComment)
+_TEXT_TAGS = {
+    int(ExifTags.Base.Make): "Make",
+    int(ExifTags.Base.Model): "Model",
+    int(ExifTags.Base.ImageDescription): "ImageDescription",
+    int(ExifTags.Base.Software): "Software",
+}
+
+
+@dataclass(frozen=True)
+class ImageTexts:
+    """The texts of one image file.
+
+    Attributes:
+        format: ``PNG``, ``JPEG`` or ``WEBP``.
+        size: (width, height), pixels.
+        texts: by keyword of the PNG chunk, or name of the EXIF tag.
+        too_long: keywords whose text is longer than is read.
+    """
+
+    format: str
+    size: tuple[int, int]
+    texts: dict[str, str] = field(default_factory=dict)
+    too_long: tuple[str, ...] = ()
+
+
+def read_texts(path: Path) -> ImageTexts:
+    """Read size and texts of a PNG, JPEG or WebP file; the pixels are not decoded.
+
+    Raises:
+        ImageError: missing, unreadable, not one of these formats, or larger than is opened.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise ImageError("is not a regular file", file=path)
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageError(f"is larger than {MAX_BYTES >> 20} MiB", file=path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                return _texts(path, image)
+    except FileNotFoundError as error:
+        raise ImageError("does not exist", file=path) from error
+    except UnidentifiedImageError as error:
+        raise ImageError("is not an image", file=path, fix="give a png, jpg or webp file") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError("has more pixels than are read", file=path) from error
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow raises anything on broken files
+        raise ImageError(f"is truncated or cannot be read ({error})", file=path) from error
+
+
+def _texts(path: Path, image: Image.Image) -> ImageTexts:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"has {width}×{height} pixels; too many are not read", file=path)
+    found = {key: value for key, value in image.info.items() if isinstance(value, str)}
+    if image.format == "PNG":
+        image.load()  # text chunks may follow the pixels
+        found |= {str(key): str(value) for key, value in getattr(image, "text", {}).items()}
+    exif = image.getexif()
+    found |= {name: str(exif[tag]) for tag, name in _TEXT_TAGS.items() if tag in exif}
+    comment = exif.get_ifd(ExifTags.IFD.Exif).get(_USER_COMMENT)
+    if comment:
+        found["UserComment"] = user_comment(comment)
+    kept = {key: value for key, value in found.items() if len(value) <= MAX_TEXT}
+    return ImageTexts(image.format or "", image.size, kept, tuple(sorted(found.keys() - kept.keys())))
+
+
+def user_comment(raw: bytes | str) -> str:
+    """Return the text of an EXIF UserComment: eight bytes name its code, and the text follows.
+
+    ``UNICODE`` is UTF-16; in which order of bytes, the standard leaves open: the one in which most characters
+    of Latin script come out as such is taken.
+    """
+    if isinstance(raw, str):
+        return raw
+    code, body = raw[:8], raw[8:]
+    if code.startswith(b"UNICODE"):
+        order = "be" if body[0::2].count(0) >= body[1::2].count(0) else "le"
+        return body.decode(f"utf-16-{order}", errors="replace").strip("\0")
+    if code in {b"ASCII\0\0\0", b"\0" * 8}:
+        return body.decode("utf-8", errors="replace").strip("\0")
+    return raw.decode("utf-8", errors="replace").strip("\0")
