@@ -111,7 +111,7 @@ def _webp(values: NodeValues, saving: Node) -> None:
 
 
 def _editor(settings: InferenceSettings, workflow: str) -> None:
-    """Note versions, LoRAs whose node is off, and seeds that change after each run."""
+    """Note ComfyUI's version, and LoRAs whose node is off: those do not stand in the executed graph."""
     found = read_object(workflow) or {}
     for node in entries(found.get("nodes")):
         kind, mode = text(node.get("type")) or "", node.get("mode")
@@ -120,10 +120,13 @@ def _editor(settings: InferenceSettings, workflow: str) -> None:
         if known.get("cnr_id") == "comfy-core" and settings.version is None:
             settings.version = text(known.get("ver"))
         if mode in _OFF and isinstance(mode, int) and "lora" in kind.lower():
-            widgets = node.get("widgets_values")
-            name = (
-                next((each for each in widgets if isinstance(each, str)), kind)
-                if isinstance(widgets, list)
-                else kind
-            )
-            settings.loras_off.append(f"{shown(name)} is {_OFF[mode]} (node {node.get('id')} {shown(kind)})")
+            where = f"node {str(node.get('id'))[:40]} {shown(kind)}"
+            settings.loras_off.append(f"{shown(_file_of(node) or kind)} is {_OFF[mode]} ({where})")
+
+
+def _file_of(node: dict[str, object]) -> str | None:
+    """Return the first text among an editor node's widgets: a LoRA loader's file."""
+    widgets = node.get("widgets_values")
+    return (
+        next((each for each in widgets if isinstance(each, str)), None) if isinstance(widgets, list) else None
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from harness.importers.image_metadata.graph import MAX_HOPS, Link, Node
+from harness.importers.image_metadata.graph import MAX_HOPS, Node
 from harness.importers.image_metadata.graph_text import read_conditioning
 from harness.importers.image_metadata.inference_settings import LoraUse, Tool, shown
 from harness.importers.image_metadata.node_values import NodeValues
@@ -163,15 +163,13 @@ def _latents(values: NodeValues, node: Node | None) -> None:
             batch = values.integer(node, "batch_size")
             if batch is not None and batch > 1:
                 settings.notes.append(
-                    f"{node.name} draws {batch} images: which of them this is, nothing records"
+                    f"{shown(node.name)} draws {batch} images: which of them this is, nothing records"
                 )
             return
-        images = [
-            name for name in ("inpaint_image", "control_image") if isinstance(node.inputs.get(name), Link)
-        ]
         if node.kind == "Flex2Conditioner":
-            for name in images:
-                settings.did_not_understand(f"{shown(node.name)}, {name}: the reference is given none")
+            for name, _ in node.links():
+                if name in {"inpaint_image", "control_image"}:
+                    settings.did_not_understand(f"{shown(node.name)}, {name}: the reference is given none")
             node = values.graph.source(node, "latent")
             continue
         behind = values.passing(node)

@@ -30,7 +30,7 @@ SETTINGS = (
     "schedule", "mu", "denoise", "max_sequence_length", "blanks", "generator", "model", "dtype",
     "webp_quality", "webp_method", "rounding", "noise", "lora_mode", "latents", "timestep",
 )  # fmt: skip
-"""Names that ``InferenceSettings.stated`` may hold: the case file's and the axes' own words where they have one.
+"""Names that ``InferenceSettings.stated`` may hold, the case file's and the axes' own words where there are.
 
 ``mu`` is the log of the shift of the sigmas, ``blanks`` what stands for absent control and inpainting images,
 ``cfg`` the scale of a true second pass (1 is none), ``model`` a file name.

@@ -63,7 +63,7 @@ def _integer(digits: str) -> int | None:
 
 
 def _depth(text: str) -> int:
-    """Return how deep brackets nest, at least; those inside of strings count too where they are unbalanced."""
+    """Return how deep brackets nest, those inside of strings left out."""
     deepest = depth = 0
     inside = escaped = False
     for character in text:

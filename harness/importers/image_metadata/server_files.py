@@ -28,9 +28,9 @@ def read_server_files(files: Sequence[Path], image: Path) -> InferenceSettings:
     known = {path for path, _ in results}
     requests = [path for path in files if path not in known]
     if len(requests) != 1 or len(results) > 1:
-        found = f"{len(requests)} requests and {len(results)} results"
+        given = f"{len(requests)} requests and {len(results)} results"
         raise RequestError(
-            found, field="--request", fix="give one request JSON, and its result if there is one"
+            given, field="--request", fix="give one request JSON, and its result if there is one"
         )
     outputs = results[0][1] if results else []
     body = load_request(requests[0])

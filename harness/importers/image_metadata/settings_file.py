@@ -82,7 +82,7 @@ def read_settings_file(path: Path) -> InferenceSettings:
 
 def _tool(path: Path, data: dict[object, object]) -> Tool:
     given = data.get("tool", Tool.UNKNOWN.value)
-    if given not in list(Tool):
+    if not isinstance(given, str) or given not in list(Tool):
         raise RequestError(
             f"{str(given)[:60]!r} is no tool", file=path, field="tool", fix=f"choose {', '.join(Tool)}"
         )

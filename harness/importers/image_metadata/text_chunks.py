@@ -71,7 +71,7 @@ def _texts(path: Path, image: Image.Image) -> ImageTexts:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(f"has {width}×{height} pixels; too many are not read", file=path)
-    found = {key: value for key, value in image.info.items() if isinstance(value, str)}
+    found = {str(key): value for key, value in image.info.items() if isinstance(value, str)}
     if image.format == "PNG":
         image.load()  # text chunks may follow the pixels
         found |= {str(key): str(value) for key, value in getattr(image, "text", {}).items()}
