@@ -16,6 +16,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "request JSON": text_targets.request_target,
     "LoRA": binary_targets.lora_target,
     "image": binary_targets.image_target,
+    "image metadata": text_targets.metadata_target,
     "bundle": binary_targets.bundle_target,
     "case in a bundle": binary_targets.bundle_case_target,
     "rows and report": binary_targets.rows_target,

@@ -9,6 +9,8 @@ from harness.errors import HarnessError
 from harness.importers.aitoolkit.config import SampleConfig
 from harness.importers.aitoolkit.config_file import load_config
 from harness.importers.aitoolkit.samples import resolve_samples
+from harness.importers.image_metadata.read_image import stated_in
+from harness.importers.image_metadata.text_chunks import ImageTexts, read_texts
 from harness.importers.server_request import load_request
 from harness.judging.baseline_store import BaselineStore
 from harness.judging.tolerance_file import ToleranceFile
@@ -17,7 +19,7 @@ from harness.report.review import load_review
 from harness.runs.folder import read_manifest
 from harness.schema.case import load_case
 from harness.sweeps.grid import read_grid
-from tests.fuzz.target import JOB, Target, in_file
+from tests.fuzz.target import JOB, ROOT, Target, in_file
 
 CASE = b"""id: job/a
 base: {embedded: tiny-flex2-emoji}
@@ -55,6 +57,23 @@ def request_target(work: Path) -> Target:
     return Target(
         in_file(work / "r.json", lambda: load_request(work / "r.json")), [json.dumps(body).encode()]
     )
+
+
+def metadata_target(work: Path) -> Target:
+    """Texts of genuine images, and a few of other tools' forms."""
+    images = sorted((ROOT / "tests/data/inference_images").glob("*.png"))
+    texts = [read_texts(path).texts for path in images]
+    graphs = [each["prompt"] for each in texts if "prompt" in each]
+    infotexts = [each["parameters"] for each in texts if "parameters" in each]
+    swarm = json.dumps({"sui_image_params": {"prompt": "a", "loras": ["b"], "loraweights": "1"}})
+    corpus = [text.encode() for text in (*graphs, *infotexts, swarm)]
+
+    def read(data: bytes) -> object:
+        text = data.decode("utf-8", "replace")
+        known = dict.fromkeys(("prompt", "workflow", "parameters", "invokeai_metadata"), text)
+        return stated_in(ImageTexts("PNG", (8, 8), known))
+
+    return Target(read, corpus)
 
 
 def prompt_target(work: Path) -> Target:

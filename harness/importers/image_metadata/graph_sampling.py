@@ -152,31 +152,34 @@ def _mu(values: NodeValues, node: Node) -> None:
 
 def _latents(values: NodeValues, node: Node | None) -> None:
     """Note the size of the empty latents, through the conditioner that hands them on."""
-    settings = values.settings
-    for _ in range(MAX_HOPS):
-        if node is None:
-            settings.did_not_understand("the latents that the sampler began with")
-            return
+    seen: set[str] = set()
+    while node is not None and node.id not in seen:
+        seen.add(node.id)
         if node.kind in _EMPTY_LATENTS:
-            for edge in ("width", "height"):
-                settings.put(edge, values.integer(node, edge), node.place(edge))
-            batch = values.integer(node, "batch_size")
-            if batch is not None and batch > 1:
-                settings.notes.append(
-                    f"{shown(node.name)} draws {batch} images: which of them this is, nothing records"
-                )
+            _empty(values, node)
             return
         if node.kind == "Flex2Conditioner":
             for name, _ in node.links():
                 if name in {"inpaint_image", "control_image"}:
-                    settings.did_not_understand(f"{shown(node.name)}, {name}: the reference is given none")
+                    what = f"{shown(node.name)}, {name}: the reference is given none"
+                    values.settings.did_not_understand(what)
             node = values.graph.source(node, "latent")
-            continue
-        behind = values.passing(node)
-        if behind is None:
-            settings.did_not_understand(f"{shown(node.name)}, where the latents begin")
+        elif (behind := values.passing(node)) is not None:
+            node = behind
+        else:
+            values.settings.did_not_understand(f"{shown(node.name)}, where the latents begin")
             return
-        node = behind
+    values.settings.did_not_understand("the latents that the sampler began with")
+
+
+def _empty(values: NodeValues, node: Node) -> None:
+    for edge in ("width", "height"):
+        values.settings.put(edge, values.integer(node, edge), node.place(edge))
+    batch = values.integer(node, "batch_size")
+    if batch is not None and batch > 1:
+        values.settings.notes.append(
+            f"{shown(node.name)} draws {batch} images: which of them this is, nothing records"
+        )
 
 
 def _reference_nodes(values: NodeValues, node: Node) -> None:
