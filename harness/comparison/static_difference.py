@@ -1,0 +1,147 @@
+"""The settings of a preview beside those of an inference image; no model is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from harness.comparison.lora_rows import lora_rows
+from harness.comparison.setting_row import SettingRow, State
+from harness.importers.image_metadata.inference_settings import InferenceSettings, Scalar, Tool
+from harness.importers.image_metadata.read_image import InferenceImage
+from harness.pipeline.sigma_schedules import mu
+from harness.schema.case import Case
+from harness.schema.spec import FLEX2
+
+WEIGHTS = re.compile(r"(?<!\\)\([^()\n]{1,300}:\s*\d{0,3}\.?\d{1,4}\s*\)")
+"""Emphasis as ComfyUI and A1111 read it: ``(word:1.2)``."""
+
+NODE_TOOLS = frozenset({Tool.COMFYUI, Tool.SWARMUI, Tool.FORGE})
+"""Tools that sample as ComfyUI does: its table of sigmas, fp32 latents, LoRAs merged in fp32, truncation."""
+
+_FIXED = {
+    "noise": ("drawn in bf16", "drawn in fp32"),
+    "lora_mode": ("fused", "fp32"),
+    "latents": ("bf16", "fp32"),
+    "timestep": ("bf16", "fp32"),
+    "rounding": ("round", "truncate"),
+}
+"""What these tools do whatever is set, beside what reference and trainer do."""
+
+
+def static_difference(case: Case, image: InferenceImage) -> list[SettingRow]:
+    """Return one row for each setting that the image states, or that its tool fixes.
+
+    A setting that nothing states is a row of state ``unknown`` where it decides the picture.
+    """
+    stated = image.settings
+    rows = [*_content(case, stated), *_sampling(case, stated), *lora_rows(case, stated)]
+    if stated.tool in NODE_TOOLS:
+        rows += _tools_own(case, stated)
+    return rows
+
+
+def _content(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
+    settings = case.settings
+    prompt = stated.value("prompt")
+    same = isinstance(prompt, str) and prompt.split() == settings.prompt.split()
+    yield _row(stated, "prompt", settings.prompt, same=same, note=_prompt_note(case, prompt))
+    if stated.tool not in {Tool.REFERENCE_SERVER, Tool.DIFFUSERS, Tool.UNKNOWN}:
+        yield from _weights(stated, prompt)
+    width, height = stated.value("width"), stated.value("height")
+    if width is not None and height is not None:
+        asked = f"{width}×{height}"
+        own = f"{settings.width}×{settings.height}"
+        state = State.SAME if asked == own else State.DIFFERS
+        yield SettingRow("size", own, asked, state, stated.stated["width"].place)
+    yield _row(stated, "seed", settings.seed)
+    if (drawn := stated.value("generator")) is not None:
+        yield _row(stated, "generator", "cpu", same=drawn == "cpu")
+
+
+def _prompt_note(case: Case, prompt: Scalar | None) -> str:
+    word = case.trained.trigger_word
+    if not word or not isinstance(prompt, str) or word not in case.settings.prompt or word in prompt:
+        return ""
+    if "[trigger]" in prompt:
+        return f"[trigger] was left as it is: no tool but the trainer puts {word!r} there"
+    return f"the trigger word {word!r} is missing"
+
+
+def _weights(stated: InferenceSettings, prompt: Scalar | None) -> Iterator[SettingRow]:
+    if isinstance(prompt, str) and (found := WEIGHTS.search(prompt)):
+        place = stated.stated["prompt"].place
+        yield SettingRow("prompt_weights", "literal", found[0], State.DIFFERS, place)
+
+
+def _sampling(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
+    yield _row(stated, "sample_steps", case.settings.sample_steps)
+    yield _row(stated, "guidance_scale", case.settings.guidance_scale, note=_guidance_note(stated))
+    for name in ("cfg", "denoise"):
+        if stated.value(name) is not None:
+            yield _row(stated, name, 1.0)
+    if stated.value("sampler") is not None:
+        yield _row(stated, "sampler", "euler", same=str(stated.value("sampler")).lower() == "euler")
+    if (schedule := stated.value("schedule")) is not None:
+        tool = schedule == "simple"
+        yield _row(stated, "schedule", "linear", same=False, tool=tool)
+    if (length := stated.stated.get("max_sequence_length")) is not None:
+        yield _row(stated, "max_sequence_length", FLEX2.max_sequence_length, tool=length.default)
+    if (shift := stated.value("mu")) is not None:
+        yield _shift(case, stated, float(shift))
+    for name, own in (("noise", "current"), ("lora_mode", "fused")):
+        if stated.value(name) is not None:
+            yield _row(stated, name, own)
+    if stated.value("dtype") is not None:
+        yield _row(stated, "dtype", case.trained.dtype or "bf16")
+
+
+def _guidance_note(stated: InferenceSettings) -> str:
+    guidance = stated.stated.get("guidance_scale")
+    return "the tool's default was left" if guidance and guidance.default else ""
+
+
+def _shift(case: Case, stated: InferenceSettings, found: float) -> SettingRow:
+    """Compare mu with the reference's at the size that was asked for.
+
+    ComfyUI's Flux models keep to one mu at any size: that is the tool's own, and so is a ModelSamplingFlux
+    node that is left at 1024 × 1024, which changes nothing.
+    """
+    width = stated.value("width") or case.settings.width
+    height = stated.value("height") or case.settings.height
+    wide, high = FLEX2.snap(int(width), int(height))
+    own = mu(wide // FLEX2.latent_divisor * (high // FLEX2.latent_divisor))
+    same = abs(found - own) < 1e-3
+    tool = abs(found - FLEX2.scheduler["max_shift"]) < 1e-6
+    place = stated.stated["mu"].place
+    state = State.SAME if same else State.TOOL if tool else State.DIFFERS
+    return SettingRow("shift", f"mu {own:.4g}", f"mu {found:.4g}", state, place)
+
+
+def _tools_own(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
+    blanks = stated.value("blanks")
+    if blanks is not None:
+        state = State.TOOL if blanks == "flextools" else State.SAME
+        yield SettingRow("blanks", "zero", blanks, state, stated.stated["blanks"].place)
+    for name, (own, theirs) in _FIXED.items():
+        without = name == "lora_mode" and not stated.loras
+        if name not in stated.stated and not without:
+            yield SettingRow(name, own, theirs, State.TOOL, "the tool's own")
+
+
+def _row(
+    stated: InferenceSettings,
+    name: str,
+    own: Scalar,
+    *,
+    same: bool | None = None,
+    tool: bool = False,
+    note: str = "",
+) -> SettingRow:
+    """Return the row of one setting: unknown where it is not stated, else compared as values are."""
+    found = stated.stated.get(name)
+    if found is None:
+        return SettingRow(name, own, None, State.UNKNOWN, note=note)
+    equal = found.value == own if same is None else same
+    state = State.SAME if equal else State.TOOL if tool else State.DIFFERS
+    return SettingRow(name, own, found.value, state, found.place, note)
