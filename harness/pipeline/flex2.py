@@ -112,9 +112,10 @@ def decode(
     """Decode packed latents, batch × (H/16 · W/16) × 64, to images of ``height`` × ``width`` pixels.
 
     Args:
-        output_type: as diffusers' image processor takes it; ``pil`` gives Pillow images.
+        output_type: as diffusers' image processor takes it; ``pil`` gives Pillow images, ``latent`` what the
+            decoder says, -1 to 1.
     """
     latents = pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
     latents = latents / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor
-    decoded = pipe.vae.decode(latents, return_dict=False)[0]
+    decoded = pipe.vae.decode(latents.to(pipe.vae.dtype), return_dict=False)[0]
     return pipe.image_processor.postprocess(decoded, output_type=output_type)  # type: ignore[no-any-return]

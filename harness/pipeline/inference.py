@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from harness.pipeline.flex2 import decode
+from harness.pipeline.dialect_hooks import apply_dialect, to_pixels
 from harness.pipeline.load import LoadedPipeline, torch_dtype
 from harness.pipeline.noise import draw
-from harness.pipeline.schedulers import find_scheduler
+from harness.pipeline.schedulers import scheduler_of
 from harness.schema.render import OnStep, RenderRequest
+from harness.schema.trainer_versions import Era
 
 if TYPE_CHECKING:
     from diffusers import FluxControlPipeline
+    from PIL.Image import Image
 
     from harness.metrics.images import Pixels
 
@@ -40,19 +43,23 @@ def infer(loaded: LoadedPipeline, request: RenderRequest, on_step: OnStep | None
     The pipeline holds the request's weights and scheduler already.
     """
     width, height = request.size(loaded.spec)
-    scheduler = find_scheduler(request.scheduler)
+    scheduler = scheduler_of(request)
     if scheduler.stochastic:
         torch.manual_seed(request.seed)
     optional: dict[str, Any] = {}
-    if request.noise != "auto":
+    unrounded = request.dialect.latents == "fp32"
+    if request.noise != "auto" or unrounded:
         optional["latents"] = _first_latents(loaded, request, width, height)
     if request.max_sequence_length is not None:
         optional["max_sequence_length"] = request.max_sequence_length
     generators = [torch.Generator(request.generator).manual_seed(seed) for seed in _seeds(request)]
     steps = _Steps(request, scheduler.evaluations(request.sample_steps), on_step)
-    with torch.inference_mode():
+    if decodes := unrounded or request.dialect.rounding != "round":
+        optional["output_type"] = "latent"
+    pipe = loaded.pipe
+    with torch.inference_mode(), apply_dialect(pipe, request, optional.get("latents")) as kept:
         try:
-            output = loaded.pipe(
+            output = pipe(
                 prompt=[request.prompt] * request.batch if request.batch > 1 else request.prompt,
                 negative_prompt=request.neg,
                 width=width,
@@ -63,13 +70,18 @@ def infer(loaded: LoadedPipeline, request: RenderRequest, on_step: OnStep | None
                 callback_on_step_end=steps,
                 **optional,
             )
-            image = output.images[0]
+            assert steps.latents is not None
+            last = kept.latents if kept is not None else steps.latents
+            image = to_pixels(pipe, last, height, width, request) if decodes else _pixels(output.images[0])
         except _StopEarly as stop:
             steps.latents = stop.predicted
-            image = decode(loaded.pipe, stop.predicted, height, width)[0]
-            loaded.pipe.maybe_free_model_hooks()
+            image = to_pixels(pipe, stop.predicted, height, width, request)
     assert steps.latents is not None
-    return Inference(np.asarray(image.convert("RGB")), _sha256(steps.latents[:1]))
+    return Inference(image, _sha256(steps.latents[:1]))
+
+
+def _pixels(image: Image) -> Pixels:
+    return np.asarray(image.convert("RGB"))
 
 
 def _seeds(request: RenderRequest) -> list[int]:
@@ -78,14 +90,27 @@ def _seeds(request: RenderRequest) -> list[int]:
 
 
 def _first_latents(loaded: LoadedPipeline, request: RenderRequest, width: int, height: int) -> torch.Tensor:
-    """Return packed noise of the request's era, batch × (H/16 · W/16) × 64, drawn unpacked."""
+    """Return packed noise of the request's era, batch × (H/16 · W/16) × 64, drawn unpacked.
+
+    Latents that are not rounded begin with noise that is not; the legacy era drew it in the model's dtype.
+    """
     factor = loaded.spec.vae_scale_factor
     shape = (1, loaded.spec.latent_channels, height // factor, width // factor)
-    assert request.noise != "auto"
     dtype = torch_dtype(loaded.dtype)
-    noise = torch.cat([draw(shape, seed, dtype, request.noise) for seed in _seeds(request)])
+    if request.dialect.latents == "fp32" and request.noise != "legacy":
+        dtype = torch.float32
+    era: Era = "current" if request.noise == "auto" else request.noise
+    noise = torch.cat([_draw(shape, seed, dtype, era, request.generator) for seed in _seeds(request)])
     packed: torch.Tensor = loaded.pipe._pack_latents(noise.to(loaded.device), request.batch, *shape[1:])
     return packed
+
+
+def _draw(shape: Sequence[int], seed: int, dtype: torch.dtype, era: Era, device: str) -> torch.Tensor:
+    """Draw on the CPU as torch of that era does, or on the GPU as the installed one does."""
+    if device == "cpu":
+        return draw(shape, seed, dtype, era)
+    generator = torch.Generator(device).manual_seed(seed)
+    return torch.randn(shape, generator=generator, device=device, dtype=dtype)
 
 
 class _Steps:

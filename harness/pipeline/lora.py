@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from harness.errors import LoraError
 from harness.pipeline.load import LoadedPipeline, quiet
 from harness.pipeline.lora_adapter import LiveAdapter, merge_fp32
@@ -63,8 +65,9 @@ class LoraSwitch:
         check_lora_shapes(
             checked, {name: tuple(weight.shape) for name, weight in transformer.named_parameters()}
         )
-        if mode == "adapter":
-            self._adapter.attach(transformer, checked, lora.network_multiplier)
+        if mode in {"adapter", "peft"}:
+            dtype = transformer.dtype if mode == "peft" else torch.float32
+            self._adapter.attach(transformer, checked, lora.network_multiplier, dtype)
             return
         self._save_originals(checked)
         self._merged = True

@@ -1,4 +1,4 @@
-"""LoRA arithmetic other than PEFT's fuse: a live adapter in fp32, and a merge that is rounded once.
+"""LoRA arithmetic other than PEFT's fuse: a live adapter, and a merge in fp32 that is rounded once.
 
 AI Toolkit samples with the adapter where a job is quantized or has several multipliers, else with the merge.
 Source: ``ostris/ai-toolkit``, ``toolkit/network_mixins.py``.
@@ -19,17 +19,28 @@ if TYPE_CHECKING:
 
 
 class LiveAdapter:
-    """Adds ``multiplier · B(A(x))``, computed in fp32 and rounded once, to the layers' outputs."""
+    """Adds ``multiplier · B(A(x))`` to the layers' outputs.
+
+    In fp32 it is rounded once, as the trainer has it; in the model's dtype after every operation, as PEFT has
+    an adapter that is not fused.
+    """
 
     def __init__(self) -> None:
         self._handles: list[RemovableHandle] = []
 
-    def attach(self, transformer: FluxTransformer2DModel, lora: LoraFile, multiplier: float) -> None:
-        """Hook every module that ``lora`` names."""
+    def attach(
+        self,
+        transformer: FluxTransformer2DModel,
+        lora: LoraFile,
+        multiplier: float,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Hook every module that ``lora`` names, and compute in ``dtype``."""
         device = next(transformer.parameters()).device
         modules = dict(transformer.named_modules())
         for name, (a, b) in lora_factors(lora, device).items():
-            self._handles.append(modules[name].register_forward_hook(_hook(a, b, multiplier)))
+            hook = _hook(a.to(dtype), b.to(dtype), multiplier)
+            self._handles.append(modules[name].register_forward_hook(hook))
 
     def detach(self) -> None:
         """Remove every hook."""
@@ -69,7 +80,7 @@ def lora_factors(lora: LoraFile, device: torch.device) -> dict[str, tuple[torch.
 
 def _hook(a: torch.Tensor, b: torch.Tensor, multiplier: float) -> Callable[..., torch.Tensor]:
     def add(_module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        delta = torch.nn.functional.linear(torch.nn.functional.linear(inputs[0].float(), a), b)
+        delta = torch.nn.functional.linear(torch.nn.functional.linear(inputs[0].to(a.dtype), a), b)
         return output + (delta * multiplier).to(output.dtype)
 
     return add

@@ -24,7 +24,7 @@ from harness.pipeline.load import (
 )
 from harness.pipeline.noise import torch_era
 from harness.pipeline.offload import next_offload
-from harness.pipeline.schedulers import find_scheduler
+from harness.pipeline.schedulers import scheduler_of
 from harness.pipeline.sigma_schedules import sigmas_sha256
 from harness.pipeline.state import PipelineState
 from harness.pipeline.trajectory import RecordedTrajectory, recording, replaying, request_sigmas
@@ -184,7 +184,7 @@ class ReferenceRenderer(Renderer):
             self._state = found or self._load(request, dtype)
             self._key = key
         self._state.prepare(request)
-        self._state.loaded.pipe.scheduler = find_scheduler(request.scheduler).build(request.shift, self._spec)
+        self._state.loaded.pipe.scheduler = scheduler_of(request).build(request.shift, self._spec)
         return self._state
 
     def _set_aside(self) -> None:
@@ -225,7 +225,7 @@ class ReferenceRenderer(Renderer):
             guidance_scale=request.guidance_scale,
             sigmas=[round(float(sigma), 6) for sigma in sigmas],
             sigmas_sha256=sigmas_sha256(sigmas),
-            scheduler=find_scheduler(request.scheduler).name,
+            scheduler=scheduler_of(request).name,
             dtype=loaded.dtype,
             encoder_dtype=request.encoder_dtype,
             quantize=request.quantize,
@@ -240,6 +240,7 @@ class ReferenceRenderer(Renderer):
             lora_mode=mode,
             lora_sha256=lora.sha256 if lora else None,
             network_multiplier=lora.network_multiplier if lora else None,
+            dialect=request.dialect.changes(),
             base=loaded.checkpoint.name,
             revision=loaded.checkpoint.revision,
         )

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.schema.render import REFERENCE_SHIFT, Shift
+from harness.pipeline.dialects import COMFY_SCHEDULES
+from harness.schema.render import REFERENCE_SHIFT, RenderRequest, Shift
 from harness.schema.spec import FLEX2, ModelSpec
 
 
@@ -78,6 +79,29 @@ def find_scheduler(name: str) -> SchedulerChoice:
     raise HarnessError(f"unknown scheduler {name!r}", field="scheduler", fix=fix)
 
 
+def scheduler_of(request: RenderRequest) -> SchedulerChoice:
+    """Return the scheduler of a request, as ``choose_scheduler`` does."""
+    return choose_scheduler(request.scheduler, request.dialect.schedule)
+
+
+def choose_scheduler(scheduler: str, schedule: str | None) -> SchedulerChoice:
+    """Return the scheduler of that name, with the sigmas of ``schedule`` where one is given.
+
+    Raises:
+        HarnessError: no such scheduler or schedule, or a schedule with a solver other than Euler's.
+    """
+    choice = find_scheduler(scheduler)
+    if schedule is None:
+        return choice
+    if schedule not in COMFY_SCHEDULES:
+        fix = f"choose {', '.join(COMFY_SCHEDULES)}"
+        raise HarnessError(f"unknown schedule {schedule!r}", field="schedule", fix=fix)
+    if choice.name != _EULER_NAME:
+        raise HarnessError(f"{schedule} goes with {_EULER_NAME}, not with {choice.name}", field="schedule")
+    options = {"schedule": schedule.removeprefix("comfy-")}
+    return SchedulerChoice(choice.name, COMFY_SCHEDULES[schedule], "ComfyEuler", "euler", options)
+
+
 def _plain(name: str) -> str:
     letters = "".join(character for character in name.lower() if character.isalnum())
     return letters.removesuffix("scheduler").removesuffix("discrete")
@@ -87,13 +111,14 @@ def _names() -> str:
     return ", ".join(choice.name for choice in SCHEDULERS.values() if choice.applicable)
 
 
+_EULER_NAME = "FlowMatchEuler"
 _EULER = "FlowMatchEulerDiscreteScheduler"
 _FLOW = MappingProxyType({"use_flow_sigmas": True, "prediction_type": "flow_prediction"})
 _VP = "it samples a diffusion model, whose noise does not lie on flow matching's straight path"
 
 
 def _euler(suffix: str, explanation: str, **options: Any) -> SchedulerChoice:
-    return SchedulerChoice(f"FlowMatchEuler{suffix}", explanation, _EULER, "euler", options)
+    return SchedulerChoice(f"{_EULER_NAME}{suffix}", explanation, _EULER, "euler", options)
 
 
 def _solver(name: str, class_name: str, explanation: str, **options: Any) -> SchedulerChoice:

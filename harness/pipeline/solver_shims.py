@@ -8,6 +8,7 @@ Importing this module imports diffusers.
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from diffusers import (
     SchedulerMixin,
 )
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
+
+from harness.pipeline.comfy_schedules import comfy_sigmas
 
 CLOSEST_TO_ONE = 1 - 1e-6
 
@@ -124,7 +127,34 @@ class FlowSASolver(_FlowSolver, SASolverScheduler):  # type: ignore[misc]
     """SA-Solver, stochastic between timesteps 200 and 800 as diffusers has it by default."""
 
 
+class ComfyEuler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
+    """Euler's steps on the sigmas of ComfyUI's schedule ``config.schedule``."""
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        sigmas: Sequence[float] | None = None,
+        mu: float | None = None,
+    ) -> None:
+        """Set ComfyUI's sigmas; of ``sigmas``, the reference's, only their number counts.
+
+        Args:
+            mu: log of the shift, used where the config says ``use_dynamic_shifting``.
+        """
+        steps = num_inference_steps if sigmas is None else len(sigmas)
+        if steps is None:
+            raise ValueError("give num_inference_steps or sigmas")
+        if mu is None or not self.config.use_dynamic_shifting:
+            mu = math.log(self.config.shift)
+        self.sigmas = comfy_sigmas(self.config.schedule, steps, float(mu))
+        self.timesteps = (self.sigmas[:-1] * self.config.num_train_timesteps).to(device)
+        self.num_inference_steps = len(self.timesteps)
+        self._step_index = self._begin_index = None
+
+
 SHIMS: Mapping[str, Any] = {
+    "ComfyEuler": ComfyEuler,
     "FlowMatchHeunDiscreteScheduler": FlowHeun,
     "DPMSolverMultistepScheduler": FlowDPMSolverMultistep,
     "DPMSolverSinglestepScheduler": FlowDPMSolverSinglestep,

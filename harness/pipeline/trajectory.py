@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.pipeline.schedulers import find_scheduler
+from harness.pipeline.schedulers import scheduler_of
 from harness.pipeline.sigma_schedules import sigmas_of
 from harness.pipeline.transformer_calls import replaced_forward
 from harness.schema.render import RenderRequest, Trajectory
@@ -59,7 +59,7 @@ def request_sigmas(request: RenderRequest, spec: ModelSpec) -> list[float]:
     """Return the sigma of every transformer call of ``request``, and the final 0."""
     width, height = request.size(spec)
     tokens = (width // spec.latent_divisor) * (height // spec.latent_divisor)
-    choice = find_scheduler(request.scheduler)
+    choice = scheduler_of(request)
     return sigmas_of(choice, request.sample_steps, tokens, request.shift, spec).tolist()  # type: ignore[no-any-return]
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import CaseError
 from harness.schema.case import Base, Case, Noise, Tolerance
 from harness.schema.render import (
+    REFERENCE_DIALECT,
     REFERENCE_SHIFT,
     Dtype,
     EngineName,
@@ -131,7 +132,8 @@ class Planned:
 
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(RenderRequest)} | {
-    "shift": dataclasses.asdict(REFERENCE_SHIFT)
+    "shift": dataclasses.asdict(REFERENCE_SHIFT),
+    "dialect": dataclasses.asdict(REFERENCE_DIALECT),
 }
 
 

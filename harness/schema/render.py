@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -30,7 +30,10 @@ PipelineCode = Literal["hub", "builtin"]
 Offload = Literal["auto", "none", "model", "sequential"]
 EngineName = Literal["auto", "eager", "exact"]
 Dtype = Literal["bf16", "fp16", "fp32"]
-LoraMode = Literal["fused", "adapter", "fp32", "none"]
+LoraMode = Literal["fused", "adapter", "peft", "fp32", "none"]
+Blanks = Literal["zero", "flextools"]
+Precision = Literal["bf16", "fp32"]
+Rounding = Literal["round", "truncate"]
 OnStep = Callable[[int, int], None]
 
 
@@ -78,6 +81,37 @@ REFERENCE_SHIFT = Shift()
 
 
 @dataclass(frozen=True)
+class Dialect:
+    """How a tool renders beyond its settings; the defaults are the reference's way.
+
+    Attributes:
+        schedule: where the sigmas of Euler's steps lie, a name in ``dialects.COMFY_SCHEDULES``; None is the
+            scheduler's own.
+        blanks: what stands for absent control and inpainting images: ``zero``, with a mask of ones, or both
+            as ComfyUI-FlexTools normalises them.
+        latents: ``bf16`` rounds the latents to the model's dtype after each step, ``fp32`` does not; the
+            first ones are then drawn in fp32 too.
+        timestep: ``bf16`` rounds the timestep to the model's dtype, ``fp32`` does not.
+        rounding: how pixels become 8 bits: ``round`` or ``truncate``.
+    """
+
+    schedule: str | None = None
+    blanks: Blanks = "zero"
+    latents: Precision = "bf16"
+    timestep: Precision = "bf16"
+    rounding: Rounding = "round"
+
+    def changes(self) -> dict[str, str]:
+        """Return the fields that differ from the reference's way."""
+        return {
+            name: value for name, value in asdict(self).items() if value != getattr(REFERENCE_DIALECT, name)
+        }
+
+
+REFERENCE_DIALECT = Dialect()
+
+
+@dataclass(frozen=True)
 class Lora:
     """LoRA weights and the scale they are applied at."""
 
@@ -98,15 +132,17 @@ class RenderRequest:
         scheduler: a name in ``harness.pipeline.schedulers.SCHEDULERS``.
         noise: era of the first latents; ``auto`` lets the installed torch draw them.
         generator: where the first latents are drawn, ``cpu`` or ``cuda``.
-        lora_mode: ``fused`` by PEFT as the reference does, a live ``adapter`` in fp32 as the trainer has it
-            beside quantized weights, merged in ``fp32`` and rounded once, or ``none``; None chooses
-            ``adapter`` for a quantized transformer, else ``fused``.
+        lora_mode: ``fused`` by PEFT as the reference does; live beside the weights, in fp32 as the trainer's
+            ``adapter`` beside quantized ones, or in the model's dtype as ``peft`` has an adapter that is not
+            fused; merged in ``fp32`` and rounded once; or ``none``. None chooses ``adapter`` for a quantized
+            transformer, else ``fused``.
         attention: diffusers' attention backend; None keeps the active one.
         max_sequence_length: T5 tokens; None is the model's own.
         divisor: width and height are floored to a multiple of it, pixels; None is the reference's.
         encoder_dtype: ``fp16`` casts every weight of T5; None leaves it as transformers loads it.
         stop_after: end after so many steps and return the image predicted there; None runs to the end.
         batch: images drawn in one call, the others from neighbouring seeds; the first is the re-run.
+        dialect: what another tool does differently, whatever its settings.
     """
 
     base: Base
@@ -132,6 +168,7 @@ class RenderRequest:
     quantize: Quantize = "none"
     stop_after: int | None = None
     batch: int = 1
+    dialect: Dialect = REFERENCE_DIALECT
 
     def size(self, spec: ModelSpec) -> tuple[int, int]:
         """Return the rendered size in pixels: floored to the divisor, then to whole packed latents."""
@@ -152,7 +189,7 @@ class RenderRequest:
             return "none"
         if self.quantize not in {"qfloat8", "qfloat8-transformer"}:
             return self.lora_mode or "fused"
-        if self.lora_mode in {"fused", "fp32"}:
+        if self.lora_mode in {"fused", "fp32", "peft"}:
             raise HarnessError(
                 f"{self.lora_mode}: a LoRA cannot be merged into a quantized transformer",
                 field="lora_mode",

@@ -56,9 +56,12 @@ class Rendered(Frozen):
     offload: str
     pipeline: str = Field(description="'hub' or 'builtin'.")
     pipeline_sha256: str = Field(description="Hash of the pipeline's source file.")
-    lora_mode: str = Field(description="'fused', 'adapter', 'fp32' or 'none'.")
+    lora_mode: str = Field(description="'fused', 'adapter', 'peft', 'fp32' or 'none'.")
     lora_sha256: str | None
     network_multiplier: float | None
+    dialect: dict[str, str] = Field(
+        default_factory=dict, description="What is another tool's way; see Dialect."
+    )
     base: str
     revision: str = Field(description="Commit of the repository, or a content fingerprint of the folder.")
 

@@ -13,6 +13,7 @@ from harness.schema.render import RenderRequest
 from harness.schema.spec import FLEX2
 from harness.sweeps.axis import Axis, Context, Family, Grid, checkpoints, prompts
 from harness.sweeps.axis_values import Parse, Value, choice, integer, number, switch, unknown
+from harness.sweeps.dialect_axes import DIALECT_AXES
 
 ATTENTION = {
     "cpu": ("native", "_native_math"),
@@ -23,6 +24,10 @@ MAX_SEED_OFFSET = 5
 LIMITS = FLEX2.limits
 
 
+_SHORT = {"tokens": "max_sequence_length"}
+"""Names that the command line takes for an axis beside its own."""
+
+
 def find_axis(name: str) -> Axis:
     """Return the axis of that name; ``-`` counts as ``_``.
 
@@ -30,6 +35,7 @@ def find_axis(name: str) -> Axis:
         HarnessError: no such axis; names the nearest one.
     """
     plain = name.strip().lower().replace("-", "_")
+    plain = _SHORT.get(plain, plain)
     if plain not in AXES:
         raise unknown("axis", f"unknown axis {name!r}", plain, AXES)
     return AXES[plain]
@@ -105,7 +111,7 @@ def _quantize_problem(_context: Context, value: Value) -> str | None:
 
 def _lora_mode_problem(context: Context, value: Value) -> str | None:
     quantized = context.request.quantize in {"qfloat8", "qfloat8-transformer"}
-    if quantized and value in {"fused", "fp32"}:
+    if quantized and value in {"fused", "fp32", "peft"}:
         return "a quantized transformer takes its LoRA as a live adapter only"
     return _needs_lora(context, value)
 
@@ -242,8 +248,9 @@ _ALL = (
     Axis("dtype", Family.NUMERICS, "Floating-point type of weights, activations and first latents.",
          choice("dtype", ("bf16", "fp16", "fp32")), _set("dtype"), lambda _, request: request.dtype or "auto",
          lambda context: ["fp32", "bf16", "fp16"] if context.device == "cuda" else ["fp32", "bf16"]),
-    Axis("lora_mode", Family.NUMERICS, "LoRA fused by PEFT, as a live adapter, merged in fp32, or none.",
-         choice("lora_mode", ("fused", "adapter", "fp32", "none")), _set("lora_mode"),
+    Axis("lora_mode", Family.NUMERICS,
+         "LoRA fused by PEFT, live in fp32 (adapter) or as PEFT does (peft), merged in fp32, or none.",
+         choice("lora_mode", ("fused", "adapter", "peft", "fp32", "none")), _set("lora_mode"),
          lambda _, request: request.effective_lora_mode,
          lambda _: ["none", "adapter", "fp32", "fused"], _lora_mode_problem),
     _field("max_sequence_length", Family.NUMERICS, "T5 tokens; padding is not masked, so it counts.",
@@ -264,5 +271,5 @@ _GRIDS = {
 }
 
 AXES: Mapping[str, Axis] = MappingProxyType(
-    {axis.name: dataclasses.replace(axis, grid=_GRIDS.get(axis.name)) for axis in _ALL}
+    {axis.name: dataclasses.replace(axis, grid=_GRIDS.get(axis.name)) for axis in (*DIALECT_AXES, *_ALL)}
 )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache
-from typing import Any
 
-from harness.pipeline.schedulers import find_scheduler
+from harness.pipeline.schedulers import choose_scheduler
 from harness.pipeline.sigma_schedules import sigmas_of, sigmas_sha256
-from harness.schema.render import RenderRequest, Shift
+from harness.schema.render import Dialect, RenderRequest, Shift
 from harness.schema.spec import FLEX2
 
 
@@ -24,6 +23,7 @@ class Effective:
     guidance_scale: float
     schedule: tuple[str, str]
     attention: str
+    dialect: Dialect
     stop_after: int | None
 
 
@@ -47,8 +47,11 @@ def effective(request: RenderRequest, device: str) -> Effective:
         size=(width, height),
         noise=(request.seed, "any era" if dtype == "fp32" else era, request.generator),
         guidance_scale=request.guidance_scale,
-        schedule=_schedule(request.scheduler, request.sample_steps, tokens, request.shift),
+        schedule=_schedule(
+            request.scheduler, request.dialect.schedule, request.sample_steps, tokens, request.shift
+        ),
         attention=request.attention or "native",
+        dialect=dataclasses.replace(request.dialect, schedule=None),
         stop_after=request.stop_after,
     )
 
@@ -83,6 +86,6 @@ def _lora(request: RenderRequest) -> tuple[str, ...]:
 
 
 @cache
-def _schedule(scheduler: str, steps: int, tokens: int, shift: Shift) -> tuple[str, str]:
-    choice: Any = find_scheduler(scheduler)
+def _schedule(scheduler: str, schedule: str | None, steps: int, tokens: int, shift: Shift) -> tuple[str, str]:
+    choice = choose_scheduler(scheduler, schedule)
     return choice.solver, sigmas_sha256(sigmas_of(choice, steps, tokens, shift))

@@ -22,7 +22,8 @@ def why_eager(wanted: EngineName, request: RenderRequest, device: str, offload: 
         (wanted == "auto" and device == "cpu", "the exact engine is for CUDA"),
         (offload == "sequential", "weights are offloaded (sequential)"),
         (request.quantize in {"qfloat8", "qfloat8-transformer"}, "the transformer is quantized"),
-        (request.effective_lora_mode == "adapter", "the LoRA is a live adapter"),
+        (request.effective_lora_mode in {"adapter", "peft"}, "the LoRA is a live adapter"),
+        (request.dialect.timestep == "fp32", "the timestep is not rounded"),
         (request.attention is not None, f"attention {request.attention} was asked for"),
     )
     return next((reason for holds, reason in reasons if holds), None)
