@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +55,10 @@ class Trial:
 class TrialRenderer:
     """Renders the trials of one diagnosis, each effective render once, and measures them against the preview.
 
+    Args:
+        target: the image to explain in the preview's place.
+        codec: how it was encoded, where its file does not say all of it.
+
     Attributes:
         spent: transformer calls made, in those of the case's own render.
         renders: renders that called the transformer: whole, stopped early or followed.
@@ -61,14 +66,17 @@ class TrialRenderer:
         left_out: settings that could not be rendered here, as a report calls them, with the reason.
     """
 
-    def __init__(self, context: Context, renderer: Renderer) -> None:
+    def __init__(
+        self, context: Context, renderer: Renderer, target: Path | None = None, codec: Codec | None = None
+    ) -> None:
         self.context = context
         self.spent = 0.0
         self.renders = 0
         self.made: list[Trial] = []
         self.left_out: dict[str, str] = {}
-        self.preview: Pixels = load_rgb(context.case.preview_path)
-        self._codec = Codec.of(context.case.preview_path)
+        image = target or context.case.preview_path
+        self.preview: Pixels = load_rgb(image)
+        self._codec = codec or Codec.of(image)
         self._renderer = renderer
         self._images: dict[Effective, tuple[Pixels, Rendered]] = {}
         self._estimator = renderer.trajectories()

@@ -12,7 +12,9 @@ from harness.schema.case import Case
 from harness.sweeps.axes import AXES, find_axis
 from harness.sweeps.axis import Context, checkpoints, prompts
 from harness.sweeps.axis_values import show
+from harness.sweeps.dialect_axes import DIALECT_AXES
 from harness.sweeps.equal_renders import effective, why_same
+from harness.sweeps.grid import parse_axis
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +32,7 @@ def context(cases: list[Case]) -> Context:
 def test_every_candidate_prints_parses_applies_and_reads_back(context: Context, name: str) -> None:
     axis = AXES[name]
     values = [value for value in axis.candidates(context) if axis.problem(context, value) is None]
-    assert values
+    assert values or axis in DIALECT_AXES
     for value in values:
         parsed = axis.parse(show(value))
         assert parsed == value
@@ -76,7 +78,7 @@ def test_checkpoints_are_the_jobs_own(context: Context) -> None:
     [
         ("sheduler", r"unknown axis 'sheduler'; did you mean 'scheduler'\?"),
         ("guidance", r"unknown axis 'guidance'; did you mean 'guidance_scale'\?"),
-        ("xyzzy", r"unknown axis 'xyzzy'; choose noise, seed, "),
+        ("xyzzy", r"unknown axis 'xyzzy'; choose dialect, schedule, "),
     ],
 )
 def test_an_unknown_axis_names_the_nearest(text: str, line: str) -> None:
@@ -125,3 +127,31 @@ def test_both_eras_are_one_in_fp32(context: Context) -> None:
     legacy = dataclasses.replace(fp32, noise="legacy")
     assert effective(fp32, "cpu") == effective(legacy, "cpu")
     assert effective(context.request, "cpu") != effective(dataclasses.replace(legacy, dtype="bf16"), "cpu")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dialect=comfyui,forge",
+        "schedule=comfy-beta,model",
+        "blanks=flextools",
+        "latents=fp32",
+        "timestep=fp32",
+        "rounding=truncate",
+        "tokens=256",
+    ],
+)
+def test_the_ways_of_other_tools_are_axes(context: Context, text: str) -> None:
+    name, values = parse_axis(text)
+    for value in values:
+        made = AXES[name].apply(context, context.request, value)
+        assert AXES[name].read(context, made) == value
+        assert made != context.request or value == "model"
+
+
+def test_what_is_set_beside_a_dialect_goes_on_top_of_it(context: Context) -> None:
+    request = context.request
+    for name, value in (("dialect", "comfyui"), ("schedule", "comfy-beta"), ("blanks", "zero")):
+        request = AXES[name].apply(context, request, value)
+    assert (request.dialect.schedule, request.dialect.blanks) == ("comfy-beta", "zero")
+    assert AXES["dialect"].read(context, request) == "forge"
