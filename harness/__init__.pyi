@@ -1,6 +1,8 @@
 """The public face, written once: ``harness/__init__.py`` loads these names on first use."""
 
 from .calibration.calibrate import calibrate as calibrate
+from .comparison.compare import Comparison as Comparison
+from .comparison.compare import compare as compare
 from .demo import run_demo as run_demo
 from .diagnosis.diagnose import diagnose as diagnose
 from .diagnosis.fix import fix_case as fix_case

@@ -26,6 +26,7 @@ FUNCTIONS = {
     "run": {"load_cases", "run_cases", "build_report"},
     "schema": {"case_schema"},
     "diagnose": {"diagnose", "diagnose_cases", "static_findings"},
+    "compare": {"compare"},
     "fix": {"fix_case"},
     "sweep": {"sweep_cases", "parse_axis", "product", "preset", "read_grid"},
     "report": {"build_report", "build_history"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from harness.importers.image_metadata.inference_settings import Scalar
 
@@ -55,6 +56,7 @@ class SettingRow:
         state: ``tool`` where the tool always does it so, whatever the user sets.
         place: where the inference value stands, in the tool's words.
         note: what a reader should know of this one.
+        source: ``rendered`` where renders found it, else what the image or a file beside it states.
     """
 
     setting: str
@@ -63,6 +65,7 @@ class SettingRow:
     state: State
     place: str = ""
     note: str = ""
+    source: Literal["metadata", "rendered"] = "metadata"
 
     @property
     def effect(self) -> str:

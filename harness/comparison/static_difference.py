@@ -10,6 +10,7 @@ from harness.comparison.setting_row import SettingRow, State
 from harness.importers.image_metadata.inference_settings import InferenceSettings, Scalar, Tool
 from harness.importers.image_metadata.read_image import InferenceImage
 from harness.pipeline.sigma_schedules import mu
+from harness.runs.plan import noise_of
 from harness.schema.case import Case
 from harness.schema.spec import FLEX2
 
@@ -126,7 +127,8 @@ def _tools_own(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
     for name, (own, theirs) in _FIXED.items():
         without = name == "lora_mode" and not stated.loras
         if name not in stated.stated and not without:
-            yield SettingRow(name, own, theirs, State.TOOL, "the tool's own")
+            legacy = name == "noise" and noise_of(case) == "legacy"
+            yield SettingRow(name, "legacy" if legacy else own, theirs, State.TOOL, "the tool's own")
 
 
 def _row(

@@ -15,15 +15,16 @@ MAX_FLOOR = 6.0
 
 
 class Floor:
-    """The floor at each trial's own settings, measured where it may matter."""
+    """The floor at each trial's own settings, measured where it may matter; never below ``least``, 0 to 255."""
 
-    def __init__(self, trials: TrialRenderer) -> None:
+    def __init__(self, trials: TrialRenderer, least: float = MIN_FLOOR) -> None:
         self._trials = trials
+        self._least = least
 
     def covers(self, trial: Trial) -> bool:
         """Whether a trial is identical to the preview, or within the floor at its settings."""
-        if trial.distance == 0 or trial.distance > MAX_FLOOR:
-            return trial.distance == 0
+        if trial.distance <= self._least or trial.distance > MAX_FLOOR:
+            return trial.distance <= self._least
         return trial.distance <= self.at(trial)
 
     def at(self, trial: Trial) -> float:
@@ -32,6 +33,6 @@ class Floor:
         kernel = kernels[trial.settings.get("attention", kernels[0]) == kernels[0]]
         other = self._trials.attempt({**trial.settings, "attention": kernel})
         if other is None or other.image.shape != trial.image.shape or math.isinf(trial.distance):
-            return MIN_FLOOR
+            return self._least
         between = rms(self._trials.matched(trial.image), self._trials.matched(other.image))
-        return max(MIN_FLOOR, FACTOR * between)
+        return max(self._least, FACTOR * between)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import LORA_AXES, Factor, factors
-from harness.diagnosis.floor import MAX_FLOOR, Floor
+from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR, Floor
 from harness.diagnosis.narrowing import narrow
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 from harness.sweeps.axes import AXES
@@ -69,6 +69,7 @@ def search(
     *,
     start: Settings = MappingProxyType({}),
     cleared: bool = False,
+    tool_floor: float | None = None,
 ) -> Search:
     """Search the settings that explain the preview, spending at most ``budget`` renders of the case's own.
 
@@ -76,20 +77,25 @@ def search(
         tell: called with one line before each stage.
         start: settings that a control found; where they come nearer here, the search goes on from them.
         cleared: a control was identical with them, so that only the LoRA is left to explain anything.
+        tool_floor: for an image of another tool, what its own kernels make of the distance at least, 0 to 255:
+            no trial can be identical, and none is sought once one is within it.
 
     Raises:
         HarnessError: the case's own settings cannot be rendered here.
     """
-    stages = _Stages(trials, budget, tell, cleared)
+    stages = _Stages(trials, budget, tell, cleared, tool_floor)
     stages.run(start)
     return stages.finished()
 
 
 class _Stages:
-    def __init__(self, trials: TrialRenderer, budget: float, tell: Tell, cleared: bool) -> None:
+    def __init__(
+        self, trials: TrialRenderer, budget: float, tell: Tell, cleared: bool, tool_floor: float | None
+    ) -> None:
         self.trials, self.budget, self.tell, self.cleared = trials, budget, tell, cleared
+        self.confirming = CONFIRMING if tool_floor is None else 0
         self.reference = self.base = trials.trial({})
-        self.floor = Floor(trials)
+        self.floor = Floor(trials, tool_floor or MIN_FLOOR)
         self.limit = math.inf
 
     # --- stages
@@ -297,7 +303,7 @@ class _Stages:
             return True
         if not self._covered():
             return False
-        self.limit = min(self.limit, self.trials.spent + CONFIRMING)
+        self.limit = min(self.limit, self.trials.spent + self.confirming)
         return self.trials.spent >= self.limit
 
     def _covered(self) -> bool:

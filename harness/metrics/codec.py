@@ -20,6 +20,10 @@ _FORMATS: dict[str, Literal["jpeg", "webp", "png"]] = {"JPEG": "jpeg", "WEBP": "
 _SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 
 
+WEBP_QUALITY = 80
+"""Pillow's default, which AI Toolkit keeps to."""
+
+
 @dataclass(frozen=True)
 class Codec:
     """One way of writing an image to a file.
@@ -29,12 +33,16 @@ class Codec:
         quantization: JPEG only: its tables, 64 numbers each, in the order that Pillow takes them.
         subsampling: JPEG only: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0 (Pillow's numbers).
         lossless: the decoded image equals the image that was encoded.
+        quality: lossy WebP only: 1 to 100, which the file does not record.
+        method: lossy WebP only: effort, 0 to 6, which the file does not record either.
     """
 
     format: Literal["jpeg", "webp", "png"]
     quantization: Tables = ()
     subsampling: int | None = None
     lossless: bool = False
+    quality: int = WEBP_QUALITY
+    method: int = 4
 
     @classmethod
     def of(cls, path: Path) -> Codec:
@@ -60,7 +68,9 @@ class Codec:
             tables = [list(table) for table in self.quantization]
             return encode(image, "JPEG", qtables=tables, subsampling=self.subsampling)
         if self.format == "webp":
-            return encode(image, "WEBP", lossless=self.lossless)
+            if self.lossless:
+                return encode(image, "WEBP", lossless=True)
+            return encode(image, "WEBP", quality=self.quality, method=self.method)
         return encode(image, "PNG")
 
     def apply(self, array: Pixels) -> Pixels:
@@ -75,7 +85,7 @@ class Codec:
         if self.format == "png":
             return "PNG, lossless"
         if self.format == "webp":
-            return "WebP, lossless" if self.lossless else "WebP, lossy (quality 80 assumed)"
+            return "WebP, lossless" if self.lossless else f"WebP, lossy (quality {self.quality} assumed)"
         quality = _standard_quality(self.quantization)
         tables = f"quality {quality} tables" if quality is not None else "tables of its own"
         return f"JPEG, {_SUBSAMPLING[self.subsampling or 0]}, {tables}"

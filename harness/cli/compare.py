@@ -1,0 +1,85 @@
+"""``harness compare``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.command import command, option, path
+from harness.cli.options import RENDERING, run_options
+
+if TYPE_CHECKING:
+    from harness.comparison.compare import Comparison
+    from harness.runs.plan import RunOptions
+
+
+@command()
+@click.argument("case", metavar="CASE", type=path, help="The case whose preview the images were meant to be.")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=path, help="Inference images.")
+@option("--static", is_flag=True, help="Only what the image and its metadata say; no model.")
+@option(
+    "--request",
+    "requests",
+    multiple=True,
+    type=path,
+    help="The reference server's request JSON, and again its result.",
+)
+@option("--settings", type=path, help="A settings file by hand (YAML, a case file's words).")
+@option(
+    "--budget",
+    metavar="N",
+    type=click.FloatRange(min=2),
+    default=40,
+    help="Renders of the case's own length to spend on an image.",
+)
+@option("--json", "json_file", type=path, help="Write the results here as JSON.")
+@run_options(*RENDERING)
+def compare(
+    case: Path,
+    images: tuple[Path, ...],
+    static: bool,
+    requests: tuple[Path, ...],
+    settings: Path | None,
+    budget: float,
+    json_file: Path | None,
+    options: RunOptions,
+) -> None:
+    """Say why an image of another tool differs from its preview, prove it, and say what to change.
+
+    Reads what the image says of itself (ComfyUI, Forge, A1111, SD.Next, SwarmUI, InvokeAI), compares it with
+    the case, renders both in the tool's own way, and searches what the image does not say.
+
+    Exit code: 0 explained, or --static, 1 something is not explained or not comparable, 2 bad input,
+    3 a render failed.
+    """
+    from harness._util.atomic_files import write_text
+    from harness.comparison.compare import compare as find
+    from harness.comparison.sentences import sentences
+    from harness.schema.case import load_case
+
+    loaded = load_case(case)
+    found: list[Comparison] = []
+    for image in images:
+        made = find(
+            loaded,
+            image,
+            request=requests,
+            settings=settings,
+            static=static,
+            options=None if static else options,
+            budget=budget,
+            tell=lambda line: click.echo(line, err=True),
+        )
+        found.append(made)
+        for line in sentences(made):
+            click.echo(line)
+    if json_file is not None:
+        body = [each.to_json() for each in found]
+        text = json.dumps(body[0] if len(body) == 1 else body, indent=2, ensure_ascii=False)
+        write_text(json_file, text + "\n")
+    if not static and not all(each.proof is not None and each.proof.reached for each in found):
+        sys.exit(1)

@@ -1,0 +1,165 @@
+"""Compare an inference image with the preview that it was meant to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.comparison.advice import advice
+from harness.comparison.image_request import DIALECT_OF
+from harness.comparison.registration import why_another_size
+from harness.comparison.setting_row import SettingRow, State
+from harness.comparison.static_difference import static_difference
+from harness.importers.image_metadata.inference_settings import Tool
+from harness.importers.image_metadata.read_image import InferenceImage, read_inference_image
+from harness.schema.case import Case
+
+if TYPE_CHECKING:
+    from harness.comparison.proof import Proof
+    from harness.runs.plan import RunOptions
+    from harness.schema.render import Renderer
+
+BUDGET = 40.0
+"""Renders of the case's own length that the proof of one image may spend."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What separates an inference image from its preview.
+
+    Attributes:
+        rows: every setting that is known of one side, as ``static_difference`` gives them, and those that
+            rendering found.
+        dialect: the tool's way of rendering: ``reference``, ``comfyui`` or ``forge``.
+        proof: what rendering showed; None where nothing was rendered.
+        incomparable: why pixels cannot be compared; None where they can.
+        changes: what to change in the tool, one line each.
+        remaining: what no setting of the tool removes.
+    """
+
+    case: Case
+    image: InferenceImage
+    rows: list[SettingRow]
+    dialect: str
+    proof: Proof | None
+    incomparable: str | None
+    changes: list[str]
+    remaining: list[str] = field(default_factory=list)
+
+    @property
+    def differences(self) -> list[SettingRow]:
+        """The settings that somebody chose differently."""
+        return [row for row in self.rows if row.state is State.DIFFERS]
+
+    @property
+    def tools_own(self) -> list[SettingRow]:
+        """What the tool does differently whatever is set."""
+        return [row for row in self.rows if row.state is State.TOOL]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON object."""
+        settings = self.image.settings
+        return {
+            "case": self.case.id,
+            "image": self.image.path.name,
+            "tool": settings.tool.value,
+            "source": settings.source,
+            "incomparable": self.incomparable,
+            "differences": [_row_json(row) for row in self.differences],
+            "dialect": {"name": self.dialect, "settings": [_row_json(row) for row in self.tools_own]},
+            "remaining": self.remaining,
+            "unknown": [
+                *settings.unknown,
+                *(row.setting for row in self.rows if row.state is State.UNKNOWN),
+            ],
+            "notes": [*settings.notes, *settings.loras_off],
+            "changes": self.changes,
+            "proof": self.proof.to_json() if self.proof else None,
+        }
+
+
+def compare(
+    case: Case,
+    image: Path,
+    *,
+    request: Sequence[Path] = (),
+    settings: Path | None = None,
+    static: bool = False,
+    options: RunOptions | None = None,
+    renderer: Renderer | None = None,
+    budget: float = BUDGET,
+    tell: Tell = lambda _: None,
+) -> Comparison:
+    """Say what separates ``image`` from the preview of ``case``, and prove it by rendering.
+
+    Args:
+        image: an inference image that was meant to be the case's preview: PNG, JPEG or WebP.
+        request: the reference server's request JSON, and its result if there is one.
+        settings: a settings file written by hand, in a case file's words.
+        static: leave out what needs a model.
+        budget: renders of the case's own length to spend at most.
+        tell: called with one line as the proof goes on.
+
+    Raises:
+        ImageError: image or preview cannot be read.
+        RequestError: a file beside the image cannot be used.
+        HarnessError: base, LoRA or device cannot be used.
+    """
+    read = read_inference_image(image, request=request, settings=settings)
+    rows = static_difference(case, read)
+    incomparable = _incomparable(case, read)
+    if static or incomparable is not None:
+        return _comparison(case, read, rows, None, incomparable)
+    from harness.comparison.proof import prove
+
+    proof = prove(case, read, rows, options=options, renderer=renderer, budget=budget, tell=tell)
+    return _comparison(case, read, proof.rows, proof, None)
+
+
+def _incomparable(case: Case, image: InferenceImage) -> str | None:
+    if case.incomparable is not None:
+        return f"the preview itself cannot be re-run: {case.incomparable}"
+    if image.size == (case.preview.width, case.preview.height):
+        return None
+    return why_another_size(image.path, case.preview_path)
+
+
+def _comparison(
+    case: Case,
+    image: InferenceImage,
+    rows: list[SettingRow],
+    proof: Proof | None,
+    incomparable: str | None,
+) -> Comparison:
+    tool = image.settings.tool
+    dialect = proof.dialect if proof else DIALECT_OF.get(tool, "reference")
+    if tool is Tool.UNKNOWN and proof is not None:
+        tool = {"comfyui": Tool.COMFYUI, "forge": Tool.FORGE}.get(proof.dialect, Tool.DIFFUSERS)
+    changes = advice(case, tool, rows)
+    remaining = proof.remaining if proof else _remaining(rows)
+    return Comparison(case, image, rows, dialect, proof, incomparable, changes, remaining)
+
+
+def _remaining(rows: list[SettingRow]) -> list[str]:
+    """Return the tool's own differences as sentences."""
+    return [
+        f"{row.setting}: {row.inference} here, {row.preview} in the preview ({row.effect})"
+        for row in rows
+        if row.state is State.TOOL
+    ]
+
+
+def _row_json(row: SettingRow) -> dict[str, Any]:
+    return {
+        "setting": row.setting,
+        "preview": row.preview,
+        "inference": row.inference,
+        "source": row.source,
+        "place": row.place,
+        "note": row.note,
+        "effect": row.effect,
+    }

@@ -1,0 +1,93 @@
+"""What a search found, as rows in a case file's words."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.comparison.setting_row import SettingRow, State
+from harness.importers.image_metadata.inference_settings import Scalar
+from harness.schema.case import Case
+from harness.schema.render import RenderRequest
+from harness.sweeps.axes import AXES
+from harness.sweeps.axis import Context, prompts
+from harness.sweeps.axis_values import show
+
+_SETTING_OF = {
+    "steps": "sample_steps", "trigger": "prompt", "checkpoint": "lora", "divisor": "size",
+    "dynamic_shifting": "shift", "base_shift": "shift", "max_shift": "shift", "scheduler": "sampler",
+}  # fmt: skip
+"""Axes by the name that their setting has here, where it is another."""
+_DIALECT_SETTINGS = (
+    "blanks",
+    "max_sequence_length",
+    "schedule",
+    "shift",
+    "latents",
+    "timestep",
+    "rounding",
+    "lora_mode",
+)
+
+
+def found_rows(
+    case: Case, context: Context, request: RenderRequest, settings: dict[str, Scalar], dialect: str
+) -> list[SettingRow]:
+    """Return the rows of what renders found: changed settings, and the ways of the dialect.
+
+    Args:
+        context: the case with its own request.
+        request: what the image was found to be rendered by.
+        settings: changed axes and their values, on top of the dialect.
+    """
+    rows = [_row(case, context, name, value) for name, value in settings.items() if name != "attention"]
+    taken = {row.setting for row in rows}
+    for name in _DIALECT_SETTINGS if dialect != "reference" else ():
+        own, theirs = _way(context.request, name), _way(request, name)
+        if name not in taken and own != theirs:
+            rows.append(SettingRow(name, own, theirs, State.TOOL, f"the way of {dialect}", source="rendered"))
+    return rows
+
+
+def with_found(stated: list[SettingRow], found: list[SettingRow], *, explained: bool) -> list[SettingRow]:
+    """Return the rows of the static difference, completed by what renders found.
+
+    A setting that was not known, and that an explained picture does without, is the preview's.
+    """
+    by_setting = {row.setting: row for row in found}
+    rows = []
+    for row in stated:
+        if row.setting in by_setting:
+            continue
+        proved = row.state is State.UNKNOWN and explained
+        changes = {"inference": row.preview, "state": State.SAME, "source": "rendered"} if proved else {}
+        rows.append(dataclasses.replace(row, **changes))  # type: ignore[arg-type]
+    return [*rows, *found]
+
+
+def _row(case: Case, context: Context, name: str, value: Scalar) -> SettingRow:
+    setting = _SETTING_OF.get(name, name)
+    own: Scalar = AXES[name].read(context, context.request)
+    note = ""
+    if name == "trigger":
+        known = prompts(case)
+        own, value, note = case.settings.prompt, known[str(value)], f"the trigger word is {value}"
+    elif name == "checkpoint":
+        own, value = f"step {own}", f"step {value}"
+    elif name == "lora_mode" and value == "none":
+        setting, own = "lora", case.lora.file.rpartition("/")[2] if case.lora else "none"
+    elif setting == "shift":
+        own, value = "dynamic", f"{name} {show(value)}"
+    return SettingRow(setting, own, value, State.DIFFERS, "found by rendering", note, "rendered")
+
+
+def _way(request: RenderRequest, name: str) -> Scalar:
+    if name == "lora_mode":
+        return request.effective_lora_mode
+    if name == "max_sequence_length":
+        return request.max_sequence_length or 512
+    if name == "shift":
+        return (
+            "dynamic" if request.shift.dynamic_shifting is not False else f"static {request.shift.shift:.4g}"
+        )
+    value: Scalar | None = getattr(request.dialect, name)
+    return "linear" if value is None else value

@@ -1,0 +1,146 @@
+"""The render request of an inference image, and how one setting of it is taken back to the preview's."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+from harness.comparison.lora_match import checkpoints_of, match_lora
+from harness.comparison.static_difference import NODE_TOOLS
+from harness.importers.image_metadata.inference_settings import InferenceSettings, Tool
+from harness.pipeline.dialects import COMFY_SCHEDULES, T5_TOKENS, in_dialect
+from harness.schema.case import Case
+from harness.schema.lora_file import inspect_lora
+from harness.schema.render import Lora, RenderRequest, Shift
+
+DIALECT_OF = {Tool.COMFYUI: "comfyui", Tool.SWARMUI: "comfyui", Tool.FORGE: "forge"}
+"""Dialects by tool; every other tool is taken to speak the reference's."""
+
+_PLAIN = ("prompt", "width", "height", "seed", "sample_steps", "guidance_scale")
+_FIELDS = {
+    "size": ("width", "height"),
+    "shift": ("shift",),
+    "generator": ("generator",),
+    "lora": ("lora", "lora_mode"),
+}
+_DIALECT_FIELDS = ("schedule", "blanks", "latents", "timestep", "rounding")
+_DTYPES = {
+    "bf16": "bf16",
+    "fp16": "fp16",
+    "fp32": "fp32",
+    "bfloat16": "bf16",
+    "float16": "fp16",
+    "float32": "fp32",
+}
+
+
+def image_request(
+    case: Case, own: RenderRequest, stated: InferenceSettings
+) -> tuple[RenderRequest, list[str]]:
+    """Return the request that renders an image as its tool did, and what of it cannot be rendered so.
+
+    Args:
+        own: the request of the case itself; what the image does not state is taken from it.
+
+    Raises:
+        LoraError: a checkpoint beside the case cannot be used.
+    """
+    request = in_dialect(own, DIALECT_OF.get(stated.tool, "reference"))
+    problems: list[str] = []
+    plain = {name: value for name in _PLAIN if (value := stated.value(name)) is not None}
+    request = dataclasses.replace(request, **plain)  # type: ignore[arg-type]
+    request = _sampling(request, stated, problems)
+    request = _lora(case, request, stated, problems)
+    return request, problems
+
+
+def taken_back(request: RenderRequest, own: RenderRequest, setting: str) -> RenderRequest:
+    """Return ``request`` with one setting as the case's own request has it."""
+    if setting in _DIALECT_FIELDS:
+        value = getattr(own.dialect, setting)
+        return dataclasses.replace(request, dialect=dataclasses.replace(request.dialect, **{setting: value}))
+    if setting == "network_multiplier":
+        assert own.lora is not None
+        multiplier = own.lora.network_multiplier
+        lora = request.lora and dataclasses.replace(request.lora, network_multiplier=multiplier)
+        return dataclasses.replace(request, lora=lora)
+    names = _FIELDS.get(setting, (setting,))
+    changes = {name: getattr(own, name) for name in names if hasattr(own, name)}
+    return dataclasses.replace(request, **changes)
+
+
+def _sampling(request: RenderRequest, stated: InferenceSettings, problems: list[str]) -> RenderRequest:
+    dialect = request.dialect
+    if stated.tool in NODE_TOOLS:
+        schedule = f"comfy-{stated.value('schedule') or 'simple'}"
+        if schedule in COMFY_SCHEDULES:
+            dialect = dataclasses.replace(dialect, schedule=schedule)
+        else:
+            problems.append(
+                f"the schedule {stated.value('schedule')} is not rendered here: simple in its place"
+            )
+        if (blanks := stated.value("blanks")) is not None:
+            dialect = dataclasses.replace(dialect, blanks="flextools" if blanks == "flextools" else "zero")
+    request = dataclasses.replace(request, dialect=dialect)
+    if (mu := stated.value("mu")) is not None:
+        shift = Shift(shift=math.exp(float(mu)), dynamic_shifting=False)
+        request = dataclasses.replace(request, shift=shift)
+    tokens = stated.value("max_sequence_length")
+    if isinstance(tokens, int):
+        request = dataclasses.replace(request, max_sequence_length=_tokens(tokens, problems))
+    for name in ("noise", "lora_mode"):
+        if (value := stated.value(name)) is not None:
+            request = dataclasses.replace(request, **{name: value})  # type: ignore[arg-type]
+    problems += _unrendered(stated)
+    if (dtype := stated.value("dtype")) is not None:
+        if str(dtype) in _DTYPES:
+            request = dataclasses.replace(request, dtype=_DTYPES[str(dtype)])  # type: ignore[arg-type]
+        else:
+            problems.append(f"weights in {dtype} are not rendered here: bf16 in their place")
+    return request
+
+
+def _tokens(tokens: int, problems: list[str]) -> int:
+    if 16 <= tokens <= 512:
+        return tokens
+    problems.append(f"{tokens} tokens are not rendered here: {T5_TOKENS} in their place")
+    return T5_TOKENS
+
+
+def _unrendered(stated: InferenceSettings) -> list[str]:
+    """Return what is stated and has no counterpart in the harness's own pipeline."""
+    found = []
+    sampler, cfg, denoise = (stated.value(name) for name in ("sampler", "cfg", "denoise"))
+    if sampler is not None and str(sampler).lower() != "euler":
+        found.append(f"the sampler {sampler} is not rendered here: euler in its place")
+    if isinstance(cfg, int | float) and cfg != 1:
+        found.append(f"cfg {cfg:g} is a second pass that is not rendered here: 1 in its place")
+    if isinstance(denoise, int | float) and denoise != 1:
+        found.append(f"denoise {denoise:g} is not rendered here: 1 in its place")
+    if stated.value("generator") == "cuda":
+        found.append("its noise was drawn on a GPU, and is drawn on the CPU here")
+    return found
+
+
+def _lora(
+    case: Case, request: RenderRequest, stated: InferenceSettings, problems: list[str]
+) -> RenderRequest:
+    if stated.loras is None:
+        return request
+    if not stated.loras:
+        return dataclasses.replace(request, lora=None, lora_mode=None)
+    known = checkpoints_of(case)
+    matched = [(use, match) for use in stated.loras if (match := match_lora(use, case, known)).checkpoint]
+    for use in stated.loras[:10]:
+        if all(use is not each for each, _ in matched):
+            problems.append(f"the LoRA {use.stem[:80]} does not lie beside the case and is left out")
+    if not matched:
+        return dataclasses.replace(request, lora=None, lora_mode=None)
+    use, match = matched[0]
+    assert match.checkpoint is not None
+    strength = 1.0 if use.strength is None else use.strength
+    file: Path = match.checkpoint.path
+    mode = "fp32" if stated.tool in NODE_TOOLS else request.lora_mode
+    lora = Lora(file, inspect_lora(file).sha256, strength)
+    return dataclasses.replace(request, lora=lora, lora_mode=mode)
