@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness._util.redaction import printable, redact
 from harness.comparison.compare import Comparison
 from harness.comparison.setting_row import SettingRow, State
 
@@ -11,7 +12,15 @@ _MARKS = {State.SAME: "=", State.DIFFERS: "≠", State.TOOL: "~", State.UNKNOWN:
 
 
 def sentences(found: Comparison) -> Iterator[str]:
-    """Yield the lines that say what was found: source, settings, ladder, what to change, what remains."""
+    """Yield the lines that say what was found: source, settings, ladder, what to change, what remains.
+
+    Text of strangers is in them; no line holds a line break, a control character or a token.
+    """
+    for line in _lines(found):
+        yield printable(redact(" ".join(line.splitlines())))
+
+
+def _lines(found: Comparison) -> Iterator[str]:
     settings = found.image.settings
     version = f" {settings.version}" if settings.version else ""
     yield f"{found.image.path.name}: {settings.tool.value}{version}, read from {settings.source}"

@@ -1,0 +1,71 @@
+"""Proof by rendering: the image again, and from it to the preview one difference after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.comparison.compare import compare
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.runs.environment import environment
+from harness.schema.case import Case
+from tests.comparison.conftest import IMAGES, case_of, requests_of, truth_of
+
+Cases = dict[tuple[int, int], Case]
+
+
+@pytest.mark.parametrize("name", ["inkprint_00003_.png", "flex2_00009_.webp"])
+def test_stated_settings_give_the_image_and_the_ladder_reaches_the_preview(
+    name: str, cases: Cases, renderer: ReferenceRenderer
+) -> None:
+    truth = truth_of(name)
+    proof = compare(case_of(truth, cases), IMAGES / name, renderer=renderer).proof
+    assert proof is not None
+    assert proof.reached
+    assert proof.psnr is not None
+    assert proof.psnr > 40
+    assert proof.renders <= 12
+    first, *_, last = proof.rungs
+    assert first.psnr is not None
+    assert first.psnr < 20
+    assert last.psnr is None or last.psnr > 34
+    assert [rung.settings[0] for rung in proof.rungs if rung.settings and not rung.tool] == sorted(
+        (each["axis"] for each in truth["differs_from_preview"]),
+        key=lambda axis: axis == "network_multiplier",
+    )
+
+
+def test_a_picture_of_the_server_is_its_request_bit_for_bit(
+    cases: Cases, renderer: ReferenceRenderer
+) -> None:
+    truth = truth_of("result_1.jpg")
+    found = compare(
+        case_of(truth, cases), IMAGES / truth["file"], request=requests_of(truth), renderer=renderer
+    )
+    assert found.proof is not None
+    assert found.remaining == [] or environment("cpu").get("cpu_bf16") != "avx512_bf16"
+    if environment("cpu").get("cpu_bf16") == "avx512_bf16":
+        assert found.proof.psnr is None
+
+
+def test_settings_that_are_not_stated_are_searched_in_every_dialect(
+    cases: Cases, renderer: ReferenceRenderer
+) -> None:
+    truth = truth_of("cat_clean.png")
+    found = compare(case_of(truth, cases), IMAGES / truth["file"], renderer=renderer)
+    assert found.dialect == "comfyui"
+    assert [(row.setting, row.inference, row.source) for row in found.differences] == [
+        ("network_multiplier", 0.8, "rendered")
+    ]
+
+
+def test_settings_that_lie_do_not_count(cases: Cases, renderer: ReferenceRenderer, tmp_path: Path) -> None:
+    """The settings file says another seed than the image had: the search finds the true one."""
+    said = tmp_path / "said.yaml"
+    said.write_text(
+        "tool: diffusers\nprompt: inkprint a large cat on a white background\nseed: 5\nsample_steps: 25\n"
+        "guidance_scale: 4.0\nwidth: 128\nheight: 128\nlora: {file: emoji_inkprint.safetensors}\n"
+    )
+    with_seed = compare(cases[300, 0], IMAGES / "out_6.png", settings=said, renderer=renderer)
+    assert "noise" in {row.setting for row in with_seed.differences}
