@@ -15,7 +15,7 @@ MAX_FLOOR = 6.0
 
 
 class Floor:
-    """The floor at each trial's own settings, measured where it may matter; never below ``least``, 0 to 255."""
+    """The floor at each trial's own settings, measured where it may matter; ``least`` at least, 0 to 255."""
 
     def __init__(self, trials: TrialRenderer, least: float = MIN_FLOOR) -> None:
         self._trials = trials

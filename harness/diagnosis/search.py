@@ -77,8 +77,8 @@ def search(
         tell: called with one line before each stage.
         start: settings that a control found; where they come nearer here, the search goes on from them.
         cleared: a control was identical with them, so that only the LoRA is left to explain anything.
-        tool_floor: for an image of another tool, what its own kernels make of the distance at least, 0 to 255:
-            no trial can be identical, and none is sought once one is within it.
+        tool_floor: for an image of another tool, what its own kernels make of the distance at least, 0 to
+            255: no trial can be identical, and none is sought once one is within it.
 
     Raises:
         HarnessError: the case's own settings cannot be rendered here.
