@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from harness.diagnosis.search import Search, search
+from harness.diagnosis.search import search
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 from harness.metrics.codec import Codec
 from harness.pipeline.dialects import DIALECTS, in_dialect
-from harness.schema.render import Renderer, RenderRequest
+from harness.schema.render import Renderer
 from harness.sweeps.axis import Context
 
 TOOL_FLOOR = 4.0
@@ -32,6 +32,8 @@ SUSPECTS: tuple[Settings, ...] = (
 """What scripts usually have otherwise, and what changes a picture as little as kernels do."""
 
 Tell = Callable[[str], None]
+Start = tuple[str, TrialRenderer]
+"""A dialect by name, and the trials in it."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,11 @@ class Found:
 
     Attributes:
         dialect: a name in ``DIALECTS``.
-        start: the request of the case in that dialect, which the settings were changed on.
-        settings: changed axes and their values.
+        settings: changed axes and their values, on top of the dialect.
         explained: whether the picture is reached.
     """
 
     dialect: str
-    start: RenderRequest
     settings: Mapping[str, object]
     trial: Trial
     explained: bool
@@ -64,32 +64,44 @@ def search_image(
         budget: renders of the case's own length to spend at most.
     """
     starts = sorted(_starts(context, image, codec, renderer), key=lambda each: each[1].trial({}).distance)
-    renders, spent = 0, 0.0
     best: Found | None = None
-    for name, trials in starts:
-        tell(f"searching in the dialect of {name}")
-        left = budget - spent - sum(other.spent for _, other in starts if other is not trials)
+    for start in starts:
+        left = budget - sum(each.spent for _, each in starts)
         if best is not None and left < 2:
             break
-        exact = trials.context.request.dialect == DIALECTS["reference"]
-        found = search(trials, max(left, 2), tell, identical=exact, least_floor=0 if exact else TOOL_FLOOR)
-        last = found.path[-1] if found.path else found.reference
-        if exact:
-            last = _usual(trials, last)
-        spent, renders = (sum(getattr(each, what) for _, each in starts) for what in ("spent", "renders"))
-        explained = found.explained or last.distance <= found.floor
-        made = Found(name, trials.context.request, last.settings, last, explained, renders, spent)
-        if best is None or last.distance < best.trial.distance:
-            best = made
-        if explained or last.distance < FAR * _first(found):
+        tell(f"searching in the dialect of {start[0]}")
+        found, settled = _search_from(start, starts, max(left, 2), tell)
+        if best is None or found.trial.distance < best.trial.distance:
+            best = found
+        if settled:
             break
     assert best is not None
-    return dataclasses.replace(best, renders=renders, spent=spent)
+    renders, spent = (sum(getattr(each, what) for _, each in starts) for what in ("renders", "spent"))
+    return dataclasses.replace(best, renders=int(renders), spent=float(spent))
 
 
-def _starts(
-    context: Context, image: Path, codec: Codec, renderer: Renderer
-) -> list[tuple[str, TrialRenderer]]:
+def _search_from(start: Start, starts: list[Start], budget: float, tell: Tell) -> tuple[Found, bool]:
+    """Return what a search in one dialect finds, and whether no other needs one."""
+    trials = start[1]
+    exact = _is_reference(trials)
+    least = 0.0 if exact else TOOL_FLOOR
+    found = search(trials, trials.spent + budget, tell, identical=exact, least_floor=least)
+    last = found.path[-1] if found.path else found.reference
+    name, where, last = _best_dialect(start, last, starts)
+    if _is_reference(where):
+        last = _usual(where, last)
+    explained = found.explained or last.distance <= max(
+        found.floor, 0 if _is_reference(where) else TOOL_FLOOR
+    )
+    settled = explained or last.distance < FAR * found.reference.distance
+    return Found(name, last.settings, last, explained, 0, 0.0), settled
+
+
+def _is_reference(trials: TrialRenderer) -> bool:
+    return trials.context.request.dialect == DIALECTS["reference"]
+
+
+def _starts(context: Context, image: Path, codec: Codec, renderer: Renderer) -> list[Start]:
     """Return the case in each tool's dialect: ComfyUI also with the reference's number of tokens."""
     own = context.request
     comfyui, forge = in_dialect(own, "comfyui"), in_dialect(own, "forge")
@@ -99,6 +111,17 @@ def _starts(
         (name, TrialRenderer(dataclasses.replace(context, request=request), renderer, image, codec))
         for name, request in requests
     ]
+
+
+def _best_dialect(start: Start, last: Trial, starts: list[Start]) -> tuple[str, TrialRenderer, Trial]:
+    """Return the dialect in which the settings of ``last`` come nearest: where they are right, they tell."""
+    best = (*start, last)
+    for name, there in starts:
+        if there is not start[1] and last.settings:
+            trial = there.trial(last.settings)
+            if trial.distance < best[2].distance:
+                best = (name, there, trial)
+    return best
 
 
 def _usual(trials: TrialRenderer, last: Trial) -> Trial:
@@ -114,7 +137,3 @@ def _usual(trials: TrialRenderer, last: Trial) -> Trial:
         if trial.distance < NEARER * best.distance:
             best = trial
     return best
-
-
-def _first(found: Search) -> float:
-    return found.reference.distance

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness._util.atomic_files import sha256_file
 from harness.importers.image_metadata.inference_settings import LoraUse
-from harness.importers.image_metadata.json_text import read_object
 from harness.schema.case import Case
-from harness.schema.lora_file import MAX_HEADER
+from harness.schema.lora_file import read_metadata, step_of
 
 _STEP = re.compile(r"(.+)_(\d{9})\Z")
 MIN_HASH = 8
@@ -93,24 +91,9 @@ def _step_of(use: LoraUse, case: Case) -> int | None:
 
 
 def _checkpoint(path: Path) -> Checkpoint:
-    metadata = _metadata(path)
-    info = read_object(metadata.get("training_info", ""))
-    step = info.get("step") if info else None
+    metadata = read_metadata(path)
     recorded = metadata.get("sshs_model_hash")
-    return Checkpoint(path, step if type(step) is int else None, recorded.lower() if recorded else None)
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    """Return the text values of a safetensors header's metadata; empty where there is none to read."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length <= MAX_HEADER else {}
-    except (OSError, ValueError, RecursionError):
-        return {}
-    found = header.get("__metadata__") if isinstance(header, dict) else None
-    entries = found.items() if isinstance(found, dict) else ()
-    return {key: value for key, value in entries if isinstance(value, str)}
+    return Checkpoint(path, step_of(metadata), recorded.lower() if recorded else None)
 
 
 def _has_hash(checkpoint: Checkpoint, recorded: str) -> bool:

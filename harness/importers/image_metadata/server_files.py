@@ -10,7 +10,8 @@ from harness._util.atomic_files import read_bytes
 from harness.errors import RequestError
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
 from harness.importers.image_metadata.json_text import entries, integer, read_object, text
-from harness.importers.server_request import RANDOM_SEED, InferenceRequest, load_request, resolve_prompt
+from harness.importers.inference_request import RANDOM_SEED, InferenceRequest, load_request
+from harness.importers.server_request import resolve_prompt
 
 _OUTPUT = re.compile(r"_output_(\d{1,6})\.\w+\Z")
 
@@ -32,26 +33,28 @@ def read_server_files(files: Sequence[Path], image: Path) -> InferenceSettings:
         raise RequestError(
             given, field="--request", fix="give one request JSON, and its result if there is one"
         )
-    outputs = results[0][1] if results else []
-    body = load_request(requests[0])
+    body, beside = load_request(requests[0])
+    answer, outputs = results[0] if results else (requests[0], [])
+    if not results and beside is not None:
+        outputs = [output.model_dump() for output in beside.outputs.images]
     index = _index(body, outputs, image, requests[0])
     settings = _stated(body, index, requests[0])
-    if results and index < len(outputs):
+    if index < len(outputs):
         drawn = integer(outputs[index].get("seed"))
         settings.stated.pop("seed", None)
-        settings.put("seed", drawn, f"{results[0][0].name}, outputs.images[{index}].seed")
+        settings.put("seed", drawn, f"{answer.name}, outputs.images[{index}].seed")
     return settings
 
 
 def _result(path: Path) -> list[dict[str, object]] | None:
-    """Return the images that a result lists; None where ``path`` is no result."""
+    """Return the images that a result lists; None where ``path`` is a request, also one with its result."""
     try:
         found = read_object(read_bytes(path).decode("utf-8-sig"))
     except OSError as error:
         raise RequestError(f"cannot be read ({error.strerror})", file=path) from error
     except UnicodeDecodeError as error:
         raise RequestError(f"is not valid JSON ({error})", file=path) from error
-    outputs = found.get("outputs") if found else None
+    outputs = found.get("outputs") if found and not {"prompts", "input"} & found.keys() else None
     return entries(outputs.get("images")) if isinstance(outputs, dict) else None
 
 
