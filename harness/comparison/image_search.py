@@ -83,16 +83,16 @@ def search_image(
 def _search_from(start: Start, starts: list[Start], budget: float, tell: Tell) -> tuple[Found, bool]:
     """Return what a search in one dialect finds, and whether no other needs one."""
     trials = start[1]
-    exact = _is_reference(trials)
-    least = 0.0 if exact else TOOL_FLOOR
-    found = search(trials, trials.spent + budget, tell, identical=exact, least_floor=least)
+    floor = None if _is_reference(trials) else TOOL_FLOOR
+    found = search(trials, trials.spent + budget, tell, tool_floor=floor)
     last = found.path[-1] if found.path else found.reference
     name, where, last = _best_dialect(start, last, starts)
+    explained = found.explained
     if _is_reference(where):
         last = _usual(where, last)
-    explained = found.explained or last.distance <= max(
-        found.floor, 0 if _is_reference(where) else TOOL_FLOOR
-    )
+        explained = explained or last.distance == 0
+    elif last.distance <= TOOL_FLOOR:
+        explained = True
     settled = explained or last.distance < FAR * found.reference.distance
     return Found(name, last.settings, last, explained, 0, 0.0), settled
 
@@ -118,8 +118,8 @@ def _best_dialect(start: Start, last: Trial, starts: list[Start]) -> tuple[str, 
     best = (*start, last)
     for name, there in starts:
         if there is not start[1] and last.settings:
-            trial = there.trial(last.settings)
-            if trial.distance < best[2].distance:
+            trial = there.attempt(last.settings)
+            if trial is not None and trial.distance < best[2].distance:
                 best = (name, there, trial)
     return best
 
@@ -133,7 +133,7 @@ def _usual(trials: TrialRenderer, last: Trial) -> Trial:
         without_lora = trials.request(last.settings).effective_lora_mode == "none"
         if change.keys() & last.settings.keys() - {"lora_mode"} or ("lora_mode" in change and without_lora):
             continue
-        trial = trials.trial({**last.settings, **change})
-        if trial.distance < NEARER * best.distance:
+        trial = trials.attempt({**last.settings, **change})
+        if trial is not None and trial.distance < NEARER * best.distance:
             best = trial
     return best
