@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.errors import CheckpointError, HarnessError
-from harness.runs.environment import package_versions
+from harness.runs.environment import package_version, package_versions
 from harness.schema.spec import FLEX2
 
 Level = Literal["ok", "note", "missing"]
@@ -33,7 +33,7 @@ def examine() -> list[Finding]:
 
 
 def _versions() -> Finding:
-    versions = package_versions()
+    versions = package_versions() | {"optimum-quanto": package_version("optimum-quanto")}
     absent = [name for name, version in versions.items() if version == "missing"]
     found = ", ".join(f"{name} {version}" for name, version in versions.items())
     if absent:

@@ -41,7 +41,7 @@ def require_quanto() -> None:
         raise HarnessError(
             "needs optimum-quanto, which is not installed",
             field="quantize",
-            fix='pip install "flex2-harness[quanto]"',
+            fix="pip install optimum-quanto",
         ) from error
 
 

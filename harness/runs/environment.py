@@ -15,10 +15,11 @@ PACKAGES = (
 
 def package_versions() -> dict[str, str]:
     """Return the installed version of every package that can move a score; ``missing`` where absent."""
-    return {name: _version(name) for name in PACKAGES}
+    return {name: package_version(name) for name in PACKAGES}
 
 
-def _version(name: str) -> str:
+def package_version(name: str) -> str:
+    """Return the installed version of one package, or ``missing``."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -42,7 +43,7 @@ def environment(device: str) -> dict[str, Any]:
     import torch
 
     found: dict[str, Any] = {
-        "harness": _version("flex2-harness"),
+        "harness": package_version("flex2-harness"),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": package_versions(),
