@@ -50,11 +50,12 @@ def diagnose(
             write_text(json_file, json.dumps(body, indent=2) + "\n")
         return
     from harness.diagnosis.diagnose import diagnose as find
+    from harness.diagnosis.saved_answer import save_answer
 
     click.echo("")
     found = find(loaded, options=options, budget=budget, tell=click.echo)
     if json_file is not None:
-        write_text(json_file, json.dumps(found.to_json(), indent=2) + "\n")
+        save_answer(found, json_file)
     if recipe is not None:
         write_text(recipe, found.recipe)
     show(found)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.diagnosis.composition import Composition
 from harness.diagnosis.step_zero import StepZero
 from harness.metrics.scores import Scores
@@ -59,6 +62,21 @@ class Cause:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One picture on the way from the case's own render to the preview.
+
+    Attributes:
+        settings: the changed settings in words; of the last picture ``the preview``.
+        distance: root mean square from the preview, codec-matched, 0 to 255; None for another size.
+        image: uint8, H×W×3.
+    """
+
+    settings: str
+    distance: float | None
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """What explains a preview's drift.
 
@@ -78,6 +96,7 @@ class Diagnosis:
         not_tried: values that were not rendered, with the reason.
         renders: renders that called the transformer, whole or in part.
         spent: their transformer calls, in those of the case's own render.
+        path: the case's own render, each accepted cause, and the preview, for the report.
     """
 
     case: Case
@@ -96,6 +115,7 @@ class Diagnosis:
     renders: int
     spent: float
     recipe: str
+    path: tuple[Step, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON object."""
@@ -116,4 +136,5 @@ class Diagnosis:
             "renders": self.renders,
             "spent": round(self.spent, 2),
             "recipe": self.recipe,
+            "path": [{"settings": step.settings, "distance": step.distance} for step in self.path],
         }

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from harness.diagnosis.answer import Cause, Diagnosis
+from harness.diagnosis.answer import Cause, Diagnosis, Step
 from harness.diagnosis.composition import correlation
 from harness.diagnosis.factors import left_out
 from harness.diagnosis.floor import FACTOR
@@ -162,7 +162,16 @@ def _answer(trials: TrialRenderer, found: Search, control: StepZero | None, lpip
         renders=trials.renders + (control.renders if control else 0),
         spent=trials.spent + (control.spent if control else 0.0),
         recipe=recipe(case, best.request, best.rendered.dtype),
+        path=_steps(trials, found),
     )
+
+
+def _steps(trials: TrialRenderer, found: Search) -> tuple[Step, ...]:
+    steps = [
+        Step(words(trial.settings), None if math.isinf(trial.distance) else trial.distance, trial.image)
+        for trial in [found.reference, *found.path]
+    ]
+    return (*steps, Step("the preview", None, trials.preview))
 
 
 def _alternatives(trials: TrialRenderer, found: Search) -> list[Trial]:

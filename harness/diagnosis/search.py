@@ -365,6 +365,10 @@ class _Stages:
                 untried[factor.name] = of + why
         return untried
 
+    def _suffices(self, trial: Trial, best: Trial) -> bool:
+        """Whether a trial explains as much as ``best``, which adds to it and is not identical."""
+        return best.distance > 0 and self.floor.covers(trial)
+
     def _path(self, best: Trial) -> list[Trial]:
         """Return ``best`` built up one factor at a time, the strongest first, without idle factors."""
         settings = dict(best.settings)
@@ -374,7 +378,7 @@ class _Stages:
                 continue
             less = {key: value for key, value in settings.items() if key != name}
             trial = self.trials.attempt(less) if less else None
-            if trial is not None and trial.distance <= best.distance:
+            if trial is not None and (trial.distance <= best.distance or self._suffices(trial, best)):
                 settings = less
         steps: list[Trial] = []
         taken: Settings = {}

@@ -17,10 +17,21 @@ from typing import Any
 
 from harness.errors import RunError
 from harness.report.case_pages import CASES, build_cases, viewer
+from harness.report.diagnoses import read_diagnoses
+from harness.report.diagnosis_page import diagnosis_page
 from harness.report.formatting import script_json
 from harness.report.media import data_address, make_media, reduced
 from harness.report.overview import columns, overview, worst_first
-from harness.report.page import ASSETS, Link, Page, overview_page, render, single_page, sweep_page
+from harness.report.page import (
+    ASSETS,
+    Link,
+    Page,
+    overview_page,
+    page_beside,
+    render,
+    single_page,
+    sweep_page,
+)
 from harness.report.pictures import beside
 from harness.report.report_files import Output
 from harness.report.sweep_page import sweep_slug, sweep_view, sweeps
@@ -71,6 +82,11 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
     for group in swept.values():
         view = sweep_view(folder, group, beside)
         output.write(f"{CASES}/{view.slug}.html", render("sweep.html", sweep=view, page=sweep_page()))
+    for saved in read_diagnoses(folder).values():
+        if saved.path:
+            shown = diagnosis_page(saved)
+            html = render("diagnosis.html", diagnosis=shown, page=page_beside("diagnosis"))
+            output.write(f"{CASES}/{shown.slug}.html", html)
     for asset in sorted(ASSETS.iterdir()):
         output.write(f"assets/{asset.name}", asset.read_bytes())
     output.write(f"{CASES}/rows.js", _rows_script(report.name, manifest, rows))

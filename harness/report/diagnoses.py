@@ -31,6 +31,14 @@ class SavedCause(_Read):
     lpips: float | None = None
 
 
+class SavedStep(_Read):
+    """One step from the re-run to the preview; ``picture`` is relative to the file's folder."""
+
+    settings: str
+    distance: float | None = None
+    picture: str | None = None
+
+
 class SavedDiagnosis(_Read):
     """What a diagnosis says about one case; what the report does not show is passed over."""
 
@@ -41,6 +49,9 @@ class SavedDiagnosis(_Read):
     explained: bool | None = None
     renders: int = 0
     recipe: str = ""
+    rivals: list[str] = []
+    not_tried: dict[str, str] = {}
+    path: list[SavedStep] = []
 
     @property
     def summary(self) -> str:

@@ -60,7 +60,7 @@ class Page:
     """Everything around a page's content.
 
     Attributes:
-        kind: ``overview``, ``case``, ``sweep``, ``history`` or ``single``; scripts read it from the page.
+        kind: ``overview``, ``case``, ``sweep``, ``diagnosis``, ``history`` or ``single``; scripts read it.
         thumbs: address of the thumbnail by slug.
         to_case: turns a slug into the address of its case.
     """
@@ -87,15 +87,15 @@ def overview_page(thumbs: Mapping[str, str | None], links: tuple[Link, ...]) -> 
 def case_page(slug: str, *, has_pixels: bool) -> Page:
     """Return the surroundings of one case's page."""
     data = ("rows.js", f"{slug}.js") if has_pixels else ("rows.js",)
-    return _page_beside("case", data, CASE_SCRIPTS)
+    return page_beside("case", data, CASE_SCRIPTS)
 
 
 def sweep_page() -> Page:
     """Return the surroundings of one case's sweep."""
-    return _page_beside("sweep", (), SWEEP_SCRIPTS)
+    return page_beside("sweep", (), SWEEP_SCRIPTS)
 
 
-def _page_beside(kind: str, data: tuple[str, ...], scripts: tuple[str, ...]) -> Page:
+def page_beside(kind: str, data: tuple[str, ...] = (), scripts: tuple[str, ...] = ()) -> Page:
     """Return the surroundings of a page in the folder of cases."""
     addresses = (*data, *(f"../assets/{name}" for name in scripts))
     return _files_page(kind, "../assets", addresses, to_case="{}.html".format, to_overview="../index.html")

@@ -54,3 +54,23 @@ def test_a_file_that_is_no_diagnosis_is_named(run: Run) -> None:
     (run.path / "diagnosis" / "a.json").write_text("{}")
     with pytest.raises(RunError, match=r"a\.json: case: Field required"):
         build_report(run.path)
+
+
+def test_a_page_of_its_own_shows_every_step_of_the_path(run: Run) -> None:
+    run.compared(case_of(sample(30, 0), "job/a"), sample(30, 0), sample(0, 0))
+    path = [
+        {"settings": "as recorded", "distance": 20.0, "picture": "a/0.png"},
+        {"settings": "shift = 3, <i>", "distance": 0.0, "picture": "a/1.png"},
+        {"settings": "the preview", "distance": None, "picture": "a/2.png"},
+    ]
+    saved = {**DIAGNOSIS, "path": path, "not_tried": {"generator = cuda": "it needs a GPU"}}
+    (run.path / "diagnosis").mkdir()
+    (run.path / "diagnosis" / "a.json").write_text(json.dumps(saved))
+    build_report(run.path)
+    case = read_page(run.path / "cases" / "job--a.html")
+    assert any(link.attributes.get("href") == "job--a~diagnosis.html" for link in case.all("a"))
+    page = read_page(run.path / "cases" / "job--a~diagnosis.html")
+    rows = page.one("table", class_="ladder").one("tbody").all("tr")
+    assert [row.one("img").attributes["src"] for row in rows] == [f"../diagnosis/a/{n}.png" for n in range(3)]
+    assert [row.one("th").words for row in rows] == ["as recorded", "shift = 3, <i>", "the preview"]
+    assert "generator = cuda : it needs a GPU" in page.words.replace("cuda:", "cuda :")
