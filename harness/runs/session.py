@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness._util.garbage_collector import pause_collection
 from harness._util.signals import deliver_interrupts
 from harness.errors import HarnessError
 from harness.pipeline.checkpoint import Checkpoint
@@ -254,7 +255,8 @@ def open_run(
     """
     options, identity = setup.options, setup.identity()
     progress = progress or Progress()
-    scorer = Scorer(options.lpips_weights)
+    with pause_collection():
+        scorer = Scorer(options.lpips_weights)
     with ExitStack() as stack:
         mirror = Mirror(out, options.copy_to, progress.told) if options.copy_to is not None else None
         if mirror is not None:
@@ -263,7 +265,8 @@ def open_run(
         folder = stack.enter_context(RunFolder(out, identity, _about(setup), fetch))
         if mirror is not None:
             stack.enter_context(mirror)
-        pool = WorkerPool(options, setup.machine, renderer)
+        with pause_collection():  # what it imports stays: looking for garbage among it takes seconds
+            pool = WorkerPool(options, setup.machine, renderer)
         workers = _score_workers(options, setup.machine, len(pool.renderers), score_workers)
         ours = renderer is None and setup.machine.system is None
         waits = workers > 0 or len(pool.renderers) > 1

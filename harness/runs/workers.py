@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from harness._util.garbage_collector import pause_collection
 from harness.errors import DeviceLostError, HarnessError
 from harness.runs.plan import RunOptions
 from harness.runs.server_machine import beside_reference, server_renderer
@@ -130,8 +131,10 @@ def machine_of(options: RunOptions) -> Iterator[Machine]:
         from harness.pipeline.load import choose_device
         from harness.runs.environment import environment
 
-        device = choose_device(options.device)
-        yield Machine(device, environment(device))
+        with pause_collection():
+            device = choose_device(options.device)
+            facts = environment(device)
+        yield Machine(device, facts)
         return
     if options.gpus:
         raise HarnessError("cannot be combined with --ray", field="--gpus", fix="give one of the two")
