@@ -77,7 +77,11 @@ def made_truths(kind: str, folder: Path, chosen: argparse.Namespace) -> list[Row
         cases = folder / "cases"
         base_cases(JOB, cases)
         with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as pool:
-            made = list(pool.map(functools.partial(made_truth, cases), stems, wanted))
+            drawn = list(pool.map(functools.partial(made_truth, cases), stems, wanted))
+        made = [row for row in drawn if row is not None]
+        none = [names for names, row in zip(wanted, drawn, strict=True) if row is None]
+        if none:
+            print(f"no truth can be made here of {none}")
         index.write_text(json.dumps(made), encoding="utf-8")
     made = json.loads(index.read_text(encoding="utf-8"))
     return made[: chosen.limit]
@@ -105,10 +109,12 @@ def renderer() -> ReferenceRenderer:
     return ReferenceRenderer(device="cpu")
 
 
-def made_truth(cases: Path, stem: str, names: tuple[str, ...]) -> Row:
-    """Make one truth and return its row."""
+def made_truth(cases: Path, stem: str, names: tuple[str, ...]) -> Row | None:
+    """Make one truth and return its row; None where this machine can make none."""
     bases = [case for case in base_cases(JOB, cases) if case.id.startswith(JOB.name)]
     made = truth(bases, names, renderer(), stem)
+    if made is None:
+        return None
     file = str(made.case._file)
     return {"name": stem, "factors": made.factors, "file": file, "task": {"case": file}}
 
@@ -138,7 +144,8 @@ def diagnosed(tasks: list[dict[str, str]], build: Path, processes: int) -> list[
 
     def serve() -> None:
         command = [sys.executable, str(Path(__file__).with_name("diagnosis_worker.py"))]
-        environment = {**os.environ, "PYTHONPATH": str(build.resolve())}
+        others = [entry for entry in sys.path if "site" in entry]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(build.resolve()), *others])}
         pipe = subprocess.PIPE
         with subprocess.Popen(
             command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=build

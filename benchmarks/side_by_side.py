@@ -2,7 +2,7 @@
 
     python benchmarks/side_by_side.py OLD NEW [--rounds 5]
 
-Each is a folder that holds ``harness/``. Printed are medians of wall time, and the new one's share of the old.
+Each is a folder that holds ``harness/``. It prints medians of wall time, and NEW's share of OLD.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 COUNT = 5000
@@ -38,7 +39,7 @@ def main() -> None:
         work = Path(folder)
         write_cases(work, trees[1])
         for name, command in COMMANDS.items():
-            compare(name, [lambda tree=tree: seconds(tree, work, command) for tree in trees], given.rounds)
+            compare(name, [partial(seconds, tree, work, command) for tree in trees], given.rounds)
 
 
 def compare(name: str, timed: list[Callable[[], float]], rounds: int) -> None:

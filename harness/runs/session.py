@@ -150,6 +150,7 @@ class RunSession:
                 self._pool.close()  # beside the last scores
             for item in todo:
                 if item.request is None or item.same_as is not None:
+                    self._progress.case_started(item)
                     self._enqueue(item, None)
         except Exception:
             self._store_all()

@@ -54,6 +54,9 @@ class Truth:
     factors: Factors
 
 
+MAX_DRAWS = 40
+
+
 def base_cases(job: Path, folder: Path) -> list[Case]:
     """Import a genuine job and return its cases with a LoRA; their files lie in ``folder``."""
     if not folder.exists():
@@ -74,19 +77,21 @@ def changed(case: Case, **settings: object) -> Case:
     return made
 
 
-def truth(bases: list[Case], names: tuple[str, ...], renderer: Renderer, stem: str) -> Truth:
+def truth(bases: list[Case], names: tuple[str, ...], renderer: Renderer, stem: str) -> Truth | None:
     """Return the truth called ``stem``, which decides the draw; its files lie in the bases' folder.
 
     A draw is made again where nobody could find it: where without one of its factors the preview would be the
-    same within half a level, or, of axes that only round otherwise, the same pixel by pixel.
+    same within half a level, or, of axes that only round otherwise, the same pixel by pixel. None where every
+    draw is such a one.
     """
     draw = random.Random(stem)
-    while True:
+    for _ in range(MAX_DRAWS):
         width, height = (152, 168) if "divisor" in names else draw.choice(SIZES)
         settings = {"width": width, "height": height, "sample_steps": draw.choice(STEPS)}
         case = changed(draw.choice(bases), **settings, dtype=draw.choice(["bf16", "fp32"]))
         if made := _truth(case, names, renderer, draw, stem):
             return made
+    return None
 
 
 def _truth(
@@ -101,7 +106,10 @@ def _truth(
         values = _VALUES.get(name) or tuple(
             value for value in axis.candidates(context) if axis.problem(context, value) is None
         )
-        factors[name] = draw.choice([value for value in values if value != own])
+        others = [value for value in values if value != own]
+        if not others:
+            return None
+        factors[name] = draw.choice(others)
     try:
         shown = trials.trial(factors).image
         if not names and draw.random() < 0.5:
