@@ -35,6 +35,20 @@ def test_a_missing_file_is_found(tmp_path: Path) -> None:
     assert missing(tmp_path / "a.md") == ["runs/no_such_file.py"]
 
 
+SYMBOL = re.compile(r"`((?:[\w-]+/)*[\w-]+\.pyi?): (\w+)`")
+
+
+def test_names_that_contributing_gives_are_in_their_files() -> None:
+    named = SYMBOL.findall((ROOT / "CONTRIBUTING.md").read_text())
+    assert len(named) > 12
+    wrong = []
+    for file, symbol in named:
+        path = next(place / file for place in (ROOT / "harness", ROOT) if (place / file).exists())
+        if not re.search(rf"^\s*(?:def |class |)({symbol})\b", path.read_text(), re.MULTILINE):
+            wrong.append((file, symbol))
+    assert wrong == []
+
+
 def test_contributing_lists_every_room() -> None:
     listed = (ROOT / "CONTRIBUTING.md").read_text()
     rooms = [path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")]

@@ -83,16 +83,16 @@ class ServerRenderer(Renderer):
         self._client.close()
 
     def _wait(self, request_id: str) -> Result | None:
-        """Return the result of a request; None where the server has forgotten it."""
+        """Return the result of a request that ended; None where the server has forgotten it."""
         started = time.monotonic()
-        while (status := self._client.status(request_id)) is not None and not status.ended:
+        while (result := self._client.result(request_id)) is not None and not result.ended:
             elapsed = time.monotonic() - started
             if elapsed > MAX_RENDER_SECONDS:
                 raise RenderError(
-                    f"the server did not finish within {MAX_RENDER_SECONDS:g} s: {status.status}"
+                    f"the server did not finish within {MAX_RENDER_SECONDS:g} s: {result.status}"
                 )
             time.sleep(min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, POLL_SHARE * elapsed)))
-        return None if status is None else self._client.result(request_id)
+        return result
 
     @staticmethod
     def _output(result: Result) -> ImageOutput:
@@ -104,8 +104,10 @@ class ServerRenderer(Renderer):
         return images[0]
 
     def _image(self, output: ImageOutput) -> tuple[Pixels, Codec]:
-        if not output.file_path.startswith(("http://", "https://")):
+        if "://" not in output.file_path:
             return self._read(self._path_here(output.file_path), output)
+        if not self._client.serves(output.file_path):
+            raise RenderError(f"the server's image {output.file_path} is on another server")
         with tempfile.TemporaryDirectory(prefix="harness-server-") as folder:
             file = Path(folder) / "image"
             file.write_bytes(self._client.download(output.file_path))

@@ -61,21 +61,6 @@ class Submitted(Answer):
     request_id: str = Field(pattern=r"^[\w.-]+$")
 
 
-class Status(Answer):
-    """Where a request stands.
-
-    ``queued`` or ``in_queue``, ``in_progress``, then ``succeeded``, ``failed`` or ``canceled``.
-    """
-
-    status: str
-    error: str | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether the status will not change any more."""
-        return self.status in {"succeeded", "failed", "canceled"}
-
-
 class ImageOutput(Answer):
     """An image that was rendered: size in pixels, the seed that was drawn, and its file on the server."""
 
@@ -91,10 +76,20 @@ class Outputs(Answer):
     images: list[ImageOutput] = Field(default_factory=list)
 
 
-class Result(Status):
-    """The answer of ``GET /v1/requests/{id}/result``."""
+class Result(Answer):
+    """Where a request stands, and what it made.
 
+    The status is ``queued`` or ``in_queue``, ``in_progress``, then ``succeeded``, ``failed`` or ``canceled``.
+    """
+
+    status: str
+    error: str | None = None
     outputs: Outputs | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the status will not change any more."""
+        return self.status in {"succeeded", "failed", "canceled"}
 
 
 AnswerType = TypeVar("AnswerType", bound=Answer)
@@ -151,18 +146,24 @@ class ServerClient:
         """Hand in a request and return its id."""
         return self._read(Submitted, self._send("POST", "/v1/inference", json=body)).request_id
 
-    def status(self, request_id: str) -> Status | None:
-        """Return where a request stands; None where the server has forgotten it."""
-        answer = self._send("GET", f"/v1/requests/{request_id}/status")
-        return None if answer.status_code == NOT_FOUND else self._read(Status, answer)
-
     def result(self, request_id: str) -> Result | None:
-        """Return what a request made; None where the server has forgotten it."""
+        """Return where a request stands, and its images once it ended; None if the server has forgotten it.
+
+        The endpoint for the status alone says no more, and would be a second call.
+        """
         answer = self._send("GET", f"/v1/requests/{request_id}/result")
         return None if answer.status_code == NOT_FOUND else self._read(Result, answer)
 
+    def serves(self, url: str) -> bool:
+        """Say whether a URL is on this very server: others must not be sent its headers."""
+        try:
+            asked, own = httpx2.URL(url), self._http.base_url
+        except httpx2.InvalidURL:
+            return False
+        return (asked.scheme, asked.host, asked.port) == (own.scheme, own.host, own.port)
+
     def download(self, url: str) -> bytes:
-        """Return the bytes of a file at a URL of the server's answer."""
+        """Return the bytes of a file at a URL of this server."""
         answer = self._send("GET", url)
         if answer.status_code == NOT_FOUND:
             raise self._error(f"has no {url}")

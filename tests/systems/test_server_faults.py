@@ -97,6 +97,8 @@ def climb(image: dict[str, Any]) -> None:
         (remove, "does not exist; mount the server's file system"),
         (lambda image: image.update(width=96), "the server's image is 128×128, it says 96×128"),
         (lambda image: image.update(file_path=__file__), "is not an image"),
+        (lambda image: image.update(file_path="http://127.0.0.1:9/image.jpg"), "is on another server"),
+        (lambda image: image.update(file_path="file:///etc/passwd"), "is on another server"),
     ],
 )  # fmt: skip
 def test_an_image_that_cannot_be_used_is_an_error_of_its_case(
