@@ -23,6 +23,7 @@ from harness.schema.render import Renderer
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Context
 from harness.sweeps.axis_values import Value
+from harness.sweeps.dialect_axes import DIALECT_AXES
 from harness.sweeps.equal_renders import Effective, effective
 
 SIZES = ((128, 128), (128, 128), (160, 128), (96, 128))
@@ -30,7 +31,8 @@ STEPS = (8, 12, 16, 20)
 FORMATS = ("jpg", "png", "webp")
 ANOTHER_MACHINE = 0.4
 """Standard deviation, in levels, of the rounding noise that a preview without a fault may have."""
-AXES_ON_CPU = tuple(name for name in AXES if name not in {"generator", "shift"})
+_NOT_DRAWN = {"generator", "shift", *(axis.name for axis in DIALECT_AXES)}
+AXES_ON_CPU = tuple(name for name in AXES if name not in _NOT_DRAWN)
 ROUNDED = {"attention", "lora_mode", "dtype"}
 """Axes that change how numbers are rounded: any pixel that differs is one to explain."""
 Factors = dict[str, Value]
