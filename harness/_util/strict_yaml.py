@@ -70,7 +70,11 @@ _CaseLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _uni
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text with characters that YAML would fold into a space or a line break."""
+    """Quotes what YAML folds into a space or a line break, so that every string comes back as it was."""
+
+
+class _FastDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """The same in C, which writes the same text but for characters beyond U+FFFF: it escapes them."""
 
 
 def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -79,6 +83,7 @@ def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _quoted)
+_FastDumper.add_representer(str, _quoted)
 
 
 def read_yaml_file(path: Path, loader: Any = _CaseLoader) -> Any:
@@ -146,4 +151,9 @@ def _check_limits(text: str) -> None:
 
 def write_yaml(data: Any) -> str:
     """Return ``data`` as YAML, keys in their own order."""
-    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
+    text = _dump(data, _FastDumper)
+    return _dump(data, _Dumper) if "\\U" in text else text
+
+
+def _dump(data: Any, dumper: Any) -> str:
+    return str(yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True, width=110))

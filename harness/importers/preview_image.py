@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness._util.atomic_files import sha256_file
+from harness.errors import ImageError
+from harness.importers.file_record import FileRecord
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,27 @@ def read_preview(path: Path) -> PreviewImage:
     Raises:
         ImageError: unreadable or truncated.
     """
-    from harness.metrics.images import read_image
+    from harness.metrics.images import check_image
 
     size = _animated_webp(path)
-    return PreviewImage(size or read_image(path).size, size is not None, sha256_file(path))
+    return PreviewImage(size or check_image(path), size is not None, sha256_file(path))
+
+
+def read_previews(paths: Sequence[Path], record: FileRecord) -> Iterator[PreviewImage | ImageError]:
+    """Yield each preview in order, or why it cannot be read; unchanged ones are taken from ``record``."""
+    for path in paths:
+        known = record.recall(path) or {}
+        if "size" in known:
+            width, height = known["size"]
+            yield PreviewImage((width, height), known["animated"], known["sha256"])
+            continue
+        try:
+            image = read_preview(path)
+        except ImageError as error:
+            yield error
+        else:
+            record.remember(path, size=list(image.size), animated=image.animated, sha256=image.sha256)
+            yield image
 
 
 def _animated_webp(path: Path) -> tuple[int, int] | None:

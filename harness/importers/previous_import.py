@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness._util.atomic_files import sha256_file
 from harness.errors import JobError
 from harness.importers.draft import Draft, SourceFile
+from harness.importers.file_record import RECORD, FileRecord
 from harness.schema.case import SUFFIX, Case, load_case
 
 STAGING = ".harness-import-"
@@ -40,9 +40,10 @@ class PreviousImport:
 
     folder: Path
     cases: Mapping[Path, Case]
+    record: FileRecord
 
     @classmethod
-    def read(cls, folder: Path, job: str) -> PreviousImport:
+    def read(cls, folder: Path, job: str, record: FileRecord) -> PreviousImport:
         """Read the cases; there are none in a folder that is missing, empty, or of an unfinished import.
 
         Raises:
@@ -50,17 +51,17 @@ class PreviousImport:
             CaseError: one of the cases cannot be read.
         """
         if not folder.exists():
-            return cls(folder, {})
+            return cls(folder, {}, record)
         if not folder.is_dir():
             raise _in_use(folder, "is a file, not a folder")
         if _is_unfinished({path.name for path in folder.iterdir()}):
-            return cls(folder, {})
+            return cls(folder, {}, record)
         cases = {path: load_case(path) for path in sorted(folder.glob(f"*{SUFFIX}"))}
         if not cases:
             raise _in_use(folder, "is not empty and holds no cases")
         if others := sorted({case.id.rpartition("/")[0] for case in cases.values()} - {job}):
             raise _in_use(folder, f"holds cases of another job, {others[0]!r}")
-        return cls(folder, cases)
+        return cls(folder, cases, record)
 
     def refuse_namesake(self, previews: Mapping[str, Path]) -> None:
         """Refuse the folder of another job that only has the same name: they share no preview.
@@ -74,7 +75,7 @@ class PreviousImport:
         old = [case.preview for case in self.cases.values()]
         for preview in old:
             source = previews.get(Path(preview.file).name)
-            if source is not None and sha256_file(source) == preview.sha256:
+            if source is not None and self.record.sha256(source) == preview.sha256:
                 return
         if old:
             raise _in_use(
@@ -88,14 +89,14 @@ class PreviousImport:
         if case.lora is None:
             return None
         path = self.folder / case.lora.file
-        unchanged = path.is_file() and sha256_file(path) == case.lora.sha256
+        unchanged = path.is_file() and self.record.sha256(path) == case.lora.sha256
         return SourceFile(path, case.lora.sha256) if unchanged else None
 
 
 def _is_unfinished(names: set[str]) -> bool:
     """Say whether a folder holds nothing but what a killed import writes before its cases."""
     staged = {name for name in names if name.startswith(STAGING)}
-    return not names - staged - ({PREVIEWS, LORAS} if staged else set())
+    return not names - staged - ({PREVIEWS, LORAS, RECORD} if staged else set())
 
 
 def _in_use(folder: Path, found: str) -> JobError:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness._util.atomic_files import sha256_file
 from harness._util.validation import first_problem
 from harness.errors import CaseError, JobError
 from harness.importers.draft import Draft, ImportResult, SourceFile
+from harness.importers.file_record import FileRecord
 from harness.importers.previous_import import (
     LORAS,
     PREVIEWS,
@@ -38,6 +38,7 @@ def write_cases(
     out: Path,
     previews: Mapping[str, Path],
     assumptions: Iterable[str] = (),
+    record: FileRecord | None = None,
 ) -> ImportResult:
     """Write the drafts as ``out/<stem>.case.yaml`` with copies in ``out/previews`` and ``out/loras``.
 
@@ -48,6 +49,7 @@ def write_cases(
     Args:
         previews: every preview of the job by the name of its copy, to recognize another job of the same name.
         assumptions: what the importer assumed for all drafts.
+        record: what is remembered of files; None reads that of ``out``.
 
     Raises:
         JobError: ``out`` cannot be written, is in use by something else than this job's cases, or a case
@@ -55,20 +57,25 @@ def write_cases(
         CaseError: a case of a previous import cannot be read.
     """
     out = Path(os.path.realpath(out))
+    record = record or FileRecord(out)
     try:
-        previous = PreviousImport.read(out, job)
+        previous = PreviousImport.read(out, job, record)
         previous.refuse_namesake(previews)
         merged = merge(drafts, previous)
         with _staging(out) as staged:
-            cases = _stage(merged, _Copies(staged, out, merged.reserved), job, base)
+            copies = _Copies(staged, out, merged.reserved, record)
+            cases = _stage(merged, copies, job, base)
             _install(staged, out)
+        for path, sha256 in copies.new.items():
+            record.remember(out / path, own=True, sha256=sha256)
+        record.save()
         _remove_unused(previous, cases, merged.retained)
     except OSError as error:
         raise JobError(
             f"cannot be written ({error.strerror or error})", file=out, fix="choose another folder with --out"
         ) from error
     return ImportResult(
-        [load_case(out / f"{draft.stem}{SUFFIX}") for draft in merged.drafts],
+        [case.at(out / f"{case_name(case)}{SUFFIX}") for case in cases],
         out,
         [draft.pairing() for draft in merged.drafts],
         [*assumptions, *merged.notes],
@@ -76,18 +83,25 @@ def write_cases(
 
 
 def _stage(merged: MergedImport, copies: _Copies, job: str, base: Base) -> list[Case]:
-    """Write the case files into the staging folder and check that each one reads back unchanged."""
+    """Write the cases that are new or changed into the staging folder; check that each one reads back."""
     schema = f"../{SCHEMA_FILE}" if (copies.folder.parent / SCHEMA_FILE).is_file() else None
     cases = []
     for draft, match in zip(merged.drafts, merged.matches, strict=True):
         path = copies.staged / f"{draft.stem}{SUFFIX}"
         try:
-            case = save_case(_case(draft, match, copies, job, base), path, schema=schema)
-            if load_case(path) != case:
+            case = _case(draft, match, copies, job, base)
+            cases.append(case)
+            if (
+                match is not None
+                and match._file == copies.folder / path.name
+                and match == case.at(match._file)
+            ):
+                continue
+            save_case(case, path, schema=schema, lasting=False)
+            if load_case(path).model_dump() != case.model_dump():
                 raise CaseError("it does not read back unchanged")
         except (CaseError, ValidationError, UnicodeError) as error:
             raise _unwritable(draft, error) from error
-        cases.append(case)
     return cases
 
 
@@ -154,11 +168,14 @@ class _Copies:
 
     Attributes:
         taken: SHA-256 by path of the files in use; another file of that name gets its hash in its name.
+        new: SHA-256 by path of the copies that were staged.
     """
 
     staged: Path
     folder: Path
     taken: dict[str, str]
+    record: FileRecord
+    new: dict[str, str] = field(default_factory=dict)
     _known: dict[SourceFile, str] = field(default_factory=dict)
 
     def add(self, source: SourceFile, subfolder: str, name: str | None = None) -> tuple[str, str]:
@@ -174,7 +191,8 @@ class _Copies:
             path = f"{subfolder}/{Path(name).stem}_{sha256[:8]}{Path(name).suffix}"
         self.taken[path] = sha256
         present = self.folder / path
-        if not present.is_file() or sha256_file(present) != sha256:
+        if not present.is_file() or self.record.sha256(present) != sha256:
+            self.new[path] = sha256
             (self.staged / subfolder).mkdir(exist_ok=True)
             shutil.copyfile(source.path, self.staged / path)
         return path

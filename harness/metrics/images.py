@@ -45,14 +45,31 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         ImageError: as ``load_rgb``.
     """
+    return _read(path, reduced=False)
+
+
+def check_image(path: Path) -> tuple[int, int]:
+    """Return (width, height) of an image in pixels, after the checks of ``load_rgb``.
+
+    All of its data is read; the pixels of a JPEG are made at an eighth of its size, in a third of the time.
+
+    Raises:
+        ImageError: as ``load_rgb``.
+    """
+    return _read(path, reduced=True).info["full_size"]  # type: ignore[no-any-return]
+
+
+def _read(path: Path, *, reduced: bool) -> Image.Image:
     try:
         _check_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # bombs are refused by their size; other warnings need no action
-            with Image.open(path, formats=FORMATS) as image:
-                _check_header(path, image)
-                image.load()
-                return image
+            try:
+                return _decode(path, path, reduced)
+            except ValueError as error:
+                if "MAX_TEXT" not in str(error):
+                    raise
+                return _decode(path, io.BytesIO(_without_text(path.read_bytes())), reduced)
     except FileNotFoundError as error:
         raise ImageError("does not exist", file=path) from error
     except Image.DecompressionBombError as error:
@@ -63,6 +80,27 @@ def read_image(path: Path) -> Image.Image:
         # Pillow raises all of these on broken files
         fix = "copy it again from the job folder"
         raise ImageError(f"is truncated or cannot be read ({error})", file=path, fix=fix) from error
+
+
+def _decode(path: Path, source: Path | io.BytesIO, reduced: bool) -> Image.Image:
+    with Image.open(source, formats=FORMATS) as image:
+        _check_header(path, image)
+        image.info["full_size"] = image.size
+        if reduced:
+            image.draft(None, (image.width // 8, image.height // 8))
+        image.load()
+        return image
+
+
+def _without_text(png: bytes) -> bytes:
+    """Return a PNG without its texts: Pillow refuses one above a megabyte, such as a large workflow."""
+    kept, place = [png[:8]], 8
+    while place + 8 <= len(png):
+        length, kind = int.from_bytes(png[place : place + 4], "big"), png[place + 4 : place + 8]
+        if kind not in {b"tEXt", b"zTXt", b"iTXt"}:
+            kept.append(png[place : place + 12 + length])
+        place += 12 + length
+    return b"".join(kept)
 
 
 def save_png(path: Path, array: Pixels) -> None:

@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from harness._util.atomic_files import sha256_file, write_text
+from harness._util.atomic_files import sha256_file, write_bytes
 from harness._util.strict_yaml import read_yaml_file, write_yaml
 from harness._util.validation import first_problem
 from harness.errors import CaseError
@@ -261,6 +261,12 @@ class Case(Strict):
             )
         return self
 
+    def at(self, path: Path) -> Case:
+        """Return this case as one that lies in the file ``path``."""
+        bound = self.model_copy()
+        bound._file = path
+        return bound
+
     @property
     def folder(self) -> Path:
         """The folder that the case's paths are relative to."""
@@ -370,18 +376,17 @@ def case_files(folder: Path) -> list[Path]:
     )
 
 
-def save_case(case: Case, path: Path, *, schema: str | None = None) -> Case:
+def save_case(case: Case, path: Path, *, schema: str | None = None, lasting: bool = True) -> Case:
     """Write ``case`` to ``path`` atomically and return it bound to that file.
 
     Args:
         schema: relative path of the JSON Schema to name in the first line, for editors.
+        lasting: wait until the disk has it, so that this holds of a power failure as well.
     """
     body = write_yaml(case.model_dump(mode="json", exclude_none=True))
     head = f"# yaml-language-server: $schema={schema}\n" if schema else ""
-    write_text(path, head + body)
-    bound = case.model_copy()
-    bound._file = path
-    return bound
+    write_bytes(path, (head + body).encode("utf-8"), lasting=lasting)
+    return case.at(path)
 
 
 def case_schema() -> str:

@@ -87,8 +87,12 @@ def _json(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def inspect_lora(path: Path) -> LoraFile:
+def inspect_lora(path: Path, checked_sha256: str | None = None) -> LoraFile:
     """Read a LoRA file; check that diffusers applies every key and that every weight is a finite number.
+
+    Args:
+        checked_sha256: hash of the file from an earlier call, where it has not changed since: its weights are
+            not read again.
 
     Raises:
         LoraError: missing, a pickle (left unread), truncated, not safetensors; a LoKr or DoRA; with keys that
@@ -101,7 +105,10 @@ def inspect_lora(path: Path) -> LoraFile:
         form = form_of(tensors)
         layers = find_layers(path, tensors, form)
         modules = _modules(path, layers)
-        sha256, numbers = hash_finite_weights(path, tensors)
+        if checked_sha256 is None or any(layer.alpha for layer in layers):
+            sha256, numbers = hash_finite_weights(path, tensors)
+        else:
+            sha256, numbers = checked_sha256, {}
     except OSError as error:
         raise LoraError(f"cannot be read ({error.strerror or error})", file=path) from error
     alphas = {layer: numbers.get(layer.alpha or "", float(layer.rank)) / layer.rank for layer in layers}

@@ -37,7 +37,9 @@ def case_target(work: Path) -> Target:
 def config_target(work: Path) -> Target:
     genuine = (JOB / "config.yaml").read_bytes()
     tag = b"\n  meta: !!python/object/apply:collections.OrderedDict\n  - - - name\n      - a\n"
-    return Target(in_file(work / "config.yaml", lambda: load_config(work)), [genuine, genuine + tag])
+    return Target(
+        in_file(work / "config.yaml", lambda: load_config(work / "config.yaml")), [genuine, genuine + tag]
+    )
 
 
 def grid_target(work: Path) -> Target:

@@ -11,6 +11,7 @@ import pytest
 from harness.errors import JobError
 from harness.importers.aitoolkit import import_job
 from harness.importers.draft import Draft, SourceFile
+from harness.importers.previous_import import STAGING
 from harness.importers.writer import write_cases
 from harness.schema.case import load_cases
 from tests.importers.job_edits import change_metadata, tree
@@ -50,7 +51,7 @@ import os, sys
 from pathlib import Path
 from harness.importers import writer
 from harness.importers.aitoolkit import import_job
-writer.load_case = lambda path: os._exit(9)
+writer._install = lambda staged, folder: os._exit(9)
 import_job(Path(sys.argv[1]), out=Path(sys.argv[2]))
 """
 
@@ -62,7 +63,7 @@ def test_what_a_killed_import_left_is_swept(job: Path, tmp_path: Path, again: bo
         import_job(job, out=out)
     command = [sys.executable, "-c", KILLED, str(job), str(out)]
     assert subprocess.run(command, check=False).returncode == 9
-    assert len(list(out.glob(".*"))) == 1
+    assert len(list(out.glob(f"{STAGING}*"))) == 1
     import_job(job, out=out)
-    assert [*out.glob(".*"), *tmp_path.glob(".*")] == []
+    assert [*out.glob(f"{STAGING}*"), *tmp_path.glob(".*")] == []
     assert len(load_cases([out])) == 16

@@ -81,7 +81,7 @@ def test_aliases_as_ai_toolkit_writes_them_are_read(tmp_path: Path) -> None:
 def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str, kind: type[HarnessError]) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(kind, match="not a regular file"):
-        load_config(tmp_path) if name == "config.yaml" else load_case(tmp_path / name)
+        (load_config if name == "config.yaml" else load_case)(tmp_path / name)
 
 
 PLAIN = st.recursive(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness._util.redaction import redact
-from harness.errors import ImageError
 from harness.importers.aitoolkit.base_model import find_base
 from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.config_age import describe_age, older_previews
@@ -25,7 +24,8 @@ from harness.importers.aitoolkit.job_samples import JobSamples
 from harness.importers.aitoolkit.lora_pairing import Weights, WeightsFinder
 from harness.importers.aitoolkit.samples import Sample
 from harness.importers.draft import Draft, ImportResult, SourceFile, safe_name
-from harness.importers.preview_image import PreviewImage, read_preview
+from harness.importers.file_record import FileRecord
+from harness.importers.preview_image import PreviewImage, read_previews
 from harness.importers.writer import write_cases
 from harness.schema.case import Base, OlderConfig, SampleSettings, Trained
 from harness.schema.spec import FLEX2
@@ -66,12 +66,13 @@ def import_job(
     parsed = load_config(config_file)
     process = parsed.process[0]
     previews = find_previews(job_dir)
-    weights = WeightsFinder(find_checkpoints(job_dir, parsed.name), process, log_software(job_dir))
+    record = FileRecord(out)
+    weights = WeightsFinder(find_checkpoints(job_dir, parsed.name), process, record, log_software(job_dir))
     samples = JobSamples(config_file, process)
     count = len(samples.of("sample", weights.software(previews[-1].step)))
     regular = [preview for preview in previews if samples.section_of(preview) == "sample"]
     older = older_previews(config_file, regular, count) if config is None else {}
-    job = _Job(process, samples, weights, older, config_file.name)
+    job = _Job(process, samples, weights, older, config_file.name, record)
     base, assumptions = (base, []) if base is not None else find_base(config_file, parsed)
     drafts, unreadable = job.drafts(select_steps(previews, steps))
     assumptions += notes_on_job(process)
@@ -84,6 +85,7 @@ def import_job(
         out=out,
         previews={preview.path.name: preview.path for preview in previews},
         assumptions=[*assumptions, *unreadable],
+        record=record,
     )
 
 
@@ -94,6 +96,7 @@ class _Job:
     weights: WeightsFinder
     older: Mapping[Path, OlderConfig]
     config_name: str
+    record: FileRecord
 
     def drafts(self, previews: Sequence[PreviewFile]) -> tuple[list[Draft], list[str]]:
         """Return a draft of each preview, and a sentence for each one that cannot be read.
@@ -103,15 +106,14 @@ class _Job:
         """
         drafts: list[Draft] = []
         unreadable = []
-        for preview in previews:
-            try:
-                image = read_preview(preview.path)
-            except ImageError as error:
-                if preview is previews[-1] and not drafts:
-                    raise
-                unreadable.append(f"left out: {preview.path.name} {error.found}")
-                continue
-            drafts.append(self._draft(preview, image))
+        images = read_previews([preview.path for preview in previews], self.record)
+        for preview, image in zip(previews, images, strict=True):
+            if isinstance(image, PreviewImage):
+                drafts.append(self._draft(preview, image))
+            elif preview is previews[-1] and not drafts:
+                raise image
+            else:
+                unreadable.append(f"left out: {preview.path.name} {image.found}")
         return drafts, unreadable
 
     def _draft(self, preview: PreviewFile, image: PreviewImage) -> Draft:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 from harness.errors import LoraError
 from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.job_folder import Checkpoints, PreviewFile
+from harness.importers.file_record import FileRecord
 from harness.schema.lora_file import LoraFile, inspect_lora, read_metadata, software_of, step_of
 from harness.schema.trainer_versions import PRETRAINED_LORA
 
@@ -39,11 +40,17 @@ class WeightsFinder:
         log_software: trainer and version that the job's log names, for files that do not say.
     """
 
-    def __init__(self, checkpoints: Checkpoints, process: Process, log_software: str | None = None) -> None:
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        process: Process,
+        record: FileRecord,
+        log_software: str | None = None,
+    ) -> None:
         self._checkpoints = checkpoints
         self._process = process
         self._log_software = log_software
-        self._inspect = cache(_inspect)
+        self._inspect = cache(partial(_inspect, record))
         self._metadata = cache(read_metadata)
 
     def find(self, preview: PreviewFile) -> Weights:
@@ -66,7 +73,7 @@ class WeightsFinder:
             return self._inspect(self._checkpoints.final, "final file")
         return Weights(None, problem=self._missing(preview.step))
 
-    @property
+    @cached_property
     def final_step(self) -> int:
         """The step of the file without a number: as its metadata says, else ``train.steps``."""
         final = self._checkpoints.final
@@ -83,7 +90,7 @@ class WeightsFinder:
         versions = {self._versions[saved] for saved in (before, after) if saved is not None}
         return versions.pop() if len(versions) == 1 else self._log_software
 
-    @property
+    @cached_property
     def _versions(self) -> Mapping[int, str]:
         """Trainer and version by the step of each checkpoint that records one."""
         paths = dict(self._checkpoints.numbered)
@@ -124,10 +131,12 @@ class WeightsFinder:
         return reason
 
 
-def _inspect(path: Path, note: str) -> Weights:
+def _inspect(record: FileRecord, path: Path, note: str) -> Weights:
     """Return a LoRA, or why it cannot be used: one bad file does not stop a job."""
     try:
-        return Weights(inspect_lora(path), note)
+        lora = inspect_lora(path, (record.recall(path) or {}).get("lora_sha256"))
+        record.remember(path, lora_sha256=lora.sha256)
+        return Weights(lora, note)
     except LoraError as error:
         where = f" ({error.field})" if error.field else ""
         fix = f"; {error.fix}" if error.fix else ""
