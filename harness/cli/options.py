@@ -93,6 +93,8 @@ MANY_RENDERS = (
            help="Score the server's images against our own renders too: does the server drift?"),
     rendering("--fresh", is_flag=True,
               help="Make every render again, also those that this run or one beside it holds."),
+    rendering("--latents/--no-latents", "keep_latents", default=True, show_default=False,
+              help="Keep latents beside images, to be compared with those of a baseline. Default: keep."),
     rendering("--score-workers", metavar="N", type=click.IntRange(min=0), envvar="HARNESS_SCORE_WORKERS",
               help="Processes that score while the next image renders. At most one for each core; "
               "default: up to 4 for each GPU, none on the CPU."),

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_serializer, field_validator
 
 from harness.metrics.scores import Scores
+from harness.schema.case import InnerPath
 from harness.schema.result import Frozen, Row, Verdict
 
 SCORE_DIGITS = 6
@@ -31,6 +32,7 @@ class Entry(Frozen):
         description="Hash of the re-run's size and pixels; None if not rendered."
     )
     latents_sha256: str | None = Field(None, description="Hash of the latents before they were decoded.")
+    latents: InnerPath | None = Field(None, description="File of those latents, beside this one's root.")
     scores: Scores | None = Field(description="Codec-matched scores against the preview.")
     settings: dict[str, Any] = Field(description="The case's settings when it was accepted.")
     preview_sha256: str
@@ -74,12 +76,17 @@ def environment_key(environment: dict[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def entry_of(row: Row, *, accepted: str, accepted_by: str, reason: str) -> Entry:
-    """Return the entry that accepts ``row``."""
+def entry_of(row: Row, *, accepted: str, accepted_by: str, reason: str, latents: str | None = None) -> Entry:
+    """Return the entry that accepts ``row``.
+
+    Args:
+        latents: where its latents are kept, from the root of baselines.
+    """
     return Entry(
         verdict=row.verdict,
         image_sha256=row.image_sha256,
         latents_sha256=row.latents_sha256,
+        latents=latents,
         scores=_rounded(row.scores),
         settings=row.settings,
         preview_sha256=row.description.preview.sha256,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.judging.baseline import Entry, environment_key, flat, rendered_facts
 from harness.judging.verdict import judge_baseline
+from harness.metrics.scores import LatentDistance
 from harness.schema.result import Baseline, Row, Verdict
 
 COMPARABLE = ("dtype", "noise")
@@ -27,7 +28,14 @@ IGNORED = (
 MAX_CHANGES = 6
 
 
-def against_baseline(row: Row, entries: Mapping[str, Sequence[Entry]]) -> Row:
+Distance = Callable[[Entry], LatentDistance | None]
+
+
+def _unknown(_entry: Entry) -> None:
+    return None
+
+
+def against_baseline(row: Row, entries: Mapping[str, Sequence[Entry]], distance: Distance = _unknown) -> Row:
     """Return ``row`` judged against its baseline as well as against its preview.
 
     Of several results accepted on one kind of machine, the row passes if it is within the margin of any.
@@ -35,15 +43,20 @@ def against_baseline(row: Row, entries: Mapping[str, Sequence[Entry]]) -> Row:
     So does a row whose case was changed after it was accepted, and one that was accepted only where another
     dtype or another noise era was rendered. Without a baseline of its own kind of machine a row is held
     against those of all other kinds, and the strictest answer counts.
+
+    Args:
+        distance: how far the row's latents are from those of an entry.
     """
     if row.verdict is Verdict.ERROR:
         return row
     key = environment_key(row.environment)
     if own := entries.get(key):
-        return _against_any(row, key, own, same_environment=True)
+        return _against_any(row, key, own, distance, same_environment=True)
     sound = {other: [entry for entry in entries[other] if not _unsound(row, entry)] for other in entries}
     judged = [
-        _against_any(row, other, found, same_environment=False) for other, found in sound.items() if found
+        _against_any(row, other, found, distance, same_environment=False)
+        for other, found in sound.items()
+        if found
     ]
     if judged:
         return max(judged, key=_precedence)
@@ -54,7 +67,9 @@ def against_baseline(row: Row, entries: Mapping[str, Sequence[Entry]]) -> Row:
     return _without(row, "no baseline was accepted for this case")
 
 
-def _against_any(row: Row, key: str, accepted: Sequence[Entry], *, same_environment: bool) -> Row:
+def _against_any(
+    row: Row, key: str, accepted: Sequence[Entry], distance: Distance, *, same_environment: bool
+) -> Row:
     """Judge against every result accepted on one kind of machine; the most favourable counts."""
     judged = []
     for number, entry in enumerate(accepted, 1):
@@ -65,6 +80,7 @@ def _against_any(row: Row, key: str, accepted: Sequence[Entry], *, same_environm
             of=len(accepted),
             identical=_equal(entry.image_sha256, row.image_sha256) or False,
             latents_identical=_equal(entry.latents_sha256, row.latents_sha256),
+            latent_distance=distance(entry) if entry.latents_sha256 != row.latents_sha256 else None,
             verdict=entry.verdict,
             scores=entry.scores,
             changes=_changes(row, entry),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import glob
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from harness._util.atomic_files import write_text
+from harness._util.atomic_files import write_bytes, write_text
 from harness._util.validation import read_model
-from harness.errors import BaselineError
+from harness.errors import BaselineError, ImageError
 from harness.judging.baseline import MAX_ACCEPTED, BaselineFile, Entry
+from harness.metrics.scores import LatentDistance
 
 SUFFIX = ".json"
+LATENTS = ".latents.npy.zz"
 
 
 class BaselineStore:
@@ -69,7 +72,42 @@ class BaselineStore:
             write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
         except OSError as error:
             raise BaselineError(f"cannot be written ({error.strerror or error})", file=path) from error
+        self._drop_latents(case_id, (entry for found in entries.values() for entry in found))
         return path
+
+    def keep_latents(self, case_id: str, key: str, source: Path, sha256: str) -> str:
+        """Copy a file of latents into the store; returns its path from the root.
+
+        Raises:
+            BaselineError: it cannot be read or written.
+        """
+        name = f"{case_id}.{key}.{sha256[:12]}{LATENTS}"
+        try:
+            write_bytes(self.root / name, source.read_bytes())
+        except OSError as error:
+            raise BaselineError(f"cannot be kept ({error.strerror or error})", file=source) from error
+        return name
+
+    def distance(self, latents: Path | None) -> Callable[[Entry], LatentDistance | None]:
+        """Return what measures latents in a file against those of an entry; None where one cannot be read."""
+
+        from harness.metrics.latents import latent_distance, read_latents
+
+        def measure(entry: Entry) -> LatentDistance | None:
+            if latents is None or entry.latents is None:
+                return None
+            try:
+                return latent_distance(read_latents(latents), read_latents(self.root / entry.latents))
+            except ImageError:
+                return None
+
+        return measure
+
+    def _drop_latents(self, case_id: str, entries: Iterable[Entry]) -> None:
+        kept = {entry.latents for entry in entries}
+        for path in self.path(case_id).parent.glob(f"{glob.escape(case_id.rpartition('/')[2])}.*{LATENTS}"):
+            if path.relative_to(self.root).as_posix() not in kept:
+                path.unlink(missing_ok=True)
 
     def case_ids(self) -> list[str]:
         """Return the ids of every case that has a baseline file, sorted."""

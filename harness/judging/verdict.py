@@ -34,6 +34,10 @@ OTHER_ENVIRONMENT = Margin(ssim=0.036, lpips=0.0145, psnr=13.0)
 """At least twice what another kind of machine changes of a case: 0.0179, 0.0071, 6.5 dB, H100 against CPU."""
 
 
+SAME_SSIM = 1e-5
+"""Scores of equal images that differ by more went through another encoder."""
+
+
 def judge(
     scores: Scores | None, tolerance: Tolerance, older_config: OlderConfig | None = None
 ) -> tuple[Verdict, str]:
@@ -77,6 +81,12 @@ def judge_baseline(
         return verdict, reason
     if baseline.identical:
         but = " (its latents are not)" if baseline.latents_identical is False else ""
+        if (
+            scores is not None
+            and baseline.scores is not None
+            and abs(scores.ssim - baseline.scores.ssim) > 1e-5
+        ):
+            but += " (its scores are not: it changed in encoding the file)"
         return verdict, f"bit-equal to {_name(baseline)}{but}; {reason}"
     if worse := _worse(scores, baseline):
         return Verdict.REGRESSION, f"{worse}; {_place(baseline)}{_changes(baseline)}; {reason}"
@@ -119,8 +129,10 @@ def _place(baseline: Baseline) -> str:
     if baseline.latents_identical is None:
         return "the image is not the accepted one"
     if baseline.latents_identical:
-        return "the latents are the accepted ones, the decoded image is not"
-    return "the latents are not the accepted ones: it changed before decoding"
+        return "the latents are the accepted ones, the decoded image is not: it changed in decoding"
+    distance = baseline.latent_distance
+    far = f" (relative L2 {distance.relative_l2:.4f}, cosine {distance.cosine:.6f})" if distance else ""
+    return f"the latents are not the accepted ones{far}: it changed before decoding"
 
 
 def _changes(baseline: Baseline) -> str:

@@ -45,3 +45,10 @@ class Scores(Record):
     lpips: float = Field(description="LPIPS v0.1 (AlexNet), 0 and up; 0 is equal.")
     psnr: float | None = Field(description="dB; None where the images are identical (infinite).")
     pixels: PixelStats
+
+
+class LatentDistance(Record):
+    """How far latents are from the accepted ones."""
+
+    cosine: float = Field(description="Cosine of the angle between them, -1 to 1; 1 is the same direction.")
+    relative_l2: float = Field(description="Length of the difference by that of the accepted; 0 is equal.")

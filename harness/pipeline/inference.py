@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from harness.metrics.images import Pixels
+    from harness.metrics.latents import Latents
 
 
 class _StopEarly(Exception):  # noqa: N818
@@ -31,9 +32,10 @@ class _StopEarly(Exception):  # noqa: N818
 
 
 class Inference(NamedTuple):
-    """An image (uint8, H×W×3) and the hash of the latents that it was decoded from."""
+    """An image (uint8, H×W×3), the packed latents it was decoded from, and their hash in their own dtype."""
 
     image: Pixels
+    latents: Latents
     latents_sha256: str
 
 
@@ -77,7 +79,8 @@ def infer(loaded: LoadedPipeline, request: RenderRequest, on_step: OnStep | None
             steps.latents = stop.predicted
             image = to_pixels(pipe, stop.predicted, height, width, request)
     assert steps.latents is not None
-    return Inference(image, _sha256(steps.latents[:1]))
+    latents = steps.latents[:1]
+    return Inference(image, latents[0].to(torch.float16).cpu().numpy(), _sha256(latents))
 
 
 def _pixels(image: Image) -> Pixels:

@@ -152,6 +152,7 @@ class ReferenceRenderer(Renderer):
         return Render(
             image=inference.image,
             rendered=rendered.model_copy(update=engine_used),
+            latents=inference.latents,
             latents_sha256=inference.latents_sha256,
             warnings=(*self._warnings, *engine.warnings),
             seconds={

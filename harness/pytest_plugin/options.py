@@ -39,6 +39,13 @@ def add_options(parser: pytest.Parser) -> None:
         "--no-harness-report", action="store_false", dest="harness_report", help="Build no HTML report."
     )
     group.addoption(
+        "--no-harness-latents",
+        action="store_false",
+        dest="harness_latents",
+        default=True,
+        help="Keep no latents beside images and baselines.",
+    )
+    group.addoption(
         "--harness-sweep",
         metavar="PRESET",
         help="Render each case's variants too (shift, scheduler, numerics, all); they decide nothing.",

@@ -122,7 +122,7 @@ class PluginSession:
     def _check(self, run: RunSession, lookahead: Lookahead, item: Planned) -> Checked:
         row = run.valid_row(item)
         if row is None:
-            row = self._judged(self._render(run, lookahead, item))
+            row = self._judged(self._render(run, lookahead, item), run.folder.path)
             run.store(item, row)
         self.tally.count(row)
         if row.verdict is not Verdict.ERROR:
@@ -159,15 +159,16 @@ class PluginSession:
         coming = following(item, self.nextitem) if not self._variants else ()
         return (each for each in coming if run.valid_row(each) is None)
 
-    def _judged(self, row: Row) -> Row:
+    def _judged(self, row: Row, run: Path) -> Row:
         """Return the row held against its baseline; a damaged one is an error, and the render is kept."""
         asked = self.settings
         try:
             if asked.update:
-                written = accept_row(row, self.store, reason=asked.reason, new_only=asked.new_only)
+                written = accept_row(row, self.store, reason=asked.reason, new_only=asked.new_only, run=run)
                 if written is not None:
                     self.tally.written.append(str(self._relative(written)))
-            return against_baseline(row, self.store.entries(row.case))
+            latents = run / row.images.latents if row.images.latents else None
+            return against_baseline(row, self.store.entries(row.case), self.store.distance(latents))
         except BaselineError as error:
             if isinstance(error.__cause__, OSError):
                 raise

@@ -75,6 +75,7 @@ def read_settings(config: pytest.Config) -> Settings:
                 server=option.harness_server,
                 server_root=_here(option.harness_server_root),
                 server_header=tuple(option.harness_server_header or ()),
+                keep_latents=option.harness_latents,
                 trust_remote_code=option.harness_trust_remote_code or ini["harness_trust_remote_code"],
                 tolerance=limits_from(option.harness_tolerance, Path.cwd(), "--harness-tolerance"),
                 project_tolerance=limits_from(ini["harness_tolerance"] or None, root, "harness_tolerance"),

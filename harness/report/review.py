@@ -88,7 +88,9 @@ def apply_review(
     store, written = BaselineStore(root), []
     for decision, row in accepted:
         reason = decision.note or f"accepted in the review of {review.run}"
-        path = accept_row(row, store, reason=reason, accepted_by=reviewer or review.reviewer or None)
+        path = accept_row(
+            row, store, reason=reason, accepted_by=reviewer or review.reviewer or None, run=folder
+        )
         if path is not None:
             written.append(path)
     names = {

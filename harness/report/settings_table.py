@@ -10,7 +10,7 @@ from harness.judging.baseline import flat, rendered_facts
 from harness.report.formatting import moment, number, plain, short_hash, size
 from harness.runs.plan import training_dtype
 from harness.schema.case import Case
-from harness.schema.result import Rendered, Row
+from harness.schema.result import Baseline, Rendered, Row
 
 State = Literal["same", "same name", "differs", "not recorded", "not rendered", "no effect"]
 NOT_RECORDED = "not recorded"
@@ -91,9 +91,19 @@ def baseline_facts(row: Row) -> tuple[Fact, ...]:
             else ()
         ),
         *((Fact("Nearest result", f"{found.number} of {found.of} accepted"),) if found.of > 1 else ()),
+        *_latents_now(found),
         Fact("Image now", "bit-equal" if found.identical else "changed"),
         Fact("Environment", found.environment + ("" if found.same_environment else " (another one)")),
     )
+
+
+def _latents_now(found: Baseline) -> tuple[Fact, ...]:
+    if found.latents_identical is None:
+        return ()
+    if found.latent_distance is None:
+        return (Fact("Latents now", "bit-equal" if found.latents_identical else "changed"),)
+    distance = found.latent_distance
+    return (Fact("Latents now", f"relative L2 {distance.relative_l2:.4f}, cosine {distance.cosine:.6f}"),)
 
 
 def provenance(row: Row) -> tuple[Fact, ...]:

@@ -60,7 +60,9 @@ def accept_run(
             )
     store, written, passed_over = BaselineStore(root), [], {}
     for row in chosen:
-        path = accept_row(row, store, reason=reason, accepted_by=accepted_by, new_only=new_only, also=also)
+        path = accept_row(
+            row, store, reason=reason, accepted_by=accepted_by, new_only=new_only, also=also, run=run
+        )
         if path is not None:
             written.append(path)
         else:
@@ -76,13 +78,23 @@ def accept_row(
     accepted_by: str | None = None,
     new_only: bool = False,
     also: bool = False,
+    run: Path | None = None,
 ) -> Path | None:
-    """Accept one row as it was judged against its preview; None where it failed or has an entry already."""
+    """Accept one row as it was judged against its preview; None where it failed or has an entry already.
+
+    Args:
+        run: the row's run folder, whose latents are kept with the entry.
+    """
     key = environment_key(row.environment)
     if row.verdict is Verdict.ERROR or (new_only and key in store.entries(row.case)):
         return None
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    entry = entry_of(_against_preview(row), accepted=now, accepted_by=accepted_by or account(), reason=reason)
+    latents = run / row.images.latents if run and row.images.latents and row.latents_sha256 else None
+    kept = None
+    if latents is not None and latents.is_file():
+        kept = store.keep_latents(row.case, key, latents, str(row.latents_sha256))
+    by = accepted_by or account()
+    entry = entry_of(_against_preview(row), accepted=now, accepted_by=by, reason=reason, latents=kept)
     return store.accept(row.case, key, entry, also=also)
 
 

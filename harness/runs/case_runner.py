@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from harness._util.atomic_files import write_bytes
 from harness._util.signals import deliver_interrupts
 from harness.errors import HarnessError
 from harness.judging.baseline import environment_key
@@ -12,6 +14,7 @@ from harness.judging.baseline_judging import against_baseline
 from harness.judging.baseline_store import BaselineStore
 from harness.judging.tolerance import Tolerances
 from harness.judging.verdict import judge, judge_sizes
+from harness.metrics.latents import SUFFIX, encode_latents
 from harness.metrics.scores import Scores
 from harness.runs.dispatch import Outcome
 from harness.runs.folder import RunFolder
@@ -57,20 +60,31 @@ class CaseRunner:
         """Return what is to be kept and scored of a render, its preview in the run folder already."""
         if not isinstance(outcome, Render):
             return None
-        rerun = self.folder.image_folder(item.case.id, item.variant) / "rerun.png"
+        folder = self.folder.image_folder(item.case.id, item.variant)
+        rerun, latents = folder / "rerun.png", self._keep_latents(item, outcome, folder)
         return ScoringJob(
             run=self.folder.path,
             images=Images(
                 preview=self.folder.keep_preview(item.case.id, item.case.preview_path),
                 rerun=rerun.relative_to(self.folder.path).as_posix(),
+                latents=latents.relative_to(self.folder.path).as_posix() if latents else None,
             ),
             image=outcome.image,
             comparable=judge_sizes(item.case, (outcome.rendered.width, outcome.rendered.height)) is None,
         )
 
+    def _keep_latents(self, item: Planned, render: Render, folder: Path) -> Path | None:
+        """Write the latents of a re-run beside its image; variants have no baseline to compare them with."""
+        path = folder / f"rerun{SUFFIX}"
+        if render.latents is None or not self.options.keep_latents or item.variant != REFERENCE:
+            path.unlink(missing_ok=True)
+            return None
+        write_bytes(path, encode_latents(render.latents), lasting=False)
+        return path
+
     def row(self, item: Planned, outcome: Outcome, result: ScoringResult | None) -> Row:
         """Return the row of what ``render`` gave and ``Scorer.run`` made of it."""
-        return against_accepted(self._against_preview(item, outcome, result), self.options)
+        return against_accepted(self._against_preview(item, outcome, result), self.options, self.folder.path)
 
     def _against_preview(self, item: Planned, outcome: Outcome, result: ScoringResult | None) -> Row:
         if isinstance(outcome, Render):
@@ -167,8 +181,10 @@ def tolerance_of(case: Case, options: RunOptions, environment: dict[str, Any]) -
     return limits.of(case, environment_key(environment))
 
 
-def against_accepted(row: Row, options: RunOptions) -> Row:
+def against_accepted(row: Row, options: RunOptions, run: Path) -> Row:
     """Return a row judged against its baseline too, where the run asks for that; variants have none."""
     if options.baselines is None or row.variant != REFERENCE:
         return row
-    return against_baseline(row, BaselineStore(options.baselines).entries(row.case))
+    store = BaselineStore(options.baselines)
+    latents = run / row.images.latents if row.images.latents else None
+    return against_baseline(row, store.entries(row.case), store.distance(latents))

@@ -8,6 +8,7 @@ its recorded hash and is passed over.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness._util.atomic_files import write_bytes
 from harness.metrics.scores import Scores
@@ -15,6 +16,9 @@ from harness.runs.plan import Planned
 from harness.runs.scorer import pixels_sha256
 from harness.schema.render import Render
 from harness.schema.result import Frozen, Rendered
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FILE = ".pending.safetensors"
 
@@ -60,7 +64,10 @@ class PendingRenders:
             render_key=render.key,
             against_reference=render.against_reference,
         )
-        data = save({"image": render.image}, metadata={"about": record.model_dump_json()})
+        tensors: dict[str, NDArray[Any]] = {"image": render.image}
+        if render.latents is not None:
+            tensors["latents"] = render.latents
+        data = save(tensors, metadata={"about": record.model_dump_json()})
         write_bytes(self._file(item), data, lasting=False)
 
     def find(self, item: Planned) -> Render | None:
@@ -71,6 +78,7 @@ class PendingRenders:
             with safe_open(self._file(item), framework="numpy") as stored:
                 record = _Record.model_validate_json((stored.metadata() or {}).get("about", ""))
                 image = stored.get_tensor("image")
+                latents = stored.get_tensor("latents") if "latents" in stored.keys() else None  # noqa: SIM118
             whole = (record.row_key, record.image_sha256) == (item.key, pixels_sha256(image))
         except (OSError, ValueError, SafetensorError):
             whole = False
@@ -81,6 +89,7 @@ class PendingRenders:
             image=image,
             rendered=record.rendered,
             seconds=record.seconds,
+            latents=latents,
             latents_sha256=record.latents_sha256,
             warnings=record.warnings,
             key=record.render_key,

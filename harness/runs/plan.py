@@ -54,6 +54,7 @@ class RunOptions:
             one. They are spawned too.
         copy_to: fsspec URL to which the run folder is copied while the run goes on, and from which a new
             folder is filled; decides nothing of the run.
+        keep_latents: keep the latents of every re-run beside its image, to compare them with a baseline's.
         ray: address of a Ray cluster that renders instead; ``ray_workers`` actors, None for one on each GPU.
         server: address of a reference server that renders instead.
         server_root: where that server's file system is mounted here; None for a server on this machine.
@@ -82,6 +83,7 @@ class RunOptions:
     server_root: Path | None = None
     server_header: tuple[str, ...] = ()
     against_reference: bool = False
+    keep_latents: bool = True
 
     def identity(self) -> dict[str, Any]:
         """Return the options that decide pixels or scores; a resumed run must have the same."""

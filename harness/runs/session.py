@@ -115,7 +115,7 @@ class RunSession:
         judged = row
         if options.baselines is not None and row.scores is not None:
             without = row.model_copy(update={"baseline": None})
-            judged = against_accepted(judge_again(without, tolerance), options)
+            judged = against_accepted(judge_again(without, tolerance), options, self.folder.path)
         elif row.tolerance != tolerance:
             judged = judge_again(row, tolerance)
         if judged != row:

@@ -212,6 +212,7 @@ class Render:
     Attributes:
         image: uint8, H×W×3.
         seconds: where the time went.
+        latents: packed, before decoding, (H/16 · W/16) × 64; None where they are not known.
         latents_sha256: hash of the latents before they were decoded; None for a system that shows none.
         warnings: what did not go as asked for, in words; the image is right all the same.
         key: hash of everything that decided the pixels; None where that is not known.
@@ -223,6 +224,7 @@ class Render:
     image: NDArray[np.uint8]
     rendered: Rendered
     seconds: dict[str, float]
+    latents: NDArray[np.float16] | None = None
     latents_sha256: str | None = None
     warnings: tuple[str, ...] = ()
     key: str | None = None

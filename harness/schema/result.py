@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.metrics.scores import PixelStats, Scores
+from harness.metrics.scores import LatentDistance, PixelStats, Scores
 from harness.schema.case import Case, CaseId, InnerPath, Tolerance
 
 REFERENCE = "reference"
@@ -71,6 +71,7 @@ class Images(Frozen):
 
     preview: InnerPath
     rerun: InnerPath | None = None
+    latents: InnerPath | None = Field(None, description="Latents before decoding, fp16, packed; compressed.")
     maps: dict[str, InnerPath] = Field(default_factory=dict, description="'difference', 'ssim', 'lpips'.")
 
 
@@ -106,6 +107,9 @@ class Baseline(Frozen):
     identical: bool = Field(description="Every pixel of the re-run is as accepted.")
     latents_identical: bool | None = Field(
         None, description="So are the latents before decoding; None where one of the two is not known."
+    )
+    latent_distance: LatentDistance | None = Field(
+        None, description="How far the latents are from the accepted ones, where both are there and differ."
     )
     verdict: Verdict = Field(description="The verdict that was accepted.")
     scores: Scores | None = Field(description="The codec-matched scores that were accepted.")
