@@ -3,6 +3,7 @@
 from .calibration.calibrate import calibrate as calibrate
 from .comparison.compare import Comparison as Comparison
 from .comparison.compare import compare as compare
+from .comparison.exports.export import export_case as export_case
 from .demo import run_demo as run_demo
 from .diagnosis.diagnose import diagnose as diagnose
 from .diagnosis.fix import fix_case as fix_case

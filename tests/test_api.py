@@ -27,6 +27,7 @@ FUNCTIONS = {
     "schema": {"case_schema"},
     "diagnose": {"diagnose", "diagnose_cases", "static_findings"},
     "compare": {"compare"},
+    "export": {"export_case"},
     "fix": {"fix_case"},
     "sweep": {"sweep_cases", "parse_axis", "product", "preset", "read_grid"},
     "report": {"build_report", "build_history"},

@@ -27,7 +27,7 @@ _SCRIPT = {
     "dtype": "dtype=torch.{0}",
     "shift": "pipe.scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config, "
     "use_dynamic_shifting=True)",
-    "noise": "draw the first latents as torch of the preview's era does, and pass them as latents=",
+    "noise": "draw the first latents as torch of the preview's era does: harness export diffusers writes how",
 }
 _SCRIPT_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 _SERVER = {
@@ -66,7 +66,11 @@ def _comfyui(case: Case, row: SettingRow) -> str:
 
 
 def _blanks(_case: Case, row: SettingRow) -> str:
-    return f"{NOTHING}FlexTools normalises the blank conditions ({row.place or 'Flex2Conditioner'})"
+    where = row.place or "Flex2Conditioner"
+    return (
+        f"{NOTHING}FlexTools normalises the blank conditions ({where}); the node that harness export comfy "
+        "writes repairs them behind it"
+    )
 
 
 def _tokens(_case: Case, row: SettingRow) -> str:

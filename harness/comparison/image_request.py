@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from harness.comparison.lora_match import checkpoints_of, match_lora
-from harness.comparison.static_difference import NODE_TOOLS
+from harness.comparison.static_difference import NODE_TOOLS, WEIGHTING, WEIGHTS, literal
 from harness.importers.image_metadata.inference_settings import InferenceSettings, Tool
 from harness.pipeline.dialects import COMFY_SCHEDULES, T5_TOKENS, in_dialect
 from harness.schema.case import Case
@@ -49,6 +49,10 @@ def image_request(
     request = in_dialect(own, DIALECT_OF.get(stated.tool, "reference"))
     problems: list[str] = []
     plain = {name: value for name in _PLAIN if (value := stated.value(name)) is not None}
+    if isinstance(prompt := plain.get("prompt"), str):
+        plain["prompt"] = literal(prompt, stated.tool)
+        if stated.tool in WEIGHTING and WEIGHTS.search(prompt):
+            problems.append("weights in the prompt are rendered as its plain text here")
     request = dataclasses.replace(request, **plain)  # type: ignore[arg-type]
     request = _sampling(request, stated, problems)
     request = _lora(case, request, stated, problems)

@@ -200,7 +200,8 @@ def _remaining(rows: list[SettingRow], near: float | None, *, reached: bool) -> 
     own = {row.setting: row for row in rows if row.state is State.TOOL}
     if "blanks" in own:
         lines.append(
-            "FlexTools normalises the blank conditions: no setting of the workflow reaches the preview"
+            "FlexTools normalises the blank conditions: no setting of the workflow reaches the preview; the "
+            "node that harness export comfy writes repairs them"
         )
     legacy = "noise" in own and own["noise"].preview == "legacy"
     if legacy:

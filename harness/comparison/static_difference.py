@@ -20,6 +20,9 @@ WEIGHTS = re.compile(r"(?<!\\)\([^()\n]{1,300}:\s*\d{0,3}\.?\d{1,4}\s*\)")
 NODE_TOOLS = frozenset({Tool.COMFYUI, Tool.SWARMUI, Tool.FORGE})
 """Tools that sample as ComfyUI does: its table of sigmas, fp32 latents, LoRAs merged in fp32, truncation."""
 
+WEIGHTING = NODE_TOOLS | {Tool.A1111, Tool.SDNEXT, Tool.INVOKEAI}
+"""Tools that take brackets in a prompt as weights."""
+
 _FIXED = {
     "noise": ("drawn in bf16", "drawn in fp32"),
     "lora_mode": ("fused", "fp32"),
@@ -45,9 +48,9 @@ def static_difference(case: Case, image: InferenceImage) -> list[SettingRow]:
 def _content(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
     settings = case.settings
     prompt = stated.value("prompt")
-    same = isinstance(prompt, str) and prompt.split() == settings.prompt.split()
+    same = isinstance(prompt, str) and literal(prompt, stated.tool).split() == settings.prompt.split()
     yield _row(stated, "prompt", settings.prompt, same=same, note=_prompt_note(case, prompt))
-    if stated.tool not in {Tool.REFERENCE_SERVER, Tool.DIFFUSERS, Tool.UNKNOWN}:
+    if stated.tool in WEIGHTING:
         yield from _weights(stated, prompt)
     width, height = stated.value("width"), stated.value("height")
     if width is not None and height is not None:
@@ -58,6 +61,11 @@ def _content(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
     yield _row(stated, "seed", settings.seed)
     if (drawn := stated.value("generator")) is not None:
         yield _row(stated, "generator", "cpu", same=drawn == "cpu")
+
+
+def literal(prompt: str, tool: Tool) -> str:
+    r"""Return the text that a tool encodes: where brackets weight, ``\(`` and ``\)`` stand for themselves."""
+    return prompt.replace(r"\(", "(").replace(r"\)", ")") if tool in WEIGHTING else prompt
 
 
 def _prompt_note(case: Case, prompt: Scalar | None) -> str:

@@ -11,6 +11,9 @@ DEFAULT_GUIDANCE = 3.5
 T5_TOKENS = 256
 """Tokens that ComfyUI pads T5's prompt to for Flux, where no node says another number."""
 
+REPAIRING = "Flex2Blanks"
+"""The node of ``harness export comfy`` that makes FlexTools' blanks those of the trainer."""
+
 _GUIDANCE = frozenset({"FluxGuidance", "FlexGuidance", "Flex2Conditioner", "CLIPTextEncodeFlux"})
 _ENCODERS = frozenset({"CLIPTextEncode", "CLIPTextEncodeFlux"})
 _UPSTREAM = ("conditioning", "positive")
@@ -39,6 +42,8 @@ def read_conditioning(values: NodeValues, node: Node | None) -> None:
         if node.kind == "FluxDisableGuidance" and not guided:
             guided = True
             settings.did_not_understand(f"{shown(node.name)}: the model is asked without guidance")
+        elif node.kind == REPAIRING:
+            settings.put("blanks", "repaired", node.name)
         elif node.kind not in _GUIDANCE and values.passing(node) is None:
             settings.did_not_understand(f"{shown(node.name)}, which the prompt goes through")
         node = values.passing(node) or _behind(values, node)

@@ -1,0 +1,1 @@
+"""A case as something that another tool can run."""

@@ -1,0 +1,107 @@
+"""A case as a diffusers script that needs nothing of the harness."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from harness.runs.plan import default_pipeline, noise_of
+from harness.schema.case import Case
+from harness.schema.spec import FLEX2
+
+_DTYPES = {"bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16"}
+_DTYPES |= {"fp32": "float32", "float32": "float32", "float": "float32"}
+
+
+def diffusers_script(case: Case) -> str:
+    """Return Python code that renders ``case`` as the reference does."""
+    dtype = _DTYPES.get(case.trained.dtype or "bf16", "bfloat16")
+    legacy = noise_of(case) == "legacy"
+    imports = ["import torch", "from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler"]
+    if legacy:
+        imports = ["import math", "", "import numpy as np", *imports]
+    parts = [
+        f'"""Render {case.id} as the reference pipeline does."""',
+        "\n".join(imports),
+        *([_legacy_noise()] if legacy else []),
+        _load(case, dtype),
+        *_lora(case),
+        _scheduler(),
+        _call(case, dtype, legacy=legacy),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _load(case: Case, dtype: str) -> str:
+    base = case.base
+    source, revision = repr(base.repo or base.path or base.embedded), ""
+    note = "# Runs the repository's own pipeline.py: read it first."
+    if base.revision:
+        revision = f"\n    revision={base.revision!r},"
+    elif base.repo:
+        note += " Pin the commit that you read with revision=."
+    if base.repo is None:
+        source = repr(str(_folder(case)))
+        note = f"# A folder without a pipeline.py runs that of {FLEX2.hub_repo}: read it first."
+    code = source if default_pipeline(base) == "hub" else repr(FLEX2.hub_repo)
+    return (
+        f"{note}\npipe = DiffusionPipeline.from_pretrained(\n    {source},{revision}\n"
+        f"    custom_pipeline={code},\n    trust_remote_code=True,\n    dtype=torch.{dtype},\n)\n"
+        'pipe.to("cuda" if torch.cuda.is_available() else "cpu")'
+    )
+
+
+def _folder(case: Case) -> Path:
+    from harness.data import CHECKPOINTS
+
+    if case.base.embedded is not None:
+        return Path(CHECKPOINTS / case.base.embedded)
+    return (case.folder / (case.base.path or "")).resolve()
+
+
+def _lora(case: Case) -> list[str]:
+    path = case.lora_path
+    if case.lora is None or path is None:
+        return []
+    folder, name = str(path.parent), path.name
+    return [
+        f"pipe.load_lora_weights({folder!r}, weight_name={name!r}, adapter_name='lora')\n"
+        f"pipe.fuse_lora(adapter_names=['lora'], lora_scale={case.lora.network_multiplier})\n"
+        "pipe.unload_lora_weights()"
+    ]
+
+
+def _scheduler() -> str:
+    arguments = "".join(f"    {name}={value!r},\n" for name, value in FLEX2.scheduler.items())
+    return f"pipe.scheduler = FlowMatchEulerDiscreteScheduler(\n{arguments})"
+
+
+def _call(case: Case, dtype: str, *, legacy: bool) -> str:
+    settings = case.settings
+    width, height = FLEX2.snap(settings.width, settings.height)
+    more, before = "", ""
+    if legacy:
+        size = 16 * (height // 8) * (width // 8)
+        before = (
+            f"noise = _legacy({size}, {settings.seed}, torch.{dtype})\n"
+            f"noise = noise.reshape(1, 16, {height} // 8, {width} // 8)\n"
+            "latents = pipe._pack_latents(noise.to(pipe.device), *noise.shape)\n"
+        )
+        more = "    latents=latents,\n"
+    return (
+        f"{before}image = pipe(\n    prompt={settings.prompt!r},\n    width={width},\n    height={height},\n"
+        f"    num_inference_steps={settings.sample_steps},\n    guidance_scale={settings.guidance_scale},\n"
+        f"    max_sequence_length={FLEX2.max_sequence_length},\n"
+        f'    generator=torch.Generator("cpu").manual_seed({settings.seed}),\n{more}).images[0]\n'
+        f"image.save({case.id.replace('/', '_') + '.png'!r})"
+    )
+
+
+def _legacy_noise() -> str:
+    """Return the source of the functions that draw the noise of torch 2.11 and older."""
+    from harness.pipeline import noise
+
+    sources = [inspect.getsource(function) for function in (noise._legacy, noise._box_muller)]
+    body = "\n\n".join(source.replace("    import torch\n\n", "") for source in sources)
+    body = body.replace("mersenne: Any", "mersenne")
+    return f"BLOCK = {noise.BLOCK}\n\n\n{body}"

@@ -1,0 +1,117 @@
+"""Cases as workflows, scripts and requests of other tools."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.comparison.exports.comfy_workflow import api_graph, editor_graph
+from harness.comparison.exports.export import export_case
+from harness.comparison.exports.repair_node import SCALE, SHIFT, Flex2Blanks
+from harness.comparison.exports.script import diffusers_script
+from harness.comparison.setting_row import State
+from harness.comparison.static_difference import static_difference
+from harness.errors import CaseError
+from harness.importers.image_metadata.comfyui import read_comfyui
+from harness.importers.image_metadata.read_image import InferenceImage, read_inference_image
+from harness.importers.inference_request import load_request
+from harness.schema.case import Case
+
+Cases = dict[tuple[int, int], Case]
+
+
+def test_our_own_reader_finds_no_difference_in_an_exported_workflow(cases: Cases, tmp_path: Path) -> None:
+    case = cases[300, 0]
+    written = export_case(case, "comfy", tmp_path / "out")
+    assert [path.name for path in written] == [
+        "workflow.json", "workflow_api.json", "flex2_blanks.py", "README.txt",
+    ]  # fmt: skip
+    settings = read_comfyui((tmp_path / "out/workflow_api.json").read_text(), None, source="a test")
+    assert settings is not None
+    assert settings.unknown == []
+    rows = static_difference(case, InferenceImage(case.preview_path, "PNG", (128, 128), settings))
+    assert [row.setting for row in rows if row.state in {State.DIFFERS, State.UNKNOWN}] == []
+    assert {row.setting for row in rows if row.state is State.TOOL} == {
+        "schedule", "noise", "lora_mode", "latents", "timestep", "rounding",
+    }  # fmt: skip
+
+
+def test_the_editors_links_are_those_of_the_api(cases: Cases) -> None:
+    graph = api_graph(cases[0, 0])
+    assert all(node["class_type"] != "LoraLoaderModelOnly" for node in graph.values())
+    editor = editor_graph(graph, "a note")
+    links = {link[0]: link for link in editor["links"]}
+    for node in editor["nodes"]:
+        for slot, socket in enumerate(node["inputs"]):
+            _, source, output, target, at, type_ = links[socket["link"]]
+            assert (target, at, type_) == (node["id"], slot, socket["type"])
+            assert graph[str(node["id"])]["inputs"][socket["name"]] == [str(source), output]
+    assert editor["nodes"][-1]["widgets_values"] == ["a note"]
+
+
+def test_the_repair_node_gives_zeros_and_ones_after_flextools_normalisation() -> None:
+    blank = torch.zeros(1, 33, 4, 4)
+    blank[:, 16] = 1
+    settings = {"flex2_concat_latent": blank, "guidance": 4.0}
+    ((_, made),) = Flex2Blanks().repair([["text", settings]], [["", {}]])[0]
+    assert made["guidance"] == 4.0
+    normalised = (made["flex2_concat_latent"] - SHIFT) * SCALE
+    assert torch.allclose(normalised, blank, atol=1e-6)
+    drawn = blank.clone()
+    drawn[:, 17:] = torch.randn(1, 16, 4, 4)
+    ((_, made),) = Flex2Blanks().repair([["text", {"flex2_concat_latent": drawn}]], [])[0]
+    assert torch.equal(made["flex2_concat_latent"][:, 17:], drawn[:, 17:])
+
+
+def test_the_repair_node_needs_nothing_of_the_harness(cases: Cases, tmp_path: Path) -> None:
+    export_case(cases[300, 0], "comfy", tmp_path)
+    code = "import sys, flex2_blanks; assert not any('harness' in name for name in sys.modules)"
+    subprocess.run([sys.executable, "-S", "-c", code], check=True, cwd=tmp_path)
+
+
+def test_an_exported_request_is_the_case(cases: Cases, tmp_path: Path) -> None:
+    case = cases[300, 3]
+    (file,) = export_case(case, "request", tmp_path / "request.json")
+    assert load_request(file)[0].prompts[0].prompt == case.settings.prompt
+    image = read_inference_image(case.preview_path, request=[file])
+    assert {row.state for row in static_difference(case, image)} == {State.SAME}
+
+
+def test_an_exported_script_is_whole_and_draws_legacy_noise_itself(cases: Cases) -> None:
+    case = cases[300, 0]
+    plain = diffusers_script(case)
+    compile(plain, "plain.py", "exec")
+    assert "harness" not in plain.replace(str(case.folder), "").replace("harness/data", "")
+    legacy = case.model_copy(update={"noise": "legacy"})
+    legacy._file = case._file
+    script = diffusers_script(legacy)
+    functions: dict[str, object] = {}
+    head = script[: script.index("# A folder")].replace(
+        "from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler", ""
+    )
+    exec(compile(head, "legacy.py", "exec"), functions)
+    from harness.pipeline.noise import draw
+
+    own = draw((64,), 42, torch.bfloat16, "legacy")
+    assert torch.equal(functions["_legacy"](64, 42, torch.bfloat16), own)  # type: ignore[operator]
+
+
+def test_a_prompt_with_brackets_is_written_as_comfyui_reads_it(cases: Cases) -> None:
+    case = cases[300, 0]
+    settings = case.settings.model_copy(update={"prompt": "a (large:1.2) cat"})
+    changed = case.model_copy(update={"settings": settings})
+    changed._file = case._file
+    texts = [node["inputs"]["text"] for node in api_graph(changed).values() if "text" in node["inputs"]]
+    assert texts[0] == r"a \(large:1.2\) cat"
+
+
+def test_a_case_that_cannot_be_rerun_is_not_exported(cases: Cases, tmp_path: Path) -> None:
+    case = cases[300, 0].model_copy(update={"incomparable": "its seed was random"})
+    with pytest.raises(CaseError, match="seed was random"):
+        export_case(case, "request", tmp_path / "a.json")
+    assert json.loads("[]") == list(tmp_path.iterdir())
