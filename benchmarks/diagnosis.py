@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default="single,double,none,genuine")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no diagnosis of a kind after that")
     parser.add_argument("--limit", type=int, help="at most so many of each kind")
     parser.add_argument("--baseline", type=Path, help="checkout whose build diagnoses, instead of this one")
     parser.add_argument("--truths", type=Path, help="folder of truths, made there once")
@@ -60,8 +61,11 @@ def main() -> None:
     for kind in chosen.kinds.split(","):
         made = made_genuine(folder, chosen.limit) if kind == "genuine" else made_truths(kind, folder, chosen)
         started = time.perf_counter()
-        answers = diagnosed([row.pop("task") for row in made], chosen.baseline or ROOT, chosen.jobs)
-        found = [judged({**row, **answer}) for row, answer in zip(made, answers, strict=True)]
+        tasks = [row.pop("task") for row in made]
+        answers = diagnosed(tasks, chosen.baseline or ROOT, chosen.jobs, chosen.seconds)
+        found = [judged({**made[number], **answer}) for number, answer in sorted(answers.items())]
+        if len(found) < len(made):
+            print(f"{len(made) - len(found)} of {len(made)} were not reached in time")
         report(kind, found, time.perf_counter() - started, chosen)
         rows += found
         if chosen.json:
@@ -135,8 +139,12 @@ def title(each: Alteration) -> str:
     return f"{each.job} {each.case}: {each.name}"
 
 
-def diagnosed(tasks: list[dict[str, str]], build: Path, processes: int) -> list[Row]:
-    """Diagnose ``tasks`` with the build in the folder ``build``, in several processes."""
+def diagnosed(tasks: list[dict[str, str]], build: Path, processes: int, seconds: float) -> dict[int, Row]:
+    """Diagnose ``tasks`` with the build in the folder ``build``; return the answers by the task's number.
+
+    Several processes take them in turn. None is begun after ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(len(tasks)):
         waiting.put(number)
@@ -152,8 +160,11 @@ def diagnosed(tasks: list[dict[str, str]], build: Path, processes: int) -> list[
         ) as worker:
             assert worker.stdin is not None
             assert worker.stdout is not None
-            while not waiting.empty():
-                number = waiting.get()
+            while time.monotonic() < deadline:
+                try:
+                    number = waiting.get_nowait()
+                except queue.Empty:
+                    return
                 worker.stdin.write(json.dumps(tasks[number]) + "\n")
                 worker.stdin.flush()
                 answers[number] = json.loads(worker.stdout.readline())
@@ -164,7 +175,7 @@ def diagnosed(tasks: list[dict[str, str]], build: Path, processes: int) -> list[
         thread.start()
     for thread in threads:
         thread.join()
-    return [answers[number] for number in range(len(tasks))]
+    return answers
 
 
 def judged(row: Row) -> Row:
