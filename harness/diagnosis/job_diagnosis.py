@@ -127,7 +127,7 @@ def diagnose_cases(
 
 
 def _job_name(case: Case) -> str:
-    return case.id.partition("/")[0]
+    return case.id.rpartition("/")[0] or case.folder.name
 
 
 def _job(made: Diagnoser, job: str, cases: list[Case], left_out: Mapping[str, str]) -> JobDiagnosis:
@@ -141,7 +141,7 @@ def _job(made: Diagnoser, job: str, cases: list[Case], left_out: Mapping[str, st
         if case is not lead:
             made.tell(f"{case.id}: {words(_transferred(causes, lead, case))}")
             members.append(_member(made, case, _transferred(causes, lead, case), floor))
-    here = {case: why for case, why in left_out.items() if case.partition("/")[0] == job}
+    here = {case: why for case, why in left_out.items() if case.startswith(f"{job}/")}
     shared = words(settings) if found.explained else "not explained"
     return JobDiagnosis(job, found, shared, tuple(members), here)
 

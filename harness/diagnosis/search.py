@@ -19,17 +19,18 @@ from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
 
-LIKELY, STRONG = 0.25, 0.45
-"""Cosines from which a factor is likely, and from which it is tried before other noise."""
+POINTING, LIKELY, STRONG = 0.1, 0.25, 0.45
+"""Cosines from which a factor points to the preview at all, is likely, and is tried before other noise."""
 STANDS_OUT = 0.6
 """Share of the distance that a factor leaves at most to be followed by others before the unlikely ones."""
 ALONE = 0.4
 """The same for a factor that is followed at once; the other single factors come after it."""
 MIN_GAIN = 0.1
 """Share of the distance that a further factor must remove to be accepted."""
-NUMERIC_REACH = 25.0
-"""Distance beyond which other noise is likelier than other numerics."""
-QUANTIZE_REACH = 40.0
+NOISE_FROM = 25.0
+"""Distance from which other noise is likely, though the composition may be the same."""
+ROUNDING_REACH, QUANTIZE_REACH = 10.0, 40.0
+"""Distances that other rounding and other quantization hardly exceed."""
 BASES, DEPTH = 3, 3
 """Trials that further factors are tried on top of, and how many factors a cause may have."""
 CONFIRMING, CLOSE = 24, 1.5
@@ -148,7 +149,7 @@ class _Stages:
         recorded = self._recorded_numerics(numeric)
         yield from self._lines(base, [Estimate(factor, 1.0, factor.values[0]) for factor in recorded])
         ranked = self._ranked(base, rest)
-        far = self._is_other_picture(base) or base.distance > NUMERIC_REACH
+        far = self._is_other_picture(base) or base.distance > NOISE_FROM
         strong = STRONG if far else LIKELY
         yield from self._lines(base, [each for each in ranked if each.agreement >= strong])
         drawn = Estimator(self.trials, base).noise(noise) if far else []
@@ -156,14 +157,23 @@ class _Stages:
         ranked = [each for each in ranked if each.agreement < strong]
         unlikely = [each for each in ranked if each.agreement < LIKELY]
         numerics = [Estimate(factor, 0.0, factor.values[0]) for factor in numeric]
-        if far and base.distance < QUANTIZE_REACH:
-            unlikely = [*(each for each in numerics if each.factor.axis.name == "quantize"), *unlikely]
         yield from self._lines(base, [each for each in ranked if each.agreement >= LIKELY])
         if not self._covered():
-            yield from self._lines(base, [*unlikely, *numerics] if far else [*numerics, *unlikely])
+            yield from self._lines(base, self._by_distance(base, unlikely, numerics))
             yield from self._noise(noise)
         if self._covered():
             yield from self._identical(base, ranked, numerics)
+
+    def _by_distance(self, base: Trial, unlikely: list[Estimate], numerics: list[Estimate]) -> list[Estimate]:
+        """Return unlikely factors and numerics in the order that the distance suggests."""
+        quantized = [each for each in numerics if each.factor.axis.name == "quantize"]
+        rounded = [each for each in numerics if each not in quantized]
+        if base.distance < ROUNDING_REACH:
+            return [*rounded, *quantized, *unlikely]
+        if base.distance > QUANTIZE_REACH:
+            return [*unlikely, *quantized, *rounded]
+        pointing = [each for each in unlikely if each.agreement >= POINTING]
+        return [*pointing, *quantized, *(each for each in unlikely if each not in pointing), *rounded]
 
     def _identical(
         self, base: Trial, ranked: list[Estimate], numerics: list[Estimate]
@@ -197,7 +207,7 @@ class _Stages:
         yield from self._lines(base, ranked[:6])
         if self._is_other_picture(base):
             yield from self._noise(factor for _, factor in Estimator(self.trials, base).noise(noise))
-        if base.distance < NUMERIC_REACH:
+        if base.distance < NOISE_FROM:
             yield from self._lines(base, [Estimate(factor, 0.0, factor.values[0]) for factor in numeric])
 
     def _leftovers(self, base: Trial) -> bool:
