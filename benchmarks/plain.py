@@ -29,6 +29,7 @@ def load(base: str, lora: str, scale: float) -> Any:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipe = Flex2Pipeline.from_pretrained(base, dtype=torch.bfloat16, local_files_only=True).to(device)
     pipe.set_progress_bar_config(disable=True)
+    pipe.text_encoder_2.set_attn_implementation("eager")  # as the reference's transformers has it
     file = Path(lora)
     pipe.load_lora_weights(
         str(file.parent), weight_name=file.name, adapter_name="lora", local_files_only=True

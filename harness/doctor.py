@@ -10,6 +10,7 @@ from typing import Literal
 from harness.errors import CheckpointError, HarnessError
 from harness.runs.environment import package_version, package_versions
 from harness.schema.spec import FLEX2
+from harness.schema.versions import CHANGES, PINS, behaviour
 
 Level = Literal["ok", "note", "missing"]
 
@@ -28,8 +29,9 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Return findings on versions, GPU, memory, base, pipeline trust, LPIPS weights, noise era and disk."""
-    return [check() for check in (_versions, _gpu, _memory, _checkpoint, _trust, _lpips, _noise, _disk)]
+    """Return findings on packages, GPU, memory, base, trust, LPIPS weights, noise, trainer and disk."""
+    checks = (_versions, _gpu, _memory, _checkpoint, _trust, _lpips, _noise, _trainer, _disk)
+    return [check() for check in checks]
 
 
 def _versions() -> Finding:
@@ -106,6 +108,22 @@ def _noise() -> Finding:
     other = "≤ 2.11" if era == "current" else "≥ 2.12"
     advice = f"previews rendered under torch {other} show another picture for the same seed"
     return Finding("noise era", "ok", f"this torch draws {era} noise", advice)
+
+
+def _trainer() -> Finding:
+    """Compare what is installed with what the newest known AI Toolkit pins, where releases changed pixels."""
+    pins, versions = PINS[-1], package_versions()
+    pinned = {"torch": pins.torch, "transformers": pins.transformers}
+    lines = []
+    for subject, library in {change.subject: change.library for change in CHANGES}.items():
+        there, here = pinned[library], versions[library]
+        if there is None or here == "missing":
+            continue
+        ours, theirs = behaviour(subject, here), behaviour(subject, there)
+        if ours != theirs:
+            lines.append(f"{subject}: {theirs} there, {ours} here by default")
+    found = f"AI Toolkit {pins.since} and later: torch {pins.torch}, transformers {pins.transformers}"
+    return Finding("trainer", "ok", found, "; ".join(lines) or "no release between these changed pixels")
 
 
 def _disk() -> Finding:

@@ -62,7 +62,9 @@ def fix_case(
 
 def _change(case: Case, cause: Cause) -> dict[str, Any] | None:
     """Return the case's fields that say what ``cause`` found, or None where a case cannot say it."""
-    if cause.axis in {"noise", "quantize"} or (cause.axis == "divisor" and cause.value in {16, 32}):
+    if cause.axis in {"noise", "quantize", "t5_attention"} or (
+        cause.axis == "divisor" and cause.value in {16, 32}
+    ):
         return {cause.axis: cause.value}
     if cause.axis in _SETTINGS:
         return {"settings": {_SETTINGS[cause.axis]: cause.value}}

@@ -38,6 +38,9 @@ def _load(request: RenderRequest, dtype: str) -> list[str]:
         "",
         f"pipe = Flex2Pipeline.from_pretrained({source}{revision}, dtype={_DTYPES[dtype]})",
         'pipe.to("cuda" if torch.cuda.is_available() else "cpu")',
+        "",
+        "from harness.pipeline.attention import set_t5_attention",
+        f"set_t5_attention(pipe.text_encoder_2, {request.t5_attention!r})",
     ]
     parts = {
         "none": (),

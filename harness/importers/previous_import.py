@@ -17,7 +17,7 @@ STAGING = ".harness-import-"
 
 PREVIEWS, LORAS = "previews", "loras"
 
-SET_BY_HAND = ("tolerance", "pipeline", "noise", "quantize", "divisor")
+SET_BY_HAND = ("tolerance", "pipeline", "noise", "quantize", "t5_attention", "divisor")
 """Fields of a case that no importer sets; a new import takes them over."""
 
 _IMPORTED_NAME = re.compile(r"[\d_]+")

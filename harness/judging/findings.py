@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +14,7 @@ from harness.schema.case import Case
 from harness.schema.lora_file import inspect_lora
 from harness.schema.result import Finding
 from harness.schema.spec import FLEX2
-from harness.schema.trainer_versions import era_of_software
+from harness.schema.versions import behaviour, era_of_software, pins_of_software
 
 MAX_FLAT = 2
 """Levels of 255 within which every pixel of a flat picture lies, channel by channel."""
@@ -127,6 +128,25 @@ def _lora(case: Case) -> Finding | None:
     )
 
 
+def _t5_attention(case: Case) -> Finding | None:
+    pins = pins_of_software(case.trained.software)
+    if pins is None:
+        return None
+    pinned, used = behaviour("t5_attention", pins.transformers), case.t5_attention or "eager"
+    try:
+        here = importlib.metadata.version("transformers")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return Finding(
+        "t5-attention",
+        "info" if used == pinned else "warning",
+        f"{case.trained.software} pins transformers {pins.transformers}, whose T5 attention is {pinned}; "
+        f"{here} here uses {behaviour('t5_attention', here)} by default, and the re-run {used}",
+        "t5_attention",
+        "" if used == pinned else "harness diagnose tries both",
+    )
+
+
 def _quantized(case: Case) -> Finding | None:
     trained = case.trained
     parts = [name for name, on in (("transformer", trained.quantize), ("T5", trained.quantize_te)) if on]
@@ -147,21 +167,22 @@ def _noise(case: Case) -> Finding | None:
     if case.noise != "auto":
         return None
     software = case.trained.software
-    if era_of_software(software) == "legacy":
+    pins, era = pins_of_software(software), era_of_software(software)
+    if pins is None or era is None:
         return Finding(
             "noise-era",
-            "warning",
-            f"{software} came with torch 2.9.1 or older, which draws other noise from the same seed than "
-            "torch 2.12 and later; the re-run draws legacy noise",
+            "info",
+            f"{software or 'no software version'} is recorded, which does not tell the torch: up to 2.11 it "
+            "draws other noise from the same seed, and shows another picture",
             "trained.software",
+            "harness diagnose tries both; noise: legacy in the case file sets it",
         )
     return Finding(
         "noise-era",
-        "info",
-        f"{software or 'no software version'} is recorded, which does not tell the torch: up to 2.11 it "
-        "draws other noise from the same seed, and shows another picture",
+        "warning" if era == "legacy" else "info",
+        f"{software} came with torch {pins.torch}, which draws {era} noise, and so does the re-run; from the "
+        "same seed, torch up to 2.11 and later ones draw other noise",
         "trained.software",
-        "harness diagnose tries both; noise: legacy in the case file sets it",
     )
 
 
@@ -215,5 +236,6 @@ def _older_config(case: Case) -> Finding | None:
 
 _CHECKS: tuple[Callable[[Case], Finding | None], ...] = (
     _incomparable, _flat, _older_config, _size,
-    _seed, _trigger, _flags, _lora, _quantized, _noise, _codec, _idle, _ema,
+    _seed, _trigger, _flags, _lora, _quantized, _noise, _t5_attention,
+    _codec, _idle, _ema,
 )  # fmt: skip

@@ -197,6 +197,11 @@ def _check_shape(folder: Path, spec: ModelSpec) -> None:
                 field=field,
                 fix=f"is this {spec.hub_repo}?",
             )
+    for component, alternatives in spec.tokenizer_files.items():
+        here = {file.name for file in (folder / component).iterdir()}
+        if not any(here.issuperset(files) for files in alternatives):
+            needed = ", or ".join(" and ".join(files) for files in alternatives)
+            raise CheckpointError(f"lacks {needed}", file=folder / component, fix="download the base again")
     for component in spec.models:
         if not any((folder / component).glob("*.safetensors")):
             raise CheckpointError(

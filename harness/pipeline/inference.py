@@ -14,7 +14,7 @@ from harness.pipeline.load import LoadedPipeline, torch_dtype
 from harness.pipeline.noise import draw
 from harness.pipeline.schedulers import scheduler_of
 from harness.schema.render import OnStep, RenderRequest
-from harness.schema.trainer_versions import Era
+from harness.schema.versions import Era
 
 if TYPE_CHECKING:
     from diffusers import FluxControlPipeline

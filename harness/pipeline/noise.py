@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.schema.trainer_versions import Era
+from harness.schema.versions import Era
 
 if TYPE_CHECKING:
     import torch

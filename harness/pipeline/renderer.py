@@ -234,6 +234,7 @@ class ReferenceRenderer(Renderer):
             generator=request.generator,
             attention=active_attention(),
             max_sequence_length=request.max_sequence_length or self._spec.max_sequence_length,
+            t5_attention=request.t5_attention,
             device=loaded.device,
             offload=loaded.offload,
             pipeline=loaded.code,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from harness.pipeline.attention import set_t5_attention
 from harness.pipeline.engine.exact import Engine, why_eager
 from harness.pipeline.load import LoadedPipeline
 from harness.pipeline.lora import LoraSwitch
@@ -47,7 +48,8 @@ class PipelineState:
         if self._quantized.current != request.quantize:
             self._loras.apply(None)
             self._quantized.apply(request.quantize)
-        self.prompts.encoders = request.quantize
+        self.prompts.encoders = f"{request.quantize} {request.t5_attention}"
+        set_t5_attention(self.loaded.pipe.text_encoder_2, request.t5_attention)
         self._loras.apply(request.lora, request.effective_lora_mode)
 
     @contextmanager

@@ -24,7 +24,7 @@ from harness.schema.render import (
     RenderRequest,
 )
 from harness.schema.result import REFERENCE
-from harness.schema.trainer_versions import era_of_software
+from harness.schema.versions import era_of_software
 from harness.systems.inference_body import refusal
 
 if TYPE_CHECKING:
@@ -235,6 +235,7 @@ def request_of(case: Case, options: RunOptions, device: str) -> RenderRequest:
         noise=noise_of(case),
         divisor=case.divisor,
         quantize=case.quantize,
+        t5_attention=case.t5_attention or "eager",
     )
 
 

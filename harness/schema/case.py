@@ -29,6 +29,7 @@ from harness._util.strict_yaml import read_yaml_file, write_yaml
 from harness._util.validation import first_problem
 from harness.errors import CaseError
 from harness.schema.spec import FLEX2, Limits
+from harness.schema.versions import T5Attention
 
 SUFFIX = ".case.yaml"
 SCHEMA_FILE = "case.schema.json"
@@ -236,6 +237,10 @@ class Case(Strict):
         None,
         description="Width and height are floored to a multiple of it, in pixels: 16 as the trainer does; "
         "unset: 32, as the reference does.",
+    )
+    t5_attention: T5Attention | None = Field(
+        None,
+        description="T5's attention: sdpa by default from transformers 5.15 on; unset: eager, as before.",
     )
     tolerance: Tolerance | None = None
     incomparable: str | None = Field(None, description="Why this preview cannot be re-run, if it cannot.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.errors import HarnessError
 from harness.schema.spec import FLEX2, ModelSpec
+from harness.schema.versions import T5Attention
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,6 +139,7 @@ class RenderRequest:
             transformer, else ``fused``.
         attention: diffusers' attention backend; None keeps the active one.
         max_sequence_length: T5 tokens; None is the model's own.
+        t5_attention: kernel of T5's attention; the reference's transformers, 4.57, has ``eager`` alone.
         divisor: width and height are floored to a multiple of it, pixels; None is the reference's.
         encoder_dtype: ``fp16`` casts every weight of T5; None leaves it as transformers loads it.
         stop_after: end after so many steps and return the image predicted there; None runs to the end.
@@ -163,6 +165,7 @@ class RenderRequest:
     lora_mode: LoraMode | None = None
     attention: str | None = None
     max_sequence_length: int | None = None
+    t5_attention: T5Attention = "eager"
     divisor: int | None = None
     encoder_dtype: EncoderDtype | None = None
     quantize: Quantize = "none"

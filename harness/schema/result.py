@@ -52,6 +52,7 @@ class Rendered(Frozen):
     engine: str = Field("eager", description="'exact': fast, and proved bit for bit; else 'eager'.")
     engine_reason: str = Field("", description="Why it was eager, or exact without compiled blocks.")
     max_sequence_length: int = Field(512, description="T5 tokens.")
+    t5_attention: str | None = Field(None, description="'eager' or 'sdpa'; null in older rows.")
     device: str
     offload: str
     pipeline: str = Field(description="'hub' or 'builtin'.")

@@ -48,6 +48,8 @@ class ModelSpec:
         in_channels: packed channels that the transformer takes (latent 64 + inpaint 68 + control 64).
         mask_channels: packed channels of the mask, within those of inpaint.
         text_encoders: components that encode prompts.
+        tokenizer_files: files that a tokenizer's folder needs, one group of them; transformers makes up what
+            is missing.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ModelSpec:
     max_sequence_length: int
     vae_scale_factor: int = 8
     text_encoders: tuple[str, ...] = ("text_encoder", "text_encoder_2")
+    tokenizer_files: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     defaults: Defaults = field(default_factory=Defaults)
     limits: Limits = field(default_factory=Limits)
     scheduler: Mapping[str, Any] = field(default_factory=dict)
@@ -101,6 +104,13 @@ FLEX2 = ModelSpec(
     out_channels=64,
     latent_channels=16,
     mask_channels=4,
+    tokenizer_files={
+        "tokenizer": (
+            ("tokenizer_config.json", "vocab.json", "merges.txt"),
+            ("tokenizer_config.json", "tokenizer.json"),
+        ),
+        "tokenizer_2": (("tokenizer.json",), ("spiece.model",)),
+    },
     max_sequence_length=512,
     scheduler=MappingProxyType(
         {

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 Version = tuple[int, int, int]
-Era = Literal["legacy", "current"]
 
 
 @dataclass(frozen=True)
@@ -84,14 +83,9 @@ COMPILED: Final = Rule(
     "model.compile compiles the transformer; before, the compiled one was not used",
     since=(0, 8, 1), until=None, unclear=((0, 8, 1),), source="0045260a",
 )  # fmt: skip
-LEGACY_TORCH: Final = Rule(
-    "its instructions install torch 2.9.1 or older; from 0.11.2 on the user may install any",
-    since=None, until=(0, 11, 2), source="README.md and requirements.txt of each version",
-)  # fmt: skip
-
 RULES: Final = (
     CACHED_PROMPTS, LITERAL_TRIGGER, SAMPLE_OBJECTS, EMA, AUTO_MEMORY, LAYER_OFFLOADING, APPLE_INT8,
-    APPLE_CONVROT8, PRETRAINED_LORA, ATTENTION_BACKEND, COMPILED, LEGACY_TORCH,
+    APPLE_CONVROT8, PRETRAINED_LORA, ATTENTION_BACKEND, COMPILED,
 )  # fmt: skip
 
 
@@ -99,8 +93,3 @@ def version_of(software: str | None) -> Version | None:
     """Return the version in ``ai-toolkit X.Y.Z``, or None for anything else."""
     match = re.fullmatch(r"ai-toolkit v?(\d+)\.(\d+)\.(\d+)", (software or "").strip())
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
-
-
-def era_of_software(software: str | None) -> Era | None:
-    """Return the noise era that a recorded ``ai-toolkit X.Y.Z`` implies, or None where it implies none."""
-    return "legacy" if LEGACY_TORCH.holds(software) else None

@@ -255,6 +255,8 @@ _ALL = (
          lambda _: ["none", "adapter", "fp32", "fused"], _lora_mode_problem),
     _field("max_sequence_length", Family.NUMERICS, "T5 tokens; padding is not masked, so it counts.",
            integer("max_sequence_length", 16, 512), (512, 256, 128), default=FLEX2.max_sequence_length),
+    _field("t5_attention", Family.NUMERICS, "T5's attention: eager up to transformers 5.14, then sdpa.",
+           choice("t5_attention", ("eager", "sdpa")), ("sdpa", "eager")),
     Axis("attention", Family.NUMERICS, "Attention kernel: equally valid, rounded in other places.",
          choice("attention", ATTENTION["cuda"]), _set("attention"),
          lambda _, request: request.attention or "native", lambda context: list(ATTENTION[context.device]),

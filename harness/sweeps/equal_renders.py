@@ -17,7 +17,7 @@ class Effective:
 
     weights: tuple[str, ...]
     lora: tuple[str, ...]
-    prompt: tuple[str, int]
+    prompt: tuple[str, int, str]
     size: tuple[int, int]
     noise: tuple[int, str, str]
     guidance_scale: float
@@ -43,7 +43,11 @@ def effective(request: RenderRequest, device: str) -> Effective:
     return Effective(
         weights=(str(request.base), request.pipeline, dtype, request.quantize, request.encoder_dtype or ""),
         lora=_lora(request),
-        prompt=(request.prompt, request.max_sequence_length or FLEX2.max_sequence_length),
+        prompt=(
+            request.prompt,
+            request.max_sequence_length or FLEX2.max_sequence_length,
+            request.t5_attention,
+        ),
         size=(width, height),
         noise=(request.seed, "any era" if dtype == "fp32" else era, request.generator),
         guidance_scale=request.guidance_scale,

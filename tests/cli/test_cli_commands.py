@@ -51,8 +51,9 @@ def test_schema(harness: Harness) -> None:
 def test_doctor(harness: Harness) -> None:
     ended = harness("doctor")
     assert (ended.code, ended.err) == (0, "")
-    for topic in ("packages", "GPU", "memory", "base", "pipeline", "LPIPS", "noise era", "disk"):
+    for topic in ("packages", "GPU", "memory", "base", "pipeline", "LPIPS", "noise era", "trainer", "disk"):
         assert f" {topic} " in ended.out
+    assert "torch 2.13.0, transformers 5.5.3" in ended.out
     assert f"{torch_era()} noise" in ended.out
     assert "ostris/Flex.2-preview" in ended.out
 

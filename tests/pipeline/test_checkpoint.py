@@ -56,6 +56,18 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda base: (base / "vae" / "diffusion_pytorch_model.safetensors").unlink(),
         r"vae: holds no \*\.safetensors",
     ),
+    "no T5 vocabulary": (
+        lambda base: (base / "tokenizer_2" / "tokenizer.json").unlink(),
+        r"tokenizer_2: lacks tokenizer\.json, or spiece\.model",
+    ),
+    "no CLIP vocabulary": (
+        lambda base: (base / "tokenizer" / "merges.txt").unlink(),
+        r"tokenizer: lacks tokenizer_config\.json and vocab\.json and merges\.txt, or",
+    ),
+    "no CLIP length": (
+        lambda base: (base / "tokenizer" / "tokenizer_config.json").unlink(),
+        "tokenizer: lacks tokenizer_config",
+    ),
     "FLUX.1's channels": (
         lambda base: _edit(base / "transformer" / "config.json", in_channels=64),
         "in_channels: found 64, flex2 has 196",

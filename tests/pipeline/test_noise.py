@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.errors import HarnessError
 from harness.pipeline.noise import draw, era_of_version, torch_era
-from harness.schema.trainer_versions import era_of_software
+from harness.schema.versions import era_of_software
 
 DATA = Path(__file__).parent.parent / "data" / "noise" / "legacy.json"
 RECORDED: list[dict[str, Any]] = json.loads(DATA.read_text())["cases"]
@@ -101,7 +101,8 @@ def test_a_version_without_numbers_is_refused_in_one_line() -> None:
     ("software", "era"),
     [
         ("ai-toolkit 0.7.21", "legacy"), ("ai-toolkit 0.11.1", "legacy"), ("ai-toolkit 0.11.2", None),
-        ("ai-toolkit 0.12.26", None), ("ai-toolkit 1.0.0", None), ("kohya 0.7.21", None), ("", None),
+        ("ai-toolkit 0.12.0", "current"), ("ai-toolkit 0.12.26", "current"), ("ai-toolkit 0.1.9", None),
+        ("kohya 0.7.21", None), ("", None),
         (None, None),
     ],
 )  # fmt: skip
