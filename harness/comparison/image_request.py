@@ -23,6 +23,7 @@ _FIELDS = {
     "shift": ("shift",),
     "generator": ("generator",),
     "lora": ("lora", "lora_mode"),
+    "max_sequence_length": ("max_sequence_length", "t5_attention"),
 }
 _DIALECT_FIELDS = ("schedule", "blanks", "latents", "timestep", "rounding")
 _DTYPES = {

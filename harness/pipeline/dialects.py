@@ -50,5 +50,6 @@ def in_dialect(request: RenderRequest, name: str) -> RenderRequest:
         dialect=dialect,
         shift=Shift(shift=math.exp(FIXED_MU), dynamic_shifting=False),
         max_sequence_length=T5_TOKENS,
+        t5_attention="sdpa",
         lora_mode=None if request.lora is None else "fp32",
     )

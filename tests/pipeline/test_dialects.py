@@ -73,6 +73,7 @@ def true_request(name: str, cases: dict[tuple[int, int], Case]) -> RenderRequest
         max_sequence_length=made["max_sequence_length"],
         dtype=made["dtype"],
         noise="legacy" if made["noise"] == "legacy" else "current",
+        t5_attention="sdpa",
         dialect=dialect,
     )
 
