@@ -33,6 +33,12 @@ def show(result: ImportResult) -> None:
         console.print(Text(line))
     for line in _sample_assumptions(result.cases):
         console.print(Text(line))
+    if near := [_stem(case) for case in result.cases if case.neighbours]:
+        console.print(
+            Text(
+                f"{count(len(near))} without a checkpoint can be rendered with those around it: --neighbours"
+            )
+        )
     ready = [case for case in result.cases if case.incomparable is None]
     folder = from_here(result.folder)
     console.print(Text(f"{count(len(result.cases))} ({len(ready)} can be re-run) → {folder}"))

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     envvar="HARNESS_BASELINES",
     help="Accepted results to judge against too, as pytest does. Default: the preview alone.",
 )
+@option(
+    "--neighbours", is_flag=True,
+    help="Render previews without their checkpoint with the saved ones before and after it.",
+)  # fmt: skip
 @tolerance
 @run_options(*RENDERING, *MANY_RENDERS)
-def run(cases: list[Case], out: Path | None, options: RunOptions) -> None:
+def run(cases: list[Case], out: Path | None, neighbours: bool, options: RunOptions) -> None:
     """Re-render cases through the reference pipeline, score and judge them, and build the report.
 
     Exit code: 0 all match or are accepted as they are, 1 some drift, alone or as a whole job, or cannot be
@@ -36,7 +40,10 @@ def run(cases: list[Case], out: Path | None, options: RunOptions) -> None:
     Example: harness run cases/my_lora --only '*/000000250_*' --out reports/step250
     """
     from harness.cli.show import finish, rendered
+    from harness.runs.neighbours import note_neighbours, plan_neighbours
+    from harness.runs.plan import plan
     from harness.runs.run import run_cases
 
-    result = rendered(out, "", lambda **place: run_cases(cases, options=options, **place))
-    finish(result, options.copy_to)
+    planner = plan_neighbours if neighbours else plan
+    result = rendered(out, "", lambda **place: run_cases(cases, options=options, planner=planner, **place))
+    finish(note_neighbours(result.folder) if neighbours else result, options.copy_to)

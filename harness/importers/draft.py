@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,6 +89,7 @@ class Draft:
         preview_name: file name of the preview's copy; None keeps its own.
         lora_gone: the preview is incomparable for want of its checkpoint alone.
         older_config: how it is known that the settings are of a config written after the preview.
+        neighbours: steps and LoRAs of the saved checkpoints around a preview that has lost its own.
         encoder_dtype: dtype of T5, where the trainer casts more of it than the reference does.
     """
 
@@ -107,6 +109,7 @@ class Draft:
     lora_gone: bool = False
     older_config: OlderConfig | None = None
     encoder_dtype: EncoderDtype | None = None
+    neighbours: Sequence[tuple[int, SourceFile | None]] = ()
 
     def pairing(self) -> Pairing:
         """Return the line that a user reads about this draft."""

@@ -30,8 +30,8 @@ def case_name(case: Case) -> str:
 
 def files_of(case: Case) -> dict[str, str]:
     """Return the SHA-256 of each file that a case refers to, by its path from the case."""
-    files = {case.preview.file: case.preview.sha256}
-    return files if case.lora is None else files | {case.lora.file: case.lora.sha256}
+    loras = [case.lora, *(neighbour.lora for neighbour in case.neighbours)]
+    return {file.file: file.sha256 for file in (case.preview, *loras) if file is not None}
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _restore_lora(draft: Draft, case: Case | None, previous: PreviousImport) -> 
         return draft
     trained = draft.trained.model_copy(update={"software": draft.trained.software or case.trained.software})
     note = "the copy of the previous import"
-    return replace(draft, lora=lora, incomparable=None, note=note, trained=trained)
+    return replace(draft, lora=lora, neighbours=(), incomparable=None, note=note, trained=trained)
 
 
 def _is_edited(case: Case) -> bool:

@@ -27,7 +27,17 @@ from harness.importers.previous_import import (
     files_of,
     merge,
 )
-from harness.schema.case import SCHEMA_FILE, SUFFIX, Base, Case, LoraRef, Preview, load_case, save_case
+from harness.schema.case import (
+    SCHEMA_FILE,
+    SUFFIX,
+    Base,
+    Case,
+    LoraRef,
+    Neighbour,
+    Preview,
+    load_case,
+    save_case,
+)
 
 
 def write_cases(
@@ -117,10 +127,13 @@ def _unwritable(draft: Draft, error: CaseError | ValidationError | UnicodeError)
 def _case(draft: Draft, match: Case | None, copies: _Copies, job: str, base: Base) -> Case:
     width, height = draft.image_size
     file, sha256 = copies.add(draft.preview, PREVIEWS, draft.preview_name)
-    lora = None
-    if draft.lora is not None:
-        lora_file, lora_sha256 = copies.add(draft.lora, LORAS)
-        lora = LoraRef(file=lora_file, sha256=lora_sha256, network_multiplier=draft.network_multiplier)
+
+    def lora(source: SourceFile | None) -> LoraRef | None:
+        if source is None:
+            return None
+        file, sha256 = copies.add(source, LORAS)
+        return LoraRef(file=file, sha256=sha256, network_multiplier=draft.network_multiplier)
+
     return Case(
         id=f"{job}/{draft.stem}",
         base=_pinned(base, match),
@@ -133,7 +146,8 @@ def _case(draft: Draft, match: Case | None, copies: _Copies, job: str, base: Bas
             index=draft.index,
             older_config=draft.older_config,
         ),
-        lora=lora,
+        lora=lora(draft.lora),
+        neighbours=[Neighbour(step=step, lora=lora(source)) for step, source in draft.neighbours],
         settings=draft.settings,
         trained=draft.trained,
         incomparable=draft.incomparable,

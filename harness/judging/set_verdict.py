@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from harness.schema.result import REFERENCE, Row
+from harness.schema.result import REFERENCE, Row, Verdict
 
 ALPHA = 0.01
 """Probability at most of calling a set of valid re-runs a drift."""
@@ -69,7 +69,10 @@ def judge_sets(rows: Iterable[Row]) -> list[SetVerdict]:
     Args:
         rows: of one run; variants are passed over, and so are cases without scores or without a bound.
     """
-    found = sorted((row for row in rows if row.variant == REFERENCE), key=_job)
+    found = sorted(
+        (row for row in rows if row.variant == REFERENCE and row.verdict is not Verdict.INCOMPARABLE),
+        key=_job,
+    )
     differences = {job: _differences(group) for job, group in groupby(found, key=_job)}
     return [_judge(job, pairs) for job, pairs in differences.items() if len(pairs) >= MIN_CASES]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.metrics.scores import Scores, counted_psnr
 from harness.schema.case import Case, OlderConfig, Tolerance
-from harness.schema.result import Baseline, Verdict
+from harness.schema.result import NEAREST, Baseline, Verdict
 from harness.schema.spec import FLEX2
 
 DEFAULT_TOLERANCE = Tolerance(ssim_min=0.967, lpips_max=0.01, psnr_min=30.7, source="harness default")
@@ -36,6 +36,23 @@ OTHER_ENVIRONMENT = Margin(ssim=0.036, lpips=0.0145, psnr=13.0)
 
 SAME_SSIM = 1e-5
 """Scores of equal images that differ by more went through another encoder."""
+
+
+def judge_variant(
+    case: Case, variant: str, scores: Scores | None, tolerance: Tolerance
+) -> tuple[Verdict, str]:
+    """Judge a variant of a case by limits; a render with a neighbouring checkpoint is never a match or drift.
+
+    Returns:
+        Verdict and reason, as ``judge``.
+    """
+    verdict, reason = judge(scores, tolerance, case.preview.older_config)
+    if variant in NEAREST and scores is not None:
+        return (
+            Verdict.INCOMPARABLE,
+            f"rendered with a neighbouring checkpoint, which proves nothing alone: {reason}",
+        )
+    return verdict, reason
 
 
 def judge(

@@ -108,9 +108,9 @@ def account() -> str:
 
 def _against_preview(row: Row) -> Row:
     """Return the row with the verdict that its scores alone give: a regression that is accepted is none."""
-    from harness.judging.verdict import judge
+    from harness.judging.verdict import judge_variant
 
     if row.scores is None:
         return row.model_copy(update={"verdict": Verdict.INCOMPARABLE})
-    verdict, reason = judge(row.scores, row.tolerance, row.description.preview.older_config)
+    verdict, reason = judge_variant(row.description, row.variant, row.scores, row.tolerance)
     return row.model_copy(update={"verdict": verdict, "reason": reason})

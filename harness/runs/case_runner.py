@@ -13,7 +13,7 @@ from harness.judging.baseline import environment_key
 from harness.judging.baseline_judging import against_baseline
 from harness.judging.baseline_store import BaselineStore
 from harness.judging.tolerance import Tolerances
-from harness.judging.verdict import judge, judge_sizes
+from harness.judging.verdict import judge_sizes, judge_variant
 from harness.metrics.latents import SUFFIX, encode_latents
 from harness.metrics.scores import Scores
 from harness.runs.dispatch import Outcome
@@ -123,7 +123,7 @@ class CaseRunner:
         scored = result.scored
         assert scored is not None
         tolerance = tolerance_of(item.case, self.options, self.environment)
-        verdict, reason = judge(scored.matched, tolerance, item.case.preview.older_config)
+        verdict, reason = judge_variant(item.case, item.variant, scored.matched, tolerance)
         if render.against_reference is not None:
             reason = f"{reason}; {_beside_reference(render.against_reference)}"
         return self._row(

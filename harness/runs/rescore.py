@@ -8,7 +8,7 @@ from typing import Any
 from harness.errors import ImageError
 from harness.judging.baseline import environment_key
 from harness.judging.tolerance import Source
-from harness.judging.verdict import judge, judge_baseline
+from harness.judging.verdict import judge_baseline, judge_variant
 from harness.runs.folder import locked, read_manifest, write_rows
 from harness.runs.results import RunResult, load_run
 from harness.runs.scorer import Scorer
@@ -39,7 +39,7 @@ def judge_again(row: Row, tolerance: Tolerance) -> Row:
     """Return ``row`` judged by ``tolerance``; a row without scores keeps its verdict."""
     judged: dict[str, Any] = {"tolerance": tolerance}
     if row.scores is not None:
-        verdict, reason = judge(row.scores, tolerance, row.description.preview.older_config)
+        verdict, reason = judge_variant(row.description, row.variant, row.scores, tolerance)
         if row.baseline is not None:
             verdict, reason = judge_baseline(verdict, reason, row.scores, row.baseline)
         judged |= {"verdict": verdict, "reason": reason}

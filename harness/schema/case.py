@@ -150,6 +150,13 @@ class LoraRef(Strict):
     network_multiplier: float = FLEX2.defaults.network_multiplier
 
 
+class Neighbour(Strict):
+    """A saved checkpoint near a preview whose own is gone."""
+
+    step: int = Field(ge=0, description="Training step of the checkpoint; 0 is the base alone.")
+    lora: LoraRef | None = None
+
+
 class SampleSettings(Strict):
     """The sample settings, resolved: trigger replaced, flags applied, seed rule worked out."""
 
@@ -218,6 +225,12 @@ class Case(Strict):
     )
     preview: Preview
     lora: LoraRef | None = Field(None, description="Absent: the preview shows the base model alone.")
+    neighbours: list[Neighbour] = Field(
+        default_factory=list,
+        max_length=2,
+        description="Of a preview without its checkpoint: the saved ones before and after it; "
+        "harness run --neighbours renders them.",
+    )
     settings: SampleSettings
     trained: Trained = Field(default_factory=Trained)
     noise: Noise = Field(

@@ -15,6 +15,10 @@ REFERENCE = "reference"
 """The variant with the case's own settings."""
 
 
+NEAREST = ("nearest-before", "nearest-after")
+"""Variants that render a preview without its checkpoint with the saved ones around it."""
+
+
 class Verdict(StrEnum):
     """What a re-run says about its preview, best first."""
 

@@ -28,6 +28,7 @@ from harness.importers.file_record import FileRecord
 from harness.importers.preview_image import PreviewImage, read_previews
 from harness.importers.writer import write_cases
 from harness.schema.case import Base, OlderConfig, SampleSettings, Trained
+from harness.schema.lora_file import LoraFile
 from harness.schema.spec import FLEX2
 
 OLDER = {
@@ -127,19 +128,23 @@ class _Job:
             or ("it is an animated image, a video" if image.animated else None)
             or self._size_problem(sample, image.size)
         )
+        gone = problem is None and weights.problem is not None
         return Draft(
             stem=self._stem(preview),
             preview=SourceFile(preview.path, image.sha256),
             image_size=image.size,
             step=preview.step,
             index=preview.index,
-            lora=SourceFile(weights.lora.path, weights.lora.sha256) if weights.lora else None,
+            lora=_source(weights.lora),
             network_multiplier=sample.network_multiplier,
             settings=sample.settings,
             trained=self._trained(sample, software),
             note=weights.note,
             incomparable=problem or weights.problem,
-            lora_gone=problem is None and weights.problem is not None,
+            lora_gone=gone,
+            neighbours=[(step, _source(lora)) for step, lora in self.weights.neighbours(preview.step)]
+            if gone and self.process.network is not None
+            else [],
             older_config=older,
             encoder_dtype="fp16" if self.process.train.dtype in {"fp16", "float16"} else None,
             assumptions=[
@@ -209,3 +214,7 @@ class _Job:
                 f"step {preview.step} was rendered again later; the settings are those of the config now"
             )
         return notes
+
+
+def _source(lora: LoraFile | None) -> SourceFile | None:
+    return SourceFile(lora.path, lora.sha256) if lora is not None else None

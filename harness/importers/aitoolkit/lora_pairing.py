@@ -73,6 +73,20 @@ class WeightsFinder:
             return self._inspect(self._checkpoints.final, "final file")
         return Weights(None, problem=self._missing(preview.step))
 
+    def neighbours(self, step: int) -> list[tuple[int, LoraFile | None]]:
+        """Return the usable checkpoints before and after ``step``; step 0 stands for the base alone."""
+        usable = {
+            saved: lora for saved, path in self._saved.items() if (lora := self._inspect(path, "").lora)
+        }
+        before = max((saved for saved in usable if saved < step), default=None)
+        after = min((saved for saved in usable if saved > step), default=None)
+        found: list[tuple[int, LoraFile | None]] = []
+        if before is not None:
+            found.append((before, usable[before]))
+        elif self._untrained().problem is None:
+            found.append((0, None))
+        return [*found, (after, usable[after])] if found and after is not None else []
+
     @cached_property
     def final_step(self) -> int:
         """The step of the file without a number: as its metadata says, else ``train.steps``."""
@@ -93,11 +107,14 @@ class WeightsFinder:
     @cached_property
     def _versions(self) -> Mapping[int, str]:
         """Trainer and version by the step of each checkpoint that records one."""
-        paths = dict(self._checkpoints.numbered)
-        if self._checkpoints.final is not None:
-            paths[self.final_step] = self._checkpoints.final
-        found = {step: software_of(self._metadata(path)) for step, path in paths.items()}
+        found = {step: software_of(self._metadata(path)) for step, path in self._saved.items()}
         return {step: software for step, software in found.items() if software}
+
+    @cached_property
+    def _saved(self) -> Mapping[int, Path]:
+        """The files of all checkpoints by their step."""
+        final = self._checkpoints.final
+        return self._checkpoints.numbered | ({self.final_step: final} if final is not None else {})
 
     def _untrained(self) -> Weights:
         network = self._process.network

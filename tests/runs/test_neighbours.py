@@ -1,0 +1,94 @@
+"""Previews without their checkpoint, rendered with the saved ones around them: evidence, and no verdict."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.importers.aitoolkit import import_job
+from harness.judging.verdict import judge_variant
+from harness.runs.neighbours import note_neighbours, plan_neighbours
+from harness.runs.plan import RunOptions, plan
+from harness.runs.rescore import rescore
+from harness.runs.run import run_cases
+from harness.schema.case import Case, Tolerance
+from harness.schema.result import NEAREST, REFERENCE, Verdict
+from tests.importers.lora_files import rewrite
+from tests.judging.rows import scores
+
+LIMITS = Tolerance(ssim_min=0.9, lpips_max=0.1, source="test")
+
+
+@pytest.fixture
+def pruned(jobs: dict[str, Path], tmp_path: Path) -> Path:
+    """The shipped job without its checkpoint of step 200."""
+    job = Path(shutil.copytree(jobs["inkprint"], tmp_path / "emoji_inkprint"))
+    (job / "emoji_inkprint_000000200.safetensors").unlink()
+    return job
+
+
+def step(cases: list[Case], number: int) -> list[Case]:
+    return [case for case in cases if case.preview.step == number]
+
+
+def test_an_import_names_the_checkpoints_around_a_gap(pruned: Path, tmp_path: Path) -> None:
+    cases = import_job(pruned, out=tmp_path / "cases").cases
+    (case, *_) = step(cases, 200)
+    assert [neighbour.step for neighbour in case.neighbours] == [100, 300]
+    files = [neighbour.lora.file for neighbour in case.neighbours if neighbour.lora]
+    assert files == ["loras/emoji_inkprint_000000100.safetensors", "loras/emoji_inkprint.safetensors"]
+    assert all(not other.neighbours for other in cases if other.preview.step != 200)
+    (pruned / "emoji_inkprint_000000100.safetensors").unlink()
+    (case, *_) = step(import_job(pruned, out=tmp_path / "b").cases, 200)
+    assert [(neighbour.step, neighbour.lora is None) for neighbour in case.neighbours] == [
+        (0, True),
+        (300, False),
+    ]
+    (pruned / "emoji_inkprint.safetensors").unlink()
+    assert step(import_job(pruned, out=tmp_path / "c").cases, 200)[0].neighbours == []
+
+
+def test_the_neighbours_are_rendered_and_nothing_is_judged(pruned: Path, tmp_path: Path) -> None:
+    cases = import_job(pruned, out=tmp_path / "cases").cases
+    (case, *_) = step(cases, 200)
+    assert [item.variant for item in plan([case], RunOptions(), "cpu")] == [REFERENCE]
+    out = tmp_path / "run"
+    run_cases([case], out=out, options=RunOptions(device="cpu"), planner=plan_neighbours)
+    result = note_neighbours(out)
+    rows = {row.variant: row for row in result.rows}
+    assert set(rows) == {REFERENCE, *NEAREST}
+    assert {row.verdict for row in rows.values()} == {Verdict.INCOMPARABLE}
+    assert all(rows[name].scores is not None for name in NEAREST)
+    reason = rows[REFERENCE].reason
+    assert reason.startswith("the checkpoint of step 200 is missing")
+    assert "nearest checkpoints: step 100 SSIM" in reason
+    assert ", step 300 SSIM" in reason
+    assert ": bracketed (" in reason
+    assert result.exit_code == 1
+    assert {row.verdict for row in rescore(out).rows} == {Verdict.INCOMPARABLE}
+
+
+@pytest.mark.parametrize("value", [0.5, 0.99])
+@pytest.mark.parametrize("variant", NEAREST)
+def test_a_neighbour_is_never_a_match_or_drift(
+    pruned: Path, tmp_path: Path, variant: str, value: float
+) -> None:
+    (case, *_) = import_job(pruned, out=tmp_path / "cases", steps="200").cases
+    assert judge_variant(case, variant, scores(value), LIMITS)[0] is Verdict.INCOMPARABLE
+    assert judge_variant(case, "seed=1", scores(value), LIMITS)[0] is not Verdict.INCOMPARABLE
+
+
+def test_another_cause_lies_outside(pruned: Path, tmp_path: Path) -> None:
+    """Neighbours that agree, and a preview of another seed than the case says."""
+    final, other = pruned / "emoji_inkprint.safetensors", pruned / "emoji_inkprint_000000100.safetensors"
+    rewrite(final, other, metadata={"training_info": '{"step": 100}'})
+    (case, *_) = import_job(pruned, out=tmp_path / "cases", steps="200").cases
+    settings = case.settings.model_copy(update={"seed": 4711})
+    wrong = case.model_copy(update={"settings": settings}).at(case.folder / "x")
+    out = tmp_path / "run"
+    run_cases([wrong], out=out, options=RunOptions(device="cpu"), planner=plan_neighbours)
+    reason = next(row.reason for row in note_neighbours(out).rows if row.variant == REFERENCE)
+    assert ": outside (" in reason
+    assert "something beside the checkpoint differs" in reason
