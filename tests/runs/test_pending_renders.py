@@ -163,7 +163,9 @@ def test_what_waits_is_found_as_it_was_and_anything_else_is_removed(
     found = pending.find(item)
     assert found is not None
     assert np.array_equal(found.image, render.image)
-    assert dataclasses.replace(found, image=render.image) == render
+    assert found.latents is not None
+    assert np.array_equal(found.latents, np.asarray(render.latents))
+    assert dataclasses.replace(found, image=render.image, latents=render.latents) == render
 
     other = plan([make_case("a", settings={"seed": 6})], CPU, "cpu")[0]
     assert pending.find(other) is None, "the case was changed"
