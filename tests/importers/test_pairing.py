@@ -102,6 +102,7 @@ def test_renamed_checkpoint_is_noticed(job: Path, tmp_path: Path) -> None:
     shutil.copy(job / "tiny_flex2_simple_v1.safetensors", job / "tiny_flex2_simple_v1_000000010.safetensors")
     case = by_stem(import_job(job, out=tmp_path / "cases", steps="10"))["000000010_0"]
     assert "says step 30, not 10" in str(case.incomparable)
+    assert case.lora is not None  # a diagnosis goes on with it
 
 
 def test_step_rendered_twice(job: Path, edit: Edit, tmp_path: Path) -> None:
@@ -161,3 +162,14 @@ def test_skipped_first_sample_leaves_only_first_sample(job: Path, edit: Edit, tm
     add_preview(job, "1795423000000__000000000_0.jpg", (64, 64))
     (case,) = import_job(job, out=tmp_path / "cases", steps="0").cases
     assert (case.settings.prompt, case.incomparable) == ("first", None)
+
+
+def test_swapped_checkpoints_are_told_apart_by_their_metadata(job: Path, tmp_path: Path) -> None:
+    one, other = (job / f"tiny_flex2_simple_v1_0000000{step}.safetensors" for step in (10, 20))
+    kept = one.rename(job / "kept")
+    other.rename(one)
+    kept.rename(other)
+    case = by_stem(import_job(job, out=tmp_path / "cases", steps="10"))["000000010_0"]
+    assert case.incomparable is None
+    assert case.lora is not None
+    assert case.lora.file == f"loras/{other.name}"

@@ -128,10 +128,20 @@ class WeightsFinder:
         return Weights(None, problem=found)
 
     def _numbered(self, path: Path, step: int) -> Weights:
+        """Return the weights of ``path``, or those of the file whose metadata says ``step``.
+
+        Where no file says it, the LoRA stays beside the problem, so that a diagnosis can go on with it.
+        """
         recorded = step_of(self._metadata(path))
-        if recorded is not None and recorded != step:
-            return Weights(None, problem=f"the metadata of {path.name} says step {recorded}, not {step}")
-        return self._inspect(path, "")
+        if recorded is None or recorded == step:
+            return self._inspect(path, "")
+        for other in (*self._checkpoints.numbered.values(), self._checkpoints.final):
+            if other is not None and step_of(self._metadata(other)) == step:
+                return self._inspect(
+                    other, f"step {step} by its metadata, where {path.name} is of step {recorded}"
+                )
+        problem = f"the metadata of {path.name} says step {recorded}, not {step}"
+        return Weights(self._inspect(path, "").lora, problem=problem)
 
     def _missing(self, step: int) -> str:
         checkpoints = self._checkpoints
