@@ -18,6 +18,7 @@ from .importers.draft import ImportResult as ImportResult
 from .importers.server_request import import_request as import_request
 from .judging.findings import static_findings as static_findings
 from .report.build import build_report as build_report
+from .report.comparison_page import write_comparison_page as write_comparison_page
 from .report.export_bundle import write_bundle as write_bundle
 from .report.history_page import build_history as build_history
 from .report.job_summary import job_summary as job_summary

@@ -26,7 +26,7 @@ FUNCTIONS = {
     "run": {"load_cases", "run_cases", "build_report"},
     "schema": {"case_schema"},
     "diagnose": {"diagnose", "diagnose_cases", "static_findings"},
-    "compare": {"compare"},
+    "compare": {"compare", "write_comparison_page"},
     "export": {"export_case"},
     "fix": {"fix_case"},
     "sweep": {"sweep_cases", "parse_axis", "product", "preset", "read_grid"},

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     help="Renders of the case's own length to spend on an image.",
 )
 @option("--json", "json_file", type=path, help="Write the results here as JSON.")
+@option("--report", type=path, help="Write a page with pictures and tables here, one HTML file.")
 @run_options(*RENDERING)
 def compare(
     case: Path,
@@ -46,6 +47,7 @@ def compare(
     settings: Path | None,
     budget: float,
     json_file: Path | None,
+    report: Path | None,
     options: RunOptions,
 ) -> None:
     """Say why an image of another tool differs from its preview, prove it, and say what to change.
@@ -81,5 +83,9 @@ def compare(
         body = [each.to_json() for each in found]
         text = json.dumps(body[0] if len(body) == 1 else body, indent=2, ensure_ascii=False)
         write_text(json_file, text + "\n")
+    if report is not None:
+        from harness.report.comparison_page import write_comparison_page
+
+        click.echo(f"page: {write_comparison_page(found, report)}")
     if not static and not all(each.proof is not None and each.proof.reached for each in found):
         sys.exit(1)

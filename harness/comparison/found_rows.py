@@ -39,7 +39,12 @@ def found_rows(
         request: what the image was found to be rendered by.
         settings: changed axes and their values, on top of the dialect.
     """
-    rows = [_row(case, context, name, value) for name, value in settings.items() if name != "attention"]
+    own_values = {name: AXES[name].read(context, context.request) for name in settings}
+    rows = [
+        _row(case, context, name, value)
+        for name, value in settings.items()
+        if name != "attention" and value != own_values[name]
+    ]
     taken = {row.setting for row in rows}
     for name in _DIALECT_SETTINGS if dialect != "reference" else ():
         own, theirs = _way(context.request, name), _way(request, name)
@@ -73,7 +78,8 @@ def _row(case: Case, context: Context, name: str, value: Scalar) -> SettingRow:
         own, value, note = case.settings.prompt, known[str(value)], f"the trigger word is {value}"
     elif name == "checkpoint":
         own, value = f"step {own}", f"step {value}"
-    elif name == "lora_mode" and value == "none":
+    elif (name, value) in {("lora_mode", "none"), ("network_multiplier", 0.0)}:
+        value = "none"
         setting, own = "lora", case.lora.file.rpartition("/")[2] if case.lora else "none"
     elif setting == "shift":
         own, value = "dynamic", f"{name} {show(value)}"

@@ -29,9 +29,7 @@ def _lines(found: Comparison) -> Iterator[str]:
     for what in settings.unknown:
         yield f"  not understood: {what}"
     yield from _table(found.rows)
-    if found.incomparable is not None:
-        yield f"not comparable: {found.incomparable}"
-    yield from _verdict(found)
+    yield from verdicts(found)
     if found.proof is not None:
         yield from _ladder(found)
     for change in found.changes:
@@ -50,7 +48,10 @@ def _table(rows: list[SettingRow]) -> Iterator[str]:
         yield f"  {_MARKS[row.state]} {row.setting:20} {both}{more}{f' – {row.note}' if row.note else ''}"
 
 
-def _verdict(found: Comparison) -> Iterator[str]:
+def verdicts(found: Comparison) -> Iterator[str]:
+    """Yield the lines that say what separates the two: settings, the tool, or the size."""
+    if found.incomparable is not None:
+        yield f"not comparable: {found.incomparable}"
     names = ", ".join(row.setting for row in found.differences)
     own = ", ".join(row.setting for row in found.tools_own)
     unknown = [row.setting for row in found.rows if row.state is State.UNKNOWN]

@@ -110,6 +110,11 @@ def history_page() -> Page:
     return _inlined_page("history", ())
 
 
+def comparison_page() -> Page:
+    """Return the surroundings of a comparison: one file, which lies wherever its user wants it."""
+    return _inlined_page("comparison", ())
+
+
 def single_page(thumbs: Mapping[str, str | None], rows: str) -> Page:
     """Return the surroundings of the single file: everything inlined, and only that allowed to run.
 
