@@ -99,6 +99,18 @@ def test_only_a_change_from_step_to_step_proves_it(
     assert marked(import_job(job, out=tmp_path / "cases"), OlderConfig.COUNT) == proved
 
 
+def test_previews_of_several_runs_prove_nothing(job: Path, tmp_path: Path) -> None:
+    """Step 0 has all samples and is the youngest; the others were put there from elsewhere."""
+    for path in (job / "samples").glob("*.jpg"):
+        path.unlink()
+    for moment, step, count in ((1795423000000, 100, 1), (1795424000000, 200, 1), (1795425000000, 0, 4)):
+        for index in range(count):
+            size = (96, 160) if index == 2 else (128, 128)
+            add_preview(job, f"{moment + index}__{step:09d}_{index}.png", size)
+    os.utime(job / "config.yaml", (1795422000, 1795422000))
+    assert set(older(import_job(job, out=tmp_path / "cases")).values()) == {None}
+
+
 def test_deleted_previews_prove_nothing(job: Path, tmp_path: Path) -> None:
     for path in (job / "samples").glob("*__0000000[01]0_1.jpg"):
         path.unlink()

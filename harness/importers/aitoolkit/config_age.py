@@ -41,7 +41,9 @@ def _by_time(config_file: Path, previews: Sequence[PreviewFile]) -> dict[Path, O
 def _of_another_count(previews: Sequence[PreviewFile], samples: int) -> list[Path]:
     """Return the previews of all runs before the number of previews changed to that of the config."""
     runs = [list(run) for _, run in groupby(previews, key=lambda preview: (preview.step, preview.run))]
-    runs.sort(key=lambda run: run[0].unix_ms)
+    times = [preview.unix_ms for run in runs for preview in run]
+    if times != sorted(times):
+        return []  # put together from several runs: the order of the steps is not that of the edits
     recent = len(list(takewhile(lambda run: len(run) == samples, reversed(runs))))
     older = runs[: len(runs) - recent]
     counts = {len(run) for run in older}
