@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, RunError
-from harness.report.case_view import CaseView, case_view
+from harness.report.case_view import CaseView
 from harness.report.diagnoses import read_diagnoses
 from harness.report.formatting import script_json
 from harness.report.media import Media, make_media
 from harness.report.overview import run_environment, worst_first
 from harness.report.page import case_page, render
-from harness.report.pictures import Link, beside
+from harness.report.pictures import Link, beside, pictures
 from harness.report.report_files import Output
-from harness.report.settings_table import flat_words
+from harness.report.settings_table import environment_changes, flat_words
 from harness.report.sweep_page import sweep_pages
 from harness.runs.folder import read_manifest, read_rows
 from harness.schema.result import Row
@@ -93,8 +93,13 @@ def viewer(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> View:
     """Return a function that makes the view of one of the run's rows, given what all of them share."""
     environment, diagnoses = flat_words(run_environment(manifest, rows)), read_diagnoses(folder)
     swept = sweep_pages(rows)
-    return lambda row, link, rerun_sha256: case_view(
-        folder, row, environment, link, rerun_sha256, diagnoses.get(row.case), swept.get(row.case)
+    return lambda row, link, rerun_sha256: CaseView(
+        row,
+        pictures(folder, row, link),
+        environment_changes(row, environment),
+        rerun_sha256,
+        diagnoses.get(row.case),
+        swept.get(row.case),
     )
 
 

@@ -13,7 +13,19 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.report.formatting import number, percent, plain
+from harness.report.formatting import number, percent, plain, seconds
+from harness.report.measures import codec_sentence, measures
+from harness.report.overview import shown_variant
+from harness.report.replay import recipe
+from harness.report.review import refusal
+from harness.report.settings_table import (
+    assumptions,
+    baseline_environment,
+    baseline_facts,
+    provenance,
+    settings,
+)
+from harness.report.sigma_chart import curve
 
 HERE = Path(__file__).parent
 ASSETS = HERE / "assets"
@@ -29,6 +41,13 @@ FILES_POLICY = (
     "default-src 'none'; img-src 'self' file: data:; style-src 'self' file:; script-src 'self' file:; "
     "base-uri 'none'; form-action 'none'"
 )
+
+FILTERS: tuple[Callable[..., Any], ...] = (
+    *(number, percent, plain, seconds),
+    *(measures, codec_sentence, settings, provenance, assumptions, curve, recipe),
+    *(baseline_facts, baseline_environment, refusal, shown_variant),
+)
+"""What templates can ask for by its name: ``{{ 0.25 | percent }}``, ``{% for line in row | settings %}``."""
 
 MEANINGS = {
     "match": "Bit-identical, or within every limit.",
@@ -148,7 +167,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": number, "percent": percent, "plain": plain}
+    environment.filters |= {each.__name__: each for each in FILTERS}
     return environment
 
 

@@ -10,12 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.case_view import case_view
+from harness.report.case_view import CaseView
 from harness.report.formatting import script_json, slug
 from harness.report.measures import codec_sentence, measures, severity
 from harness.report.overview import WORST_FIRST, overview
-from harness.report.pictures import beside
-from harness.report.settings_table import Setting, baseline_environment, flat_words, provenance, settings
+from harness.report.settings_table import (
+    Setting,
+    assumptions,
+    baseline_environment,
+    environment_changes,
+    flat_words,
+    provenance,
+    settings,
+)
 from harness.report.sigma_chart import curve
 from harness.schema.case import SampleSettings, Tolerance, Trained
 from harness.schema.result import Finding, Row, Verdict
@@ -128,10 +135,7 @@ def test_only_a_changed_environment_is_repeated_per_row(run: Run) -> None:
     same = run.compared(case_of(preview, "job/a"), preview, sample(20, 0))
     moved = {**ENVIRONMENT, "packages": {"torch": "2.11.0", "diffusers": "0.42.1"}}
     other = run.compared(case_of(preview, "job/b"), preview, sample(20, 0), environment=moved)
-    changes = {
-        row.case: case_view(run.path, row, flat_words(ENVIRONMENT), beside, None).environment
-        for row in (same, other)
-    }
+    changes = {row.case: environment_changes(row, flat_words(ENVIRONMENT)) for row in (same, other)}
     assert changes == {"job/a": (), "job/b": (Setting("packages.torch", "2.14.1", "2.11.0", "differs"),)}
 
 
@@ -172,8 +176,8 @@ def test_what_a_finding_says_is_not_said_again_as_an_assumption(run: Run) -> Non
     case = case_of(sample(30, 0), "job/a", assumptions=["the seed walks", "the base is the job's"])
     found = Finding("seed-rule", "info", "the seed walks", "settings.seed")
     row = run.bare(case, sample(30, 0), Verdict.ERROR, "x", findings=[found])
-    view = case_view(run.path, row, {}, beside, None)
-    assert (view.findings, view.assumptions) == ((found,), ("the base is the job's",))
+    assert CaseView(row, (), (), None).findings == [found]
+    assert assumptions(row) == ("the base is the job's",)
 
 
 def test_the_curve_falls_from_left_to_right() -> None:
