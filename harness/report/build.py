@@ -96,7 +96,7 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
     links = [Link("summary.md", "Markdown"), Link("summary.json", "JSON")]
     links += [Link(RESULTS, "All rows")] if rows else []
     page = overview_page(thumbs, tuple(links))
-    index = render("index.html", report=report, page=page, sweeps=_sweep_links(page, swept))
+    index = render("index.html", report=report, rows=rows, page=page, sweeps=_sweep_links(page, swept))
     return output.write(INDEX, index)
 
 
@@ -113,7 +113,9 @@ def _write_single(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> Pa
     swept = sweeps(rows)
     sheets = [sweep_view(folder, group, lambda path: reduced(folder / path)) for group in swept.values()]
     links = _sweep_links(page, swept)
-    html = render("single.html", report=report, page=page, cases=views, sweeps=links, sheets=sheets)
+    html = render(
+        "single.html", report=report, rows=rows, page=page, cases=views, sweeps=links, sheets=sheets
+    )
     return Output(folder).write(SINGLE, html)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from harness.judging.set_verdict import SetVerdict, judge_sets
 from harness.report.formatting import moment, number, plain, seconds, slug
-from harness.report.measures import measures, severity
+from harness.report.measures import severity
 from harness.report.settings_table import Fact, flat_words
-from harness.schema.result import Row, Verdict
+from harness.schema.result import Row
 
 WORST_FIRST = ("error", "regression", "drift", "incomparable", "match")
 """Verdicts in the order in which a reader should look at them."""
@@ -25,9 +25,6 @@ PHRASES = {
     "incomparable": ("cannot be compared", "cannot be compared"),
 }
 """What one re-run did, and what several did, by verdict."""
-
-SHORT_REASON = 160
-"""Characters of a reason on the first page; the case's own page shows all of it."""
 
 SEARCHED_PROMPT = 600
 """Characters of a prompt that the search on the first page looks at."""
@@ -44,25 +41,8 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Line:
-    """One row on the first page.
-
-    Attributes:
-        past: names of the scores that are past their limit.
-    """
-
-    slug: str
-    case: str
-    variant: str | None
-    verdict: Verdict
-    reason: str
-    headline: tuple[Fact, ...]
-    past: frozenset[str]
-
-
-@dataclass(frozen=True)
 class Overview:
-    """A run, worst rows first, and the verdicts of its jobs as wholes."""
+    """What is said of a run as a whole, and the verdicts of its jobs as wholes."""
 
     name: str
     title: str
@@ -70,12 +50,11 @@ class Overview:
     facts: tuple[Fact, ...]
     counts: tuple[Count, ...]
     sets: tuple[SetVerdict, ...]
-    lines: tuple[Line, ...]
-    environment: tuple[Fact, ...]
+    environment: dict[str, str]
 
 
 def overview(folder: Path, manifest: dict[str, Any], ordered: list[Row]) -> Overview:
-    """Return what the first page of a run shows; ``ordered`` are its rows, worst first."""
+    """Return what the first page of a run shows beside its rows; ``ordered`` are its rows, worst first."""
     name = folder.resolve().name
     environment = flat_words(run_environment(manifest, ordered))
     tally = Counter(str(row.verdict) for row in ordered)
@@ -86,8 +65,7 @@ def overview(folder: Path, manifest: dict[str, Any], ordered: list[Row]) -> Over
         facts=_run_facts(manifest, ordered, environment),
         counts=_counts(tally),
         sets=tuple(judge_sets(ordered)),
-        lines=tuple(_line(row) for row in ordered),
-        environment=tuple(Fact(key, value) for key, value in environment.items()),
+        environment=environment,
     )
 
 
@@ -138,19 +116,6 @@ def headline(row: Row) -> tuple[Fact, ...]:
 def shown_variant(row: Row) -> str | None:
     """Return the name of a row's variant; None for the reference itself."""
     return None if row.variant == "reference" else row.variant
-
-
-def _line(row: Row) -> Line:
-    reason = row.reason if len(row.reason) <= SHORT_REASON else row.reason[: SHORT_REASON - 1] + "…"
-    return Line(
-        slug=slug(row.case, row.variant),
-        case=row.case,
-        variant=shown_variant(row),
-        verdict=row.verdict,
-        reason=reason,
-        headline=headline(row),
-        past=frozenset(measure.name for measure in measures(row) if measure.kept is False),
-    )
 
 
 def _psnr(row: Row) -> float | None:

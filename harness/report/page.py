@@ -13,9 +13,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.report.formatting import number, percent, plain, seconds
+from harness.report.formatting import number, percent, plain, seconds, slug
 from harness.report.measures import codec_sentence, measures
-from harness.report.overview import shown_variant
+from harness.report.overview import headline, shown_variant
 from harness.report.replay import recipe
 from harness.report.review import refusal
 from harness.report.settings_table import (
@@ -43,9 +43,9 @@ FILES_POLICY = (
 )
 
 FILTERS: tuple[Callable[..., Any], ...] = (
-    *(number, percent, plain, seconds),
+    *(number, percent, plain, seconds, slug),
     *(measures, codec_sentence, settings, provenance, assumptions, curve, recipe),
-    *(baseline_facts, baseline_environment, refusal, shown_variant),
+    *(baseline_facts, baseline_environment, refusal, headline, shown_variant),
 )
 """What templates can ask for by its name: ``{{ 0.25 | percent }}``, ``{% for line in row | settings %}``."""
 
