@@ -29,29 +29,19 @@ MIN_SPAN = 0.002
 
 @dataclass(frozen=True)
 class Point:
-    """One run in the chart's coordinates, and in words, for tooltips and screen readers."""
+    """One run in the chart's coordinates.
+
+    Attributes:
+        changes: what changed in the environment since the run before, in words.
+        href: address of the case's page in the run.
+    """
 
     x: float
     y: float | None
-    run: str
-    when: str
-    verdict: str
-    ssim: str
-    lpips: str
+    observation: Observation
     changes: tuple[str, ...]
     is_step: bool
     href: str
-
-    @property
-    def title(self) -> str:
-        """What hovering over the run says."""
-        changed = f"; changed: {', '.join(self.changes)}" if self.changes else ""
-        return f"{self.run}, {self.when}: {self.verdict}, SSIM {self.ssim}, LPIPS {self.lpips}{changed}"
-
-    @property
-    def day(self) -> str:
-        """The date of the run."""
-        return self.when.partition(" ")[0]
 
 
 @dataclass(frozen=True)
@@ -65,32 +55,28 @@ class Chart:
         levels: limit and baseline in words.
         high: highest SSIM that is drawn.
         low: lowest SSIM that is drawn.
-        band: width of a observation.
+        band: width of an observation.
     """
 
-    case: str
-    environment: str
-    findings: tuple[str, ...]
-    verdict: str
+    series: Series
+    findings: list[str]
     points: tuple[Point, ...]
     lines: tuple[str, ...]
     limit: float | None
     baseline: float | None
     levels: str
-    high: str
-    low: str
+    high: float
+    low: float
     band: float
     width: int = WIDTH
     height: int = HEIGHT
-    left: int = LEFT
-    right: int = WIDTH - RIGHT
     top: int = TOP
     bottom: int = HEIGHT - BOTTOM
 
     @property
     def summary(self) -> str:
         """The chart in words."""
-        return f"SSIM of {self.case} over {len(self.points)} runs: {self.found}; {self.levels}."
+        return f"SSIM of {self.series.case} over {len(self.points)} runs: {self.found}; {self.levels}."
 
     @property
     def found(self) -> str:
@@ -107,7 +93,9 @@ class Chart:
 
 
 def _moved_first(chart: Chart) -> tuple[bool, int, str, str]:
-    return not chart.findings, WORST_FIRST.index(chart.verdict), chart.case, chart.environment
+    series = chart.series
+    verdict = series.observations[-1].row.verdict
+    return not chart.findings, WORST_FIRST.index(verdict), series.case, series.environment
 
 
 @dataclass(frozen=True)
@@ -181,11 +169,7 @@ def chart(series: Series) -> Chart:
         Point(
             x=_x(place, len(scores)),
             y=height(observation.row.ssim),
-            run=observation.run,
-            when=moment(observation.created),
-            verdict=str(observation.row.verdict),
-            ssim=number(observation.row.ssim, 4),
-            lpips=number(observation.row.lpips, 4),
+            observation=observation,
             changes=_changes(before, observation),
             is_step=place in series.steps,
             href=f"{quote(observation.run)}/cases/{slug(observation.row.case, observation.row.variant)}.html",
@@ -193,18 +177,16 @@ def chart(series: Series) -> Chart:
         for place, (before, observation) in enumerate(zip(previous, series.observations, strict=True))
     )
     return Chart(
-        case=series.case,
-        environment=series.environment,
-        findings=tuple(series.findings()),
-        verdict=points[-1].verdict,
+        series=series,
+        findings=series.findings(),
         points=points,
         lines=_stretches(points),
         limit=height(last.tolerance.ssim_min),
         baseline=height(accepted),
         levels=f"limit {last.tolerance.ssim_min:g}"
         + (f", baseline {number(accepted, 4)}" if accepted is not None else ", no baseline"),
-        high=number(high, 4),
-        low=number(low, 4),
+        high=high,
+        low=low,
         band=round((WIDTH - LEFT - RIGHT) / max(1, len(scores) - 1), 1),
     )
 

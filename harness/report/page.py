@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.report.formatting import number, percent, plain, seconds, slug
+from harness.report.formatting import moment, number, percent, plain, seconds, slug
 from harness.report.measures import codec_sentence, measures
 from harness.report.overview import headline, shown_variant
 from harness.report.replay import recipe
@@ -43,7 +43,7 @@ FILES_POLICY = (
 )
 
 FILTERS: tuple[Callable[..., Any], ...] = (
-    *(number, percent, plain, seconds, slug),
+    *(moment, number, percent, plain, seconds, slug),
     *(measures, codec_sentence, settings, provenance, assumptions, curve, recipe),
     *(baseline_facts, baseline_environment, refusal, headline, shown_variant),
 )
