@@ -22,16 +22,7 @@ from harness.report.diagnosis_page import diagnosis_page
 from harness.report.formatting import script_json
 from harness.report.media import data_address, make_media, reduced
 from harness.report.overview import columns, overview, worst_first
-from harness.report.page import (
-    ASSETS,
-    Link,
-    Page,
-    overview_page,
-    page_beside,
-    render,
-    single_page,
-    sweep_page,
-)
+from harness.report.page import ASSETS, Link, Page, inlined_page, linked_page, render
 from harness.report.pictures import beside
 from harness.report.report_files import Output
 from harness.report.sweep_page import sweep_slug, sweep_view, sweeps
@@ -81,11 +72,11 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
     swept = sweeps(rows)
     for group in swept.values():
         view = sweep_view(folder, group, beside)
-        output.write(f"{CASES}/{view.slug}.html", render("sweep.html", sweep=view, page=sweep_page()))
+        output.write(f"{CASES}/{view.slug}.html", render("sweep.html", sweep=view, page=linked_page("sweep")))
     for saved in read_diagnoses(folder).values():
         if saved.path:
             shown = diagnosis_page(saved)
-            html = render("diagnosis.html", diagnosis=shown, page=page_beside("diagnosis"))
+            html = render("diagnosis.html", diagnosis=shown, page=linked_page("diagnosis"))
             output.write(f"{CASES}/{shown.slug}.html", html)
     for asset in sorted(ASSETS.iterdir()):
         output.write(f"assets/{asset.name}", asset.read_bytes())
@@ -95,7 +86,7 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
     output.remove_others(CASES, "assets")
     links = [Link("summary.md", "Markdown"), Link("summary.json", "JSON")]
     links += [Link(RESULTS, "All rows")] if rows else []
-    page = overview_page(thumbs, tuple(links))
+    page = linked_page("overview", f"{CASES}/rows.js", thumbs=thumbs, links=tuple(links))
     index = render("index.html", report=report, rows=rows, page=page, sweeps=_sweep_links(page, swept))
     return output.write(INDEX, index)
 
@@ -109,7 +100,7 @@ def _write_single(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> Pa
         link = partial(_inline, folder, {row.images.rerun: media.rerun, row.images.preview: media.preview})
         views.append(view(row, link, media.rerun_sha256))
         thumbs[views[-1].slug] = data_address("image/webp", media.thumb) if media.thumb else None
-    page = single_page(thumbs, _rows_script(report.name, manifest, rows))
+    page = inlined_page("single", _rows_script(report.name, manifest, rows), thumbs=thumbs)
     swept = sweeps(rows)
     sheets = [sweep_view(folder, group, lambda path: reduced(folder / path)) for group in swept.values()]
     links = _sweep_links(page, swept)

@@ -21,7 +21,7 @@ from harness.report.diagnoses import read_diagnoses
 from harness.report.formatting import script_json
 from harness.report.media import Media, make_media
 from harness.report.overview import run_environment, worst_first
-from harness.report.page import case_page, render
+from harness.report.page import linked_page, render
 from harness.report.pictures import Link, beside, pictures
 from harness.report.report_files import Output
 from harness.report.settings_table import environment_changes, flat_words
@@ -107,7 +107,7 @@ def _build_case(folder: Path, make_view: View, row: Row, with_pixels: bool) -> B
     media = make_media(folder, row)
     view = make_view(row, beside, media.rerun_sha256)
     pixels = _pixel_script(view.slug, media) if with_pixels else None
-    page = case_page(view.slug, has_pixels=pixels is not None)
+    page = linked_page("case", "rows.js", *([f"{view.slug}.js"] if pixels else []))
     name = f"{CASES}/{view.slug}"
     files: dict[str, str | bytes | None] = {
         f"{name}.html": render("case.html", case=view, page=page),

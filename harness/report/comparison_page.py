@@ -16,7 +16,7 @@ from harness.comparison.sentences import verdicts
 from harness.comparison.setting_row import State
 from harness.metrics.images import encode
 from harness.report.media import data_address
-from harness.report.page import comparison_page, render
+from harness.report.page import inlined_page, render
 
 MEANINGS = {
     State.SAME: "the same",
@@ -56,7 +56,7 @@ class ComparisonView:
 def write_comparison_page(found: Sequence[Comparison], out: Path) -> Path:
     """Write one HTML file that shows comparisons, with all pictures inside; return it."""
     views = [_view(each) for each in found]
-    html = render("comparison.html", views=views, meanings=MEANINGS, page=comparison_page())
+    html = render("comparison.html", views=views, meanings=MEANINGS, page=inlined_page("comparison"))
     write_text(out, html)
     return out
 

@@ -12,7 +12,7 @@ from harness.errors import RunError
 from harness.history.timeline import Observation, Series, read_history
 from harness.report.formatting import moment, number, slug
 from harness.report.overview import WORST_FIRST
-from harness.report.page import history_page, render
+from harness.report.page import inlined_page, render
 from harness.report.report_files import Output
 from harness.report.settings_table import flat_words
 
@@ -127,7 +127,7 @@ def build_history(root: Path) -> Path:
         runs=run_lines(root, history),
         verdicts=WORST_FIRST,
         stepped=sum(bool(each.findings) for each in charts),
-        page=history_page(),
+        page=inlined_page("history"),
     )
     try:
         return Output(root).write(HISTORY, html)

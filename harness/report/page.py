@@ -30,12 +30,27 @@ from harness.report.sigma_chart import curve
 HERE = Path(__file__).parent
 ASSETS = HERE / "assets"
 STYLE = "report.css"
-SHARED_SCRIPTS = ("keys.js", "filters.js", "review.js")
-OVERVIEW_SCRIPTS = (*SHARED_SCRIPTS, "overview.js")
-CASE_SCRIPTS = (*SHARED_SCRIPTS, "view.js", "stage.js", "pixels.js", "viewer.js", "case.js")
-SWEEP_SCRIPTS = ("keys.js", "sweep.js")
-SINGLE_SCRIPTS = (*CASE_SCRIPTS, "sweep.js", "overview.js", "single.js")
-"""Scripts in the order in which they run. They are classic ones: browsers refuse modules from the disk."""
+CASE_SCRIPTS = (
+    "keys.js",
+    "filters.js",
+    "review.js",
+    "view.js",
+    "stage.js",
+    "pixels.js",
+    "viewer.js",
+    "case.js",
+)
+SCRIPTS = {
+    "overview": ("keys.js", "filters.js", "review.js", "overview.js"),
+    "case": CASE_SCRIPTS,
+    "sweep": ("keys.js", "sweep.js"),
+    "diagnosis": (),
+    "comparison": (),
+    "history": (),
+    "single": (*CASE_SCRIPTS, "sweep.js", "overview.js", "single.js"),
+}
+"""Scripts of each kind of page in the order in which they run. They are classic ones: browsers refuse modules
+from the disk."""
 
 FILES_POLICY = (
     "default-src 'none'; img-src 'self' file: data:; style-src 'self' file:; script-src 'self' file:; "
@@ -79,14 +94,14 @@ class Page:
     """Everything around a page's content.
 
     Attributes:
-        kind: ``overview``, ``case``, ``sweep``, ``diagnosis``, ``history`` or ``single``; scripts read it.
+        kind: a key of ``SCRIPTS``; scripts read it from the page.
         thumbs: address of the thumbnail by slug.
         to_case: turns a slug into the address of its case.
     """
 
     kind: str
     policy: str
-    styles: tuple[Part, ...]
+    style: Part
     scripts: tuple[Part, ...]
     thumbs: Mapping[str, str | None] = field(default_factory=dict)
     to_case: Callable[[str], str] = "#{}".format
@@ -95,65 +110,40 @@ class Page:
     meanings: Mapping[str, str] = field(default_factory=lambda: MEANINGS)
 
 
-def overview_page(thumbs: Mapping[str, str | None], links: tuple[Link, ...]) -> Page:
-    """Return the surroundings of ``index.html``."""
-    scripts = ("cases/rows.js", *(f"assets/{name}" for name in OVERVIEW_SCRIPTS))
-    return _files_page(
-        "overview", "assets", scripts, thumbs=thumbs, to_case="cases/{}.html".format, links=links
+def linked_page(kind: str, *data: str, **more: Any) -> Page:
+    """Return the surroundings of a page beside the report's other files: the overview, or one in ``cases``.
+
+    Args:
+        data: addresses of scripts that hold data, seen from the page.
+        more: further fields of ``Page``.
+    """
+    root, cases = ("", "cases/") if kind == "overview" else ("../", "")
+    scripts = (*data, *(f"{root}assets/{name}" for name in SCRIPTS[kind]))
+    return Page(
+        kind,
+        FILES_POLICY,
+        Part(f"{root}assets/{STYLE}"),
+        tuple(map(Part, scripts)),
+        to_case=f"{cases}{{}}.html".format,
+        to_overview=f"{root}index.html",
+        **more,
     )
 
 
-def case_page(slug: str, *, has_pixels: bool) -> Page:
-    """Return the surroundings of one case's page."""
-    data = ("rows.js", f"{slug}.js") if has_pixels else ("rows.js",)
-    return page_beside("case", data, CASE_SCRIPTS)
-
-
-def sweep_page() -> Page:
-    """Return the surroundings of one case's sweep."""
-    return page_beside("sweep", (), SWEEP_SCRIPTS)
-
-
-def page_beside(kind: str, data: tuple[str, ...] = (), scripts: tuple[str, ...] = ()) -> Page:
-    """Return the surroundings of a page in the folder of cases."""
-    addresses = (*data, *(f"../assets/{name}" for name in scripts))
-    return _files_page(kind, "../assets", addresses, to_case="{}.html".format, to_overview="../index.html")
-
-
-def _files_page(kind: str, assets: str, scripts: tuple[str, ...], **more: Any) -> Page:
-    return Page(kind, FILES_POLICY, (Part(f"{assets}/{STYLE}"),), tuple(map(Part, scripts)), **more)
-
-
-def history_page() -> Page:
-    """Return the surroundings of the history: one file, because no run's assets are its own."""
-    return _inlined_page("history", ())
-
-
-def comparison_page() -> Page:
-    """Return the surroundings of a comparison: one file, which lies wherever its user wants it."""
-    return _inlined_page("comparison", ())
-
-
-def single_page(thumbs: Mapping[str, str | None], rows: str) -> Page:
-    """Return the surroundings of the single file: everything inlined, and only that allowed to run.
+def inlined_page(kind: str, *data: str, thumbs: Mapping[str, str | None] | None = None) -> Page:
+    """Return the surroundings of a page that is one file: everything inlined, and only that allowed to run.
 
     Args:
-        rows: the text of ``rows.js``.
+        data: text of scripts that hold data.
     """
-    return _inlined_page("single", (rows, *map(_asset, SINGLE_SCRIPTS)), thumbs)
-
-
-def _inlined_page(
-    kind: str, scripts: tuple[str, ...], thumbs: Mapping[str, str | None] | None = None
-) -> Page:
-    style = _asset(STYLE)
+    style, scripts = _asset(STYLE), (*data, *map(_asset, SCRIPTS[kind]))
     allowed = f"script-src {' '.join(map(_hash, scripts))}; " if scripts else ""
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; {allowed}"
         "base-uri 'none'; form-action 'none'"
     )
-    styles = (Part(inline=Markup(style)),)
-    return Page(kind, policy, styles, tuple(Part(inline=Markup(each)) for each in scripts), thumbs or {})
+    inlined = tuple(Part(inline=Markup(text)) for text in (style, *scripts))
+    return Page(kind, policy, inlined[0], inlined[1:], thumbs or {})
 
 
 @functools.cache
