@@ -30,18 +30,10 @@ from harness.report.sigma_chart import curve
 HERE = Path(__file__).parent
 ASSETS = HERE / "assets"
 STYLE = "report.css"
-CASE_SCRIPTS = (
-    "keys.js",
-    "filters.js",
-    "review.js",
-    "view.js",
-    "stage.js",
-    "pixels.js",
-    "viewer.js",
-    "case.js",
-)
+SHARED_SCRIPTS = ("keys.js", "filters.js", "review.js")
+CASE_SCRIPTS = (*SHARED_SCRIPTS, "view.js", "stage.js", "pixels.js", "viewer.js", "case.js")
 SCRIPTS = {
-    "overview": ("keys.js", "filters.js", "review.js", "overview.js"),
+    "overview": (*SHARED_SCRIPTS, "overview.js"),
     "case": CASE_SCRIPTS,
     "sweep": ("keys.js", "sweep.js"),
     "diagnosis": (),

@@ -27,11 +27,7 @@
       { keys: ["n"], says: "write a note", down: () => article.querySelector("textarea").focus() },
       { keys: ["s"], says: sheet && "all variants of this case", down: () => sheet?.click() },
       { keys: ["u", "Escape"], says: "all cases", down: () => article.querySelector(".back").click() },
-      { keys: ["?"], says: "this list", down: () => harness.showKeys() },
     ]);
-    const help = article.querySelector(".help");
-    help.hidden = false;
-    help.addEventListener("click", () => harness.showKeys());
   };
 
   /** Links to the rows before and after this one among those that pass the filters. */

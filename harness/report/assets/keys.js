@@ -14,6 +14,7 @@
     bindings = list;
     dialog?.remove();
     dialog = undefined;
+    for (const button of document.querySelectorAll(".help")) button.hidden = false;
   };
 
   const typing = (target) => target.matches?.("input:not([type=range]), textarea, select");
@@ -23,24 +24,25 @@
   addEventListener("keydown", (event) => {
     if (event.key === "Escape" && typing(event.target)) return event.target.blur();
     if (typing(event.target) || modified(event) || dialog?.open) return;
-    if (event.key === "?") return harness.showKeys();
+    if (event.key === "?") return showKeys();
     const binding = find(event);
     if (!binding || binding.inside?.(event.target) === false) return;
     if (binding.down(event) !== false) event.preventDefault();
   });
 
   addEventListener("keyup", (event) => find(event)?.up?.(event));
+  addEventListener("click", ({ target }) => target.closest?.(".help, #keys") && showKeys());
 
-  /** Show the list of keys. */
-  harness.showKeys = () => {
+  function showKeys() {
     dialog ??= document.body.appendChild(build());
     dialog.showModal();
-  };
+  }
 
   function build() {
     const made = element("dialog", { className: "keys", ariaLabel: "Keys" });
     const list = element("dl");
-    for (const { keys, says } of bindings.filter((binding) => binding.says)) {
+    const told = bindings.filter((binding) => binding.says);
+    for (const { keys, says } of [...told, { keys: ["?"], says: "this list" }]) {
       const term = element("dt");
       for (const key of keys) term.append(element("kbd", { textContent: names[key] ?? key }), " ");
       const row = element("div");

@@ -40,14 +40,12 @@
     }
   }
 
-  function wanted() {
-    return chips.filter((chip) => chip.getAttribute("aria-pressed") === "true").map((chip) => chip.dataset.verdict);
-  }
-
   /** Take the controls' state into the address and show what passes. */
   function changed() {
+    const pressed = chips.filter((chip) => chip.getAttribute("aria-pressed") === "true");
+    const verdict = pressed.map((chip) => chip.dataset.verdict).join(",");
     const picked = Object.fromEntries(picks.map((pick) => [pick.dataset.filter, pick.value]));
-    harness.remember({ verdict: wanted().join(","), text: find.value.trim(), sort: sort.value, ...picked });
+    harness.remember({ verdict, text: find.value.trim(), sort: sort.value, ...picked });
     apply();
   }
 
@@ -82,9 +80,7 @@
 
   function clear() {
     for (const chip of chips) chip.setAttribute("aria-pressed", false);
-    for (const pick of picks) pick.value = "";
-    find.value = "";
-    sort.value = "";
+    for (const control of [...picks, find, sort]) control.value = "";
     changed();
   }
 
@@ -92,20 +88,17 @@
   function showReview() {
     const all = harness.decisions();
     const { slug } = harness.rows;
-    let accepted = 0;
-    let rejected = 0;
+    const count = { accept: 0, reject: 0 };
     lines.forEach((line, row) => {
       const decision = all[slug[row]]?.decision;
-      accepted += decision === "accept";
-      rejected += decision === "reject";
+      if (decision) count[decision] += 1;
       const old = line.querySelector(".decided");
       if (!decision) return old?.remove();
       const mark = old ?? line.querySelector("div").appendChild(harness.element("span", { className: "decided" }));
       mark.textContent = `${decision}ed`;
     });
-    const bar = document.querySelector(".review-bar");
-    bar.hidden = Object.keys(all).length === 0;
-    document.getElementById("reviewed").textContent = `Reviewed: ${accepted} accepted, ${rejected} rejected`;
+    document.querySelector(".review-bar").hidden = Object.keys(all).length === 0;
+    document.getElementById("reviewed").textContent = `Reviewed: ${count.accept} accepted, ${count.reject} rejected`;
   }
 
   for (const chip of chips) {
@@ -119,7 +112,6 @@
   find.addEventListener("input", changed);
   sort.addEventListener("change", changed);
   document.getElementById("clear").addEventListener("click", clear);
-  document.getElementById("keys").addEventListener("click", () => harness.showKeys());
   document.querySelector(".finders").hidden = false;
 
   const reviewer = document.getElementById("reviewer");
@@ -127,9 +119,7 @@
   document.getElementById("forget").addEventListener("click", () => {
     if (confirm("Discard every decision and note of this run?")) harness.forgetDecisions();
   });
-  addEventListener("review", showReview);
-  addEventListener("storage", showReview);
-  addEventListener("pageshow", showReview);
+  for (const event of ["review", "storage", "pageshow"]) addEventListener(event, showReview);
 
   harness.bindOverview = () => harness.bind([
     { keys: ["j", "ArrowDown"], says: "next case", down: () => move(1) },
@@ -138,7 +128,6 @@
     { keys: ["/"], says: "search", down: () => find.focus() },
     { keys: ["1", "2", "3", "4", "5"], says: "show only that verdict, or all again", down: (event) => chips[event.key - 1]?.click() },
     { keys: ["Escape"], says: "show all", down: clear },
-    { keys: ["?"], says: "this list", down: () => harness.showKeys() },
   ]);
   harness.bindOverview();
   recall();

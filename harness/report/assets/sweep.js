@@ -18,11 +18,7 @@
       { keys: ["k", "ArrowLeft"], says: "previous variant", down: move(-1) },
       { keys: ["Enter"], says: "compare it with the preview", down: () => false },
       { keys: ["u", "Escape"], says: "all cases", down: () => article.querySelector(".back").click() },
-      { keys: ["?"], says: "this list", down: () => harness.showKeys() },
     ]);
-    const help = article.querySelector(".help");
-    help.hidden = false;
-    help.addEventListener("click", () => harness.showKeys());
   };
 
   if (document.documentElement.dataset.page === "sweep") harness.startSweep(document.querySelector("article"));
