@@ -10,7 +10,6 @@ from pathlib import Path
 
 from harness.report.formatting import slug
 from harness.report.measures import severity
-from harness.report.overview import headline
 from harness.report.pictures import Link, Picture, pictures
 from harness.report.sigma_chart import SigmaChart, curves
 from harness.schema.result import REFERENCE, Row
@@ -31,15 +30,10 @@ class Print:
 
     Attributes:
         same: variants that rendered the same pixels, by the reason why; empty where none is known.
-        reason: why there is no picture.
     """
 
-    slug: str
-    variant: str
-    same: tuple[tuple[str, tuple[str, ...]], ...]
-    reason: str
-    verdict: str
-    scores: tuple[str, ...]
+    row: Row
+    same: dict[str, list[str]]
     picture: Picture | None
     is_best: bool
 
@@ -173,38 +167,26 @@ def _closeness(row: Row) -> tuple[bool, float, str]:
 
 def _merged(ordered: list[Row]) -> list[tuple[Row, list[Row]]]:
     """Join rows whose re-runs are the same pixels to the one that was rendered."""
-    seen: dict[str, tuple[Row, list[Row]]] = {}
+    seen: dict[str, list[Row]] = {}
     for row in sorted(ordered, key=lambda row: (row.reason.startswith(REPEATED), row.variant != REFERENCE)):
-        key = _pixels(row)
-        if key in seen:
-            seen[key][1].append(row)
-        else:
-            seen[key] = (row, [])
-    return sorted(seen.values(), key=lambda pair: _closeness(pair[0]))
+        seen.setdefault(_pixels(row), []).append(row)
+    merged = [(first, others) for first, *others in seen.values()]
+    return sorted(merged, key=lambda pair: _closeness(pair[0]))
 
 
-def _by_reason(same: list[Row]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _by_reason(same: list[Row]) -> dict[str, list[str]]:
     """Return merged variants, with why their render is the same where a sweep said so."""
     found: dict[str, list[str]] = {}
     for row in same:
         why = row.reason.partition(": ")[2].partition(";")[0] if row.reason.startswith(REPEATED) else ""
         found.setdefault(why, []).append(row.variant)
-    return tuple((why, tuple(names)) for why, names in found.items())
+    return found
 
 
 def _print(folder: Path, row: Row, same: list[Row], link: Link, best: Row | None) -> Print:
     shown = {picture.name: picture for picture in pictures(folder, row, link)}
     is_best = best is not None and best.variant in {row.variant, *(each.variant for each in same)}
-    return Print(
-        slug=slug(row.case, row.variant),
-        variant=row.variant,
-        same=_by_reason(same),
-        reason=row.reason if row.rendered is None else "",
-        verdict=str(row.verdict),
-        scores=tuple(f"{fact.name} {fact.value}" for fact in headline(row)),
-        picture=shown.get("rerun"),
-        is_best=is_best,
-    )
+    return Print(row, _by_reason(same), shown.get("rerun"), is_best)
 
 
 def _cell(row: Row | None, scale: tuple[float, float], best: Row | None) -> Cell | None:
