@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness._util.atomic_files import PART
+from harness._util.atomic_files import write_bytes
 
 
 class Output:
     """The files of one report.
 
-    A report can be made again at any time, so writes are not flushed as in ``atomic_files``; a reader
-    still sees either the old file or the whole new one.
+    A report can be made again at any time, so writes do not wait for the disk.
 
     Attributes:
         written: the name of every file that belongs to this report.
@@ -28,14 +27,7 @@ class Output:
         self.written.add(name)
         if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
             return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}{PART}")
-        try:
-            partial.write_bytes(data)
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        write_bytes(path, data, lasting=False)
         return path
 
     def remove_others(self, *folders: str) -> None:
