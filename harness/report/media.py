@@ -8,7 +8,6 @@ under the cursor.
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import mimetypes
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness._util.atomic_files import sha256_file
 from harness.errors import HarnessError
 from harness.metrics.codec import Codec
 from harness.metrics.images import FORMATS, MAX_PIXELS, encode, load_rgb
@@ -26,8 +26,6 @@ from harness.schema.result import Row
 
 THUMB_EDGE = 64
 """Height and width of each square of a thumbnail, pixels."""
-
-MIME = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Media:
 def make_media(folder: Path, row: Row) -> Media:
     """Read a row's images from the run folder; damaged or missing ones leave gaps, never an error."""
     preview, rerun = _file(folder, row.images.preview), _file(folder, row.images.rerun)
-    digest = hashlib.sha256(rerun.read_bytes()).hexdigest() if rerun else None
+    digest = sha256_file(rerun) if rerun else None
     array = _array(rerun)
     before = _square(preview) if preview else None
     after = _shrunk(Image.fromarray(array)) if array is not None else None
@@ -63,7 +61,7 @@ def make_media(folder: Path, row: Row) -> Media:
         matched = codec.encode(array)
     except HarnessError:
         return Media(thumb=thumb, rerun_sha256=digest)
-    kind = MIME[codec.format]
+    kind = f"image/{codec.format}"
     return Media(thumb, data_address(kind, preview.read_bytes()), data_address(kind, matched), digest)
 
 

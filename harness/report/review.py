@@ -121,12 +121,8 @@ def _reviewed(folder: Path, rows: dict[tuple[str, str], Row], decision: Decision
         raise RunError(why, file=folder, field=name, fix=instead)
     if row.key != decision.key:
         raise RunError("was rendered with other settings since the review", file=folder, field=name, fix=fix)
-    found = _hash(folder, row)
+    image = folder / row.images.rerun if row.images.rerun else None
+    found = sha256_file(image) if image is not None and image.is_file() else None
     if found != decision.rerun_sha256:
         raise RunError("its image is not the one that was reviewed", file=folder, field=name, fix=fix)
     return row
-
-
-def _hash(folder: Path, row: Row) -> str | None:
-    path = folder / row.images.rerun if row.images.rerun else None
-    return sha256_file(path) if path is not None and path.is_file() else None

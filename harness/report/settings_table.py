@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -170,14 +170,8 @@ def _line(name: str, recorded: Any, rendered: Any) -> Setting:
 def _base(recorded: str | None, rendered: Rendered | None) -> Setting:
     """Compare checkpoints by name only: a job records no hash of its base."""
     line = _line("Base", recorded, rendered and rendered.base)
-    if (
-        recorded
-        and rendered
-        and line.state == "differs"
-        and _base_name(recorded) == _base_name(rendered.base)
-    ):
-        return Setting(line.name, line.recorded, line.rendered, "same name")
-    return line
+    same_name = _base_name(line.recorded) == _base_name(line.rendered)
+    return replace(line, state="same name") if line.state == "differs" and same_name else line
 
 
 def _base_name(base: str) -> str:
