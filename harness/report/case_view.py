@@ -1,9 +1,11 @@
-"""A row as its own page shows it; the page's template asks the filters of ``page.py`` for the rest."""
+"""A row as its own page shows it; the page's template asks the filters of ``page.py`` for its tables."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.report.diagnoses import SavedDiagnosis
 from harness.report.formatting import slug
@@ -45,3 +47,21 @@ class CaseView:
     def findings(self) -> Sequence[Finding]:
         """The row's; a run from before they were stored has those of a diagnosis at most."""
         return self.row.findings or (self.diagnosis.findings if self.diagnosis else ())
+
+
+def recipe(row: Row) -> str:
+    """Return a request of the reference server (``POST /v1/inference``) with a row's settings, as JSON."""
+    case = row.description
+    prompt: dict[str, Any] = {
+        "prompt": case.settings.prompt,
+        "width": case.preview.width,
+        "height": case.preview.height,
+        "seed": case.settings.seed,
+        "sample_steps": case.settings.sample_steps,
+        "guidance_scale": case.settings.guidance_scale,
+        "neg": case.settings.neg,
+    }
+    request: dict[str, Any] = {"model": case.model, "prompts": [prompt]}
+    if case.lora is not None:
+        request["loras"] = [{"path": case.lora.file, "network_multiplier": case.lora.network_multiplier}]
+    return json.dumps(request, indent=2, ensure_ascii=False)

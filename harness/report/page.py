@@ -13,10 +13,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.report.case_view import recipe
 from harness.report.formatting import moment, number, percent, plain, seconds, slug
 from harness.report.measures import codec_sentence, measures
 from harness.report.overview import headline, shown_variant
-from harness.report.replay import recipe
 from harness.report.review import refusal
 from harness.report.settings_table import (
     assumptions,
