@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli.command import command
-from harness.cli.limits import tolerance
-from harness.cli.options import LPIPS_WEIGHTS, RUN
+from harness.cli.options import LPIPS_WEIGHTS, RUN, tolerance
 
 if TYPE_CHECKING:
     from harness.judging.tolerance import Source

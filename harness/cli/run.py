@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli.command import command, option, path
-from harness.cli.limits import tolerance
-from harness.cli.options import MANY_RENDERS, RENDERING, run_options, selected_cases
+from harness.cli.options import MANY_RENDERS, RENDERING, run_options, selected_cases, tolerance
 
 if TYPE_CHECKING:
     from harness.runs.plan import RunOptions
