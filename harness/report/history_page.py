@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from harness.errors import RunError
 from harness.history.timeline import Observation, Series, read_history
-from harness.report.formatting import moment, number, slug
+from harness.report.formatting import number, slug
 from harness.report.overview import WORST_FIRST
 from harness.report.page import inlined_page, render
 from harness.report.report_files import Output
@@ -98,20 +98,6 @@ def _moved_first(chart: Chart) -> tuple[bool, int, str, str]:
     return not chart.findings, WORST_FIRST.index(verdict), series.case, series.environment
 
 
-@dataclass(frozen=True)
-class RunLine:
-    """One run in the index: how many of its cases have each verdict, worst first.
-
-    Attributes:
-        href: address of its report; None where none was built.
-    """
-
-    run: str
-    when: str
-    counts: tuple[int, ...]
-    href: str | None
-
-
 def build_history(root: Path) -> Path:
     """Write ``history.html`` over all runs directly under ``root``; returns its path.
 
@@ -124,7 +110,8 @@ def build_history(root: Path) -> Path:
         "history.html",
         charts=charts[:MAX_CHARTS],
         left_out=len(charts) - MAX_CHARTS,
-        runs=run_lines(root, history),
+        runs=_tallies(history),
+        reported={path.parent.name for path in root.glob(f"*/{INDEX}")},
         verdicts=WORST_FIRST,
         stepped=sum(bool(each.findings) for each in charts),
         page=inlined_page("history"),
@@ -135,21 +122,13 @@ def build_history(root: Path) -> Path:
         raise RunError(f"cannot be written ({error.strerror or error})", file=root / HISTORY) from error
 
 
-def run_lines(root: Path, history: list[Series]) -> list[RunLine]:
-    """Return the index of all runs, the latest first."""
+def _tallies(history: list[Series]) -> list[tuple[tuple[str, str], Counter[str]]]:
+    """Return when each run was made, its name, and how many of its cases have each verdict; latest first."""
     tallies: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for series in history:
         for observation in series.observations:
             tallies[observation.created, observation.run][observation.row.verdict] += 1
-    return [
-        RunLine(
-            run=run,
-            when=moment(created),
-            counts=tuple(tally[verdict] for verdict in WORST_FIRST),
-            href=f"{quote(run)}/{INDEX}" if (root / run / INDEX).is_file() else None,
-        )
-        for (created, run), tally in sorted(tallies.items(), reverse=True)
-    ]
+    return sorted(tallies.items(), reverse=True)
 
 
 def chart(series: Series) -> Chart:
