@@ -17,6 +17,7 @@ from harness.report.case_view import recipe
 from harness.report.formatting import moment, number, percent, plain, seconds, slug
 from harness.report.measures import codec_sentence, measures
 from harness.report.overview import headline, shown_variant
+from harness.report.pictures import swatches
 from harness.report.review import refusal
 from harness.report.settings_table import (
     assumptions,
@@ -52,7 +53,7 @@ FILES_POLICY = (
 FILTERS: tuple[Callable[..., Any], ...] = (
     *(moment, number, percent, plain, seconds, slug),
     *(measures, codec_sentence, settings, provenance, assumptions, curve, recipe),
-    *(baseline_facts, baseline_environment, refusal, headline, shown_variant),
+    *(baseline_facts, baseline_environment, refusal, headline, shown_variant, swatches),
 )
 """What templates can ask for by its name: ``{{ 0.25 | percent }}``, ``{% for line in row | settings %}``."""
 

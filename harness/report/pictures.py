@@ -28,16 +28,6 @@ Link = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Legend:
-    """A map's fixed scale: SVG rectangles 1 wide from equal to different, with the values at both ends."""
-
-    label: str
-    colours: Markup
-    dark: str
-    bright: str
-
-
-@dataclass(frozen=True)
 class Box:
     """A rectangle in image pixels."""
 
@@ -56,6 +46,7 @@ class Picture:
         href: its address; None where the file is not in the run folder.
         path: the path as the row gives it.
         size: the image's own width and height, pixels.
+        scale: what a map's colours mean.
         box: the tile to mark.
     """
 
@@ -66,7 +57,7 @@ class Picture:
     alt: str
     size: tuple[int, int]
     note: str = ""
-    legend: Legend | None = None
+    scale: Scale | None = None
     box: Box | None = None
 
     @property
@@ -109,8 +100,8 @@ def pictures(folder: Path, row: Row, link: Link) -> tuple[Picture, ...]:
         shown.append(replace(rerun, note="as rendered"))
     for name, title in (("difference", "Difference"), ("ssim", "SSIM map"), ("lpips", "LPIPS map")):
         if name in images.maps:
-            alt = f"{title} of {case}: {LEGENDS[name].label}, dark is equal"
-            shown.append(replace(figure(name, title, images.maps[name], alt), legend=LEGENDS[name]))
+            alt = f"{title} of {case}: {SCALES[name].label}, dark is equal"
+            shown.append(replace(figure(name, title, images.maps[name], alt), scale=SCALES[name]))
     return tuple(shown)
 
 
@@ -134,19 +125,11 @@ def _worst_tile(row: Row) -> Box | None:
     )
 
 
-def _legend(scale: Scale) -> Legend:
+@functools.cache
+def swatches(scale: Scale) -> Markup:
+    """Return a map's colours from equal to different as SVG rectangles, 1 wide each."""
     strip = scale.paint(np.linspace(scale.dark, scale.bright, LEGEND_STEPS)[np.newaxis, :])[0]
-    beyond = "≥" if scale.bright > scale.dark else "≤"
-    return Legend(
-        label=scale.label,
-        colours=Markup("").join(
-            Markup('<rect x="{}" width="1.05" height="1" fill="#{:02x}{:02x}{:02x}"/>').format(at, *colour)
-            for at, colour in enumerate(strip.tolist())
-        ),
-        dark=f"{scale.dark:g}",
-        bright=f"{beyond} {scale.bright:g}",
+    return Markup("").join(
+        Markup('<rect x="{}" width="1.05" height="1" fill="#{:02x}{:02x}{:02x}"/>').format(at, *colour)
+        for at, colour in enumerate(strip.tolist())
     )
-
-
-LEGENDS = {name: _legend(scale) for name, scale in SCALES.items()}
-"""The legend of each map by name."""
