@@ -21,8 +21,8 @@ from .report.build import build_report as build_report
 from .report.comparison_page import write_comparison_page as write_comparison_page
 from .report.export_bundle import write_bundle as write_bundle
 from .report.history_page import build_history as build_history
-from .report.job_summary import job_summary as job_summary
 from .report.review import apply_review as apply_review
+from .report.text_report import job_summary as job_summary
 from .runs.accept import accept_run as accept_run
 from .runs.plan import RunOptions as RunOptions
 from .runs.rescore import rescore as rescore

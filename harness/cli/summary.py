@@ -22,6 +22,6 @@ from harness.cli.options import RUN
 @option("--link", metavar="URL", help="Where the report was uploaded.")
 def summary(run: Path, worst: int, link: str | None) -> None:
     """Print a run's counts and worst cases as Markdown, for the summary of a CI job."""
-    from harness.report.job_summary import job_summary
+    from harness.report.text_report import job_summary
 
     click.echo(job_summary(run, worst=worst, link=link), nl=False)

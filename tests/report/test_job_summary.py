@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.judging.baseline_judging import against_baseline
-from harness.report.job_summary import job_summary
+from harness.report.text_report import job_summary
 from harness.runs.folder import MANIFEST, RESULTS
 from harness.schema.result import Row
 from tests.judging.rows import accepted, row, scores
