@@ -29,9 +29,8 @@ def show(result: ImportResult) -> None:
     """Print the cases of an import, what was assumed for them, and what to type next."""
     console = Console()
     console.print(_table(result.cases))
-    for line in (*_not_comparable(result.cases), *(f"assumed: {line}" for line in result.assumptions)):
-        console.print(Text(line))
-    for line in _sample_assumptions(result.cases):
+    assumed = [f"assumed: {line}" for line in result.assumptions]
+    for line in (*_not_comparable(result.cases), *assumed, *_sample_assumptions(result.cases)):
         console.print(Text(line))
     if near := [_stem(case) for case in result.cases if case.neighbours]:
         console.print(
