@@ -21,8 +21,8 @@ from harness.sweeps.axis_values import Value
 
 POINTING, LIKELY, STRONG = 0.1, 0.25, 0.45
 """Cosines from which a factor points to the preview at all, is likely, and is tried before other noise."""
-STANDS_OUT = 0.6
-"""Share of the distance that a factor leaves at most to be followed by others before the unlikely ones."""
+LEADS = 0.85
+"""Share of the distance that a factor leaves at most to be followed by others before the unusual values."""
 ALONE = 0.4
 """The same for a factor that is followed at once; the other single factors come after it."""
 MIN_GAIN = 0.1
@@ -121,15 +121,21 @@ class _Stages:
         bases = [base]
         for depth in range(2, DEPTH + 1):
             bases = self._bases(bases)
-            stand_out = bool(bases) and bases[0].distance < STANDS_OUT * self.reference.distance
-            if depth == 2 and not stand_out and self._leftovers(base):
+            leads = bool(bases) and bases[0].distance < LEADS * self.reference.distance
+            if leads and self._on_top_of(bases[:1]):
                 return
-            for each in bases:
-                self.tell(f"on top of {words(each.settings)}")
-                if self._each(self._further(each)):
-                    return
-            if depth == 2 and stand_out and self._leftovers(base):
+            if depth == 2 and self._leftovers(base):
                 return
+            if self._on_top_of(bases[leads:]):
+                return
+
+    def _on_top_of(self, bases: list[Trial]) -> bool:
+        """Render further factors on top of each base; return whether the search is settled."""
+        for each in bases:
+            self.tell(f"on top of {words(each.settings)}")
+            if self._each(self._further(each)):
+                return True
+        return self._settled()
 
     def _single(self, base: Trial) -> Iterator[Callable[[], None]]:
         """Yield the renders of every single factor, the likeliest first."""

@@ -38,7 +38,7 @@ def test_what_holds_for_all_is_said_once(found: JobDiagnosis) -> None:
     assert found.shared == "guidance_scale = 2.7"
     said = list(found.sentences())
     assert said[0] == "cases: 7 of 8 previews: guidance_scale = 2.7"
-    assert said[1] == "  together-6: guidance_scale = 2.7, checkpoint = 300"
+    assert said[1] == "  together-6: checkpoint = 300, guidance_scale = 2.7"
     assert len(said) == 3
 
 
