@@ -125,15 +125,25 @@ def _best_dialect(start: Start, last: Trial, starts: list[Start]) -> tuple[str, 
 
 
 def _usual(trials: TrialRenderer, last: Trial) -> Trial:
-    """Return ``last`` with the usual change that makes it identical or much nearer, or ``last``."""
-    best = last
-    for change in SUSPECTS:
+    """Return ``last`` with the usual change that makes it identical or much nearer, or ``last``.
+
+    What was found within the floor may stand for something else: the first suspect is also tried in the place
+    of each other setting, and counts there where it makes the picture identical.
+    """
+    own = {name: value for name, value in last.settings.items() if name != "attention"}
+    plain = trials.attempt(own)
+    best = plain if plain is not None and plain.distance <= last.distance else last
+    if trials.request(own).effective_lora_mode != "none":
+        for left in ({}, *({name: own[name]} for name in own if len(own) > 1)):
+            rest = {name: value for name, value in own.items() if name not in left}
+            trial = trials.attempt({**rest, **SUSPECTS[0]}) if best.distance else None
+            if trial is not None and trial.distance < (NEARER * best.distance if not left else 1e-9):
+                best = trial
+    for change in SUSPECTS[1:]:
         if best.distance == 0:
             break
-        without_lora = trials.request(last.settings).effective_lora_mode == "none"
-        if change.keys() & last.settings.keys() - {"lora_mode"} or ("lora_mode" in change and without_lora):
-            continue
-        trial = trials.attempt({**last.settings, **change})
-        if trial is not None and trial.distance < NEARER * best.distance:
-            best = trial
+        if not change.keys() & best.settings.keys():
+            trial = trials.attempt({**best.settings, **change})
+            if trial is not None and trial.distance < NEARER * best.distance:
+                best = trial
     return best
