@@ -54,7 +54,7 @@ class StepZero:
         return {name: value for name, value in asdict(self).items() if name not in hidden}
 
 
-_TAKEN_OVER = ("noise", "quantize", "divisor")
+_TAKEN_OVER = ("noise", "quantize", "t5_attention", "divisor")
 
 
 def step_zero(case: Case) -> Case | None:

@@ -21,11 +21,12 @@ from tests.diagnosis.truths import base_cases, changed, rendered_with
 def test_it_is_the_same_prompt_of_the_same_job(jobs: dict[str, Path], tmp_path: Path) -> None:
     cases = import_job(jobs["inkprint"], out=tmp_path / "cases", steps="0,200").cases
     trained = next(case for case in cases if (case.preview.step, case.preview.index) == (200, 1))
-    fixed = trained.model_copy(update={"noise": "legacy"})
+    fixed = trained.model_copy(update={"noise": "legacy", "t5_attention": "sdpa"})
     fixed._file = trained._file
     found = step_zero(fixed)
     assert found is not None
     assert (found.preview.step, found.preview.index, found.noise) == (0, 1, "legacy")
+    assert found.t5_attention == "sdpa"
     assert step_zero(found) is None
     other = fixed.model_copy(update={"settings": fixed.settings.model_copy(update={"seed": 7})})
     other._file = fixed._file
