@@ -100,6 +100,6 @@ def test_fix_writes_values_and_reasons_that_the_next_run_uses(
 
 
 def test_a_case_that_cannot_be_rerun_is_one_line(bases: list[Case]) -> None:
-    lost = bases[0].model_copy(update={"incomparable": "its checkpoint was pruned"})
+    lost = bases[0].model_copy(update={"incomparable": "its checkpoint was pruned", "lora": None})
     with pytest.raises(CaseError, match="cannot be re-run: its checkpoint was pruned; harness diag"):
         diagnose(lost)
