@@ -27,6 +27,8 @@ ALONE = 0.4
 """The same for a factor that is followed at once; the other single factors come after it."""
 MIN_GAIN = 0.1
 """Share of the distance that a further factor must remove to be accepted."""
+MIN_COMPOSITION_GAIN = 0.03
+"""Coarse correlation that an early stop of other noise gains to be a base for pairs, however far it ends."""
 NOISE_FROM = 25.0
 """Distance from which other noise is likely, though the composition may be the same."""
 ROUNDING_REACH, QUANTIZE_REACH = 10.0, 40.0
@@ -98,6 +100,7 @@ class _Stages:
         self.reference = self.base = trials.trial({})
         self.floor = Floor(trials, tool_floor or MIN_FLOOR)
         self.limit = math.inf
+        self.drawn: Settings | None = None
 
     # --- stages
 
@@ -116,11 +119,15 @@ class _Stages:
         if self._stands_alone():
             best = self._best()
             self.tell(f"on top of {words(best.settings)}")
-            if self._each(self._further(best)) or self._each(singles):
+            self._each(self._further(best))
+            if self._best().distance == 0 or self._each(singles):
                 return
         bases = [base]
         for depth in range(2, DEPTH + 1):
             bases = self._bases(bases)
+            drawn = self.trials.attempt(self.drawn) if depth == 2 and self.drawn else None
+            if drawn is not None and all(each.settings != drawn.settings for each in bases):
+                bases = [*bases[: BASES - 1], drawn]
             leads = bool(bases) and bases[0].distance < LEADS * self.reference.distance
             if leads and self._on_top_of(bases[:1]):
                 return
@@ -159,6 +166,8 @@ class _Stages:
         strong = STRONG if far else LIKELY
         yield from self._lines(base, [each for each in ranked if each.agreement >= strong])
         drawn = Estimator(self.trials, base).noise(noise) if far else []
+        if drawn and drawn[0][0] > MIN_COMPOSITION_GAIN:
+            self.drawn = drawn[0][1].settings(drawn[0][1].values[0])
         yield from self._noise(factor for gain, factor in drawn if gain > 0)
         ranked = [each for each in ranked if each.agreement < strong]
         unlikely = [each for each in ranked if each.agreement < LIKELY]
@@ -185,8 +194,10 @@ class _Stages:
         self, base: Trial, ranked: list[Estimate], numerics: list[Estimate]
     ) -> Iterator[Callable[[], None]]:
         """Yield what may be identical where a trial is within the floor: near schedules, then numerics."""
-        yield from self._near(ranked, CLOSE * base.distance)
         yield from self._lines(base, numerics)
+        yield from self._near(ranked, CLOSE * base.distance)
+        gradual = [each for each in ranked if each.factor.own is not None and not each.factor.is_schedule]
+        yield from self._lines(base, [each for each in gradual if each.agreement >= POINTING])
         if (best := self._best()) is not base:
             more = factors(self.trials, best.settings, lambda axis: axis.name in POLISHING)
             yield from self._lines(best, [Estimate(factor, 0.0, factor.values[0]) for factor in more])
