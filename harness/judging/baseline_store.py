@@ -82,10 +82,13 @@ class BaselineStore:
             BaselineError: it cannot be read or written.
         """
         name = f"{case_id}.{key}.{sha256[:12]}{LATENTS}"
+        file = source
         try:
-            write_bytes(self.root / name, source.read_bytes())
+            latents = source.read_bytes()
+            file = self.root / name
+            write_bytes(file, latents)
         except OSError as error:
-            raise BaselineError(f"cannot be kept ({error.strerror or error})", file=source) from error
+            raise BaselineError(f"cannot be kept ({error.strerror or error})", file=file) from error
         return name
 
     def distance(self, latents: Path | None) -> Callable[[Entry], LatentDistance | None]:

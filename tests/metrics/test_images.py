@@ -124,11 +124,10 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         load_rgb(tmp_path / "a.jpg")
 
 
-def test_a_text_that_unpacks_to_much(tmp_path):
+def test_a_text_that_unpacks_to_much_is_left_packed(tmp_path):
     text = b"zTXt" + b"Comment\0\0" + zlib.compress(bytes(100_000_000))
     _png(tmp_path / "a.png", (8, 8), bytes(8 * 25), extra=[text])
-    with pytest.raises(ImageError, match="cannot be read"):
-        load_rgb(tmp_path / "a.png")
+    assert load_rgb(tmp_path / "a.png").shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp"])
