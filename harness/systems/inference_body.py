@@ -15,13 +15,15 @@ CHOSEN_BY_SERVER = {"base", "pipeline", "dtype"}
 def refusal(request: RenderRequest) -> str | None:
     """Return why the server cannot be asked for ``request``, or None where it can.
 
-    A field that the JSON does not hold must have the reference's value.
+    A field that the JSON does not hold must have the reference's value. Current noise is what a server's
+    torch draws from 2.12 on; its rows say that the era is unknown.
     """
     if request.lora is None:
         return "the server renders with a LoRA only"
     for field in dataclasses.fields(request):
         value = getattr(request, field.name)
-        if field.name not in SENT | CHOSEN_BY_SERVER and value != field.default:
+        usual = {field.default, "current"} if field.name == "noise" else {field.default}
+        if field.name not in SENT | CHOSEN_BY_SERVER and value not in usual:
             return f"the server cannot be asked for {field.name} {_shown(value)}"
     return None
 
