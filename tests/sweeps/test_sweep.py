@@ -79,7 +79,7 @@ def test_an_empty_sweep_is_one_line(case: Case) -> None:
         plan_sweep([case], [], RunOptions(), "cpu")
 
 
-def test_software_before_0_11_2_means_legacy_noise(case: Case) -> None:
+def test_the_trainers_version_implies_the_noise_where_it_pins_torch(case: Case) -> None:
     from harness.runs.plan import noise_of
 
     def recorded(software: str, **more: object) -> str:
@@ -87,5 +87,6 @@ def test_software_before_0_11_2_means_legacy_noise(case: Case) -> None:
         return noise_of(case.model_copy(update={"trained": trained, **more}))
 
     assert recorded("ai-toolkit 0.7.21") == "legacy"
-    assert recorded("ai-toolkit 0.12.26") == "auto"
+    assert recorded("ai-toolkit 0.11.2") == "auto"
+    assert recorded("ai-toolkit 0.12.26") == "current"
     assert recorded("ai-toolkit 0.7.21", noise="current") == "current"
