@@ -22,9 +22,10 @@ from typing import Any
 
 from PIL import Image
 
-from harness.comparison.compare import Comparison, compare
+import harness
+from harness.comparison.compare import Comparison
 from harness.importers.aitoolkit import import_job
-from harness.pipeline.renderer import ReferenceRenderer
+from harness.runs.plan import RunOptions
 from harness.schema.case import Case
 
 ROOT = Path(__file__).parents[1]
@@ -71,10 +72,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         cases = import_job(JOB, out=Path(work) / "cases").cases
+        cases = [case.model_copy(update={"t5_attention": "sdpa"}) for case in cases]  # as the job ran
         by_place = {(case.preview.step, case.preview.index): case for case in cases}
         truths = json.loads((IMAGES / "truths.json").read_text())["images"]
         wanted = tuple(options.names)
-        renderer = ReferenceRenderer(device="cpu")
         print(
             "picture              class named  dialect         near  renders spent  time  differing settings"
         )
@@ -82,15 +83,14 @@ def main() -> None:
         for truth in truths:
             if not wanted or truth["file"].startswith(wanted):
                 case = by_place[truth["case"]["step"], truth["case"]["index"]]
-                done.append(_outcome(case, truth, renderer, Path(work) if options.blind else None))
+                done.append(_outcome(case, truth, Path(work) if options.blind else None))
                 print(done[-1].line(), flush=True)
-        renderer.close()
         _summary(done)
         if not wanted:
             print(f"static answer, cold start: {_cold_start(by_place[300, 0]):.2f} s (best of 5)")
 
 
-def _outcome(case: Case, truth: dict[str, Any], renderer: ReferenceRenderer, blind: Path | None) -> Outcome:
+def _outcome(case: Case, truth: dict[str, Any], blind: Path | None) -> Outcome:
     image = IMAGES / truth["file"]
     requests = [IMAGES / truth["request"]] if "request" in truth and blind is None else []
     stated = blind is None and (truth["metadata"] != "none" or bool(requests))
@@ -100,7 +100,7 @@ def _outcome(case: Case, truth: dict[str, Any], renderer: ReferenceRenderer, bli
             picture.info.clear()
             picture.save(image)
     started = time.perf_counter()
-    found = compare(case, image, request=requests, renderer=renderer)
+    found = harness.compare(case, image, request=requests, options=RunOptions(device="cpu"))
     return Outcome(truth, found, time.perf_counter() - started, stated)
 
 

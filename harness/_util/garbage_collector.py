@@ -30,11 +30,6 @@ def pause_collection() -> Iterator[None]:
 
 
 def freeze_for_exit() -> None:
-    """Collect now, so that the process ends without another scan; see ``unfreeze``."""
+    """Collect now, so that the process ends without another scan; ``gc.unfreeze`` takes it back."""
     gc.collect()
     gc.freeze()
-
-
-def unfreeze() -> None:
-    """Let a process that did not end after ``freeze_for_exit`` collect everything again."""
-    gc.unfreeze()

@@ -7,6 +7,7 @@ multiply ("billion laughs": ten lines that expand to gigabytes).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,25 @@ def read_yaml_file(path: Path, loader: Any = _CaseLoader) -> Any:
         return read_yaml(read_bytes(path, MAX_BYTES).decode("utf-8"), loader)
     except UnicodeDecodeError as error:
         raise yaml.YAMLError(f"not UTF-8 text: {error}") from error
+
+
+def read_mapping(path: Path, error: Callable[..., Exception], *, fix: str) -> dict[Any, Any]:
+    """Return the mapping that a YAML file holds.
+
+    Args:
+        error: makes the exception, from what was found and ``file`` and ``fix``.
+        fix: what to do about a file that holds no mapping.
+    """
+    try:
+        data = read_yaml_file(path)
+    except OSError as problem:
+        raise error(f"cannot be read ({problem.strerror or problem})", file=path) from problem
+    except yaml.YAMLError as problem:
+        raise error(f"is not valid YAML ({problem})", file=path) from problem
+    if not isinstance(data, dict):
+        found = "is empty" if data is None else f"holds {type(data).__name__}, not a mapping"
+        raise error(found, file=path, fix=fix)
+    return data
 
 
 def read_yaml(text: str, loader: Any = _CaseLoader) -> Any:

@@ -16,7 +16,7 @@ from harness.diagnosis.trials import TrialRenderer, calls_of, rms
 from harness.importers.image_metadata.read_image import InferenceImage
 from harness.metrics.codec import Codec
 from harness.metrics.images import load_rgb
-from harness.runs.plan import Planned, RunOptions, request_of
+from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case
 from harness.schema.render import Renderer, RenderRequest
 from harness.sweeps.axis import Context
@@ -87,20 +87,12 @@ def prove(
     Raises:
         HarnessError: base, LoRA or device cannot be used.
     """
-    from harness.pipeline.load import choose_device
-    from harness.runs.preflight import preflight
-    from harness.runs.workers import reference_renderer
+    from harness.runs.session import open_renderer
 
     options = options or RunOptions()
-    device = choose_device(options.device)
-    context = Context(case, request_of(case, options, device), device)
-    preflight([Planned(case, context.request)], options)
-    made = renderer or reference_renderer(options, device)
-    try:
+    with open_renderer([case], options, renderer) as (device, made):
+        context = Context(case, request_of(case, options, device), device)
         return _Prover(context, image, made, budget, tell).prove(rows)
-    finally:
-        if renderer is None:
-            made.close()
 
 
 class _Prover:

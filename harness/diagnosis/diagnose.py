@@ -69,10 +69,7 @@ def diagnoser(
     Raises:
         CaseError, HarnessError: as ``diagnose``.
     """
-    from harness.pipeline.load import choose_device
-    from harness.runs.plan import Planned
-    from harness.runs.preflight import preflight
-    from harness.runs.workers import reference_renderer
+    from harness.runs.session import open_renderer
 
     options = options or RunOptions()
     for case in cases:
@@ -81,14 +78,8 @@ def diagnoser(
                 f"{case.id} cannot be re-run: {case.incomparable}",
                 fix="harness diagnose --static explains it",
             )
-    device = choose_device(options.device)
-    preflight([Planned(case, request_of(case, options, device)) for case in cases], options)
-    own = renderer or reference_renderer(options, device)
-    try:
-        yield Diagnoser(options, own, device, budget, tell)
-    finally:
-        if renderer is None:
-            own.close()
+    with open_renderer(cases, options, renderer) as (device, made):
+        yield Diagnoser(options, made, device, budget, tell)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import LORA_AXES, Factor, factors
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR, Floor
 from harness.diagnosis.narrowing import narrow
+from harness.diagnosis.path import minimal_path, untried_factors
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
@@ -147,9 +148,7 @@ class _Stages:
     def _single(self, base: Trial) -> Iterator[Callable[[], None]]:
         """Yield the renders of every single factor, the likeliest first."""
         every = factors(self.trials, base.settings)
-        noise = [factor for factor in every if factor.is_noise]
-        numeric = [factor for factor in every if factor.is_numeric and factor not in noise]
-        rest = [factor for factor in every if factor not in noise and factor not in numeric]
+        noise, numeric, rest = _by_kind(every)
         if self.cleared:
             lora = [factor for factor in every if factor.axis.name in LORA_AXES]
             if self._covered():
@@ -160,7 +159,7 @@ class _Stages:
             if self._covered():
                 return
         recorded = self._recorded_numerics(numeric)
-        yield from self._lines(base, [Estimate(factor, 1.0, factor.values[0]) for factor in recorded])
+        yield from self._lines(base, _unranked(recorded))
         ranked = self._ranked(base, rest)
         far = self._is_other_picture(base) or base.distance > NOISE_FROM
         strong = STRONG if far else LIKELY
@@ -171,7 +170,7 @@ class _Stages:
         yield from self._noise(factor for gain, factor in drawn if gain > 0)
         ranked = [each for each in ranked if each.agreement < strong]
         unlikely = [each for each in ranked if each.agreement < LIKELY]
-        numerics = [Estimate(factor, 0.0, factor.values[0]) for factor in numeric]
+        numerics = _unranked(numeric)
         yield from self._lines(base, [each for each in ranked if each.agreement >= LIKELY])
         if not self._covered():
             yield from self._lines(base, self._by_distance(base, unlikely, numerics))
@@ -200,7 +199,7 @@ class _Stages:
         yield from self._lines(base, [each for each in gradual if each.agreement >= POINTING])
         if (best := self._best()) is not base:
             more = factors(self.trials, best.settings, lambda axis: axis.name in POLISHING)
-            yield from self._lines(best, [Estimate(factor, 0.0, factor.values[0]) for factor in more])
+            yield from self._lines(best, _unranked(more))
             schedules = [each for each in factors(self.trials, best.settings) if each.is_schedule]
             ranked = self._ranked(best, [each for each in schedules if not each.is_noise])
             yield from self._near(ranked, CLOSE * best.distance)
@@ -217,15 +216,13 @@ class _Stages:
     def _further(self, base: Trial) -> Iterator[Callable[[], None]]:
         """Yield the renders of one factor more on top of ``base``."""
         every = factors(self.trials, base.settings)
-        noise = [factor for factor in every if factor.is_noise]
-        numeric = [factor for factor in every if factor.is_numeric and factor not in noise]
-        rest = [factor for factor in every if factor not in noise and factor not in numeric]
+        noise, numeric, rest = _by_kind(every)
         ranked = self._ranked(base, rest)
         yield from self._lines(base, ranked[:6])
         if self._is_other_picture(base):
             yield from self._noise(factor for _, factor in Estimator(self.trials, base).noise(noise))
         if base.distance < NOISE_FROM:
-            yield from self._lines(base, [Estimate(factor, 0.0, factor.values[0]) for factor in numeric])
+            yield from self._lines(base, _unranked(numeric))
 
     def _leftovers(self, base: Trial) -> bool:
         """Render every value that is left of every factor; return whether the search is settled."""
@@ -371,48 +368,25 @@ class _Stages:
             self.cleared and bool(start.settings) and start.settings.items() <= best.settings.items()
         )
         if best is not reference and (gained or found.proven):
-            found.path = self._path(best)
+            kept = start.settings if self.cleared else {}
+            found.path = minimal_path(self.trials, self.floor, best, kept)
             found.explained = self.floor.covers(found.path[-1])
         if 0 < best.distance <= MAX_FLOOR:
             found.floor = self.floor.at(best)
-        found.untried = self._untried(best)
+        found.untried = untried_factors(self.trials, best, spent=self.trials.spent >= self.budget)
         return found
 
-    def _untried(self, best: Trial) -> dict[str, str]:
-        """Return which single factors were not rendered with all usual values, with the reason."""
-        spent = self.trials.spent >= self.budget
-        why = "the budget was spent" if spent else "the preview was explained before"
-        made = {repr(sorted(trial.settings.items(), key=str)) for trial in self.trials.made}
-        untried = {}
-        for factor in factors(self.trials, {}):
-            every = [repr(sorted(factor.settings(value).items(), key=str)) for value in factor.values]
-            done = sum(each in made for each in every)
-            if done < len(every) and factor.axis.name not in best.settings:
-                of = f"{done} of {len(every)} usual values were rendered; " if len(every) > 1 else ""
-                untried[factor.name] = of + why
-        return untried
 
-    def _suffices(self, trial: Trial, best: Trial) -> bool:
-        """Whether a trial explains as much as ``best``, which adds to it and is not identical."""
-        return best.distance > 0 and self.floor.covers(trial)
+def _by_kind(every: Iterable[Factor]) -> tuple[list[Factor], list[Factor], list[Factor]]:
+    """Return the factors that change the noise, those that only compute otherwise, and the rest."""
+    noise: list[Factor] = []
+    numeric: list[Factor] = []
+    rest: list[Factor] = []
+    for factor in every:
+        (noise if factor.is_noise else numeric if factor.is_numeric else rest).append(factor)
+    return noise, numeric, rest
 
-    def _path(self, best: Trial) -> list[Trial]:
-        """Return ``best`` built up one factor at a time, the strongest first, without idle factors."""
-        settings = dict(best.settings)
-        kept = self.base.settings if self.cleared else {}
-        for name in list(settings):
-            if name in kept:
-                continue
-            less = {key: value for key, value in settings.items() if key != name}
-            trial = self.trials.attempt(less) if less else None
-            if trial is not None and (trial.distance <= best.distance or self._suffices(trial, best)):
-                settings = less
-        steps: list[Trial] = []
-        taken: Settings = {}
-        while len(taken) < len(settings):
-            left = [{**taken, name: settings[name]} for name in settings if name not in taken]
-            made = [trial for each in left if (trial := self.trials.attempt(each)) is not None]
-            step = min(made, key=lambda trial: trial.distance)
-            taken = step.settings
-            steps.append(step)
-        return steps
+
+def _unranked(found: Iterable[Factor]) -> list[Estimate]:
+    """Return factors to be rendered in their own order: nothing was estimated of them."""
+    return [Estimate(factor, 0.0, factor.values[0]) for factor in found]

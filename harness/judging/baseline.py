@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_serializer, field_validator
 
-from harness.metrics.scores import Scores
+from harness.metrics.scores import Record, Scores
 from harness.schema.case import InnerPath
-from harness.schema.result import Frozen, Row, Verdict
+from harness.schema.result import Row, Verdict
 
 SCORE_DIGITS = 6
 
@@ -24,7 +24,7 @@ MAX_ACCEPTED = 4
 """Results of one case that may be accepted on one kind of machine."""
 
 
-class Entry(Frozen):
+class Entry(Record):
     """What was accepted on one kind of machine."""
 
     verdict: Verdict
@@ -44,7 +44,7 @@ class Entry(Frozen):
     reason: str
 
 
-class BaselineFile(Frozen):
+class BaselineFile(Record):
     """All accepted entries of one case, by environment key; a single one is written without a list."""
 
     case: str

@@ -10,11 +10,11 @@ from pydantic import Field
 from harness._util.atomic_files import write_text
 from harness._util.validation import read_model
 from harness.errors import CalibrationError
+from harness.metrics.scores import Record
 from harness.schema.case import Tolerance
-from harness.schema.result import Frozen
 
 
-class Measured(Frozen):
+class Measured(Record):
     """One re-run of a case under one control, scored against the case's preview (or its plain re-run)."""
 
     control: str
@@ -24,7 +24,7 @@ class Measured(Frozen):
     psnr: float | None = Field(description="dB; None where the images are identical.")
 
 
-class Proposal(Frozen):
+class Proposal(Record):
     """Limits for one case or for all of them: half-way between the worst noise and the mildest signal."""
 
     ssim_min: float
@@ -36,7 +36,7 @@ class Proposal(Frozen):
     undetected: list[str] = Field(description="Wrong settings that these limits would let pass.")
 
 
-class Environment(Frozen):
+class Environment(Record):
     """What was found on one kind of machine."""
 
     date: str
@@ -52,7 +52,7 @@ def worst_noise(measured: list[Measured]) -> float | None:
     return min((each.ssim for each in measured if each.kind == "noise"), default=None)
 
 
-class ToleranceFile(Frozen):
+class ToleranceFile(Record):
     """Proposals by environment key."""
 
     environments: dict[str, Environment]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness._util.garbage_collector import freeze_for_exit, pause_collection, unfreeze
+from harness._util.garbage_collector import freeze_for_exit, pause_collection
 from harness.errors import BaselineError, HarnessError, RenderError, RunError
 from harness.judging.baseline_judging import against_baseline
 from harness.judging.baseline_store import BaselineStore
@@ -177,7 +178,7 @@ class PluginSession:
     def _open(self) -> tuple[RunSession, Lookahead]:
         """Open run folder, scorer and renderer; once."""
         if self._run is None or self._lookahead is None:
-            unfreeze()
+            gc.unfreeze()
             with pause_collection(), ExitStack() as stack:
                 self._run, self._lookahead = self._open_run(stack)
                 self._opened = stack.pop_all()

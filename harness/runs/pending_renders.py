@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness._util.atomic_files import write_bytes
-from harness.metrics.scores import Scores
+from harness.metrics.scores import Record, Scores
 from harness.runs.plan import Planned
 from harness.runs.scorer import pixels_sha256
 from harness.schema.render import Render
-from harness.schema.result import Frozen, Rendered
+from harness.schema.result import Rendered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FILE = ".pending.safetensors"
 
 
-class _Record(Frozen):
+class _Record(Record):
     """What a row says of a render, beside its pixels."""
 
     row_key: str

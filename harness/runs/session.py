@@ -21,14 +21,16 @@ from harness.runs.case_runner import CaseRunner, against_accepted, tolerance_of
 from harness.runs.dispatch import Outcome, dispatch
 from harness.runs.folder import RunFolder, write_rows
 from harness.runs.mirror import Mirror
-from harness.runs.plan import Planned, RunOptions
+from harness.runs.plan import Planned, RunOptions, request_of
+from harness.runs.preflight import memory_lines, preflight
 from harness.runs.progress import Progress
 from harness.runs.queue import RowQueue
 from harness.runs.render_cache import RenderCache, RenderKeys
 from harness.runs.rescore import judge_again
 from harness.runs.scorer import Scorer
 from harness.runs.scoring_pool import ScoringPool, default_workers
-from harness.runs.workers import Machine, WorkerPool
+from harness.runs.workers import Machine, WorkerPool, reference_renderer
+from harness.schema.case import Case
 from harness.schema.render import Renderer
 from harness.schema.result import Row, Verdict
 
@@ -179,8 +181,6 @@ class RunSession:
         return todo
 
     def _tell_memory(self) -> None:
-        from harness.runs.preflight import memory_lines
-
         machine = self.setup.machine
         free = machine.cluster.facts.free if machine.cluster is not None else None
         bases = dict(self.setup.bases)
@@ -275,6 +275,34 @@ def open_run(
         session = RunSession(setup, folder, pool, scorer, cache, workers, progress)
         stack.callback(session.close)
         yield session
+
+
+@contextmanager
+def open_renderer(
+    cases: Sequence[Case], options: RunOptions, renderer: Renderer | None = None
+) -> Iterator[tuple[str, Renderer]]:
+    """Check ``cases``, and open one renderer for trials of them, which belong to no run.
+
+    Args:
+        renderer: the caller's own, which stays open; the reference pipeline unless given.
+
+    Yields:
+        The device, ``cpu`` or ``cuda``, and the renderer.
+
+    Raises:
+        HarnessError: a case's files, its base or the device cannot be used.
+    """
+    from harness.pipeline.load import choose_device
+
+    with pause_collection():
+        device = choose_device(options.device)
+        preflight([Planned(case, request_of(case, options, device)) for case in cases], options)
+        made = renderer or reference_renderer(options, device)
+    try:
+        yield device, made
+    finally:
+        if renderer is None:
+            made.close()
 
 
 def _about(setup: Setup) -> dict[str, Any]:

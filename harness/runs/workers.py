@@ -1,12 +1,12 @@
-"""What renders a run: this process, a process for each GPU, or the actors of a Ray cluster."""
+"""What renders a run: this process, one for each GPU, the actors of a Ray cluster, or a server."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from harness.schema.render import OnStep, Render, Renderer, RenderRequest, Traje
 
 if TYPE_CHECKING:
     from harness.runs.ray import Cluster
-    from harness.systems.http_server import ServerRenderer
 
 MAX_ATTEMPTS = 2
 """How often a render is begun whose process is lost."""
@@ -49,11 +48,11 @@ class RetryingRenderer(Renderer):
 
     Args:
         renderer: renders until it is lost.
-        replace: makes what renders then; None starts ``renderer`` itself again.
+        replacement: makes what renders then; None starts ``renderer`` itself again.
     """
 
-    def __init__(self, renderer: Renderer, replace: Callable[[], Renderer] | None = None) -> None:
-        self._renderer, self._replace = renderer, replace
+    def __init__(self, renderer: Renderer, replacement: Callable[[], Renderer] | None = None) -> None:
+        self._renderer, self._replacement = renderer, replacement
         self._closed = False
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
@@ -84,8 +83,8 @@ class RetryingRenderer(Renderer):
 
     def _restart(self) -> None:
         self._end()
-        if self._replace is not None:
-            self._renderer, self._replace = self._replace(), None
+        if self._replacement is not None:
+            self._renderer, self._replacement = self._replacement(), None
 
     def _end(self) -> None:
         with suppress(Exception):  # a lost GPU refuses to be freed
@@ -114,45 +113,47 @@ class WorkerPool:
 
 @contextmanager
 def machine_of(options: RunOptions) -> Iterator[Machine]:
-    """Find the machine that ``options`` ask for, and stay in its Ray cluster for as long as the run takes.
+    """Find the machine that ``options`` ask for; its server or cluster is left when the block ends.
 
     Raises:
-        HarnessError: the options contradict each other, or the device or cluster cannot be used.
+        HarnessError: the options contradict each other, or device, server or cluster cannot be used.
     """
+    _refuse_contradictions(options)
     if options.server is not None:
         with server_renderer(options) as system:
-            yield _beside_server(options, system)
-        return
-    if options.against_reference:
+            here = _machine_here(options.device if options.against_reference else "cpu")
+            facts = {**here.environment, "server": system.facts}
+            yield replace(here, environment=facts, system=system)
+    elif options.ray is not None:
+        with closing(_cluster(options)) as cluster:
+            yield Machine(cluster.facts.device, cluster.facts.environment, cluster)
+    else:
+        yield _machine_here(options.device)
+
+
+def _refuse_contradictions(options: RunOptions) -> None:
+    if options.server is None and options.against_reference:
         raise HarnessError("needs --server", field="--against-reference", fix="give --server URL too")
-    if options.ray is None:
-        if options.ray_workers is not None:
-            raise HarnessError("needs --ray", field="--ray-workers", fix="give --ray ADDRESS too")
-        from harness.pipeline.load import choose_device
-        from harness.runs.environment import environment
-
-        with pause_collection():
-            device = choose_device(options.device)
-            facts = environment(device)
-        yield Machine(device, facts)
-        return
-    if options.gpus:
+    if options.server is None and options.ray is None and options.ray_workers is not None:
+        raise HarnessError("needs --ray", field="--ray-workers", fix="give --ray ADDRESS too")
+    if options.ray is not None and options.gpus:
         raise HarnessError("cannot be combined with --ray", field="--gpus", fix="give one of the two")
-    from harness.runs.ray import Cluster
-
-    cluster = Cluster(options.ray, options.ray_workers, options.device, partial(_make_renderer, options))
-    try:
-        yield Machine(cluster.facts.device, cluster.facts.environment, cluster)
-    finally:
-        cluster.close()
 
 
-def _beside_server(options: RunOptions, system: ServerRenderer) -> Machine:
+def _machine_here(wanted: str) -> Machine:
     from harness.pipeline.load import choose_device
     from harness.runs.environment import environment
 
-    device = choose_device(options.device) if options.against_reference else "cpu"
-    return Machine(device, {**environment(device), "server": system.facts}, system=system)
+    with pause_collection():
+        device = choose_device(wanted)
+        return Machine(device, environment(device))
+
+
+def _cluster(options: RunOptions) -> Cluster:
+    from harness.runs.ray import Cluster
+
+    assert options.ray is not None
+    return Cluster(options.ray, options.ray_workers, options.device, partial(_make_renderer, options))
 
 
 def reference_renderer(options: RunOptions, device: str) -> Renderer:

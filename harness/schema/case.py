@@ -13,7 +13,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -25,7 +24,7 @@ from pydantic import (
 )
 
 from harness._util.atomic_files import sha256_file, write_bytes
-from harness._util.strict_yaml import read_yaml_file, write_yaml
+from harness._util.strict_yaml import read_mapping, write_yaml
 from harness._util.validation import first_problem
 from harness.errors import CaseError
 from harness.schema.spec import FLEX2, Limits
@@ -337,15 +336,7 @@ def load_case(path: Path) -> Case:
     Raises:
         CaseError: not readable, not YAML, or not a valid case; names the field.
     """
-    try:
-        data = read_yaml_file(path)
-    except OSError as error:
-        raise CaseError(f"cannot be read ({error.strerror or error})", file=path) from error
-    except yaml.YAMLError as error:
-        raise CaseError(f"is not valid YAML ({error})", file=path) from error
-    if not isinstance(data, dict):
-        found = "is empty" if data is None else f"holds {type(data).__name__}, not a mapping"
-        raise CaseError(found, file=path, fix="see cases/case.schema.json, or import again")
+    data = read_mapping(path, CaseError, fix="see cases/case.schema.json, or import again")
     try:
         case = Case.model_validate(data)
     except ValidationError as error:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from harness.metrics.scores import LatentDistance, PixelStats, Scores
+from harness.metrics.scores import LatentDistance, PixelStats, Record, Scores
 from harness.schema.case import Case, CaseId, InnerPath, Tolerance
 
 REFERENCE = "reference"
@@ -29,13 +29,7 @@ class Verdict(StrEnum):
     ERROR = "error"
 
 
-class Frozen(BaseModel):
-    """A frozen model that refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Rendered(Frozen):
+class Rendered(Record):
     """The settings as they were rendered, not as they were asked for."""
 
     width: int
@@ -71,7 +65,7 @@ class Rendered(Frozen):
     revision: str = Field(description="Commit of the repository, or a content fingerprint of the folder.")
 
 
-class Images(Frozen):
+class Images(Record):
     """Paths of a row's images, relative to the run folder."""
 
     preview: InnerPath
@@ -102,7 +96,7 @@ class Finding:
     fix: str = ""
 
 
-class Baseline(Frozen):
+class Baseline(Record):
     """The accepted baseline that a row was judged against, and what has changed since it was accepted."""
 
     environment: str = Field(description="Key of the environment it was accepted in.")
@@ -127,7 +121,7 @@ class Baseline(Frozen):
     reason: str = Field(description="Why it was accepted.")
 
 
-class Row(Frozen):
+class Row(Record):
     """One case under one variant: verdict, scores, and everything needed to trust them.
 
     ``ssim``, ``lpips``, ``psnr`` and ``pixels`` are codec-matched: the re-run was encoded as the preview was.

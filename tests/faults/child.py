@@ -96,14 +96,14 @@ def preload() -> None:
 def _score_slowly_in_forks() -> None:
     from harness.runs import scoring_pool
 
-    gather, context = scoring_pool._gather, multiprocessing.get_context
+    score, context = scoring_pool._run, multiprocessing.get_context
 
-    @functools.wraps(gather)
-    def slowly(finished: Any) -> Any:
+    @functools.wraps(score)
+    def slowly(job: Any) -> Any:
         time.sleep(SCORING)
-        return gather(finished)
+        return score(job)
 
-    scoring_pool._gather = slowly
+    scoring_pool._run = slowly
     multiprocessing.get_context = lambda method=None: context("fork")  # type: ignore[assignment]
     os.fork = _forked  # type: ignore[assignment]
 

@@ -92,9 +92,11 @@ def contents(work: Path, *, pages: bool) -> dict[str, Any]:
             continue
         if path.name == "results.jsonl":
             found |= {f"row {row['case']} {row['variant']}": row for row in rows_of(path)}
-        elif path.name in {"run.json", "tolerance.json"} or name.startswith("baselines/"):
+        elif path.name in {"run.json", "tolerance.json"} or (
+            name.startswith("baselines/") and path.suffix == ".json"
+        ):
             found[name] = _without_times(json.loads(path.read_bytes()))
-        elif pages or path.suffix in {".png", ".jpg", ".webp", ".yaml", ".safetensors"}:
+        elif pages or path.suffix in {".png", ".jpg", ".webp", ".yaml", ".safetensors", ".zz"}:
             found[name] = path.read_bytes()
         else:
             found[name] = None

@@ -9,6 +9,8 @@ import pytest
 from tests.pytest_plugin.tiny_project import CASES, output
 
 NO_REPORT = "--no-harness-report"
+IMPORTED = "-Wignore::pytest.PytestAssertRewriteWarning"
+"""The outer session has imported the plugin already."""
 GIVE = "give a case, or the path of a *.case.yaml relative to the test file"
 
 
@@ -74,7 +76,7 @@ def test_what_is_no_case_is_one_line(project: Path, pytester: pytest.Pytester, g
             pass
         """
     )
-    result = pytester.runpytest_inprocess("test_hand.py", NO_REPORT, "-rN")
+    result = pytester.runpytest_inprocess("test_hand.py", NO_REPORT, IMPORTED, "-rN")
     result.assert_outcomes(failed=1, passed=1)
     lines = [line for line in result.outlines if line and line[0] not in "=_"]
     (line,) = lines[lines.index(next(each for each in lines if each.startswith("test_hand.py "))) + 1 :]
@@ -109,7 +111,7 @@ def test_an_impossible_option_is_one_line_for_each_test_that_needs_it(
             pass
         """
     )
-    result = pytester.runpytest_inprocess("test_hand.py", option, "-rN")
+    result = pytester.runpytest_inprocess("test_hand.py", IMPORTED, option, "-rN")
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(
         ["*ERROR at setup of test_hand*", said, "*1 passed, 1 error*"], consecutive=True

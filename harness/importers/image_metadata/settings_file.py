@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
-from harness._util.strict_yaml import read_yaml_file
+from harness._util.strict_yaml import read_mapping
 from harness._util.validation import first_problem
 from harness.errors import RequestError
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
@@ -56,14 +55,7 @@ def read_settings_file(path: Path) -> InferenceSettings:
     Raises:
         RequestError: not readable, not YAML, an unknown key or a value of another kind; names the field.
     """
-    try:
-        data = read_yaml_file(path)
-    except OSError as error:
-        raise RequestError(f"cannot be read ({error.strerror or error})", file=path) from error
-    except yaml.YAMLError as error:
-        raise RequestError(f"is not valid YAML ({error})", file=path) from error
-    if not isinstance(data, dict):
-        raise RequestError("holds no mapping", file=path, fix="write lines like 'seed: 42'")
+    data = read_mapping(path, RequestError, fix="write lines like 'seed: 42'")
     try:
         body = SettingsFile.model_validate({**data, "tool": _tool(path, data)})
     except ValidationError as error:

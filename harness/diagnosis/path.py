@@ -1,0 +1,57 @@
+"""From a finished search to what is told of it: the causes one after the other, and what was not tried."""
+
+from __future__ import annotations
+
+from harness.diagnosis.factors import factors
+from harness.diagnosis.floor import Floor
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer
+
+
+def minimal_path(trials: TrialRenderer, floor: Floor, best: Trial, kept: Settings) -> list[Trial]:
+    """Return ``best`` built up one factor at a time, the strongest first, without idle factors.
+
+    Args:
+        kept: settings that a control proved; they are never idle.
+    """
+    settings = dict(best.settings)
+    for name in [name for name in settings if name not in kept]:
+        less = {key: value for key, value in settings.items() if key != name}
+        trial = trials.attempt(less) if less else None
+        if trial is not None and (trial.distance <= best.distance or _suffices(floor, trial, best)):
+            settings = less
+    steps: list[Trial] = []
+    taken: Settings = {}
+    while len(taken) < len(settings):
+        left = [{**taken, name: settings[name]} for name in settings if name not in taken]
+        made = [trial for each in left if (trial := trials.attempt(each)) is not None]
+        step = min(made, key=lambda trial: trial.distance)
+        taken = step.settings
+        steps.append(step)
+    return steps
+
+
+def untried_factors(trials: TrialRenderer, best: Trial, *, spent: bool) -> dict[str, str]:
+    """Return which single factors were not rendered with all usual values, with the reason.
+
+    Args:
+        spent: the budget ended the search.
+    """
+    why = "the budget was spent" if spent else "the preview was explained before"
+    made = {_key(trial.settings) for trial in trials.made}
+    untried = {}
+    for factor in factors(trials, {}):
+        done = sum(_key(factor.settings(value)) in made for value in factor.values)
+        if done < len(factor.values) and factor.axis.name not in best.settings:
+            count = len(factor.values)
+            of = f"{done} of {count} usual values were rendered; " if count > 1 else ""
+            untried[factor.name] = of + why
+    return untried
+
+
+def _suffices(floor: Floor, trial: Trial, best: Trial) -> bool:
+    """Whether a trial explains as much as ``best``, which adds to it and is not identical."""
+    return best.distance > 0 and floor.covers(trial)
+
+
+def _key(settings: Settings) -> str:
+    return repr(sorted(settings.items(), key=str))

@@ -1,0 +1,73 @@
+"""``harness compare`` and ``harness export``, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.importers.aitoolkit import import_job
+from harness.schema.case import load_case, save_case
+from tests.cli.conftest import Harness
+from tests.comparison.conftest import IMAGES
+
+
+@pytest.fixture
+def case(tmp_path: Path, jobs: dict[str, Path]) -> Path:
+    """The case file of the shipped job's large cat, with the T5 attention that the job ran with."""
+    import_job(jobs["inkprint"], out=tmp_path / "cases", steps="300")
+    (file,) = (tmp_path / "cases").glob("*_0.case.yaml")
+    save_case(load_case(file).model_copy(update={"t5_attention": "sdpa"}), file)
+    return file
+
+
+def test_a_servers_image_is_explained_and_shown(harness: Harness, case: Path, tmp_path: Path) -> None:
+    said, page = tmp_path / "said.json", tmp_path / "page.html"
+    files = ("--request", IMAGES / "result_1.request.json", "--json", said, "--report", page)
+    ended = harness("compare", case, IMAGES / "result_1.jpg", "--device", "cpu", *files)
+    assert ended.code == 0, ended.err
+    found = json.loads(said.read_text())
+    (difference,) = found["differences"]
+    assert (difference["setting"], difference["source"]) == ("guidance_scale", "metadata")
+    assert found["dialect"]["name"] == "reference"
+    assert found["proof"]["identical"]
+    assert found["remaining"] == []
+    assert "guidance_scale" in ended.out
+    assert "guidance_scale" in page.read_text()
+
+
+def test_the_static_answer_names_node_and_values(harness: Harness, case: Path) -> None:
+    ended = harness("compare", case, IMAGES / "inkprint_00002_.png", "--static")
+    assert (ended.code, ended.err) == (0, "")
+    assert "≠ guidance_scale" in ended.out
+    assert "Flex2Conditioner, guidance" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("none.png",), "none.png"),
+        ((IMAGES / "inkprint_00002_.png", "--settings", "none.yaml"), "none.yaml: cannot be read"),
+        ((IMAGES / "result_1.jpg", "--request", "none.json"), "none.json: cannot be read"),
+    ],
+)
+def test_bad_input_is_one_line(
+    harness: Harness, case: Path, arguments: tuple[object, ...], said: str
+) -> None:
+    ended = harness("compare", case, *arguments, "--static")
+    assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+    assert said in ended.err
+
+
+def test_every_kind_of_export_is_written(harness: Harness, case: Path) -> None:
+    for kind, written in (
+        ("comfy", "workflow_api.json"),
+        ("diffusers", "out.diffusers"),
+        ("request", "out.request"),
+    ):
+        ended = harness("export", kind, case, "--out", f"out.{kind}")
+        assert (ended.code, ended.err) == (0, "")
+        assert written in ended.out
+    assert json.loads(Path("out.request").read_text())["prompts"][0]["seed"] == 42
+    compile(Path("out.diffusers").read_text(), "out.diffusers", "exec")
