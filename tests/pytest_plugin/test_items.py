@@ -125,7 +125,7 @@ def test_a_librarys_warning_is_no_verdict(
         return real(renderer, *arguments, **options)
 
     monkeypatch.setattr(ReferenceRenderer, "render", render)
-    pytester.makeini("[pytest]\nfilterwarnings = error")
+    pytester.makeini("[pytest]\nfilterwarnings =\n  error\n  ignore::pytest.PytestAssertRewriteWarning")
     result = pytester.runpytest_inprocess(f"{CASES}/plain.case.yaml", "--harness-update-baselines")
     result.assert_outcomes(passed=1, warnings=1)
 
