@@ -72,7 +72,6 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         cases = import_job(JOB, out=Path(work) / "cases").cases
-        cases = [case.model_copy(update={"t5_attention": "sdpa"}) for case in cases]  # as the job ran
         by_place = {(case.preview.step, case.preview.index): case for case in cases}
         truths = json.loads((IMAGES / "truths.json").read_text())["images"]
         wanted = tuple(options.names)

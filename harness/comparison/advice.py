@@ -35,7 +35,7 @@ _SERVER = {
     "guidance_scale": "prompts[0].guidance_scale", "size": "prompts[0].width and height",
     "lora": "loras[0].path", "network_multiplier": "loras[0].network_multiplier",
 }  # fmt: skip
-_TINY = frozenset({"latents", "timestep", "rounding", "lora_mode"})
+_TINY = frozenset({"latents", "timestep", "rounding", "kernels", "lora_mode", "t5_attention"})
 
 
 def advice(case: Case, tool: Tool, rows: list[SettingRow]) -> list[str]:

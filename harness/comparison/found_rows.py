@@ -25,6 +25,7 @@ _DIALECT_SETTINGS = (
     "latents",
     "timestep",
     "rounding",
+    "kernels",
     "lora_mode",
 )
 
@@ -43,7 +44,7 @@ def found_rows(
     rows = [
         _row(case, context, name, value)
         for name, value in settings.items()
-        if name != "attention" and value != own_values[name]
+        if name not in {"attention", "t5_attention"} and value != own_values[name]
     ]
     taken = {row.setting for row in rows}
     for name in _DIALECT_SETTINGS if dialect != "reference" else ():
@@ -51,6 +52,22 @@ def found_rows(
         if name not in taken and own != theirs:
             rows.append(SettingRow(name, own, theirs, State.TOOL, f"the way of {dialect}", source="rendered"))
     return rows
+
+
+def kernel_rows(request: RenderRequest, own: RenderRequest, dialect: str) -> list[SettingRow]:
+    """Return a row for the kernel of T5's attention where an image's is not the preview's.
+
+    It comes with the version of transformers that is installed; nobody chose it.
+    """
+    if request.t5_attention == own.t5_attention:
+        return []
+    versions = {"sdpa": "transformers 5.15 or later", "eager": "transformers before 5.15"}
+    place = f"the way of {dialect}" if dialect != "reference" else versions[request.t5_attention]
+    return [
+        SettingRow(
+            "t5_attention", own.t5_attention, request.t5_attention, State.TOOL, place, source="rendered"
+        )
+    ]
 
 
 def with_found(stated: list[SettingRow], found: list[SettingRow], *, explained: bool) -> list[SettingRow]:

@@ -23,9 +23,8 @@ _FIELDS = {
     "shift": ("shift",),
     "generator": ("generator",),
     "lora": ("lora", "lora_mode"),
-    "max_sequence_length": ("max_sequence_length", "t5_attention"),
 }
-_DIALECT_FIELDS = ("schedule", "blanks", "latents", "timestep", "rounding")
+_DIALECT_FIELDS = ("schedule", "blanks", "latents", "timestep", "rounding", "kernels")
 _DTYPES = {
     "bf16": "bf16",
     "fp16": "fp16",

@@ -12,7 +12,7 @@ from harness.diagnosis.search import search
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 from harness.metrics.codec import Codec
 from harness.pipeline.dialects import DIALECTS, in_dialect
-from harness.schema.render import Renderer
+from harness.schema.render import Renderer, RenderRequest
 from harness.sweeps.axis import Context
 
 TOOL_FLOOR = 4.0
@@ -21,6 +21,9 @@ FAR = 0.25
 """Share of the first distance above which another dialect is tried after a search that explains nothing."""
 NEARER = 0.6
 """Share of the distance that a usual change may leave at most, where kernels alone could explain it."""
+
+OLDER = 1.1
+"""What a distance counts with the T5 attention of transformers before 5.15, which few scripts have now."""
 
 SUSPECTS: tuple[Settings, ...] = (
     MappingProxyType({"lora_mode": "peft"}),
@@ -63,7 +66,7 @@ def search_image(
         context: the case with its own request, in the reference's dialect.
         budget: renders of the case's own length to spend at most.
     """
-    starts = sorted(_starts(context, image, codec, renderer), key=lambda each: each[1].trial({}).distance)
+    starts = sorted(_starts(context, image, codec, renderer), key=_likelihood)
     best: Found | None = None
     for start in starts:
         left = budget - sum(each.spent for _, each in starts)
@@ -97,16 +100,32 @@ def _search_from(start: Start, starts: list[Start], budget: float, tell: Tell) -
     return Found(name, last.settings, last, explained, 0, 0.0), settled
 
 
+def _likelihood(start: Start) -> float:
+    """Return the distance at a start; between near twins, transformers of today is the likelier one."""
+    trials = start[1]
+    older = _is_reference(trials) and trials.context.request.t5_attention == "eager"
+    return trials.trial({}).distance * (OLDER if older else 1)
+
+
+def with_other_kernel(request: RenderRequest) -> RenderRequest:
+    """Return ``request`` with the other kernel of T5's attention."""
+    return dataclasses.replace(request, t5_attention="eager" if request.t5_attention == "sdpa" else "sdpa")
+
+
 def _is_reference(trials: TrialRenderer) -> bool:
     return trials.context.request.dialect == DIALECTS["reference"]
 
 
 def _starts(context: Context, image: Path, codec: Codec, renderer: Renderer) -> list[Start]:
-    """Return the case in each tool's dialect: ComfyUI also with the reference's number of tokens."""
-    own = context.request
+    """Return the case in each tool's dialect: ComfyUI also with the reference's number of tokens.
+
+    The reference's is there with both kernels of T5's attention: a script has that of its transformers.
+    """
+    own = dataclasses.replace(context.request, t5_attention="sdpa")
     comfyui, forge = in_dialect(own, "comfyui"), in_dialect(own, "forge")
     padded = dataclasses.replace(comfyui, max_sequence_length=own.max_sequence_length)
-    requests = (("reference", own), ("comfyui", padded), ("comfyui", comfyui), ("forge", forge))
+    older, short = with_other_kernel(own), ("comfyui", comfyui)
+    requests = (("reference", own), ("reference", older), ("comfyui", padded), short, ("forge", forge))
     return [
         (name, TrialRenderer(dataclasses.replace(context, request=request), renderer, image, codec))
         for name, request in requests

@@ -32,6 +32,8 @@ EFFECTS = {
     "latents": "latents are not rounded between steps: tiny",
     "timestep": "timestep and guidance are not rounded: tiny",
     "rounding": "darker by half a level of 255",
+    "kernels": "the transformer's arithmetic is rounded elsewhere: tiny",
+    "t5_attention": "the prompt's embeddings are rounded elsewhere: tiny",
     "base": "another base model draws another picture",
 }
 """What a difference in a setting does to the picture, in words."""

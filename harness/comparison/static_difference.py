@@ -9,6 +9,7 @@ from harness.comparison.lora_rows import lora_rows
 from harness.comparison.setting_row import SettingRow, State
 from harness.importers.image_metadata.inference_settings import InferenceSettings, Scalar, Tool
 from harness.importers.image_metadata.read_image import InferenceImage
+from harness.pipeline.dialects import DIALECTS
 from harness.pipeline.sigma_schedules import mu
 from harness.runs.plan import noise_of
 from harness.schema.case import Case
@@ -29,6 +30,7 @@ _FIXED = {
     "latents": ("bf16", "fp32"),
     "timestep": ("bf16", "fp32"),
     "rounding": ("round", "truncate"),
+    "kernels": ("diffusers", "comfyui"),
 }
 """What these tools do whatever is set, beside what reference and trainer do."""
 
@@ -128,12 +130,13 @@ def _shift(case: Case, stated: InferenceSettings, found: float) -> SettingRow:
 
 
 def _tools_own(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
+    dialect = DIALECTS["forge" if stated.tool is Tool.FORGE else "comfyui"]
     blanks = stated.value("blanks")
     if blanks is not None:
         state = State.TOOL if blanks == "flextools" else State.SAME
         yield SettingRow("blanks", "zero", blanks, state, stated.stated["blanks"].place)
     for name, (own, theirs) in _FIXED.items():
-        without = name == "lora_mode" and not stated.loras
+        without = (name == "lora_mode" and not stated.loras) or getattr(dialect, name, None) == own
         if name not in stated.stated and not without:
             legacy = name == "noise" and noise_of(case) == "legacy"
             yield SettingRow(name, "legacy" if legacy else own, theirs, State.TOOL, "the tool's own")

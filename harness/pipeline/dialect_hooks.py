@@ -7,13 +7,14 @@ replaced, and the picture is decoded here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from harness.errors import HarnessError
+from harness.pipeline.comfy_kernels import comfy_kernels
 from harness.pipeline.dialects import BLANK_LATENT, BLANK_MASK
 from harness.pipeline.flex2 import decode
 from harness.pipeline.schedulers import scheduler_of
@@ -79,8 +80,10 @@ def apply_dialect(
         exact = _ExactTimesteps(pipe.scheduler)
         handles.append(pipe.transformer.register_forward_pre_hook(exact.count, with_kwargs=True))
         handles.append(pipe.transformer.time_text_embed.register_forward_pre_hook(exact.replace))
+    kernels = comfy_kernels(pipe.transformer) if dialect.kernels == "comfyui" else nullcontext()
     try:
-        yield kept
+        with kernels:
+            yield kept
     finally:
         for handle in handles:
             handle.remove()

@@ -34,7 +34,7 @@ _NODES = Dialect(schedule="comfy-simple", latents="fp32", timestep="fp32", round
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType({
     "reference": Dialect(),
-    "comfyui": dataclasses.replace(_NODES, blanks="flextools"),
+    "comfyui": dataclasses.replace(_NODES, blanks="flextools", kernels="comfyui"),
     "forge": _NODES,
 })  # fmt: skip
 """``reference`` also stands for a diffusers script and the reference's server; ``comfyui`` has FlexTools."""

@@ -57,7 +57,8 @@ class PipelineState:
         """Route the request's transformer calls; the report that is yielded is complete at the end."""
         report = EngineReport(why_eager(wanted, request, self.loaded.device, self.loaded.offload) or "")
         engine = None if report.eager_reason else self._engine
-        weights = (*request.weights_key, request.attention or "", request.dialect.timestep)
+        unseen = (request.attention or "", request.dialect.timestep, request.dialect.kernels)
+        weights = (*request.weights_key, *unseen)
         with route_calls(self.loaded.pipe.transformer, weights, self.first_calls, engine):
             yield report
         if engine is None:

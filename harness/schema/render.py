@@ -35,6 +35,7 @@ LoraMode = Literal["fused", "adapter", "peft", "fp32", "none"]
 Blanks = Literal["zero", "flextools"]
 Precision = Literal["bf16", "fp32"]
 Rounding = Literal["round", "truncate"]
+Kernels = Literal["diffusers", "comfyui"]
 OnStep = Callable[[int, int], None]
 
 
@@ -94,6 +95,8 @@ class Dialect:
             first ones are then drawn in fp32 too.
         timestep: ``bf16`` rounds the timestep to the model's dtype, ``fp32`` does not.
         rounding: how pixels become 8 bits: ``round`` or ``truncate``.
+        kernels: whose arithmetic the transformer has, as far as their roundings differ: ``diffusers`` or
+            ``comfyui``.
     """
 
     schedule: str | None = None
@@ -101,6 +104,7 @@ class Dialect:
     latents: Precision = "bf16"
     timestep: Precision = "bf16"
     rounding: Rounding = "round"
+    kernels: Kernels = "diffusers"
 
     def changes(self) -> dict[str, str]:
         """Return the fields that differ from the reference's way."""

@@ -74,5 +74,6 @@ DIALECT_AXES = (
     _axis("timestep", Family.NUMERICS, "Timesteps rounded to the model's dtype, or kept in fp32.",
           ("bf16", "fp32")),
     _axis("rounding", Family.NUMERICS, "How pixels become 8 bits.", ("round", "truncate")),
+    _axis("kernels", Family.NUMERICS, "Whose roundings the transformer has.", ("diffusers", "comfyui")),
 )  # fmt: skip
 """The dialect as a whole first: what is set beside it goes on top."""

@@ -37,7 +37,7 @@ def test_our_own_reader_finds_no_difference_in_an_exported_workflow(cases: Cases
     rows = static_difference(case, InferenceImage(case.preview_path, "PNG", (128, 128), settings))
     assert [row.setting for row in rows if row.state in {State.DIFFERS, State.UNKNOWN}] == []
     assert {row.setting for row in rows if row.state is State.TOOL} == {
-        "schedule", "noise", "lora_mode", "latents", "timestep", "rounding",
+        "schedule", "noise", "lora_mode", "latents", "timestep", "rounding", "kernels",
     }  # fmt: skip
 
 

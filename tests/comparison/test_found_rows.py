@@ -36,8 +36,9 @@ def test_axes_are_named_as_the_case_file_names_them(
 
 def test_the_ways_of_a_dialect_are_not_differences(cases: Cases) -> None:
     context = Context(cases[300, 0], request_of(cases[300, 0], RunOptions(), "cpu"), "cpu")
-    rows = found_rows(cases[300, 0], context, in_dialect(context.request, "forge"), {}, "forge")
+    rows = found_rows(cases[300, 0], context, in_dialect(context.request, "comfyui"), {}, "comfyui")
     assert {row.state.value for row in rows} == {"tool"}
     assert {row.setting for row in rows} == {
-        "max_sequence_length", "schedule", "shift", "latents", "timestep", "rounding", "lora_mode",
+        "blanks", "max_sequence_length", "schedule", "shift", "latents", "timestep", "rounding", "kernels",
+        "lora_mode",
     }  # fmt: skip

@@ -44,7 +44,7 @@ def test_all_settings_that_differ_are_named_and_no_other(truth: dict[str, Any], 
     )
     own = {LATENTS.get(each["axis"], each["axis"]) for each in truth["tool_dialect"]}
     own = own - BLANKS | ({"blanks"} if own & BLANKS else set())
-    assert {row.setting for row in found.tools_own} - {"timestep"} == own
+    assert {row.setting for row in found.tools_own} - {"timestep", "kernels"} == own
 
 
 def test_an_image_with_no_difference_says_so_and_whose_way_it_is(cases: Cases) -> None:

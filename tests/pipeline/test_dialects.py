@@ -99,23 +99,22 @@ def test_every_schedule_falls_from_1_to_0(name: str, steps: int) -> None:
     assert (np.diff(sigmas) < 0).all()
 
 
-@pytest.mark.parametrize(
-    "name", ["inkprint_00001_.png", "inkprint_00003_.png", "ComfyUI_00005_.png", "ComfyUI_00007_.png",
-             "base_00015_.png", "cat_clean.png", "00001-42.png"]
-)  # fmt: skip
-def test_a_picture_of_comfyui_or_forge_is_rendered_again(
-    name: str, cases: dict[tuple[int, int], Case], renderer: ReferenceRenderer
+def test_a_picture_of_forge_is_rendered_again(
+    cases: dict[tuple[int, int], Case], renderer: ReferenceRenderer
 ) -> None:
-    request = true_request(name, cases)
-    target = load_rgb(IMAGES / name)
-    found = psnr(renderer.render(request).image, target)
+    request = true_request("00001-42.png", cases)
+    target = load_rgb(IMAGES / "00001-42.png")
     without = dataclasses.replace(request, dialect=Dialect(), shift=Shift(), max_sequence_length=None)
-    assert found > 40
-    assert psnr(renderer.render(without).image, target) < found - 8
+    assert psnr(renderer.render(request).image, target) > 50
+    assert psnr(renderer.render(without).image, target) < 20
 
 
-@pytest.mark.parametrize("name", ["out_2.png", "out_3.png", "out_6.png", "result_2.jpg"])
-def test_a_picture_of_a_script_or_the_server_is_rendered_bit_for_bit(
+@pytest.mark.parametrize(
+    "name",
+    ["inkprint_00002_.png", "inkprint_00004_.png", "ComfyUI_00005_.png", "ComfyUI_00006_.webp",
+     "base_00015_.png", "out_2.png", "out_3.png", "out_6.png", "result_2.jpg"],
+)  # fmt: skip
+def test_a_picture_of_comfyui_a_script_or_the_server_is_rendered_bit_for_bit(
     name: str, cases: dict[tuple[int, int], Case], renderer: ReferenceRenderer
 ) -> None:
     from harness.runs.environment import environment

@@ -151,7 +151,12 @@ def test_the_ways_of_other_tools_are_axes(context: Context, text: str) -> None:
 
 def test_what_is_set_beside_a_dialect_goes_on_top_of_it(context: Context) -> None:
     request = context.request
-    for name, value in (("dialect", "comfyui"), ("schedule", "comfy-beta"), ("blanks", "zero")):
+    for name, value in (
+        ("dialect", "comfyui"),
+        ("schedule", "comfy-beta"),
+        ("blanks", "zero"),
+        ("kernels", "diffusers"),
+    ):
         request = AXES[name].apply(context, request, value)
     assert (request.dialect.schedule, request.dialect.blanks) == ("comfy-beta", "zero")
     assert AXES["dialect"].read(context, request) == "forge"

@@ -24,6 +24,7 @@ def why_eager(wanted: EngineName, request: RenderRequest, device: str, offload: 
         (request.quantize in {"qfloat8", "qfloat8-transformer"}, "the transformer is quantized"),
         (request.effective_lora_mode in {"adapter", "peft"}, "the LoRA is a live adapter"),
         (request.dialect.timestep == "fp32", "the timestep is not rounded"),
+        (request.dialect.kernels != "diffusers", f"the kernels are those of {request.dialect.kernels}"),
         (request.attention is not None, f"attention {request.attention} was asked for"),
     )
     return next((reason for holds, reason in reasons if holds), None)
