@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 )
 @option("--json", "json_file", type=path, help="Write the results here as JSON.")
 @option("--report", type=path, help="Write a page with pictures and tables here, one HTML file.")
+@option("--out", type=path, help="A run folder: put pages and JSON there, linked from the case's page.")
 @run_options(*RENDERING)
 def compare(
     case: Path,
@@ -48,6 +49,7 @@ def compare(
     budget: float,
     json_file: Path | None,
     report: Path | None,
+    out: Path | None,
     options: RunOptions,
 ) -> None:
     """Say why an image of another tool differs from its preview, prove it, and say what to change.
@@ -87,5 +89,12 @@ def compare(
         from harness.report.comparison_page import write_comparison_page
 
         click.echo(f"page: {write_comparison_page(found, report)}")
+    if out is not None:
+        from harness.report.build import build_report
+        from harness.report.comparison_page import store_comparisons
+
+        for page in store_comparisons(found, out):
+            click.echo(f"page: {page}")
+        click.echo(f"report: {build_report(out)}")
     if not static and not all(each.proof is not None and each.proof.reached for each in found):
         sys.exit(1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.comparison.advice import advice
 from harness.comparison.image_request import DIALECT_OF
 from harness.comparison.registration import why_another_size
+from harness.comparison.remaining import remaining
 from harness.comparison.setting_row import SettingRow, State
 from harness.comparison.static_difference import static_difference
 from harness.importers.image_metadata.inference_settings import Tool
@@ -140,17 +141,8 @@ def _comparison(
     if tool is Tool.UNKNOWN and proof is not None:
         tool = {"comfyui": Tool.COMFYUI, "forge": Tool.FORGE}.get(proof.dialect, Tool.DIFFUSERS)
     changes = advice(case, tool, rows)
-    remaining = proof.remaining if proof else _remaining(rows)
-    return Comparison(case, image, rows, dialect, proof, incomparable, changes, remaining)
-
-
-def _remaining(rows: list[SettingRow]) -> list[str]:
-    """Return the tool's own differences as sentences."""
-    return [
-        f"{row.setting}: {row.inference} here, {row.preview} in the preview ({row.effect})"
-        for row in rows
-        if row.state is State.TOOL
-    ]
+    left = proof.remaining if proof else remaining(rows, dialect)
+    return Comparison(case, image, rows, dialect, proof, incomparable, changes, left)
 
 
 def _row_json(row: SettingRow) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from harness.comparison.found_rows import found_rows, kernel_rows, with_found
 from harness.comparison.image_request import DIALECT_OF, image_request
 from harness.comparison.image_search import Found, search_image, with_other_kernel
 from harness.comparison.ladder import Pixels, Rung, climb, psnr
+from harness.comparison.remaining import remaining
 from harness.comparison.setting_row import SettingRow, State
 from harness.diagnosis.trials import TrialRenderer, calls_of, rms
 from harness.importers.image_metadata.read_image import InferenceImage
@@ -164,7 +165,7 @@ class _Prover:
             rungs=rungs,
             image=self._render(request),
             reference=self._render(own),
-            remaining=[*problems, *_remaining(rows, near, reached=reached)],
+            remaining=[*problems, *remaining(rows, dialect), *_unproved(near, reached=reached)],
             renders=self._renders,
             spent=self._spent,
         )
@@ -196,27 +197,9 @@ def codec_of(image: InferenceImage) -> Codec:
     return dataclasses.replace(codec, **changes)  # type: ignore[arg-type]
 
 
-def _remaining(rows: list[SettingRow], near: float | None, *, reached: bool) -> list[str]:
-    lines = []
-    own = {row.setting: row for row in rows if row.state is State.TOOL}
-    if "blanks" in own:
-        lines.append(
-            "FlexTools normalises the blank conditions: no setting of the workflow reaches the preview; the "
-            "node that harness export comfy writes repairs them"
-        )
-    legacy = "noise" in own and own["noise"].preview == "legacy"
-    if legacy:
-        lines.append("legacy-era noise: no seed of this tool draws the preview's first latents")
-    if "t5_attention" in own:
-        kernel = own["t5_attention"]
-        theirs = f"{kernel.inference} in the image ({kernel.place})"
-        lines.append(f"T5's attention: {theirs}, {kernel.preview} in the re-run")
-    said = {"blanks", "t5_attention", *(["noise"] if legacy else [])}
-    others = [name for name in own if name not in said]
-    if others:
-        lines.append(f"the tool's own ways in {', '.join(others)}")
+def _unproved(near: float | None, *, reached: bool) -> list[str]:
     if not reached:
-        lines.append("what was found does not give the image: something of it is not known here")
-    elif near is not None:
-        lines.append(f"the tool's own arithmetic: the image is {near:g} dB from its settings rendered here")
-    return lines
+        return ["what was found does not give the image: something of it is not known here"]
+    if near is not None:
+        return [f"the tool's own arithmetic: the image is {near:g} dB from its settings rendered here"]
+    return []

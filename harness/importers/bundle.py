@@ -5,6 +5,7 @@ case.json       the case; its paths name files under ``case/``
 case/…          the preview, and the LoRA where it was asked for
 row.json        verdict, scores, settings as rendered, environment
 images/…        the re-run and the maps
+comparison/…    pages and JSON of inference images that were compared with the preview
 README.txt      the commands that replay it
 """
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.errors import HarnessError, RunError
 from harness.report.case_view import CaseView
+from harness.report.comparisons import read_comparisons
 from harness.report.diagnoses import read_diagnoses
 from harness.report.formatting import script_json
 from harness.report.media import Media, make_media
@@ -92,7 +93,7 @@ def _build_part(
 def viewer(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> View:
     """Return a function that makes the view of one of the run's rows, given what all of them share."""
     environment, diagnoses = flat_words(run_environment(manifest, rows)), read_diagnoses(folder)
-    swept = sweep_pages(rows)
+    swept, compared = sweep_pages(rows), read_comparisons(folder)
     return lambda row, link, rerun_sha256: CaseView(
         row,
         pictures(folder, row, link),
@@ -100,6 +101,7 @@ def viewer(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> View:
         rerun_sha256,
         diagnoses.get(row.case),
         swept.get(row.case),
+        compared.get(row.case, ()),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.report.comparisons import StoredComparison
 from harness.report.diagnoses import SavedDiagnosis
 from harness.report.formatting import slug
 from harness.report.pictures import Picture
@@ -23,6 +24,7 @@ class CaseView:
         rerun_sha256: hash of the re-run's file, which a review records.
         diagnosis: what a diagnosis of the case found.
         sweep: name of the page of all the case's variants, if it has several.
+        comparisons: those of inference images that lie in the run folder.
     """
 
     row: Row
@@ -31,6 +33,7 @@ class CaseView:
     rerun_sha256: str | None
     diagnosis: SavedDiagnosis | None = None
     sweep: str | None = None
+    comparisons: Sequence[StoredComparison] = ()
 
     @property
     def slug(self) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import mimetypes
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -14,9 +15,17 @@ from harness.comparison.compare import Comparison
 from harness.comparison.ladder import Pixels, Rung
 from harness.comparison.sentences import verdicts
 from harness.comparison.setting_row import State
-from harness.metrics.images import encode
+from harness.errors import RunError
+from harness.metrics.images import encode, load_rgb
+from harness.metrics.maps import SCALES, difference_map
+from harness.report.comparisons import FOLDER
+from harness.report.formatting import slug
+from harness.report.measures import FORMATS
 from harness.report.media import data_address
 from harness.report.page import inlined_page, render
+from harness.report.pictures import Picture
+from harness.runs.folder import read_manifest, read_rows, refuse_links
+from harness.schema.result import REFERENCE
 
 MEANINGS = {
     State.SAME: "the same",
@@ -27,25 +36,24 @@ MEANINGS = {
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One picture: what it is, and its address, which holds it."""
-
-    name: str
-    href: str
-
-
-@dataclass(frozen=True)
 class ComparisonView:
     """What the page shows of one image.
 
     Attributes:
-        pictures: preview, inference image and, where they were rendered, its own settings and the re-run.
+        pictures: preview, inference image and the map of their difference, for the viewer.
+        renders: where it was rendered, the image's own settings and the re-run of the preview.
         said: what was found, in sentences.
     """
 
     found: Comparison
-    pictures: tuple[Shown, ...]
+    pictures: tuple[Picture, ...]
+    renders: tuple[Picture, ...]
     said: tuple[str, ...]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether preview and inference image have one size."""
+        return len({each.size for each in self.pictures}) == 1
 
     @property
     def rungs(self) -> list[Rung]:
@@ -53,30 +61,68 @@ class ComparisonView:
         return self.found.proof.rungs if self.found.proof else []
 
 
-def write_comparison_page(found: Sequence[Comparison], out: Path) -> Path:
-    """Write one HTML file that shows comparisons, with all pictures inside; return it."""
+def write_comparison_page(found: Sequence[Comparison], out: Path, case_page: str = "") -> Path:
+    """Write one HTML file that shows comparisons, with all pictures inside; return it.
+
+    Args:
+        case_page: address of the case's page, seen from ``out``; empty where there is none.
+    """
     views = [_view(each) for each in found]
-    html = render("comparison.html", views=views, meanings=MEANINGS, page=inlined_page("comparison"))
+    page = inlined_page("comparison")
+    html = render("comparison.html", views=views, meanings=MEANINGS, page=page, case_page=case_page)
     write_text(out, html)
     return out
 
 
+def store_comparisons(found: Sequence[Comparison], run: Path) -> list[Path]:
+    """Write page and JSON of each comparison into a run folder; return the pages.
+
+    Raises:
+        RunError: not a run folder, or one without a row of the case.
+    """
+    read_manifest(run)
+    refuse_links(run)
+    cases = {row.case for row in read_rows(run)}
+    for each in found:
+        if each.case.id not in cases:
+            raise RunError(
+                f"holds no row of case {each.case.id!r}", file=run, fix="name the folder of a run with it"
+            )
+    return [_store(each, run / FOLDER) for each in found]
+
+
+def _store(found: Comparison, folder: Path) -> Path:
+    case = slug(found.case.id, REFERENCE)
+    folder.mkdir(exist_ok=True)
+    page = folder / f"{slug(f'{found.case.id}/{found.image.path.name}', REFERENCE)}.html"
+    write_text(page.with_suffix(".json"), json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n")
+    return write_comparison_page([found], page, case_page=f"../cases/{case}.html")
+
+
 def _view(found: Comparison) -> ComparisonView:
-    pictures = [
-        Shown("Preview", _file(found.case.preview_path)),
-        Shown("Inference image", _file(found.image.path)),
+    preview, image = load_rgb(found.case.preview_path), load_rgb(found.image.path)
+    shown = [
+        _file("preview", "Preview", found.case.preview_path, preview),
+        _file("rerun", "Inference image", found.image.path, image),
     ]
+    if preview.shape == image.shape:
+        map_ = _array("difference", "Difference", difference_map(preview, image))
+        shown.append(replace(map_, scale=SCALES["difference"], alt="Difference, dark is equal"))
+    renders: list[Picture] = []
     if found.proof is not None:
-        pictures += [
-            Shown("Its settings, rendered here", _array(found.proof.image)),
-            Shown("Re-run of the preview", _array(found.proof.reference)),
+        renders = [
+            _array("own", "Its settings, rendered here", found.proof.image),
+            _array("reference", "Re-run of the preview", found.proof.reference),
         ]
-    return ComparisonView(found, tuple(pictures), tuple(verdicts(found)))
+    return ComparisonView(found, tuple(shown), tuple(renders), tuple(verdicts(found)))
 
 
-def _file(path: Path) -> str:
-    return data_address(mimetypes.guess_type(path)[0] or "image/png", path.read_bytes())
+def _file(name: str, title: str, path: Path, pixels: Pixels) -> Picture:
+    kind = FORMATS.get(path.suffix.lower(), "image")
+    href = data_address(mimetypes.guess_type(path)[0] or "image/png", path.read_bytes())
+    return Picture(name, title, href, path.name, title, (pixels.shape[1], pixels.shape[0]), note=kind)
 
 
-def _array(image: Pixels) -> str:
-    return data_address("image/png", encode(Image.fromarray(image), "PNG"))
+def _array(name: str, title: str, pixels: Pixels) -> Picture:
+    href = data_address("image/png", encode(Image.fromarray(pixels), "PNG"))
+    return Picture(name, title, href, "", title, (pixels.shape[1], pixels.shape[0]))

@@ -12,6 +12,7 @@ from pathlib import Path
 from harness._util.atomic_files import sha256_file, write_bytes
 from harness.errors import BundleError, LoraError, RunError
 from harness.importers.bundle import CASE, FORMAT, INDEX, README, ROW, Contents, inner_name
+from harness.report.comparisons import FOLDER, read_comparisons
 from harness.runs.folder import MANIFEST, read_manifest, read_rows, refuse_links
 from harness.schema.case import Case
 from harness.schema.result import REFERENCE, Row
@@ -80,6 +81,10 @@ def _files(run: Path, row: Row, lora: Path | None) -> dict[str, bytes]:
     for name, path in pictures.items():
         if path is not None and (run / path).is_file():
             files[f"images/{name}{Path(path).suffix}"] = (run / path).read_bytes()
+    for stored in read_comparisons(run).get(row.case, []):
+        for file in ((run / FOLDER / stored.page).with_suffix(suffix) for suffix in (".html", ".json")):
+            if file.is_file():
+                files[f"{FOLDER}/{file.name}"] = file.read_bytes()
     if lora is not None:
         files[inner_name(_lora_of(row.description, lora))] = lora.read_bytes()
     return files

@@ -32,13 +32,14 @@ HERE = Path(__file__).parent
 ASSETS = HERE / "assets"
 STYLE = "report.css"
 SHARED_SCRIPTS = ("keys.js", "filters.js", "review.js")
-CASE_SCRIPTS = (*SHARED_SCRIPTS, "view.js", "stage.js", "pixels.js", "viewer.js", "case.js")
+VIEWER_SCRIPTS = ("view.js", "stage.js", "pixels.js", "viewer.js")
+CASE_SCRIPTS = (*SHARED_SCRIPTS, *VIEWER_SCRIPTS, "case.js")
 SCRIPTS = {
     "overview": (*SHARED_SCRIPTS, "overview.js"),
     "case": CASE_SCRIPTS,
     "sweep": ("keys.js", "sweep.js"),
     "diagnosis": (),
-    "comparison": (),
+    "comparison": ("keys.js", "filters.js", *VIEWER_SCRIPTS, "comparison.js"),
     "history": (),
     "single": (*CASE_SCRIPTS, "sweep.js", "overview.js", "single.js"),
 }

@@ -21,7 +21,7 @@
       root.classList.add("live");
       root.tabIndex = 0;
       root.setAttribute("role", "group");
-      root.setAttribute("aria-label", "Preview and re-run. Arrow keys pan; plus and minus zoom.");
+      root.setAttribute("aria-label", `${this.panes.slice(0, 2).map((pane) => pane.querySelector("strong").textContent).join(" and ")}. Arrow keys pan; plus and minus zoom.`);
       this.#listen();
     }
 

@@ -36,10 +36,13 @@
 
     /* The re-run: encoded as the preview is, which is what is scored, or as rendered. */
     const rerun = stage.pane("rerun");
+    const title = rerun.querySelector("figcaption strong").textContent;
+    const other = title[0].toLowerCase() + title.slice(1);
     const files = { raw: rerun.querySelector("img").src };
     const pair = harness.pixels?.[article.dataset.slug];
     files.matched = pair?.rerun ?? files.raw;
     raw.hidden = !pair;
+    controls.querySelector('[data-toggle="tile"]').hidden = !tileOf(root);
     const read = harness.pixelReader(
       pair?.preview ?? stage.pane("preview").querySelector("img").src, files.matched);
 
@@ -51,7 +54,7 @@
       rerun.querySelector("img").src = state.raw ? files.raw : files.matched;
       rerun.querySelector(".kind").textContent = state.raw || !pair ? rerunKind : "re-encoded";
       amount.hidden = !["slider", "onion"].includes(state.mode);
-      amount.firstElementChild.textContent = state.mode === "onion" ? "Re-run’s opacity" : "Divider";
+      amount.firstElementChild.textContent = state.mode === "onion" ? `${title}’s opacity` : "Divider";
       range.value = state.mode === "onion" ? state.onion : state.split;
       hold.hidden = state.mode !== "blink";
       controls.querySelector(".scale").textContent = `${Math.round(stage.view.scale * 100)} %`;
@@ -130,15 +133,15 @@
     const onStage = (target) => stage.root.contains(target);
     return [
       { keys: ["1", "2", "3", "4", "5"], says: "side by side, slider, onion skin, blink, difference", down: (event) => set({ mode: MODES[event.key - 1] }) },
-      { keys: ["b"], says: "hold to blink: preview, and the re-run while held", down: () => hidden(true), up: () => hidden(false) },
-      { keys: ["m"], says: "next map", down: () => set({ map: maps[(maps.indexOf(state.map) + 1) % maps.length] }) },
+      { keys: ["b"], says: `hold to blink: preview, and the ${other} while held`, down: () => hidden(true), up: () => hidden(false) },
+      { keys: ["m"], says: maps.length > 1 && "next map", down: () => set({ map: maps[(maps.indexOf(state.map) + 1) % maps.length] }) },
       { keys: ["+", "="], says: "zoom in", down: zooms.in },
       { keys: ["-"], says: "zoom out", down: zooms.out },
       { keys: ["0"], says: "one to one", down: zooms.one },
       { keys: ["f"], says: "fit", down: zooms.fit },
-      { keys: ["z"], says: "zoom to the worst tile", down: () => tile && showTile(tile) },
-      { keys: ["t"], says: "mark the worst tile", down: () => set({ tile: !state.tile }) },
-      { keys: ["r"], says: "re-run as rendered", down: () => pair && set({ raw: !state.raw }) },
+      { keys: ["z"], says: tile && "zoom to the worst tile", down: () => tile && showTile(tile) },
+      { keys: ["t"], says: tile && "mark the worst tile", down: () => set({ tile: !state.tile }) },
+      { keys: ["r"], says: pair && "re-run as rendered", down: () => pair && set({ raw: !state.raw }) },
       { keys: ["ArrowLeft"], inside: onStage, down: pan(40, 0) },
       { keys: ["ArrowRight"], inside: onStage, down: pan(-40, 0) },
       { keys: ["ArrowUp"], inside: onStage, down: pan(0, 40) },

@@ -1,0 +1,61 @@
+"""Comparisons in a run folder, saved as ``comparison/NAME.html`` and NAME.json, to be shown with their cases.
+
+Written by ``harness compare CASE IMAGE --out reports/NAME``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from harness._util.validation import read_model
+from harness.errors import RunError
+
+FOLDER = "comparison"
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Difference(_Read):
+    setting: str
+
+
+class _Answer(_Read):
+    case: str
+    image: str
+    incomparable: str | None = None
+    differences: list[_Difference] = []
+
+
+@dataclass(frozen=True)
+class StoredComparison:
+    """What a case's page says of one comparison.
+
+    Attributes:
+        page: name of its page's file.
+    """
+
+    case: str
+    image: str
+    page: str
+    summary: str
+
+
+def read_comparisons(folder: Path) -> dict[str, list[StoredComparison]]:
+    """Return the comparisons in a run folder, by case.
+
+    Raises:
+        RunError: a file is not a comparison.
+    """
+    found: dict[str, list[StoredComparison]] = {}
+    for file in sorted((folder / FOLDER).glob("*.json")):
+        answer = read_model(file, _Answer, RunError, fix="compare again, or remove it")
+        names = ", ".join(each.setting for each in answer.differences)
+        summary = answer.incomparable or (f"differs: {names}" if names else "no setting differs")
+        page = file.with_suffix(".html").name
+        found.setdefault(answer.case, []).append(StoredComparison(answer.case, answer.image, page, summary))
+    return found
