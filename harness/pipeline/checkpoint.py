@@ -136,10 +136,15 @@ def read_index(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is missing or not a JSON object.
     """
-    return _read_json(folder / "model_index.json", "is this a checkpoint in the hub's layout?")
+    return read_json(folder / "model_index.json", "is this a checkpoint in the hub's layout?")
 
 
-def _read_json(file: Path, fix: str) -> dict[str, Any]:
+def read_json(file: Path, fix: str = "download the base again") -> dict[str, Any]:
+    """Return the JSON object in ``file``.
+
+    Raises:
+        CheckpointError: it is missing or holds something else.
+    """
     try:
         data = json.loads(read_bytes(file))
     except FileNotFoundError as error:
@@ -189,7 +194,7 @@ def _check_shape(folder: Path, spec: ModelSpec) -> None:
         ("vae", "latent_channels", spec.latent_channels),
     ):
         file = folder / component / "config.json"
-        found = _read_json(file, "download the base again").get(field)
+        found = read_json(file).get(field)
         if found != expected:
             raise CheckpointError(
                 f"found {found!r}, {spec.name} has {expected!r}",
@@ -198,7 +203,7 @@ def _check_shape(folder: Path, spec: ModelSpec) -> None:
                 fix=f"is this {spec.hub_repo}?",
             )
     for component, alternatives in spec.tokenizer_files.items():
-        here = {file.name for file in (folder / component).iterdir()}
+        here = {file.name for file in (folder / component).iterdir() if file.is_file()}
         if not any(here.issuperset(files) for files in alternatives):
             needed = ", or ".join(" and ".join(files) for files in alternatives)
             raise CheckpointError(f"lacks {needed}", file=folder / component, fix="download the base again")

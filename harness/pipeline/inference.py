@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from harness.metrics.latents import Latents
 
 
+NOT_FINITE = "the decoder gave values that are not finite; they are black"
+
+
 class _StopEarly(Exception):  # noqa: N818
     """Leaves the pipeline with the latents predicted at the last step made."""
 
@@ -37,13 +40,26 @@ class Inference(NamedTuple):
     image: Pixels
     latents: Latents
     latents_sha256: str
+    warnings: tuple[str, ...] = ()
 
 
 def infer(loaded: LoadedPipeline, request: RenderRequest, on_step: OnStep | None) -> Inference:
     """Return the image of ``request``; of a batch, the first.
 
     The pipeline holds the request's weights and scheduler already.
+
+    Raises:
+        CheckpointError: the image is of one colour or was not finite, and a weight is not.
     """
+    faults: list[str] = []
+    with np.errstate(invalid="call", call=lambda kind, _: faults.append(kind)):
+        found = _infer(loaded, request, on_step)
+    if faults or np.ptp(found.image) == 0:
+        loaded.check_finite()
+    return found._replace(warnings=(NOT_FINITE,)) if faults else found
+
+
+def _infer(loaded: LoadedPipeline, request: RenderRequest, on_step: OnStep | None) -> Inference:
     width, height = request.size(loaded.spec)
     scheduler = scheduler_of(request)
     if scheduler.stochastic:

@@ -17,8 +17,9 @@ from harness._util.atomic_files import sha256_file
 from harness._util.garbage_collector import pause_collection
 from harness.errors import CheckpointError, DeviceError, HarnessError
 from harness.pipeline.checkpoint import Checkpoint, pipeline_sha256
-from harness.pipeline.models import load_models
+from harness.pipeline.models import check_finite, load_models
 from harness.pipeline.offload import choose_offload, needs, offload_encoders
+from harness.pipeline.tokenizers import load_tokenizers
 from harness.schema.case import EncoderDtype
 from harness.schema.render import Dtype, Offload, PipelineCode
 from harness.schema.spec import ModelSpec
@@ -26,7 +27,6 @@ from harness.schema.spec import ModelSpec
 if TYPE_CHECKING:
     import torch
     from diffusers import FluxControlPipeline
-    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,17 @@ class LoadedPipeline:
     offload: Offload
 
     def place(self) -> None:
-        """Put the pipeline's weights where the offload mode wants them."""
+        """Put the pipeline's weights where the offload mode wants them; they are on the CPU before."""
         if self.offload == "model":
             offload_encoders(self.pipe, self.device, self.spec.text_encoders)
         elif self.offload == "sequential":
             self.pipe.enable_sequential_cpu_offload()
-        else:
+        elif self.device != "cpu":
             self.pipe.to(self.device)
+
+    def check_finite(self) -> None:
+        """Refuse weights that are not finite; see ``models.check_finite``."""
+        check_finite(self.checkpoint, {name: getattr(self.pipe, name) for name in self.spec.models})
 
 
 def choose_device(wanted: str) -> str:
@@ -97,13 +101,16 @@ def load_pipeline(
 
     Raises:
         CheckpointError: hub code without trust, without a ``pipeline.py``, or that gives another class; a
-            model that is not complete.
+            model or tokenizer that is not complete.
     """
     check_trust(checkpoint, code, trust_remote_code)
     _use_private_modules_cache()
     with pause_collection(), quiet():
-        models = load_models(checkpoint, spec, torch_dtype(dtype))
-        pipe = _load(checkpoint, code, dtype, models)
+        parts = {
+            **load_models(checkpoint, spec, torch_dtype(dtype)),
+            **load_tokenizers(checkpoint, spec),
+        }
+        pipe = _load(checkpoint, code, dtype, parts)
     if encoder_dtype is not None:
         pipe.text_encoder_2.to(torch_dtype(encoder_dtype))
     pipe.set_progress_bar_config(disable=True)
@@ -142,9 +149,9 @@ def quiet() -> Iterator[None]:
 
 
 def _load(
-    checkpoint: Checkpoint, code: PipelineCode, dtype: Dtype, models: Mapping[str, nn.Module]
+    checkpoint: Checkpoint, code: PipelineCode, dtype: Dtype, parts: Mapping[str, object]
 ) -> FluxControlPipeline:
-    options = {**models, "dtype": torch_dtype(dtype), "local_files_only": True, "use_safetensors": True}
+    options = {**parts, "dtype": torch_dtype(dtype), "local_files_only": True, "use_safetensors": True}
     try:
         return _load_hub(checkpoint, options) if code == "hub" else _load_builtin(checkpoint, options)
     except HarnessError:

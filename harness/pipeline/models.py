@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import CheckpointError
-from harness.pipeline.checkpoint import Checkpoint, read_index
+from harness.pipeline.checkpoint import Checkpoint, read_index, read_json
 from harness.schema.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -40,20 +40,35 @@ def read_headers(folder: Path) -> dict[str, Header]:
     """Return dtype and shape of every weight in ``folder``, by name, from the files' headers alone.
 
     Raises:
-        CheckpointError: a file is not whole safetensors.
+        CheckpointError: a file is not whole safetensors, or an index contradicts its shards.
     """
+    files = {file.name: _read_header(file) for file in sorted(folder.glob("*.safetensors"))}
+    for index in folder.glob("*.safetensors.index.json"):
+        _check_index(index, files)
+    return {name: header for headers in files.values() for name, header in headers.items()}
+
+
+def _read_header(file: Path) -> dict[str, Header]:
     from safetensors import SafetensorError, safe_open
 
-    found: dict[str, Header] = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(file, framework="numpy") as weights:
-                for name in weights.keys():  # noqa: SIM118
-                    tensor = weights.get_slice(name)
-                    found[name] = Header(tensor.get_dtype(), tuple(tensor.get_shape()))
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"cannot be read ({error})", file=file, fix=FIX) from error
-    return found
+    try:
+        with safe_open(file, framework="numpy") as weights:
+            tensors = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
+            return {name: Header(one.get_dtype(), tuple(one.get_shape())) for name, one in tensors.items()}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot be read ({error})", file=file, fix=FIX) from error
+
+
+def _check_index(index: Path, files: Mapping[str, Mapping[str, Header]]) -> None:
+    """Refuse an index unless each weight of its shards lies in one of them, and where the index says."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise CheckpointError("found no weights", file=index, field="weight_map", fix=FIX)
+    said = {(name, str(file)) for name, file in places.items()}
+    held = {(name, file) for _, file in said for name in files.get(file, ())}
+    if odd := {name for name, _ in said ^ held}:
+        found = f"contradicts the files beside it on {len(odd)} weights ({_some(odd)})"
+        raise CheckpointError(found, file=index, field="weight_map", fix=FIX)
 
 
 def load_models(checkpoint: Checkpoint, spec: ModelSpec, dtype: torch.dtype) -> dict[str, nn.Module]:
@@ -117,6 +132,24 @@ def _check_arrived(folder: Path, model: nn.Module, dtype: torch.dtype) -> None:
         if weight.is_meta or not (weight.dtype == dtype or kept):
             found = "has no value" if weight.is_meta else f"was loaded as {weight.dtype}, not {dtype}"
             raise CheckpointError(found, file=folder, field=name, fix=FIX)
+
+
+def check_finite(checkpoint: Checkpoint, models: Mapping[str, nn.Module]) -> None:
+    """Refuse models with a weight that is not finite: whatever it touches becomes one black picture.
+
+    Raises:
+        CheckpointError: names the first of them.
+    """
+    for component, model in models.items():
+        for name, weight in model.named_parameters():
+            if not weight.is_meta and not weight.isfinite().all():
+                fix = f"{FIX}, or choose another dtype"
+                raise CheckpointError(
+                    f"is not finite as {weight.dtype}",
+                    file=checkpoint.folder / component,
+                    field=name,
+                    fix=fix,
+                )
 
 
 def _some(names: Iterable[object], limit: int = 3) -> str:

@@ -154,7 +154,7 @@ class ReferenceRenderer(Renderer):
             rendered=rendered.model_copy(update=engine_used),
             latents=inference.latents,
             latents_sha256=inference.latents_sha256,
-            warnings=(*self._warnings, *engine.warnings),
+            warnings=(*self._warnings, *engine.warnings, *inference.warnings),
             seconds={
                 "load": round(ready - started, 4),
                 "render": round(done - ready, 4),

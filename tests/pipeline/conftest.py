@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness._util.atomic_files import sha256_file
+from harness.errors import CheckpointError
 from harness.pipeline.renderer import ReferenceRenderer
+from harness.schema.case import Base
 from harness.schema.render import Lora, RenderRequest
 
 DATA = Path(__file__).parent.parent / "data"
@@ -41,6 +43,30 @@ def hub_folder(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(tiny, folder)
     shutil.copy(DATA / "hub" / "pipeline.py", folder)
     return folder
+
+
+@pytest.fixture
+def base(tiny: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny, tmp_path / "base"))
+
+
+@pytest.fixture
+def refused(base: Path, request_for: Callable[..., RenderRequest]) -> Iterator[Callable[[str], str]]:
+    """Renders with the base, checks that it is refused in one line, and returns that line."""
+    renderer = ReferenceRenderer(device="cpu")
+
+    def check(component: str) -> str:
+        with pytest.raises(CheckpointError) as caught:
+            renderer.render(request_for(base=Base(path=str(base))))
+        line = str(caught.value)
+        assert component in line
+        assert "\n" not in line
+        assert len(line) < 1000
+        assert caught.value.exit_code == 2
+        return line
+
+    yield check
+    renderer.close()
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:

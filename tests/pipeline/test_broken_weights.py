@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from harness.errors import CheckpointError
+from harness.pipeline.models import read_headers
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.case import Base
 from harness.schema.render import RenderRequest
@@ -19,6 +21,7 @@ from harness.schema.spec import FLEX2
 
 Make = Callable[..., RenderRequest]
 Weights = dict[str, torch.Tensor]
+Index = dict[str, Any]
 
 
 def layers(weights: Weights) -> list[str]:
@@ -84,30 +87,6 @@ def shard(folder: Path, weights: Weights, stem: str) -> list[Path]:
     return files
 
 
-@pytest.fixture
-def base(tiny: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny, tmp_path / "base"))
-
-
-@pytest.fixture
-def refused(base: Path, request_for: Make) -> Iterator[Callable[[str], str]]:
-    """Renders with the base, checks that it is refused in one line, and returns that line."""
-    renderer = ReferenceRenderer(device="cpu")
-
-    def check(component: str) -> str:
-        with pytest.raises(CheckpointError) as caught:
-            renderer.render(request_for(base=Base(path=str(base))))
-        line = str(caught.value)
-        assert component in line
-        assert "\n" not in line
-        assert len(line) < 1000
-        assert caught.value.exit_code == 2
-        return line
-
-    yield check
-    renderer.close()
-
-
 def _weights_file(base: Path, component: str) -> Path:
     return next((base / component).glob("*.safetensors"))
 
@@ -137,6 +116,75 @@ def test_files_that_are_cut_or_gone_are_refused(
         refused(component)
     file.unlink()
     refused(component)
+
+
+def _moved(index: Index, files: list[Path]) -> Index:
+    places = index["weight_map"]
+    return {"weight_map": {**places, min(places): files[1].name}}
+
+
+def _lacking(index: Index, _: list[Path]) -> Index:
+    places = index["weight_map"]
+    return {"weight_map": {name: places[name] for name in sorted(places)[1:]}}
+
+
+def _outside(index: Index, files: list[Path]) -> Index:
+    places = index["weight_map"]
+    shutil.copy(files[1], files[1].parent.parent)
+    files[1].unlink()
+    outer = f"../{files[1].name}"
+    return {"weight_map": {name: outer if file == files[1].name else file for name, file in places.items()}}
+
+
+def _overlapping(index: Index, files: list[Path]) -> Index:
+    first, second = (load_file(file) for file in files)
+    name = min(first)
+    save_file({**second, name: first[name] + 1}, files[1], metadata={"format": "pt"})
+    return index
+
+
+def _doubled(index: Index, files: list[Path]) -> Index:
+    shutil.copy(files[0], files[1])
+    return index
+
+
+INDEXES: dict[str, Callable[[Index, list[Path]], object]] = {
+    "a weight in another shard": _moved,
+    "a weight that it does not name": _lacking,
+    "a shard outside the folder": _outside,
+    "a weight twice, with other values": _overlapping,
+    "one shard twice": _doubled,
+    "a shard that is not there": lambda index, files: {
+        "weight_map": dict.fromkeys(index["weight_map"], "model-00003-of-00003.safetensors")
+    },
+    "no weights": lambda index, files: {"weight_map": {}},
+    "no map": lambda index, files: {},
+    "a list": lambda index, files: [],
+    "null": lambda index, files: {"weight_map": dict.fromkeys(index["weight_map"])},
+}
+
+
+@pytest.mark.parametrize("change", INDEXES)
+def test_an_index_that_contradicts_its_shards_is_refused(base: Path, change: str) -> None:
+    file = _weights_file(base, "vae")
+    files = shard(file.parent, load_file(file), file.stem)
+    place = next(file.parent.glob("*.index.json"))
+    assert len(read_headers(file.parent)) > 100
+    place.write_text(json.dumps(INDEXES[change](json.loads(place.read_text()), files)))
+    with pytest.raises(CheckpointError) as caught:
+        read_headers(file.parent)
+    assert str(place) in str(caught.value)
+
+
+@pytest.mark.parametrize("component", ["transformer", "vae"])
+def test_weights_that_are_not_finite_are_refused(
+    base: Path, refused: Callable[[str], str], component: str
+) -> None:
+    file = _weights_file(base, component)
+    weights = load_file(file)
+    name = next(name for name in sorted(weights) if "norm" in name and "encoder.down" not in name)
+    save_file({**weights, name: weights[name] * float("nan")}, file, metadata={"format": "pt"})
+    assert name.removeprefix("text_model.") in refused(component)
 
 
 @pytest.mark.parametrize("component", FLEX2.models)
