@@ -38,8 +38,8 @@ class Change:
 
 CHANGES = (
     Change("torch", "2.12", "noise", "legacy", "current", "another picture from the same seed"),
-    Change("torch", "2.13", "bf16 attention on the CPU", "older kernel", "newer kernel",
-           "of some sizes of heads, 64 among them: step-0 previews by 43 to 44 dB"),
+    Change("torch", "2.13", "bf16 attention on the CPU", "older sums", "newer sums",
+           "softmax added up in another order: one value of a million, step-0 previews by 43 to 44 dB"),
     Change("transformers", "5.15.0", "t5_attention", "eager", "sdpa",
            "bf16 embeddings differ by 1 %, step-0 previews by 41 to 46 dB"),
     Change("transformers", "5.6.0", "CLIP weights named without text_model.", "left at random", "read",
