@@ -6,12 +6,14 @@
 
 Each environment is a venv in a temporary folder that sees the packages of this one and installs its own pins
 above them. Exit code 1 if demo or diagnosis fails in one. Below the table: what differs in bits between
-environments, of tokens, embeddings, one transformer call and a decode.
+environments and what does not, of tokens, embeddings, one transformer call, a decode, and the step-0 re-runs
+with kernels that every version has (math attention, eager T5).
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import os
@@ -21,24 +23,29 @@ import sysconfig
 import tempfile
 import venv
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.schema.case import Case
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = ("torch", "transformers", "diffusers", "peft")
 OLD_HUB = ("huggingface_hub<2", "httpx", "httpcore", "tokenizers<0.23")
+LOWEST = ("transformers==5.3.0", "diffusers==0.42.0", "peft==0.18.0", "accelerate==1.1.0", *OLD_HUB)
 PINS: dict[str, tuple[str, ...]] = {
     "this one": (),
     "trainer": (  # AI Toolkit 0.12.26
         "torch===2.13.0", "torchvision==0.28.0", "transformers==5.5.3", "peft==0.18.1", *OLD_HUB,
         "optimum-quanto==0.2.4",
     ),
+    "lowest beside torch 2.13": (  # what pyproject.toml allows; torch as AI Toolkit 0.12 pins it
+        "torch===2.13.0", "torchvision==0.28.0", *LOWEST,
+    ),
+    "CLIP reads both forms": ("transformers==5.6.0", *OLD_HUB),
     "last eager T5": ("transformers==5.14.0", *OLD_HUB),
     "first sdpa T5": ("transformers==5.15.0", *OLD_HUB),
     "last legacy noise": ("torch===2.11.0", "torchvision==0.26.0"),
-    "lowest": (  # what pyproject.toml allows; torch as AI Toolkit 0.7.12 to 0.11.1 pins it
-        "torch===2.9.1", "torchvision==0.24.1", "transformers==5.3.0", "diffusers==0.42.0", "peft==0.18.0",
-        "accelerate==1.1.0", *OLD_HUB,
-    ),
+    "lowest": ("torch===2.9.1", "torchvision==0.24.1", *LOWEST),  # torch of AI Toolkit 0.7.12 to 0.11.1
 }  # fmt: skip
 """Pins by the name of their environment; what else they need comes from this one."""
 
@@ -71,7 +78,7 @@ def probe() -> dict[str, Any]:
         "T5": behaviour("t5_attention", versions["transformers"]),
         **_demo(folder),
         **_identity(folder),
-        "bits": _bits(),
+        "bits": {**_bits(), "step 0, math attention and eager T5": _common_kernels(folder)},
     }
 
 
@@ -84,6 +91,26 @@ def _demo(folder: Path) -> dict[str, Any]:
     return {"demo": f"{good} of {len(rows)}", "demo_ok": good == len(rows)}
 
 
+def _step0_cases(folder: Path) -> list[Case]:
+    from harness.schema.case import load_cases
+
+    cases = load_cases([folder / "cases"])
+    return [case for case in cases if case.preview.step == 0 and "wrong" not in case.id]
+
+
+def _common_kernels(folder: Path) -> str:
+    """Return a short hash of the step-0 re-runs under kernels that every version has."""
+    from harness.pipeline.renderer import ReferenceRenderer
+    from harness.runs.plan import RunOptions, request_of
+
+    renderer, pixels = ReferenceRenderer(device="cpu"), hashlib.sha256()
+    for case in _step0_cases(folder):
+        request = request_of(case, RunOptions(), "cpu")
+        request = dataclasses.replace(request, attention="_native_math", t5_attention="eager")
+        pixels.update(renderer.render(request).image.tobytes())
+    return pixels.hexdigest()[:8]
+
+
 def _identity(folder: Path) -> dict[str, Any]:
     """Compare the step-0 re-runs with their previews, and diagnose one of them from wrong settings."""
     import numpy as np
@@ -93,11 +120,9 @@ def _identity(folder: Path) -> dict[str, Any]:
     from harness.metrics.images import load_rgb
     from harness.pipeline.renderer import ReferenceRenderer
     from harness.runs.plan import RunOptions, request_of
-    from harness.schema.case import load_cases
 
     renderer = ReferenceRenderer(device="cpu")
-    cases = [case for case in load_cases([folder / "cases"]) if case.preview.step == 0]
-    cases = [case for case in cases if "wrong" not in case.id]
+    cases = _step0_cases(folder)
     psnrs = []
     for case in cases:
         image = Codec.of(case.preview_path).apply(
@@ -224,12 +249,16 @@ def main() -> None:
 
 
 def _print_differences(bits: dict[str, dict[str, str]]) -> None:
+    same = []
     for subject in next(iter(bits.values()), {}):
         groups: dict[str, list[str]] = {}
         for name, hashes in bits.items():
             groups.setdefault(hashes[subject], []).append(name)
         if len(groups) > 1:
             print(f"{subject}:", " ≠ ".join(" = ".join(names) for names in groups.values()))
+        else:
+            same.append(subject)
+    print("the same in all:", ", ".join(same))
 
 
 if __name__ == "__main__":
