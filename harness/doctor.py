@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness.errors import CheckpointError, HarnessError
 from harness.runs.environment import package_version, package_versions
 from harness.schema.spec import FLEX2
-from harness.schema.versions import CHANGES, PINS, behaviour
+from harness.schema.versions import CHANGES, PINS, Pins, behaviour, pins_of_software
+
+if TYPE_CHECKING:
+    from harness.schema.case import Case
 
 Level = Literal["ok", "note", "missing"]
 
@@ -28,10 +32,18 @@ class Finding:
     advice: str = ""
 
 
-def examine() -> list[Finding]:
-    """Return findings on packages, GPU, memory, base, trust, LPIPS weights, noise, trainer and disk."""
-    checks = (_versions, _gpu, _memory, _checkpoint, _trust, _lpips, _noise, _trainer, _disk)
-    return [check() for check in checks]
+def examine(cases: Sequence[Case] = ()) -> list[Finding]:
+    """Return findings on packages, GPU, memory, base, trust, LPIPS weights, noise, trainer and disk.
+
+    Args:
+        cases: compare with each version of the trainer that they record; none: with the newest.
+    """
+    checks = (_versions, _gpu, _memory, _checkpoint, _trust, _lpips, _noise)
+    recorded = sorted({case.trained.software or "" for case in cases})
+    trainers = [_recorded(software) for software in recorded] or [
+        _trainer(PINS[-1], f"AI Toolkit {PINS[-1].since} and later")
+    ]
+    return [*(check() for check in checks), *trainers, _disk()]
 
 
 def _versions() -> Finding:
@@ -110,9 +122,19 @@ def _noise() -> Finding:
     return Finding("noise era", "ok", f"this torch draws {era} noise", advice)
 
 
-def _trainer() -> Finding:
-    """Compare what is installed with what the newest known AI Toolkit pins, where releases changed pixels."""
-    pins, versions = PINS[-1], package_versions()
+def _recorded(software: str) -> Finding:
+    pins = pins_of_software(software)
+    if pins is not None:
+        return _trainer(pins, f"{software}, which the cases record")
+    found = f"the cases record {software or 'no version'}: what it installs is not known"
+    return Finding(
+        "trainer", "note", found, "harness diagnose tries both kinds of noise and of T5's attention"
+    )
+
+
+def _trainer(pins: Pins, name: str) -> Finding:
+    """Compare what is installed with what AI Toolkit pins, where releases changed pixels."""
+    versions = package_versions()
     pinned = {"torch": pins.torch, "transformers": pins.transformers}
     lines = []
     for subject, library in {change.subject: change.library for change in CHANGES}.items():
@@ -122,7 +144,8 @@ def _trainer() -> Finding:
         ours, theirs = behaviour(subject, here), behaviour(subject, there)
         if ours != theirs:
             lines.append(f"{subject}: {theirs} there, {ours} here by default")
-    found = f"AI Toolkit {pins.since} and later: torch {pins.torch}, transformers {pins.transformers}"
+    torch = pins.torch or "of your choice"
+    found = f"{name}: torch {torch}, transformers {pins.transformers}"
     return Finding("trainer", "ok", found, "; ".join(lines) or "no release between these changed pixels")
 
 

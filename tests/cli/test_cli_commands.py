@@ -58,6 +58,21 @@ def test_doctor(harness: Harness) -> None:
     assert "ostris/Flex.2-preview" in ended.out
 
 
+def test_doctor_compares_with_the_versions_that_cases_record(harness: Harness, cases: Path) -> None:
+    old, unknown = sorted(cases.glob("*.case.yaml"))
+    written = "  software: ai-toolkit 0.12.26\n"
+    old.write_text(old.read_text().replace(written, "  software: ai-toolkit 0.7.21\n"))
+    unknown.write_text(unknown.read_text().replace(written, ""))
+    ended = harness("doctor", cases)
+    assert (ended.code, ended.err) == (0, "")
+    said = " ".join(ended.out.split())
+    assert "ai-toolkit 0.7.21, which the cases record: torch 2.9.1, transformers 4.57.3" in said
+    assert "noise: legacy there" in said
+    assert "the cases record no version" in said
+    assert "5.5.3" not in said
+    assert harness("doctor", cases / "none").code == 2
+
+
 @pytest.mark.parametrize(("granted", "said"), [("1", True), ("true", True), ("0", False), ("", False)])
 def test_doctor_reads_trust_as_the_run_does(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, granted: str, said: bool
