@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from harness.runs.folder import RunFolder
 from harness.runs.plan import Planned, RunOptions
 from harness.runs.render_cache import RenderCache
 from harness.runs.scorer import ScoringJob, ScoringResult
+from harness.runs.t5_kernel import OTHER, PROOF, T5_FINDING, T5Kernels
 from harness.schema.case import Case, Tolerance
 from harness.schema.render import OnStep, Render, Renderer
 from harness.schema.result import REFERENCE, Finding, Images, Row, Verdict
@@ -34,6 +36,7 @@ class CaseRunner:
     cache: RenderCache
     options: RunOptions
     environment: dict[str, Any]
+    kernels: T5Kernels | None = None
     on_step: OnStep | None = None
     _findings: dict[str, list[Finding]] = field(default_factory=dict)
 
@@ -47,6 +50,16 @@ class CaseRunner:
             return None
         if (found := self.cache.find(item)) is not None:
             return found
+        make = partial(self._made, renderer)
+        made = self.kernels.render(item, make, self.cache.stored_render) if self.kernels else make(item)
+        if isinstance(made, Render):
+            self.cache.add(item, made)
+        return made
+
+    def _made(self, renderer: Renderer, item: Planned) -> Outcome:
+        assert item.request is not None
+        if (found := self.cache.stored_render(item)) is not None:
+            return found
         try:
             with deliver_interrupts():
                 made = renderer.render(item.request, self.on_step)
@@ -54,7 +67,7 @@ class CaseRunner:
             if error.exit_code == HarnessError.exit_code:
                 raise
             return error
-        return self.cache.add(item, made)
+        return self.cache.with_key(item, made)
 
     def scoring_job(self, item: Planned, outcome: Outcome) -> ScoringJob | None:
         """Return what is to be kept and scored of a render, its preview in the run folder already."""
@@ -124,6 +137,9 @@ class CaseRunner:
         assert scored is not None
         tolerance = tolerance_of(item.case, self.options, self.environment)
         verdict, reason = judge_variant(item.case, item.variant, scored.matched, tolerance)
+        if item.free_t5 and render.rendered.t5_attention == OTHER:
+            reason = f"{reason}; {PROOF}"
+            common["findings"] = [found for found in self._findings_of(item.case) if found.id != T5_FINDING]
         if render.against_reference is not None:
             reason = f"{reason}; {_beside_reference(render.against_reference)}"
         return self._row(
@@ -138,6 +154,7 @@ class CaseRunner:
 
     def _row(self, item: Planned, verdict: Verdict, reason: str, **more: Any) -> Row:
         case = item.case
+        more.setdefault("findings", self._findings_of(case))
         more.setdefault("images", Images(preview=self.folder.keep_preview(case.id, case.preview_path)))
         return Row(
             case=case.id,
@@ -150,7 +167,6 @@ class CaseRunner:
             },
             environment=self.environment,
             tolerance=tolerance_of(case, self.options, self.environment),
-            findings=self._findings_of(case),
             description=case,
             key=item.key,
             **more,

@@ -113,6 +113,7 @@ class Planned:
 
     Attributes:
         same_as: another variant of the case that renders the very same image; ``same_why`` says why.
+        free_t5: the case does not say T5's kernel, and a preview of its job may prove another.
     """
 
     case: Case
@@ -121,6 +122,7 @@ class Planned:
     problem: str | None = None
     same_as: str | None = None
     same_why: str = ""
+    free_t5: bool = False
 
     @property
     def key(self) -> str:
@@ -174,6 +176,7 @@ def plan(cases: list[Case], options: RunOptions, device: str) -> list[Planned]:
             case,
             request_of(case, options, device) if case.incomparable is None else None,
             problem=case.incomparable,
+            free_t5=case.incomparable is None and case.t5_attention is None,
         )
         for case in cases
     ]
@@ -191,7 +194,7 @@ def _sendable(item: Planned) -> Planned:
     problem = refusal(item.request) if item.request is not None else None
     if problem is None:
         return item
-    return dataclasses.replace(item, request=None, problem=problem, same_as=None, same_why="")
+    return dataclasses.replace(item, request=None, problem=problem, same_as=None, same_why="", free_t5=False)
 
 
 def in_order(planned: list[Planned]) -> list[Planned]:

@@ -82,24 +82,32 @@ class RenderCache:
 
     def find(self, item: Planned) -> Render | None:
         """Return a render of ``item`` that is there already."""
-        if (found := self._pending.find(item)) is not None:
-            return found
+        return self._pending.find(item) or self.stored_render(item)
+
+    def stored_render(self, item: Planned) -> Render | None:
+        """Return a render of ``item`` that a run folder holds."""
         if self._stored is None or self._keys is None or item.request is None:
             return None
         return self._stored.find(self._keys.of(item.request))
 
-    def add(self, item: Planned, made: Render) -> Render:
-        """Put a new render on disk until its row is stored; return it with its key.
+    def with_key(self, item: Planned, made: Render) -> Render:
+        """Return a new render with its key.
 
         Raises:
             CheckpointError: another machine has another base of this name, or it was changed meanwhile.
+        """
+        if self._keys is None or item.request is None:
+            return made
+        return dataclasses.replace(made, key=self._keys.checked(item.request, made))
+
+    def add(self, item: Planned, made: Render) -> None:
+        """Put a new render on disk until its row is stored.
+
+        Raises:
             OSError: the disk refuses.
         """
-        if self._keys is not None and item.request is not None:
-            made = dataclasses.replace(made, key=self._keys.checked(item.request, made))
-        if self._writes:
+        if self._writes and made.taken_from is None:
             self._pending.add(item, made)
-        return made
 
     def discard(self, item: Planned) -> None:
         """Forget a render that waits for its scores."""

@@ -29,6 +29,7 @@ from harness.runs.render_cache import RenderCache, RenderKeys
 from harness.runs.rescore import judge_again
 from harness.runs.scorer import Scorer
 from harness.runs.scoring_pool import ScoringPool, default_workers
+from harness.runs.t5_kernel import T5Kernels, with_other
 from harness.runs.workers import Machine, WorkerPool, reference_renderer
 from harness.schema.case import Case
 from harness.schema.render import Renderer
@@ -82,12 +83,14 @@ class RunSession:
         cache: RenderCache,
         score_workers: int,
         progress: Progress,
+        kernels: T5Kernels | None = None,
     ) -> None:
         options = setup.options
         self.setup, self.folder, self.scorer = setup, folder, scorer
         self._pool, self._cache, self._progress = pool, cache, progress
         self._score_workers = score_workers
-        self.runner = CaseRunner(folder, cache, options, setup.machine.environment, progress.step_done)
+        facts = setup.machine.environment
+        self.runner = CaseRunner(folder, cache, options, facts, kernels, progress.step_done)
         self._queue: RowQueue | None = None
 
     @property
@@ -189,7 +192,7 @@ class RunSession:
 
     def _search_cache(self, todo: list[Planned]) -> None:
         if not (self.setup.options.fresh or self.setup.options.baselines):
-            self._cache.search_runs(todo)
+            self._cache.search_runs([*todo, *map(with_other, self.setup.planned)])
 
     def _render(self, todo: list[Planned]) -> None:
         alone = len(self._pool.renderers) == 1
@@ -272,7 +275,8 @@ def open_run(
         ours = renderer is None and setup.machine.system is None
         waits = workers > 0 or len(pool.renderers) > 1
         cache = RenderCache(out, setup.keys() if reuse and ours else None, writes=waits)
-        session = RunSession(setup, folder, pool, scorer, cache, workers, progress)
+        kernels = T5Kernels(setup.planned, progress.told) if ours else None
+        session = RunSession(setup, folder, pool, scorer, cache, workers, progress, kernels)
         stack.callback(session.close)
         yield session
 
