@@ -6,6 +6,7 @@ HarnessError             exit code 2
 ├── RequestError         a request JSON of the reference server
 ├── CheckpointError      the base model
 ├── LoraError            a LoRA file
+│   └── UnrenderableLoraError  whole, as AI Toolkit saves it, and not for the reference
 ├── ImageError           a preview or a re-run
 ├── RunError             a run folder
 │   └── CopyError        its copy elsewhere, while the folder itself is whole
@@ -71,6 +72,10 @@ class CheckpointError(HarnessError):
 
 class LoraError(HarnessError):
     """A LoRA file that is missing, unsafe, of another kind, or would load only in part."""
+
+
+class UnrenderableLoraError(LoraError):
+    """A whole LoRA file, as AI Toolkit saves it, that the reference cannot render: NaN weights, a LoKr."""
 
 
 class ImageError(HarnessError):

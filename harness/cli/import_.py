@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,19 +41,31 @@ def import_(
     Prints what each preview was paired with, and what had to be assumed.
     Importing again brings the cases up to date and keeps what was set in them by hand.
 
+    Exit code: 0 imported, 2 bad input; where one LoRA or preview is damaged, or not as the trainer saves it,
+    the others are imported all the same. A LoRA with NaN weights or a LoKr is no bad input.
+
     \b
     Example: harness import output/my_lora --steps last
     """
-    from harness.cli.import_summary import show
-
     if request is not None:
-        return show(_import_request(request, preview, source, **options))
+        return _finish(_import_request(request, preview, source, **options))
     if len(source) != 1 or preview:
         raise HarnessError("give one JOB_DIR, or --request with --preview", fix="see harness import --help")
     (given,) = source
     if given.suffix == ".zip" and given.is_file():
         return _import_bundle(given, **options)
-    return show(_import_job(given, **options))
+    return _finish(_import_job(given, **options))
+
+
+def _finish(result: ImportResult) -> None:
+    """Print what was imported; end with the exit code of the files that were refused."""
+    from harness.cli.import_summary import show
+
+    show(result)
+    for error in result.refused:
+        click.echo(f"harness: {error}", err=True)
+    if result.refused:
+        sys.exit(HarnessError.exit_code)
 
 
 def _import_job(job_dir: Path, out: Path | None, **options: Any) -> ImportResult:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.errors import HarnessError
 from harness.schema.case import Case, EncoderDtype, OlderConfig, SampleSettings, Trained
 
 if TYPE_CHECKING:
@@ -42,12 +43,14 @@ class ImportResult:
         folder: where they lie.
         pairings: one per case, in the same order.
         assumptions: what holds for the whole import and what a previous one added, in sentences.
+        refused: files of the source that are bad input: their cases are incomparable, or left out.
     """
 
     cases: list[Case]
     folder: Path
     pairings: list[Pairing]
     assumptions: list[str]
+    refused: list[HarnessError] = field(default_factory=list)
 
     def frame(self) -> pd.DataFrame:
         """Return one row per case: pairing, settings, and why it is incomparable if it is."""

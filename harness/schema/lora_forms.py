@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from harness.errors import LoraError
+from harness.errors import LoraError, UnrenderableLoraError
 from harness.schema.lora_header import Tensor
 
 Form = Literal["peft", "down-up", "kohya", "comfyui", "mixture"]
@@ -148,7 +148,8 @@ def _refuse_other_kinds(path: Path, tensors: Mapping[str, Tensor]) -> None:
         raise LoraError("holds no tensors", file=path)
     for matches, found, fix in _OTHER_KINDS:
         if keys := [key for key in tensors if matches(key)]:
-            raise LoraError(found.format(keys=some(keys)), file=path, fix=fix)
+            kind = UnrenderableLoraError if any(".lokr_" in key for key in keys) else LoraError
+            raise kind(found.format(keys=some(keys)), file=path, fix=fix)
 
 
 _TRAIN_LORA = "train with network.type: lora"
@@ -191,11 +192,15 @@ def _unused(path: Path, keys: list[str], *, everything: bool) -> LoraError:
     """Say that diffusers applies nothing of ``keys``, which are all keys of the file if ``everything``."""
     fix = "diffusers applies transformer.<module>.lora_A.weight and .lora_B.weight, and kohya's lora_unet_…"
     if not everything:
-        return LoraError(f"holds keys that diffusers does not apply ({some(keys)})", file=path, fix=fix)
+        kind = UnrenderableLoraError if all(key.endswith(_OF_THE_TRAINER) for key in keys) else LoraError
+        return kind(f"holds keys that diffusers does not apply ({some(keys)})", file=path, fix=fix)
     tool = next((tool for prefix, tool in _PREFIXES.items() if keys[0].startswith(prefix)), None)
     origin = f"has {tool} keys ({some(keys)})" if tool else f"holds {some(keys)}"
     return LoraError(f"{origin}, of which diffusers loads nothing", file=path, fix=fix)
 
+
+_OF_THE_TRAINER = (".diff", ".diff_b", ".magnitude")
+"""Ends of keys that AI Toolkit itself saves beside a LoRA, e.g. with ``network.all_layers``."""
 
 _PREFIXES = {
     "diffusion_model.": "ComfyUI's",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import LoraError
+from harness.errors import LoraError, UnrenderableLoraError
 
 MAX_HEADER = 16 << 20
 """Largest header that is read, in bytes; a LoRA of every layer of Flex.2 needs 0.1 MB."""
@@ -109,7 +109,8 @@ def hash_finite_weights(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str,
                 digest.update(data)
                 if ((np.frombuffer(data, layout) & exponent) == exponent).any():
                     fix = "the training diverged: leave these steps out, or use an earlier checkpoint"
-                    raise LoraError("holds weights that are NaN or infinite", file=path, field=key, fix=fix)
+                    found = "holds weights that are NaN or infinite"
+                    raise UnrenderableLoraError(found, file=path, field=key, fix=fix)
             if size == 1:
                 numbers[key] = _number(data, tensor.dtype)
     return digest.hexdigest(), numbers

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.importers.shared_jobs import shipped_job
+
 Harness = Callable[..., Any]
 
 
@@ -90,6 +92,19 @@ def test_images_of_a_request_in_either_spelling(harness: Harness, images: tuple[
     ended = harness("import", "--request", "r.json", *images)
     assert (ended.code, ended.err) == (0, "")
     assert "2 cases (2 can be re-run) → cases/r" in ended.out
+
+
+@pytest.mark.parametrize(("header", "code"), [("{}", 2), ("null", 0)])
+def test_a_refused_lora_is_one_line_and_the_exit_code(
+    harness: Harness, tmp_path: Path, header: str, code: int
+) -> None:
+    job = shipped_job(tmp_path, metadata={"lora_adapter_metadata": header})
+    ended = harness("import", job, "--out", "cases")
+    assert ended.code == code
+    assert f"16 cases ({12 if code else 16} can be re-run) → cases" in ended.out
+    assert [line.split(": ")[1] for line in ended.err.splitlines()] == [
+        str(job / "emoji_inkprint.safetensors")
+    ] * (code // 2)
 
 
 def test_links_that_go_in_circles(harness: Harness, jobs: dict[str, Path]) -> None:

@@ -135,6 +135,7 @@ def test_one_bad_image_is_left_out_by_name(job: Path, tmp_path: Path, length: in
     result = import_job(job, out=tmp_path / "cases")
     assert len(result.cases) == 15
     assert [line for line in result.assumptions if line.startswith(f"left out: {path.name} is ")]
+    assert [error.file for error in result.refused] == [path]
 
 
 def test_images_that_are_all_bad(job: Path, tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_one_bad_lora_spoils_only_its_step(tmp_path: Path, spoil: str) -> None:
     bad = str(cases["000000100_0"].incomparable)
     assert bad.startswith("its LoRA emoji_inkprint_000000100.safetensors ")
     assert reason[spoil] in bad
+    assert [error.file for error in result.refused] == [lora] * (spoil in {"pickle", "truncated"})
     assert "says step 100, not 200" in str(cases["000000200_0"].incomparable)
 
 
@@ -221,6 +222,9 @@ def test_loras_that_are_more_than_a_lora(
     tmp_path: Path, metadata: dict[str, str], extra: dict[str, np.ndarray], said: str
 ) -> None:
     job = shipped_job(tmp_path, metadata=metadata, **extra)
-    cases = by_stem(import_job(job, out=tmp_path / "cases"))
+    result = import_job(job, out=tmp_path / "cases")
+    cases = by_stem(result)
     assert said in str(cases["000000300_0"].incomparable)
+    by_the_trainer = any(key.endswith(".diff") for key in extra)
+    assert [error.found[:9] in said for error in result.refused] == [True] * (not by_the_trainer)
     assert [name for name, case in cases.items() if case.incomparable] == [f"000000300_{i}" for i in range(4)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness._util.redaction import redact
+from harness.errors import HarnessError, ImageError
 from harness.importers.aitoolkit.base_model import find_base
 from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.config_age import describe_age, older_previews
@@ -48,7 +49,8 @@ def import_job(
 ) -> ImportResult:
     """Import the previews of a Flex.2 training job as cases.
 
-    A checkpoint or a preview that cannot be read makes its own cases incomparable or is left out, by name.
+    A checkpoint or a preview that cannot be used makes its own cases incomparable or is left out, by name.
+    What is damaged, or not as the trainer saves it, is in the result's ``refused`` too.
 
     Args:
         job_dir: the folder that holds checkpoints and ``samples``, or the samples alone.
@@ -75,19 +77,25 @@ def import_job(
     older = older_previews(config_file, regular, count) if config is None else {}
     job = _Job(process, samples, weights, older, config_file.name, record)
     base, assumptions = (base, []) if base is not None else find_base(config_file, parsed)
-    drafts, unreadable = job.drafts(select_steps(previews, steps))
+    drafts, refused = job.drafts(select_steps(previews, steps))
     assumptions += notes_on_job(process)
     if config is None:
         assumptions += describe_age(config_file, regular, older, count)
-    return write_cases(
+    assumptions += [
+        f"left out: {Path(str(error.file)).name} {error.found}"
+        for error in refused
+        if isinstance(error, ImageError)
+    ]
+    written = write_cases(
         drafts,
         job=safe_name(parsed.name),
         base=base,
         out=out,
         previews={preview.path.name: preview.path for preview in previews},
-        assumptions=[*assumptions, *unreadable],
+        assumptions=assumptions,
         record=record,
     )
+    return replace(written, refused=refused)
 
 
 @dataclass(frozen=True)
@@ -99,26 +107,28 @@ class _Job:
     config_name: str
     record: FileRecord
 
-    def drafts(self, previews: Sequence[PreviewFile]) -> tuple[list[Draft], list[str]]:
-        """Return a draft of each preview, and a sentence for each one that cannot be read.
+    def drafts(self, previews: Sequence[PreviewFile]) -> tuple[list[Draft], list[HarnessError]]:
+        """Return a draft of each preview that can be read, and what is wrong with each file that is refused.
 
         Raises:
             ImageError: none can be read.
         """
         drafts: list[Draft] = []
-        unreadable = []
+        refused: dict[str, HarnessError] = {}
         images = read_previews([preview.path for preview in previews], self.record)
         for preview, image in zip(previews, images, strict=True):
             if isinstance(image, PreviewImage):
-                drafts.append(self._draft(preview, image))
+                weights = self.weights.find(preview)
+                drafts.append(self._draft(preview, image, weights))
+                if weights.refused is not None:
+                    refused[str(weights.refused)] = weights.refused
             elif preview is previews[-1] and not drafts:
                 raise image
             else:
-                unreadable.append(f"left out: {preview.path.name} {image.found}")
-        return drafts, unreadable
+                refused[str(image)] = image
+        return drafts, list(refused.values())
 
-    def _draft(self, preview: PreviewFile, image: PreviewImage) -> Draft:
-        weights = self.weights.find(preview)
+    def _draft(self, preview: PreviewFile, image: PreviewImage, weights: Weights) -> Draft:
         software = weights.lora.software if weights.lora else self.weights.software(preview.step)
         sample = self._sample_of(preview, software)
         older = self.older.get(preview.path)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 
-from harness.errors import LoraError
+from harness.errors import LoraError, UnrenderableLoraError
 from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.job_folder import Checkpoints, PreviewFile
 from harness.importers.file_record import FileRecord
@@ -26,11 +26,13 @@ class Weights:
     Attributes:
         note: which rule chose the file, or why the base model alone is right.
         problem: why the preview cannot be re-run, or None.
+        refused: the file is damaged, or not as AI Toolkit saves it.
     """
 
     lora: LoraFile | None
     note: str = ""
     problem: str | None = None
+    refused: LoraError | None = None
 
 
 class WeightsFinder:
@@ -167,4 +169,5 @@ def _inspect(record: FileRecord, path: Path, note: str) -> Weights:
     except LoraError as error:
         where = f" ({error.field})" if error.field else ""
         fix = f"; {error.fix}" if error.fix else ""
-        return Weights(None, problem=f"its LoRA {path.name} {error.found}{where}{fix}")
+        refused = None if isinstance(error, UnrenderableLoraError) else error
+        return Weights(None, problem=f"its LoRA {path.name} {error.found}{where}{fix}", refused=refused)
