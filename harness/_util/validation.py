@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,7 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str |
         fix = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return field, "unknown key", fix
     found = problem["msg"].removeprefix("Value error, ")
+    found = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", found)
     if problem["type"] not in {"missing", "value_error"}:
         found = f"{found}, found {_short(problem['input'])}"
     return field, found, None

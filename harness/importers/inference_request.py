@@ -136,7 +136,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise RequestError(f"is not valid JSON ({error})", file=path) from error
     if not isinstance(data, dict):
-        raise RequestError(f"holds {type(data).__name__}, not a mapping", file=path)
+        raise RequestError("holds no mapping", file=path, fix="give the JSON that was sent to /v1/inference")
     return data
 
 

@@ -31,7 +31,7 @@ def read_preview(path: Path) -> PreviewImage:
     Raises:
         ImageError: unreadable or truncated.
     """
-    from harness.metrics.images import check_image
+    from harness.metrics.image_file import check_image
 
     size = _animated_webp(path)
     return PreviewImage(size or check_image(path), size is not None, sha256_file(path))

@@ -151,8 +151,14 @@ class _Source:
             ),
             note="" if lora else "the request names no LoRA: the base alone is rendered",
             incomparable=_problem(item, settings, image),
-            assumptions=list(lora.notes) if lora else [],
+            assumptions=[*(lora.notes if lora else ()), *self._dropped(index)],
         )
+
+    def _dropped(self, index: int) -> list[str]:
+        """Name the keys that the server drops, those of other prompts left out."""
+        other = tuple(f"prompts[{each}]." for each in range(len(self.body.prompts)) if each != index)
+        keys = [key for key in self.body.unknown_keys() if not key.startswith(other)]
+        return [f"the server drops keys that it does not know: {', '.join(keys)}"] if keys else []
 
 
 def _problem(item: PromptItem, settings: SampleSettings, image: PreviewImage) -> str | None:
@@ -175,8 +181,6 @@ def _assumptions(body: InferenceRequest, answer: InferenceResult | None, *, give
         lines.append(f"the base is {FLEX2.hub_repo}, as the reference loads it; no revision is known")
     if not body.loras:
         lines.append("the request names no LoRA, which the server refuses; the base alone is rendered")
-    if unknown := list(body.unknown_keys()):
-        lines.append(f"the server drops keys that it does not know: {', '.join(unknown)}")
     if answer is None and any(item.seed is None for item in body.prompts):
         lines.append(f"prompts without a seed take {_DEFAULTS.seed} plus their position, as in the reference")
     if any(item.sampler for item in body.prompts):

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -239,21 +239,21 @@ def _install(staged: Path, folder: Path) -> None:
     Raises:
         OSError: a file could not be moved; ``folder`` is as it was.
     """
-    files = sorted((path for path in staged.rglob("*") if path.is_file()), key=_case_files_last)
-    backups = Path(tempfile.mkdtemp(dir=staged))
-    with ExitStack() as undo:
-        for number, path in enumerate(files):
-            target, backup = folder / path.relative_to(staged), backups / str(number)
+    names = [path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file()]
+    names.sort(key=lambda name: (name.endswith(SUFFIX), name))
+    backups, moved = Path(tempfile.mkdtemp(dir=staged)), 0
+    try:
+        for name in names:
+            target = folder / name
             target.parent.mkdir(exist_ok=True)
             if target.is_file():
-                shutil.copyfile(target, backup)
-            path.replace(target)
-            undo.callback(_put_back, target, backup)
-        undo.pop_all()
-
-
-def _case_files_last(path: Path) -> tuple[bool, str]:
-    return path.name.endswith(SUFFIX), str(path)
+                shutil.copyfile(target, backups / str(moved))
+            (staged / name).replace(target)
+            moved += 1
+    except BaseException:
+        for number in reversed(range(moved)):
+            _put_back(folder / names[number], backups / str(number))
+        raise
 
 
 def _put_back(target: Path, backup: Path) -> None:

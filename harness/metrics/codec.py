@@ -12,7 +12,8 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from harness.errors import ImageError
-from harness.metrics.images import Pixels, encode, read_image
+from harness.metrics.image_file import read_image
+from harness.metrics.images import Pixels, encode
 
 Tables = tuple[tuple[int, ...], ...]
 

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import io
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from harness._util.atomic_files import write_bytes
-from harness.errors import ImageError
+from harness.metrics.image_file import read_image
 
 Pixels = NDArray[np.uint8]
 """An RGB image, H×W×3, 0 to 255."""
-
-MAX_PIXELS = 64_000_000
-"""Largest image that is decoded; more is refused from the header alone."""
-
-MAX_BYTES = 256 << 20
-"""Largest image file that is opened."""
-
-FORMATS = ("JPEG", "PNG", "WEBP")
-"""The formats that are opened at all: Pillow knows dozens, and hands one of them to Ghostscript."""
-
-_ORIENTATION = 0x0112
 
 
 def load_rgb(path: Path) -> Pixels:
@@ -37,70 +25,6 @@ def load_rgb(path: Path) -> Pixels:
             with 16 bits a channel, with a transparent colour, or turned by EXIF.
     """
     return np.array(read_image(path), dtype=np.uint8)
-
-
-def read_image(path: Path) -> Image.Image:
-    """Read and decode an image with the checks of ``load_rgb``; the result keeps its file's format fields.
-
-    Raises:
-        ImageError: as ``load_rgb``.
-    """
-    return _read(path, reduced=False)
-
-
-def check_image(path: Path) -> tuple[int, int]:
-    """Return (width, height) of an image in pixels, after the checks of ``load_rgb``.
-
-    All of its data is read; the pixels of a JPEG are made at an eighth of its size, in a third of the time.
-
-    Raises:
-        ImageError: as ``load_rgb``.
-    """
-    return _read(path, reduced=True).info["full_size"]  # type: ignore[no-any-return]
-
-
-def _read(path: Path, *, reduced: bool) -> Image.Image:
-    try:
-        _check_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # bombs are refused by their size; other warnings need no action
-            try:
-                return _decode(path, path, reduced)
-            except ValueError as error:
-                if "MAX_TEXT" not in str(error):
-                    raise
-                return _decode(path, io.BytesIO(_without_text(path.read_bytes())), reduced)
-    except FileNotFoundError as error:
-        raise ImageError("does not exist", file=path) from error
-    except Image.DecompressionBombError as error:
-        raise _too_large(path, "more pixels than Pillow opens") from error
-    except UnidentifiedImageError as error:
-        raise ImageError("is not an image", file=path, fix="give a jpg, png or webp file") from error
-    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, EOFError) as error:
-        # Pillow raises all of these on broken files
-        fix = "copy it again from the job folder"
-        raise ImageError(f"is truncated or cannot be read ({error})", file=path, fix=fix) from error
-
-
-def _decode(path: Path, source: Path | io.BytesIO, reduced: bool) -> Image.Image:
-    with Image.open(source, formats=FORMATS) as image:
-        _check_header(path, image)
-        image.info["full_size"] = image.size
-        if reduced:
-            image.draft(None, (image.width // 8, image.height // 8))
-        image.load()
-        return image
-
-
-def _without_text(png: bytes) -> bytes:
-    """Return a PNG without its texts: Pillow refuses one above a megabyte, such as a large workflow."""
-    kept, place = [png[:8]], 8
-    while place + 8 <= len(png):
-        length, kind = int.from_bytes(png[place : place + 4], "big"), png[place + 4 : place + 8]
-        if kind not in {b"tEXt", b"zTXt", b"iTXt"}:
-            kept.append(png[place : place + 12 + length])
-        place += 12 + length
-    return b"".join(kept)
 
 
 def save_png(path: Path, array: Pixels) -> None:
@@ -123,38 +47,3 @@ def check_pair(a: Pixels, b: Pixels) -> None:
     """
     if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3:
         raise ValueError(f"images must both be H×W×3 and of one size, found shapes {a.shape} and {b.shape}")
-
-
-def _check_file(path: Path) -> None:
-    if path.exists() and not path.is_file():
-        raise OSError("not a regular file")
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise ImageError(f"has {size} bytes; the limit is {MAX_BYTES >> 20} MiB", file=path)
-
-
-def _check_header(path: Path, image: Image.Image) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise _too_large(path, f"{width}×{height} pixels")
-    if (frames := getattr(image, "n_frames", 1)) > 1:
-        raise ImageError(f"is animated ({frames} frames)", file=path, fix="give a still image")
-    if unsupported := _unsupported(image):
-        raise ImageError(unsupported, file=path, fix="give the preview as AI Toolkit wrote it")
-
-
-def _unsupported(image: Image.Image) -> str | None:
-    """Return what an image holds that Pillow would drop or leave to the viewer without a word."""
-    if image.mode != "RGB":
-        return f"has mode {image.mode}, not RGB"
-    tiles = getattr(image, "tile", None)
-    if tiles and "16" in str(tiles[0][3]):
-        return "has 16 bits a channel, not 8"
-    if "transparency" in image.info:
-        return "has a transparent colour"
-    if (orientation := image.getexif().get(_ORIENTATION, 1)) != 1:
-        return f"is turned by EXIF (orientation {orientation})"
-    return None
-
-
-def _too_large(path: Path, found: str) -> ImageError:
-    return ImageError(f"has {found}; the limit is {MAX_PIXELS // 1_000_000} megapixels", file=path)

@@ -20,7 +20,8 @@ from PIL import Image
 from harness._util.atomic_files import sha256_file
 from harness.errors import HarnessError
 from harness.metrics.codec import Codec
-from harness.metrics.images import FORMATS, MAX_PIXELS, encode, load_rgb
+from harness.metrics.image_file import FORMATS, MAX_PIXELS
+from harness.metrics.images import encode, load_rgb
 from harness.report.pictures import REDUCED_EDGE, is_inside
 from harness.schema.result import Row
 

@@ -60,7 +60,7 @@ class LoraFile:
 def step_of(metadata: Mapping[str, str]) -> int | None:
     """Return the training step from a file's metadata."""
     step = _json(metadata, "training_info").get("step")
-    return step if isinstance(step, int) else None
+    return step if type(step) is int else None
 
 
 def software_of(metadata: Mapping[str, str]) -> str | None:
@@ -150,13 +150,13 @@ def _adapter_scale(path: Path, metadata: Mapping[str, str], layers: list[Layer])
     if odd := [key for key in ("use_dora", "lora_bias", "alpha_pattern", "rank_pattern") if config.get(key)]:
         raise refused(f"sets {odd[0]}, which is more than one scale")
     rank, alpha = config.get("r", _PEFT_DEFAULT), config.get("lora_alpha", _PEFT_DEFAULT)
-    if type(rank) is not int or rank < 1 or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+    if type(rank) is not int or rank < 1 or type(alpha) not in {int, float} or not math.isfinite(alpha):
         raise refused(f"has r {rank!r} and lora_alpha {alpha!r}, which are not numbers above 0")
     if others := sorted({layer.rank for layer in layers} - {rank}):
         raise refused(f"says rank {rank}, and the weights have rank {others[0]}")
     if any(layer.alpha for layer in layers):
         raise refused("stands beside alpha keys; diffusers refuses both together")
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def _notes(form: Form, modules: int, alphas: list[float], adapter: float) -> tuple[str, ...]:

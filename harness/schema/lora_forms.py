@@ -7,6 +7,7 @@ diffusers converts some of them and drops the rest without a word. Source: ``Flu
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -133,6 +134,9 @@ def _layer(
     a, b = tensors[keys["A"]].shape, tensors[keys["B"]].shape
     if len(a) != 2 or len(b) != 2 or a[0] != b[1] or 0 in (*a, *b):
         found = f"has lora_A {list(a)} and lora_B {list(b)}, which are not [rank, in] and [out, rank]"
+        raise LoraError(found, file=path, field=source)
+    if "alpha" in keys and math.prod(tensors[keys["alpha"]].shape) != 1:
+        found = f"has an alpha of shape {list(tensors[keys['alpha']].shape)}, which is not one number"
         raise LoraError(found, file=path, field=source)
     layer = Layer(modules, a[0], a[1], b[0], keys.get("alpha"))
     if sum(layer.split()) != layer.out_features:

@@ -1,4 +1,4 @@
-"""Header and weights of a safetensors LoRA file, read without torch and without executing anything.
+"""Header and weights of a safetensors LoRA file, read without torch or numpy, and without executing anything.
 
 Keys, shapes and metadata come from the header; weights are only searched for NaN and infinity.
 """
@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+
+from harness._util.validation import first_problem
 from harness.errors import LoraError, UnrenderableLoraError
 
 MAX_HEADER = 16 << 20
@@ -19,10 +23,10 @@ MAX_HEADER = 16 << 20
 MAX_TENSORS = 10_000
 """Most tensors of one file; a LoRA of every layer of Flex.2 has under a thousand."""
 
-_EXPONENTS = {"F32": ("<u4", 0x7F80_0000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80)}
-"""By dtype: how a number is stored, and the exponent bits, all of which are set in NaN and infinity."""
+_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+"""Bytes of a number by its dtype."""
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 20
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -60,29 +64,53 @@ def check_start(path: Path) -> None:
         raise LoraError(found, file=path, fix="copy it again")
 
 
+class _Entry(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    dtype: str
+    shape: tuple[NonNegativeInt, ...]
+    data_offsets: tuple[NonNegativeInt, NonNegativeInt]
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, _Entry]
+
+    metadata: dict[str, str] | None = Field(None, alias="__metadata__")
+
+
 def read_header(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors in the order of their bytes, and the metadata.
 
     Raises:
         LoraError: truncated, not valid safetensors, or with a tensor of another dtype than F32, F16, BF16.
     """
-    from safetensors import SafetensorError, safe_open
-
+    with path.open("rb") as file:
+        text = file.read(int.from_bytes(file.read(8), "little"))
     try:
-        with safe_open(path, framework="np") as file:
-            keys, metadata = file.offset_keys(), file.metadata() or {}
-            if len(keys) > MAX_TENSORS:
-                raise LoraError(f"lists {len(keys)} tensors; at most {MAX_TENSORS} are read", file=path)
-            slices = {key: file.get_slice(key) for key in keys}
-    except SafetensorError as error:
-        found = f"is truncated or not a valid safetensors file ({error})"
-        raise LoraError(found, file=path, fix="copy it again") from error
-    tensors = {key: Tensor(view.get_dtype(), tuple(view.get_shape())) for key, view in slices.items()}
-    for key, tensor in tensors.items():
-        if tensor.dtype not in _EXPONENTS:
-            fix = "AI Toolkit saves LoRAs in " + ", ".join(_EXPONENTS)
-            raise LoraError(f"is of dtype {tensor.dtype}", file=path, field=key, fix=fix)
-    return tensors, metadata
+        header = _Header.model_validate_json(text)
+    except ValidationError as error:
+        field, found, _ = first_problem(error, _Header)
+        raise _invalid(path, f"{field}: {found}" if field else found) from error
+    entries = sorted(header.__pydantic_extra__.items(), key=lambda entry: entry[1].data_offsets)
+    if len(entries) > MAX_TENSORS:
+        raise LoraError(f"lists {len(entries)} tensors; at most {MAX_TENSORS} are read", file=path)
+    end = 0
+    for key, entry in entries:
+        if entry.dtype not in _BYTES:
+            fix = "AI Toolkit saves LoRAs in " + ", ".join(_BYTES)
+            raise LoraError(f"is of dtype {entry.dtype}", file=path, field=key, fix=fix)
+        begin, end = end, end + math.prod(entry.shape) * _BYTES[entry.dtype]
+        if entry.data_offsets != (begin, end):
+            raise _invalid(path, f"the offsets of {key} leave a gap, overlap, or do not fit its shape")
+    if (expected := 8 + len(text) + end) != (size := path.stat().st_size):
+        raise _invalid(path, f"it has {size} bytes, and its header says {expected}")
+    tensors = {key: Tensor(entry.dtype, entry.shape) for key, entry in entries}
+    return tensors, header.metadata or {}
+
+
+def _invalid(path: Path, why: str) -> LoraError:
+    return LoraError(f"is truncated or not a valid safetensors file ({why})", file=path, fix="copy it again")
 
 
 def hash_finite_weights(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, float]]:
@@ -91,23 +119,20 @@ def hash_finite_weights(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str,
     Raises:
         LoraError: a weight is NaN or infinite, or the file became shorter meanwhile.
     """
-    import numpy as np
-
     numbers = {}
     with path.open("rb") as file:
         start = file.read(8)
         digest = hashlib.sha256(start + file.read(int.from_bytes(start, "little")))
         for key, tensor in tensors.items():
-            layout, exponent = _EXPONENTS[tensor.dtype]
             size = math.prod(tensor.shape)
-            left = size * np.dtype(layout).itemsize
+            left = size * _BYTES[tensor.dtype]
             while left:
                 data = file.read(min(left, _CHUNK))
                 if not data:
                     raise LoraError("became shorter while it was read", file=path, fix="copy it again")
                 left -= len(data)
                 digest.update(data)
-                if ((np.frombuffer(data, layout) & exponent) == exponent).any():
+                if not _is_finite(data, tensor.dtype):
                     fix = "the training diverged: leave these steps out, or use an earlier checkpoint"
                     found = "holds weights that are NaN or infinite"
                     raise UnrenderableLoraError(found, file=path, field=key, fix=fix)
@@ -116,9 +141,27 @@ def hash_finite_weights(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str,
     return digest.hexdigest(), numbers
 
 
-def _number(data: bytes, dtype: str) -> float:
-    import numpy as np
+_FINITE = {
+    "F16": bytes(byte for byte in range(256) if byte & 0x7C != 0x7C),
+    "BF16": bytes(byte for byte in range(256) if byte & 0x7F != 0x7F),
+}
+"""By dtype: the highest bytes of numbers that are finite for certain. F32 begins as BF16 does."""
 
+
+def _is_finite(data: bytes, dtype: str) -> bool:
+    """Say whether no exponent has all its bits set; without numpy, which would take 12 MiB of an import."""
+    width = _BYTES[dtype]
+    high = data[width - 1 :: width]
+    if not high.translate(None, _FINITE["F16" if dtype == "F16" else "BF16"]):
+        return True
+    if dtype == "F16":
+        return False
+    return not any(
+        top & 0x7F == 0x7F and low & 0x80 for top, low in zip(high, data[width - 2 :: width], strict=False)
+    )
+
+
+def _number(data: bytes, dtype: str) -> float:
     if dtype == "BF16":  # the upper half of an F32
         data, dtype = b"\0\0" + data, "F32"
-    return float(np.frombuffer(data, "<f4" if dtype == "F32" else "<f2")[0])
+    return float(struct.unpack("<f" if dtype == "F32" else "<e", data)[0])

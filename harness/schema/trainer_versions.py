@@ -32,9 +32,14 @@ class Rule:
     unclear: tuple[Version, ...] = ()
 
     def holds(self, software: str | None) -> bool | None:
-        """Return whether ``software``, e.g. ``ai-toolkit 0.12.26``, does it; None where that is unknown."""
+        """Return whether ``software``, e.g. ``ai-toolkit 0.12.26``, does it; None where that is unknown.
+
+        A pre-release of the version that changed it may do either.
+        """
         version = version_of(software)
         if version is None or version in self.unclear:
+            return None
+        if version in {self.since, self.until} and _PRE_RELEASE.search(software or ""):
             return None
         return (self.since is None or version >= self.since) and (self.until is None or version < self.until)
 
@@ -89,7 +94,10 @@ RULES: Final = (
 )  # fmt: skip
 
 
+_PRE_RELEASE = re.compile(r"\d[._-]?(a|b|c|rc|alpha|beta|pre|preview|dev)[._-]?\d*\b", re.IGNORECASE)
+
+
 def version_of(software: str | None) -> Version | None:
-    """Return the version in ``ai-toolkit X.Y.Z``, or None for anything else."""
-    match = re.fullmatch(r"ai-toolkit v?(\d+)\.(\d+)\.(\d+)", (software or "").strip())
+    """Return the release of ``ai-toolkit X.Y.Z``, also of ``X.Y.Zrc1`` or ``X.Y.Z+local``; else None."""
+    match = re.match(r"ai-toolkit v?(\d+)\.(\d+)\.(\d+)(?![\d])(?!\.\d)", (software or "").strip())
     return (int(match[1]), int(match[2]), int(match[3])) if match else None

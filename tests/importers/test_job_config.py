@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from harness.importers.aitoolkit import import_job
 from tests.importers.job_edits import Edit, by_stem
@@ -77,6 +78,15 @@ def test_model_fields_that_the_trainer_ignores(job: Path, edit: Edit, tmp_path: 
     result = import_job(job, out=tmp_path / "cases", steps="10")
     assert [case.incomparable for case in result.cases] == [None] * 4
     assert any(line.startswith(f"model.{field} had no effect") for line in result.assumptions)
+
+
+def test_only_the_first_process_counts(job: Path, tmp_path: Path) -> None:
+    alone = import_job(job, out=tmp_path / "alone").cases
+    config = yaml.safe_load((job / "config.yaml").read_text())
+    config["config"]["process"].append({"type": "extract"})
+    (job / "config.yaml").write_text(yaml.safe_dump(config))
+    both = import_job(job, out=tmp_path / "both").cases
+    assert [case.settings for case in both] == [case.settings for case in alone]
 
 
 @pytest.mark.parametrize("section", ["sample", "save", "train", "trigger_word", "network"])

@@ -192,6 +192,7 @@ def test_more_than_a_lora(
         ({A: [2, 6]}, "transformer.x.attn.to_q: has only one of lora_A and lora_B"),
         ({A: [2, 6], B: [4, 3]}, "lora_A [2, 6] and lora_B [4, 3]"),
         ({A: [2, 6, 1, 1], B: [4, 2, 1, 1]}, "lora_A [2, 6, 1, 1]"),
+        ({A: [2, 6], B: [4, 2], A.replace("lora_A.weight", "alpha"): [2]}, "has an alpha of shape [2]"),
     ],
 )
 def test_files_that_do_not_load(tmp_path: Path, shapes: dict[str, list[int]], said: str) -> None:

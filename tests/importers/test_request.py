@@ -139,7 +139,7 @@ def test_broken_json(tmp_path: Path, text: str) -> None:
 def test_missing_file_and_other_shapes(tmp_path: Path) -> None:
     assert "cannot be read" in refused(tmp_path / "none.json", [])
     (tmp_path / "r.json").write_text("[]")
-    assert "holds list, not a mapping" in refused(tmp_path / "r.json", [])
+    assert "holds no mapping" in refused(tmp_path / "r.json", [])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from harness.errors import ImageError
-from harness.metrics.images import MAX_BYTES, check_pair, load_rgb, save_png
+from harness.metrics.image_file import MAX_BYTES
+from harness.metrics.images import check_pair, load_rgb, save_png
 
 
 def test_png_round_trip_is_lossless_and_leaves_no_other_file(tmp_path, picture):

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from harness.errors import ImageError
-from harness.metrics.images import check_image, load_rgb
+from harness.metrics.image_file import check_image
+from harness.metrics.images import load_rgb
 
 
 def with_text(path: Path, *, kind: str, size: int) -> Path:

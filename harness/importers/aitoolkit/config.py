@@ -42,6 +42,10 @@ def _as_seed(value: Any) -> Any:
         return value
 
 
+def _first(value: Any) -> Any:
+    return value[:1] if isinstance(value, list) else value
+
+
 def _as_negative(value: Any) -> Any:
     return value or ""
 
@@ -257,10 +261,10 @@ class Process(_View):
 
 
 class JobConfig(_View):
-    """The name of a job and its first process."""
+    """The name of a job and its first process; others neither train nor sample it."""
 
     name: str = Field(min_length=1)
-    process: list[Process] = Field(min_length=1)
+    process: Annotated[list[Process], BeforeValidator(_first)] = Field(min_length=1)
 
 
 class ConfigFile(_View):

@@ -98,10 +98,9 @@ def _named(value: Any, name: Any) -> Any:
 
 
 def _problem(path: Path, error: ValidationError) -> JobError:
-    """Name the field as the file does, without the names of our classes."""
+    """Name the field as the file does."""
     field, found, fix = first_problem(error, ConfigFile)
     field = re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", field) if field else None
-    found = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", found)
     return JobError(found, file=path, field=field, fix=fix)
 
 

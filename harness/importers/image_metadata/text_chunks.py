@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from harness.errors import ImageError
-from harness.metrics.images import FORMATS, MAX_BYTES, MAX_PIXELS
+from harness.metrics.image_file import FORMATS, MAX_BYTES, MAX_PIXELS
 
 MAX_TEXT = 2 << 20
 """Characters of one text that are read; a workflow of thousands of nodes has fewer."""
