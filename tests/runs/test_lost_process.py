@@ -20,6 +20,7 @@ import harness.pipeline.renderer
 from harness.errors import DeviceLostError, RenderError
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, plan
+from harness.runs.progress import Progress
 from harness.runs.run import run_cases
 from harness.runs.worker_process import WorkerProcess
 from harness.schema.case import Case
@@ -56,7 +57,7 @@ def test_the_run_goes_on_in_a_new_process(
     monkeypatch.setattr(harness.pipeline.renderer, "infer", poisoned(ILLEGAL, 1))
     steps: list[Any] = []
 
-    class Seen:
+    class Seen(Progress):
         def started(self, *_: Any) -> None: ...
         def case_started(self, *_: Any) -> None: ...
         def case_done(self, *_: Any) -> None: ...
