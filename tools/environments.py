@@ -1,7 +1,7 @@
 """Run demo, step-0 identity and one diagnosis in environments of other library versions, and print one table.
 
     python tools/environments.py                 every environment
-    python tools/environments.py trainer newest  some of them
+    python tools/environments.py trainer lowest  some of them
     python tools/environments.py --here          this environment alone, as JSON
 
 Each environment is a venv in a temporary folder that sees the packages of this one and installs its own pins

@@ -4,7 +4,7 @@
 #   bash tools/remake.sh RUN AI_TOOLKIT PYTHON
 #
 # RUN is that run's folder; AI_TOOLKIT and PYTHON are as tools/emoji_job/train.sh takes them. 17 minutes on two busy CPU
-# cores. The limits that harness/judge.py holds, and the documents that name them, are then changed by hand:
+# cores. The limits that harness/judging/verdict.py holds, and the documents that name them, are then changed by hand:
 # pytest tests/judging/test_verdict.py says where they differ from the calibration. What other machines measured (environments.json,
 # emoji_inkprint-h100.json) is made again there: benchmarks/results/environments.txt has the commands.
 set -euo pipefail
@@ -22,6 +22,8 @@ python tools/axis_table.py > "$work/axes.md"
 python tools/model_card.py --run "$run" --lora-job "$work/tiny_flex2_inkprint" --axes "$work/axes.md"
 
 harness import $data/jobs/emoji_inkprint --out cases/emoji_inkprint
+# The job was sampled under transformers 5.24, whose T5 attention is sdpa.
+for case in cases/emoji_inkprint/*.case.yaml; do echo 't5_attention: sdpa' >> "$case"; done
 harness calibrate cases/emoji_inkprint --device cpu --out $data/calibration/emoji_inkprint-cpu.json --run reports/calibration
 
 harness demo --out "$work/demo" --cases "$work/demo-cases"
