@@ -7,9 +7,10 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 if sys.platform != "win32":
     import fcntl
@@ -20,6 +21,19 @@ MAX_BYTES = 64 << 20
 PART = ".part"
 """Suffix of the hidden file that is being written. A killed process leaves one behind: nothing reads it, and
 the next write of the same file takes it over."""
+
+
+@contextmanager
+def disk_errors_as(error: Callable[..., Exception], found: str, **about: Any) -> Iterator[None]:
+    """Say an ``OSError`` of the block in one line: ``found``, with the system's reason in brackets.
+
+    Args:
+        error: makes the exception, from that and from ``about``: ``file``, ``field``, ``fix``.
+    """
+    try:
+        yield
+    except OSError as problem:
+        raise error(f"{found} ({problem.strerror or problem})", **about) from problem
 
 
 def sha256_file(path: Path) -> str:

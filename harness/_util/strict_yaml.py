@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from harness._util.atomic_files import read_bytes
+from harness._util.atomic_files import disk_errors_as, read_bytes
 
 MAX_BYTES = 4 << 20
 """Largest YAML file that is read."""
@@ -108,9 +108,8 @@ def read_mapping(path: Path, error: Callable[..., Exception], *, fix: str) -> di
         fix: what to do about a file that holds no mapping.
     """
     try:
-        data = read_yaml_file(path)
-    except OSError as problem:
-        raise error(f"cannot be read ({problem.strerror or problem})", file=path) from problem
+        with disk_errors_as(error, "cannot be read", file=path):
+            data = read_yaml_file(path)
     except yaml.YAMLError as problem:
         raise error(f"is not valid YAML ({problem})", file=path) from problem
     if not isinstance(data, dict):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from harness._util.atomic_files import read_bytes
+from harness._util.atomic_files import disk_errors_as, read_bytes
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -55,14 +56,27 @@ def read_model(
         fix: what to do about a file of other content, where its problem does not say so itself.
         missing_fix: what to do about a file that cannot be read.
     """
+    with disk_errors_as(error, "cannot be read", file=path, fix=missing_fix):
+        data = read_bytes(path)
+    with problems_as(error, model, file=path, fix=fix):
+        return model.model_validate_json(data)
+
+
+@contextmanager
+def problems_as(
+    error: Callable[..., Exception], model: type[BaseModel], *, file: Path | str, fix: str | None = None
+) -> Iterator[None]:
+    """Say a ``ValidationError`` of ``model`` in the block in one line.
+
+    Args:
+        error: makes the exception, from what was found and ``file``, ``field`` and ``fix``.
+        fix: what to do, where the problem does not say so itself.
+    """
     try:
-        return model.model_validate_json(read_bytes(path))
-    except OSError as problem:
-        found = f"cannot be read ({problem.strerror or problem})"
-        raise error(found, file=path, fix=missing_fix) from problem
+        yield
     except ValidationError as problem:
         field, found, known_fix = first_problem(problem, model)
-        raise error(found, file=path, field=field, fix=known_fix or fix) from problem
+        raise error(found, file=file, field=field, fix=known_fix or fix) from problem
 
 
 def _short(value: Any, limit: int = 60) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from harness._util.atomic_files import write_bytes
+from harness._util.atomic_files import disk_errors_as, write_bytes
 from harness._util.validation import first_problem
 from harness.errors import BundleError, CaseError
 from harness.schema.case import SUFFIX, Case, LoraRef, Preview, Sha256, Strict, save_case
@@ -157,11 +157,9 @@ def _save(case: Case, files: dict[str, bytes], out: Path, replay: str) -> Unpack
             raise CaseError("leads out of its folder by a link", file=out / name, fix=fix)
         if (out / name).exists() and (out / name).read_bytes() != data:
             raise CaseError("exists and is another file", file=out / name, fix=fix)
-    try:
+    with disk_errors_as(CaseError, "cannot be written", file=out, fix=fix):
         for name, data in files.items():
             write_bytes(out / name, data)
         saved = save_case(case, target)
-    except OSError as error:
-        raise CaseError(f"cannot be written ({error.strerror or error})", file=out, fix=fix) from error
     missing = out / case.lora.file if case.lora is not None and case.lora.file not in files else None
     return Unpacked(saved, missing, replay)

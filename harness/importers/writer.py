@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from harness._util.atomic_files import disk_errors_as
 from harness._util.validation import first_problem
 from harness.errors import CaseError, JobError
 from harness.importers.draft import Draft, ImportResult, SourceFile
@@ -68,7 +69,7 @@ def write_cases(
     """
     out = Path(os.path.realpath(out))
     record = record or FileRecord(out)
-    try:
+    with disk_errors_as(JobError, "cannot be written", file=out, fix="choose another folder with --out"):
         previous = PreviousImport.read(out, job, record)
         previous.refuse_namesake(previews)
         merged = merge(drafts, previous)
@@ -80,10 +81,6 @@ def write_cases(
             record.remember(out / path, own=True, sha256=sha256)
         record.save()
         _remove_unused(previous, cases, merged.retained)
-    except OSError as error:
-        raise JobError(
-            f"cannot be written ({error.strerror or error})", file=out, fix="choose another folder with --out"
-        ) from error
     return ImportResult(
         [case.at(out / f"{case_name(case)}{SUFFIX}") for case in cases],
         out,

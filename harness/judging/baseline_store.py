@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from harness._util.atomic_files import write_bytes, write_text
+from harness._util.atomic_files import disk_errors_as, write_bytes, write_text
 from harness._util.validation import read_model
 from harness.errors import BaselineError, ImageError
 from harness.judging.baseline import MAX_ACCEPTED, BaselineFile, Entry
@@ -68,10 +68,8 @@ class BaselineStore:
         entries = {**entries, key: [*others, entry] if also else [entry]}
         content = BaselineFile(case=case_id, entries=entries).model_dump(mode="json")
         path = self.path(case_id)
-        try:
+        with disk_errors_as(BaselineError, "cannot be written", file=path):
             write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise BaselineError(f"cannot be written ({error.strerror or error})", file=path) from error
         self._drop_latents(case_id, (entry for found in entries.values() for entry in found))
         return path
 
@@ -82,13 +80,10 @@ class BaselineStore:
             BaselineError: it cannot be read or written.
         """
         name = f"{case_id}.{key}.{sha256[:12]}{LATENTS}"
-        file = source
-        try:
+        with disk_errors_as(BaselineError, "cannot be kept", file=source):
             latents = source.read_bytes()
-            file = self.root / name
-            write_bytes(file, latents)
-        except OSError as error:
-            raise BaselineError(f"cannot be kept ({error.strerror or error})", file=file) from error
+        with disk_errors_as(BaselineError, "cannot be kept", file=self.root / name):
+            write_bytes(self.root / name, latents)
         return name
 
     def distance(self, latents: Path | None) -> Callable[[Entry], LatentDistance | None]:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness._util.atomic_files import disk_errors_as
 from harness.errors import RunError
 from harness.report.case_pages import CASES, build_cases, viewer
 from harness.report.diagnoses import read_diagnoses
@@ -51,16 +52,11 @@ def build_report(folder: Path, *, single_file: bool = False, jobs: int | None = 
     """
     refuse_links(folder)
     manifest, rows = read_manifest(folder), sorted(read_rows(folder), key=worst_first)
-    try:
+    fix = f"fix that, then run harness report {folder}"
+    with disk_errors_as(RunError, "the report cannot be written", file=folder, fix=fix):
         if single_file:
             return _write_single(folder, manifest, rows)
         return _write_folder(folder, manifest, rows, jobs)
-    except OSError as error:
-        raise RunError(
-            f"the report cannot be written ({error.strerror or error})",
-            file=folder,
-            fix=f"fix that, then run harness report {folder}",
-        ) from error
 
 
 def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs: int | None) -> Path:

@@ -9,7 +9,7 @@ import shlex
 import zipfile
 from pathlib import Path
 
-from harness._util.atomic_files import sha256_file, write_bytes
+from harness._util.atomic_files import disk_errors_as, sha256_file, write_bytes
 from harness.errors import BundleError, LoraError, RunError
 from harness.importers.bundle import CASE, FORMAT, INDEX, README, ROW, Contents, inner_name
 from harness.report.comparisons import FOLDER, read_comparisons
@@ -60,10 +60,8 @@ def write_bundle(
     with zipfile.ZipFile(stream, "w") as archive:
         for name, data in {INDEX: contents.model_dump_json(indent=1).encode(), **files}.items():
             archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
-    try:
+    with disk_errors_as(BundleError, "cannot be written", file=out):
         write_bytes(out, stream.getvalue())
-    except OSError as error:
-        raise BundleError(f"cannot be written ({error.strerror or error})", file=out) from error
     return out
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
+from harness._util.atomic_files import disk_errors_as
 from harness.errors import RunError
 from harness.history.timeline import Observation, Series, read_history
 from harness.report.formatting import number, slug
@@ -116,10 +117,8 @@ def build_history(root: Path) -> Path:
         stepped=sum(bool(each.findings) for each in charts),
         page=inlined_page("history"),
     )
-    try:
+    with disk_errors_as(RunError, "cannot be written", file=root / HISTORY):
         return Output(root).write(HISTORY, html)
-    except OSError as error:
-        raise RunError(f"cannot be written ({error.strerror or error})", file=root / HISTORY) from error
 
 
 def _tallies(history: list[Series]) -> list[tuple[tuple[str, str], Counter[str]]]:

@@ -20,10 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pydantic import ValidationError
-
-from harness._util.atomic_files import PART, read_bytes, sha256_file, write_text
-from harness._util.validation import first_problem
+from harness._util.atomic_files import PART, disk_errors_as, read_bytes, sha256_file, write_text
+from harness._util.validation import problems_as
 from harness.errors import RunError
 from harness.schema.result import Row
 
@@ -180,24 +178,14 @@ def refuse_foreign(path: Path) -> None:
 def _lock(path: Path) -> Any:
     from filelock import FileLock, Timeout
 
-    try:
+    with disk_errors_as(RunError, "cannot be written", file=path, field="--out", fix="choose another folder"):
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / LOCK, timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise RunError(
-            "is in use by another process",
-            file=path,
-            field="--out",
-            fix="wait for it, or choose another folder",
-        ) from error
-    except OSError as error:
-        raise RunError(
-            f"cannot be written ({error.strerror or error})",
-            file=path,
-            field="--out",
-            fix="choose another folder",
-        ) from error
+        try:
+            lock.acquire()
+        except Timeout as error:
+            fix = "wait for it, or choose another folder"
+            raise RunError("is in use by another process", file=path, field="--out", fix=fix) from error
     return lock
 
 
@@ -287,11 +275,8 @@ def parse_rows(data: bytes, folder: Path | str) -> list[Row]:
     rows: dict[tuple[str, str], Row] = {}
     lines = data.split(b"\n")[:-1]
     for number, line in enumerate(lines, 1):
-        try:
+        with problems_as(RunError, Row, file=f"{folder}/{RESULTS}:{number}"):
             row = Row.model_validate_json(line)
-        except ValidationError as error:
-            field, found, fix = first_problem(error, Row)
-            raise RunError(found, file=f"{folder}/{RESULTS}:{number}", field=field, fix=fix) from error
         rows[row.case, row.variant] = row
     return list(rows.values())
 

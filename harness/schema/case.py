@@ -19,13 +19,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
     model_validator,
 )
 
 from harness._util.atomic_files import sha256_file, write_bytes
 from harness._util.strict_yaml import read_mapping, write_yaml
-from harness._util.validation import first_problem
+from harness._util.validation import problems_as
 from harness.errors import CaseError
 from harness.schema.spec import FLEX2, Limits
 from harness.schema.versions import T5Attention
@@ -337,11 +336,8 @@ def load_case(path: Path) -> Case:
         CaseError: not readable, not YAML, or not a valid case; names the field.
     """
     data = read_mapping(path, CaseError, fix="see cases/case.schema.json, or import again")
-    try:
+    with problems_as(CaseError, Case, file=path):
         case = Case.model_validate(data)
-    except ValidationError as error:
-        field, found, fix = first_problem(error, Case)
-        raise CaseError(found, file=path, field=field, fix=fix) from error
     case._file = path
     return case
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness._util.atomic_files import disk_errors_as
 from harness.errors import LoraError
 from harness.schema.lora_forms import CONVERSIONS, Form, Layer, find_layers, form_of
 from harness.schema.lora_header import Tensor, check_start, hash_finite_weights, read_header
@@ -99,7 +100,7 @@ def inspect_lora(path: Path, checked_sha256: str | None = None) -> LoraFile:
             diffusers does not apply, or that are more than a LoRA; with lora_A and lora_B that do not match;
             of another dtype than F32, F16 and BF16; with weights that are NaN or infinite.
     """
-    try:
+    with disk_errors_as(LoraError, "cannot be read", file=path):
         check_start(path)
         tensors, metadata = read_header(path)
         form = form_of(tensors)
@@ -109,8 +110,6 @@ def inspect_lora(path: Path, checked_sha256: str | None = None) -> LoraFile:
             sha256, numbers = hash_finite_weights(path, tensors)
         else:
             sha256, numbers = checked_sha256, {}
-    except OSError as error:
-        raise LoraError(f"cannot be read ({error.strerror or error})", file=path) from error
     alphas = {layer: numbers.get(layer.alpha or "", float(layer.rank)) / layer.rank for layer in layers}
     adapter = _adapter_scale(path, metadata, layers)
     folded = form != "peft"  # diffusers converts with alpha, or leaves it out

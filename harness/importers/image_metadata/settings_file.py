@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from harness._util.strict_yaml import read_mapping
-from harness._util.validation import first_problem
+from harness._util.validation import problems_as
 from harness.errors import RequestError
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
 from harness.schema.case import Strict
@@ -56,11 +56,8 @@ def read_settings_file(path: Path) -> InferenceSettings:
         RequestError: not readable, not YAML, an unknown key or a value of another kind; names the field.
     """
     data = read_mapping(path, RequestError, fix="write lines like 'seed: 42'")
-    try:
+    with problems_as(RequestError, SettingsFile, file=path):
         body = SettingsFile.model_validate({**data, "tool": _tool(path, data)})
-    except ValidationError as error:
-        field, found, fix = first_problem(error, SettingsFile)
-        raise RequestError(found, file=path, field=field, fix=fix) from error
     settings = InferenceSettings(body.tool, f"the settings file {path.name}")
     for name in SettingsFile.model_fields:
         if name not in {"tool", "lora"}:
