@@ -9,7 +9,6 @@ summary.md|json   the same counts and lines as text
 
 from __future__ import annotations
 
-import mimetypes
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from harness.report.case_pages import CASES, build_cases, viewer
 from harness.report.diagnoses import read_diagnoses
 from harness.report.diagnosis_page import diagnosis_page
 from harness.report.formatting import script_json
-from harness.report.media import data_address, make_media, reduced
+from harness.report.media import data_address, file_address, make_media, reduced
 from harness.report.overview import columns, overview, worst_first
 from harness.report.page import ASSETS, Link, Page, inlined_page, linked_page, render
 from harness.report.pictures import beside
@@ -116,5 +115,4 @@ def _rows_script(name: str, manifest: dict[str, Any], rows: list[Row]) -> str:
 
 def _inline(folder: Path, made: dict[str | None, str | None], path: str) -> str:
     """Return an image as a ``data:`` address: what was made of it, else the file itself."""
-    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    return made.get(path) or data_address(kind, (folder / path).read_bytes())
+    return made.get(path) or file_address(folder / path)

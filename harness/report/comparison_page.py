@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from harness.metrics.maps import SCALES, difference_map
 from harness.report.comparisons import FOLDER
 from harness.report.formatting import slug
 from harness.report.measures import FORMATS
-from harness.report.media import data_address
+from harness.report.media import data_address, file_address
 from harness.report.page import inlined_page, render
 from harness.report.pictures import Picture
 from harness.runs.folder import read_manifest, read_rows, refuse_links
@@ -119,8 +118,8 @@ def _view(found: Comparison) -> ComparisonView:
 
 def _file(name: str, title: str, path: Path, pixels: Pixels) -> Picture:
     kind = FORMATS.get(path.suffix.lower(), "image")
-    href = data_address(mimetypes.guess_type(path)[0] or "image/png", path.read_bytes())
-    return Picture(name, title, href, path.name, title, (pixels.shape[1], pixels.shape[0]), note=kind)
+    size = (pixels.shape[1], pixels.shape[0])
+    return Picture(name, title, file_address(path), path.name, title, size, note=kind)
 
 
 def _array(name: str, title: str, pixels: Pixels) -> Picture:

@@ -70,8 +70,7 @@ def reduced(path: Path) -> str:
     """Return a picture as a ``data:`` address, no larger than a contact sheet needs it."""
     array = _array(path)
     if array is None or max(array.shape) <= 2 * REDUCED_EDGE:
-        kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-        return data_address(kind, path.read_bytes())
+        return file_address(path)
     image = Image.fromarray(array)
     image.thumbnail((2 * REDUCED_EDGE, 2 * REDUCED_EDGE))
     return data_address("image/webp", encode(image, "WEBP", quality=80))
@@ -80,6 +79,11 @@ def reduced(path: Path) -> str:
 def data_address(kind: str, data: bytes) -> str:
     """Return a ``data:`` address that holds ``data``."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def file_address(path: Path) -> str:
+    """Return a file as a ``data:`` address."""
+    return data_address(mimetypes.guess_type(path)[0] or "image/png", path.read_bytes())
 
 
 def _file(folder: Path, path: str | None) -> Path | None:
