@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness._util.words import some
 from harness.cli.progress import count
 from harness.importers.draft import ImportResult
 from harness.runs.progress import tail
@@ -76,12 +77,7 @@ def _table(cases: Sequence[Case]) -> Table:
 def _not_comparable(cases: Sequence[Case]) -> list[str]:
     """Return each reason once, with the cases that it holds for."""
     found = _grouped((case.incomparable, _stem(case)) for case in cases if case.incomparable is not None)
-    return [
-        f"cannot be re-run: {', '.join(names[:MAX_NAMES])}"
-        + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
-        + f": {reason}"
-        for reason, names in found.items()
-    ]
+    return [f"cannot be re-run: {some(names, MAX_NAMES)}: {reason}" for reason, names in found.items()]
 
 
 def _sample_assumptions(cases: Sequence[Case]) -> list[str]:

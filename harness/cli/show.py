@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from harness._util.words import counts_in_words
 from harness.cli import interrupted
 from harness.cli.progress import LiveProgress, count
 from harness.errors import CopyError
@@ -50,10 +51,7 @@ def summarise(result: RunResult, copy_to: str | None = None) -> None:
         index = build_report(result.folder)
     except KeyboardInterrupt:
         interrupted(f"all is saved but the report; go on with harness report {result.folder}")
-    counts = ", ".join(
-        f"{result.counts[verdict]} {verdict.value}" for verdict in Verdict if result.counts[verdict]
-    )
-    click.echo(f"{count(len(result.rows))}: {counts or 'none'}")
+    click.echo(f"{count(len(result.rows))}: {counts_in_words(result.counts, Verdict) or 'none'}")
     for found in result.drifting_sets:
         click.echo(f"drift of {found.job} as a whole: {found.reason}")
     if taken := sum(row.taken_from is not None for row in result.rows):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness._util.words import some
 from harness.errors import CheckpointError
 from harness.pipeline.checkpoint import Checkpoint, read_index, read_json
 from harness.schema.spec import ModelSpec
@@ -67,7 +68,7 @@ def _check_index(index: Path, files: Mapping[str, Mapping[str, Header]]) -> None
     said = {(name, str(file)) for name, file in places.items()}
     held = {(name, file) for _, file in said for name in files.get(file, ())}
     if odd := {name for name, _ in said ^ held}:
-        found = f"contradicts the files beside it on {len(odd)} weights ({_some(odd)})"
+        found = f"contradicts the files beside it on {len(odd)} weights ({some(odd)})"
         raise CheckpointError(found, file=index, field="weight_map", fix=FIX)
 
 
@@ -85,7 +86,7 @@ def _load(folder: Path, entry: Sequence[str], dtype: torch.dtype) -> nn.Module:
     library, class_name = entry
     headers = read_headers(folder)
     if odd := [name for name in headers if not _is_float(name, headers[name])]:
-        found = f"holds weights of dtype {headers[odd[0]].dtype} ({_some(odd)})"
+        found = f"holds weights of dtype {headers[odd[0]].dtype} ({some(odd)})"
         raise CheckpointError(found, file=folder, fix="weights must be one of " + ", ".join(FILE_DTYPES))
     try:
         cls: Any = getattr(importlib.import_module(library), class_name)
@@ -114,7 +115,7 @@ def _check_report(folder: Path, library: str, report: dict[str, Any]) -> None:
     unknown = [key for key in report["unexpected_keys"] if not str(key).endswith(HARMLESS)]
     mismatched = [key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]]
     kinds = {"missing": report["missing_keys"], "unknown": unknown, "of another shape": mismatched}
-    parts = [f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds.items() if names]
+    parts = [f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names]
     parts += [str(message) for message in report["error_msgs"]]
     if parts:
         version = importlib.metadata.version(library)
@@ -150,9 +151,3 @@ def check_finite(checkpoint: Checkpoint, models: Mapping[str, nn.Module]) -> Non
                     field=name,
                     fix=fix,
                 )
-
-
-def _some(names: Iterable[object], limit: int = 3) -> str:
-    ordered = sorted(map(str, names))
-    more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
-    return ", ".join(ordered[:limit]) + more

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness._util.words import counts_in_words, some
 from harness.schema.result import Row, Verdict
 
 if TYPE_CHECKING:
@@ -62,13 +63,9 @@ class Tally:
     def add(self, worker: dict[str, Any]) -> None:
         """Add a worker's ``plain`` tally; all workers collect the same cases, and each runs some of them."""
         self.verdicts.update(worker["verdicts"])
-        self.written += worker["written"]
-        self.variants += worker["variants"]
+        for name in ("written", "variants", "judged", "identical", "changed", "elsewhere"):
+            setattr(self, name, getattr(self, name) + worker[name])
         self.refused |= worker["refused"]
-        self.judged += worker["judged"]
-        self.identical += worker["identical"]
-        self.changed += worker["changed"]
-        self.elsewhere += worker["elsewhere"]
         self.orphans = worker["orphans"]
         self.cases, self.deselected = worker["cases"], worker["deselected"]
 
@@ -76,23 +73,21 @@ class Tally:
 def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]:
     """Return verdict counts, baselines that were written or have no case, and where the report lies."""
     lines = []
-    if counts := ", ".join(
-        f"{tally.verdicts[v.value]} {v.value}" for v in Verdict if tally.verdicts[v.value]
-    ):
+    if counts := counts_in_words(tally.verdicts, Verdict):
         lines.append(f"verdicts: {counts}")
     lines += [f"failed: drift of {line}" for line in tally.sets]
     if tally.judged:
         lines.append(f"bit-equal to their baselines: {tally.identical} of {tally.judged}")
     if tally.changed:
-        lines.append(f"changed within limits: {_names(tally.changed)}")
+        lines.append(f"changed within limits: {some(tally.changed, MAX_NAMES)}")
     if tally.elsewhere:
-        lines.append(f"held against another machine's baseline: {_names(tally.elsewhere)}")
+        lines.append(f"held against another machine's baseline: {some(tally.elsewhere, MAX_NAMES)}")
     if tally.variants:
         lines.append(f"sweep: {tally.variants} variants, in the report")
     if tally.written:
-        lines.append(f"baselines written: {_names(tally.written)}")
+        lines.append(f"baselines written: {some(tally.written, MAX_NAMES)}")
     if tally.orphans:
-        found = f"baselines without a case: {_names(tally.orphans)}"
+        found = f"baselines without a case: {some(tally.orphans, MAX_NAMES)}"
         fails = settings.unused == "fail"
         lines.append(f"failed: {found}; delete their files, or bring the cases back" if fails else found)
     if tally.problem:
@@ -105,8 +100,3 @@ def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]
             f"{'report' if settings.report else 'results'}: {results}{'/index.html' * settings.report}"
         )
     return lines
-
-
-def _names(names: list[str]) -> str:
-    more = len(names) - MAX_NAMES
-    return ", ".join(sorted(names)[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from harness._util.words import counts_in_words
 from harness.judging.set_verdict import SetVerdict, judge_sets
 from harness.report.formatting import moment, number, plain, seconds, slug
 from harness.report.measures import severity
@@ -60,7 +61,7 @@ def overview(folder: Path, manifest: dict[str, Any], ordered: list[Row]) -> Over
     tally = Counter(str(row.verdict) for row in ordered)
     return Overview(
         name=name,
-        title=f"{name}: {_tally(tally)}",
+        title=f"{name}: {counts_in_words(tally, WORST_FIRST) or 'no results'}",
         summary=_summary(tally),
         facts=_run_facts(manifest, ordered, environment),
         counts=_counts(tally),
@@ -142,7 +143,7 @@ def _rounded(value: float | None, digits: int = 4) -> float | None:
 
 
 def _counts(tally: Counter[str]) -> tuple[Count, ...]:
-    total, start, counts = sum(tally.values()), 0.0, []
+    total, start, counts = tally.total(), 0.0, []
     for verdict in WORST_FIRST:
         share = round(100 * tally[verdict] / total, 3) if total else 0.0
         counts.append(Count(verdict, tally[verdict], round(start, 3), share))
@@ -150,14 +151,8 @@ def _counts(tally: Counter[str]) -> tuple[Count, ...]:
     return tuple(counts)
 
 
-def _tally(tally: Counter[str]) -> str:
-    return (
-        ", ".join(f"{tally[verdict]} {verdict}" for verdict in WORST_FIRST if tally[verdict]) or "no results"
-    )
-
-
 def _summary(tally: Counter[str]) -> str:
-    total = sum(tally.values())
+    total = tally.total()
     if total == 0:
         return "This run holds no results yet."
     if tally["match"] == total:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from harness._util.words import counts_in_words, some
 from harness.judging.set_verdict import SetVerdict
 from harness.report.formatting import markdown, number, slug
 from harness.report.overview import Overview, headline, shown_variant, worst_first
@@ -50,15 +51,13 @@ def job_summary(run: Path, *, worst: int = 10, link: str | None = None) -> str:
         RunError: not a run folder.
     """
     result = load_run(run)
-    counts = ", ".join(f"{result.counts[verdict]} {verdict}" for verdict in Verdict if result.counts[verdict])
-    lines = [f"## {markdown(run.name)}: {counts or 'no results'}"]
+    lines = [f"## {markdown(run.name)}: {counts_in_words(result.counts, Verdict) or 'no results'}"]
     if link:
         lines += ["", f"[Report, images and rows]({link})"]
     if sets := [set_line(found) for found in result.drifting_sets]:
         lines += ["", *(f"{line[0].upper()}{line[1:]}." for line in sets)]
     if changed := [markdown(row.case) for row in result.rows if row.changed]:
-        more = f" and {len(changed) - worst} more" if len(changed) > worst else ""
-        lines += ["", f"Changed within limits: {', '.join(changed[:worst])}{more}."]
+        lines += ["", f"Changed within limits: {some(changed, worst)}."]
     listed = sorted((row for row in result.rows if row.verdict is not Verdict.MATCH), key=_news_first)
     head = ("| verdict | case | SSIM | LPIPS | page | thumbnail | reason |", "|---|---|--:|--:|---|---|---|")
     lines += _table(head, [_job_line(row, link) for row in listed], worst)
@@ -95,13 +94,9 @@ def _table(head: tuple[str, str], lines: list[str], limit: int) -> list[str]:
 
 def _object(row: Row) -> dict[str, Any]:
     return {
-        "case": row.case,
-        "variant": row.variant,
-        "verdict": str(row.verdict),
-        "reason": row.reason,
-        "ssim": row.ssim,
-        "lpips": row.lpips,
-        "psnr": row.psnr,
+        **row.model_dump(
+            mode="json", include={"case", "variant", "verdict", "reason", "ssim", "lpips", "psnr"}
+        ),
         "identical": row.pixels is not None and row.pixels.identical,
         "page": f"cases/{slug(row.case, row.variant)}.html",
     }

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from harness._util.words import some
 from harness.errors import LoraError, UnrenderableLoraError
 from harness.schema.lora_header import Tensor
 
@@ -228,10 +229,3 @@ def _modules(source: str, form: Form) -> tuple[str, ...]:
     blocks, count, parts = _BLOCKS[match["kind"]]
     names = parts.get(match["part"], ()) if int(match["index"]) < count else ()
     return tuple(f"{blocks}.{match['index']}.{name}" for name in names)
-
-
-def some(names: Iterable[str], limit: int = 3) -> str:
-    """Return the first ``limit`` names in order, and how many more there are."""
-    ordered = sorted(names)
-    more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
-    return ", ".join(ordered[:limit]) + more
