@@ -52,15 +52,15 @@ def check(work: Path, rank: int) -> None:
     from against_reference import settings
 
     from harness.runs.plan import RunOptions
-    from harness.runs.preflight import preflight
+    from harness.runs.preflight import Preflight
     from harness.sweeps.sweep import plan_sweep
 
     case = write_case(work, rank)
     run = RunOptions(device="cpu")
     variants = [variant for variant, _, _ in settings(4, 12)]
     planned = told("plan", lambda: plan_sweep([case], variants, run, "cpu"))
-    told("checks before 1 render", lambda: preflight(planned[:1], run))
-    told(f"checks before {len(planned)} renders", lambda: preflight(planned, run))
+    told("checks before 1 render", lambda: Preflight().check(planned[:1], run))
+    told(f"checks before {len(planned)} renders", lambda: Preflight().check(planned, run))
 
 
 def write_case(work: Path, rank: int) -> Any:

@@ -14,7 +14,7 @@ from harness.judging.tolerance_file import Environment, Measured, ToleranceFile
 from harness.metrics.scores import Scores
 from harness.runs.folder import RunFolder
 from harness.runs.plan import Planned, RunOptions, in_order, plan
-from harness.runs.preflight import preflight
+from harness.runs.preflight import Preflight
 from harness.runs.progress import Progress
 from harness.runs.scorer import Scorer
 from harness.runs.session import Setup, open_run
@@ -50,7 +50,7 @@ def calibrate(
     others = ToleranceFile.load(out).environments if out.exists() else {}
     with machine_of(options) as machine:
         planned = plan(cases, options, machine.device)
-        bases = preflight(planned, options)
+        bases = Preflight().check(planned, options)
         plans = _controls(planned)
         if not plans:
             raise CalibrationError("none of these cases can be re-run", fix="see why in their case files")

@@ -71,9 +71,7 @@ def step_zero(case: Case) -> Case | None:
         except CaseError:
             continue  # another case's mistake is not this one's
         if _is_step_zero(other, case):
-            control = other.model_copy(update={name: getattr(case, name) for name in _TAKEN_OVER})
-            control._file = other._file
-            return control
+            return other.model_copy(update={name: getattr(case, name) for name in _TAKEN_OVER})
     return None
 
 

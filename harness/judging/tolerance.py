@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from harness._util.validation import first_problem
 from harness.errors import HarnessError
 from harness.judging.tolerance_file import ToleranceFile
 from harness.judging.verdict import DEFAULT_TOLERANCE
-from harness.schema.case import Case, Strict, Tolerance
+from harness.schema.case import Case, Tolerance
 
 NAMES = {"ssim": "ssim_min", "lpips": "lpips_max", "psnr": "psnr_min"}
-
-
-class Limits(Strict):
-    """Limits as a user writes them; what is left out is the harness's default."""
-
-    ssim_min: float = Field(DEFAULT_TOLERANCE.ssim_min, ge=-1, le=1)
-    lpips_max: float = Field(DEFAULT_TOLERANCE.lpips_max, ge=0)
-    psnr_min: float | None = DEFAULT_TOLERANCE.psnr_min
 
 
 @runtime_checkable
@@ -56,11 +48,12 @@ class Tolerances:
         return next((tolerance for tolerance in found if tolerance is not None), DEFAULT_TOLERANCE)
 
 
-def limits_from(value: Limits | str | None, folder: Path, source: str) -> Tolerance | Source | None:
+def limits_from(value: str | None, folder: Path, source: str) -> Tolerance | Source | None:
     """Read limits as an option or ``pyproject.toml`` gives them.
 
     Args:
-        value: ``Limits``, text like ``ssim=0.98,lpips=0.03,psnr=38``, or the path of a calibration.
+        value: text like ``ssim=0.98,lpips=0.03,psnr=38``, of which what is left out is the harness's default,
+            or the path of a calibration.
         folder: what a relative path starts at.
         source: where the value was given, for the row and for messages.
 
@@ -69,15 +62,10 @@ def limits_from(value: Limits | str | None, folder: Path, source: str) -> Tolera
     """
     if value is None:
         return None
-    if isinstance(value, str) and "=" not in value:
+    if "=" not in value:
         return ToleranceFile.load(folder / value)
-    limits = _parse(value, source) if isinstance(value, str) else value
-    return Tolerance(**limits.model_dump(), source=source)
-
-
-def _parse(text: str, source: str) -> Limits:
-    found: dict[str, float] = {}
-    for part in text.split(","):
+    found: dict[str, Any] = {**DEFAULT_TOLERANCE.model_dump(), "source": source}
+    for part in value.split(","):
         name, _, number = part.partition("=")
         try:
             found[NAMES[name.strip()]] = float(number)
@@ -86,7 +74,7 @@ def _parse(text: str, source: str) -> Limits:
                 f"{part.strip()!r} is not a limit", field=source, fix="write ssim=0.98,lpips=0.03,psnr=38"
             ) from None
     try:
-        return Limits(**found)
+        return Tolerance(**found)
     except ValidationError as error:
-        limit, problem, _ = first_problem(error, Limits)
+        limit, problem, _ = first_problem(error, Tolerance)
         raise HarnessError(problem, field=f"{source}: {limit}") from None

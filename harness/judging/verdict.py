@@ -98,11 +98,7 @@ def judge_baseline(
         return verdict, reason
     if baseline.identical:
         but = " (its latents are not)" if baseline.latents_identical is False else ""
-        if (
-            scores is not None
-            and baseline.scores is not None
-            and abs(scores.ssim - baseline.scores.ssim) > 1e-5
-        ):
+        if scores and baseline.scores and abs(scores.ssim - baseline.scores.ssim) > SAME_SSIM:
             but += " (its scores are not: it changed in encoding the file)"
         return verdict, f"bit-equal to {_name(baseline)}{but}; {reason}"
     if worse := _worse(scores, baseline):

@@ -29,7 +29,6 @@ class PairScores:
         matched: preview against the re-run after the preview's own codec: what the verdict is made from.
         raw: preview against the re-run as rendered.
         codec_floor: the re-run after the codec against the re-run as rendered: the part that is not drift.
-        codec: how the preview was encoded.
         matched_image: the re-run after the codec, H×W×3, 0 to 255.
         maps: of the matched pair, H×W×3 each: ``difference``, ``ssim``, ``lpips``; their scales are
             ``harness.metrics.maps.SCALES``.
@@ -38,7 +37,6 @@ class PairScores:
     matched: Scores
     raw: Scores
     codec_floor: Scores
-    codec: Codec
     matched_image: Pixels
     maps: dict[str, Pixels]
 
@@ -64,7 +62,6 @@ def score_pair(preview: Path, rerun: Pixels, lpips: Lpips) -> PairScores:
         matched=matched,
         raw=raw[0][0] if raw else matched,
         codec_floor=floor,
-        codec=codec,
         matched_image=matched_image,
         maps={
             "difference": maps.difference_map(shown, matched_image),

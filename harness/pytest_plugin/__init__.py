@@ -53,11 +53,16 @@ def pytest_testnodedown(node: Any, error: Any) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Refuse ``--gpu`` where there is none."""
-    if session.config.option.gpu and not session.config.option.collectonly:
-        from harness.pytest_plugin.gpu_check import require_gpu
+    """Refuse ``--gpu`` where torch sees no GPU, before anything is rendered."""
+    if not session.config.option.gpu or session.config.option.collectonly:
+        return
+    from harness.errors import DeviceError
+    from harness.pipeline.load import choose_device
 
-        require_gpu()
+    try:
+        choose_device("cuda")
+    except DeviceError as error:
+        raise pytest.UsageError(f"--gpu: {error.found}; see harness doctor, or run without --gpu") from error
 
 
 @pytest.hookimpl(wrapper=True)

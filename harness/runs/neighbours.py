@@ -16,7 +16,7 @@ from harness.metrics.images import load_rgb
 from harness.runs.folder import locked, read_rows, write_rows
 from harness.runs.plan import Planned, RunOptions, in_order, plan, request_of
 from harness.runs.results import RunResult, load_run
-from harness.schema.case import Case, Neighbour
+from harness.schema.case import Case
 from harness.schema.result import NEAREST, REFERENCE, Row
 
 
@@ -26,7 +26,7 @@ def plan_neighbours(cases: list[Case], options: RunOptions, device: str) -> list
     for case in cases:
         if case.incomparable is not None:
             for variant, neighbour in zip(NEAREST, case.neighbours, strict=False):
-                near = _as_neighbour(case, neighbour)
+                near = case.model_copy(update={"lora": neighbour.lora, "incomparable": None})
                 found.append(Planned(near, request_of(near, options, device), variant))
     return in_order(found)
 
@@ -45,12 +45,6 @@ def note_neighbours(folder: Path) -> RunResult:
                 near.setdefault(row.case, []).append(row)
         write_rows(folder, [_noted(folder, row, near.get(row.case, [])) for row in rows])
     return load_run(folder)
-
-
-def _as_neighbour(case: Case, neighbour: Neighbour) -> Case:
-    near = case.model_copy(update={"lora": neighbour.lora, "incomparable": None})
-    near._file = case._file
-    return near
 
 
 def _noted(folder: Path, row: Row, near: list[Row]) -> Row:

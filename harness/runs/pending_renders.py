@@ -23,17 +23,23 @@ if TYPE_CHECKING:
 FILE = ".pending.safetensors"
 
 
-class _Record(Record):
-    """What a row says of a render, beside its pixels."""
+class _About(Record):
+    """What is known of a render beside its pixels, by the names of ``Render``."""
 
-    row_key: str
-    image_sha256: str
     rendered: Rendered
     seconds: dict[str, float]
     latents_sha256: str | None
     warnings: tuple[str, ...]
-    render_key: str | None
+    key: str | None
     against_reference: Scores | None = None
+
+
+class _Record(Record):
+    """A waiting render: the key of its row, the hash of its pixels, and what is known of it."""
+
+    row_key: str
+    image_sha256: str
+    about: _About
 
 
 class PendingRenders:
@@ -54,16 +60,8 @@ class PendingRenders:
         """
         from safetensors.numpy import save
 
-        record = _Record(
-            row_key=item.key,
-            image_sha256=pixels_sha256(render.image),
-            rendered=render.rendered,
-            seconds=render.seconds,
-            latents_sha256=render.latents_sha256,
-            warnings=render.warnings,
-            render_key=render.key,
-            against_reference=render.against_reference,
-        )
+        about = _About(**{name: getattr(render, name) for name in _About.model_fields})
+        record = _Record(row_key=item.key, image_sha256=pixels_sha256(render.image), about=about)
         tensors: dict[str, NDArray[Any]] = {"image": render.image}
         if render.latents is not None:
             tensors["latents"] = render.latents
@@ -85,16 +83,7 @@ class PendingRenders:
         if not whole:
             self.discard(item)
             return None
-        return Render(
-            image=image,
-            rendered=record.rendered,
-            seconds=record.seconds,
-            latents=latents,
-            latents_sha256=record.latents_sha256,
-            warnings=record.warnings,
-            key=record.render_key,
-            against_reference=record.against_reference,
-        )
+        return Render(image=image, latents=latents, **dict(record.about))
 
     def discard(self, item: Planned) -> None:
         """Remove the render of a row that is stored, or that is not wanted."""

@@ -185,9 +185,7 @@ def plan(cases: list[Case], options: RunOptions, device: str) -> list[Planned]:
 
 def sendable(planned: list[Planned], options: RunOptions) -> list[Planned]:
     """Return the plan with what a server cannot be asked for as a problem; without a server, as it is."""
-    if options.server is None:
-        return planned
-    return [_sendable(item) for item in planned]
+    return planned if options.server is None else list(map(_sendable, planned))
 
 
 def _sendable(item: Planned) -> Planned:
@@ -218,7 +216,6 @@ def request_of(case: Case, options: RunOptions, device: str) -> RenderRequest:
         device: ``cpu`` or ``cuda``: where it will be rendered.
     """
     base, lora_file = options.base or _absolute(case), case.lora_path
-    settings = case.settings
     dtype = options.dtype or (training_dtype(case) if device == "cpu" else None)
     return RenderRequest(
         base=base,
@@ -228,13 +225,7 @@ def request_of(case: Case, options: RunOptions, device: str) -> RenderRequest:
         lora=Lora(lora_file, case.lora.sha256, case.lora.network_multiplier)
         if case.lora is not None and lora_file is not None
         else None,
-        prompt=settings.prompt,
-        neg=settings.neg,
-        width=settings.width,
-        height=settings.height,
-        seed=settings.seed,
-        sample_steps=settings.sample_steps,
-        guidance_scale=settings.guidance_scale,
+        **case.settings.model_dump(),
         noise=noise_of(case),
         divisor=case.divisor,
         quantize=case.quantize,

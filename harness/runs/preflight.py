@@ -23,18 +23,6 @@ from harness.schema.spec import FLEX2
 Item = TypeVar("Item")
 
 
-def preflight(planned: list[Planned], options: RunOptions) -> dict[str, Checkpoint]:
-    """Check previews, LoRAs, baselines, bases and trust.
-
-    Returns:
-        The checkpoint of every base, by the base's name.
-
-    Raises:
-        HarnessError: the first file that is missing, changed, unsafe or unusable.
-    """
-    return Preflight().check(planned, options)
-
-
 class Preflight:
     """Checks what is planned; reads each base and LoRA once, whatever is checked after that."""
 
@@ -53,10 +41,13 @@ class Preflight:
         return found
 
     def check(self, planned: list[Planned], options: RunOptions) -> dict[str, Checkpoint]:
-        """Check as ``preflight`` does.
+        """Check previews, LoRAs, baselines, bases and trust.
+
+        Returns:
+            The checkpoint of every base, by the base's name.
 
         Raises:
-            HarnessError: as ``preflight``.
+            HarnessError: the first file that is missing, changed, unsafe or unusable.
         """
         for case in {id(item.case): item.case for item in planned}.values():  # of many variants, perhaps
             case.verify(self._sha256_of)

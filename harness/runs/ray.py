@@ -40,7 +40,7 @@ class Facts:
 
 
 class Cluster:
-    """Actors on the cluster at ``address``, all on machines of one kind.
+    """Actors on the cluster at ``address``, all on machines of one kind; ``ray`` is the library.
 
     Args:
         address: as ``ray.init`` takes it: ``auto``, ``ray://HOST:PORT``, or ``local`` for a new one here.
@@ -53,19 +53,17 @@ class Cluster:
     """
 
     def __init__(self, address: str, workers: int | None, device: str, make: Make) -> None:
-        self._ray = _import_ray()
+        self.ray = _import_ray()
         self._loras: dict[str, Any] = {}
         self.renderers: list[Actor] = []
         try:
-            self._ray.init(
-                address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True
-            )
+            self.ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise DeviceError(
                 f"{address} cannot be reached ({_reason(error)})", field="--ray", fix="see ray status"
             ) from error
         try:
-            resources = self._ray.cluster_resources()
+            resources = self.ray.cluster_resources()
             cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
             gpus = 0 if device == "cpu" else gpus
             workers = workers or max(1, gpus)
@@ -88,24 +86,19 @@ class Cluster:
             self.close()
             raise
 
-    @property
-    def ray(self) -> Any:
-        """The library."""
-        return self._ray
-
     def lora(self, request: RenderRequest) -> Any:
         """Return the request's LoRA as an object of the cluster, put there once; None without one."""
         if request.lora is None:
             return None
         if request.lora.sha256 not in self._loras:
-            self._loras[request.lora.sha256] = self._ray.put(request.lora.file.read_bytes())
+            self._loras[request.lora.sha256] = self.ray.put(request.lora.file.read_bytes())
         return self._loras[request.lora.sha256]
 
     def close(self) -> None:
         """End the actors and leave the cluster."""
         for actor in self.renderers:
             actor.close()
-        self._ray.shutdown()
+        self.ray.shutdown()
 
 
 class Actor(Renderer):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness._util.signals import deliver_interrupts
 from harness.runs.plan import Planner, RunOptions, plan
-from harness.runs.preflight import preflight
+from harness.runs.preflight import Preflight
 from harness.runs.progress import Progress
 from harness.runs.results import RunResult, load_run
 from harness.runs.session import Setup, open_run
@@ -42,7 +42,7 @@ def run_cases(
     options = options or RunOptions()
     with deliver_interrupts(), machine_of(options) as machine:
         planned = planner(cases, options, machine.device)
-        setup = Setup(planned, machine, preflight(planned, options), options)
+        setup = Setup(planned, machine, Preflight().check(planned, options), options)
         with open_run(setup, out, renderer=renderer, progress=progress) as session:
             session.run(planned)
     return load_run(out)

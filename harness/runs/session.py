@@ -22,7 +22,7 @@ from harness.runs.dispatch import Outcome, dispatch
 from harness.runs.folder import RunFolder, write_rows
 from harness.runs.mirror import Mirror
 from harness.runs.plan import Planned, RunOptions, request_of
-from harness.runs.preflight import memory_lines, preflight
+from harness.runs.preflight import Preflight, memory_lines
 from harness.runs.progress import Progress
 from harness.runs.queue import RowQueue
 from harness.runs.render_cache import RenderCache, RenderKeys
@@ -300,7 +300,7 @@ def open_renderer(
 
     with pause_collection():
         device = choose_device(options.device)
-        preflight([Planned(case, request_of(case, options, device)) for case in cases], options)
+        Preflight().check([Planned(case, request_of(case, options, device)) for case in cases], options)
         made = renderer or reference_renderer(options, device)
     try:
         yield device, made

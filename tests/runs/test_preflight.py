@@ -12,7 +12,7 @@ import pytest
 from harness._util.atomic_files import sha256_file
 from harness.errors import BaselineError, CaseError, DeviceError, HarnessError
 from harness.runs.plan import plan
-from harness.runs.preflight import Preflight, preflight
+from harness.runs.preflight import Preflight
 from harness.runs.run import run_cases
 from harness.schema.case import Base, Case
 from harness.sweeps.grid import parse_axis, product
@@ -33,7 +33,7 @@ def test_a_file_that_renders_share_is_hashed_once(
     cases = [make_case(name, lora=300) for name in ("a", "b")]
     planned = plan_sweep(cases, product([parse_axis("shift=1,3,5")]), CPU, "cpu")
     assert len(planned) == 8
-    assert list(preflight(planned, CPU)) == ["embedded:tiny-flex2-emoji"]
+    assert list(Preflight().check(planned, CPU)) == ["embedded:tiny-flex2-emoji"]
     assert hashed == {"a.jpg": 1, "b.jpg": 1, "lora.safetensors": 1}
 
 
@@ -51,12 +51,12 @@ def test_a_changed_file_is_found_behind_one_that_was_good(make_case: MakeCase) -
 def test_a_damaged_baseline_is_found_before_anything_is_rendered(make_case: MakeCase, tmp_path: Path) -> None:
     case = make_case("a")
     options = dataclasses.replace(CPU, baselines=tmp_path / "baselines")
-    preflight(plan([case], options, "cpu"), options)
+    Preflight().check(plan([case], options, "cpu"), options)
     file = tmp_path / "baselines" / f"{case.id}.json"
     file.parent.mkdir(parents=True)
     file.write_text("{")
     with pytest.raises(BaselineError, match="restore the file, or delete it"):
-        preflight(plan([case], options, "cpu"), options)
+        Preflight().check(plan([case], options, "cpu"), options)
 
 
 class TestPreflight:
