@@ -17,9 +17,8 @@ from typing import Any
 from harness._util.atomic_files import disk_errors_as
 from harness.errors import RunError
 from harness.report.case_pages import CASES, build_cases, viewer
-from harness.report.diagnoses import read_diagnoses
-from harness.report.diagnosis_page import diagnosis_page
-from harness.report.formatting import script_json
+from harness.report.diagnoses import FOLDER, read_diagnoses
+from harness.report.formatting import script_json, slug
 from harness.report.media import data_address, file_address, make_media, reduced
 from harness.report.overview import columns, overview, worst_first
 from harness.report.page import ASSETS, Link, Page, inlined_page, linked_page, render
@@ -28,7 +27,7 @@ from harness.report.report_files import Output
 from harness.report.sweep_page import sweep_slug, sweep_view, sweeps
 from harness.report.text_report import summary_json, summary_markdown
 from harness.runs.folder import RESULTS, read_manifest, read_rows, refuse_links
-from harness.schema.result import Row
+from harness.schema.result import REFERENCE, Row
 
 INDEX, SINGLE = "index.html", "report.html"
 
@@ -70,9 +69,8 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
         output.write(f"{CASES}/{view.slug}.html", render("sweep.html", sweep=view, page=linked_page("sweep")))
     for saved in read_diagnoses(folder).values():
         if saved.path:
-            shown = diagnosis_page(saved)
-            html = render("diagnosis.html", diagnosis=shown, page=linked_page("diagnosis"))
-            output.write(f"{CASES}/{shown.slug}.html", html)
+            html = render("diagnosis.html", saved=saved, folder=FOLDER, page=linked_page("diagnosis"))
+            output.write(f"{CASES}/{slug(saved.case, REFERENCE)}~diagnosis.html", html)
     for asset in sorted(ASSETS.iterdir()):
         output.write(f"assets/{asset.name}", asset.read_bytes())
     output.write(f"{CASES}/rows.js", _rows_script(report.name, manifest, rows))

@@ -32,7 +32,13 @@ class SavedCause(_Read):
 
 
 class SavedStep(_Read):
-    """One step from the re-run to the preview; ``picture`` is relative to the file's folder."""
+    """One step from the re-run to the preview.
+
+    Attributes:
+        settings: the changed settings, or whose picture it is.
+        distance: root mean square difference from the preview, 0 to 255; None for the preview itself.
+        picture: path from the file's folder.
+    """
 
     settings: str
     distance: float | None = None
