@@ -146,12 +146,4 @@ def _comparison(
 
 
 def _row_json(row: SettingRow) -> dict[str, Any]:
-    return {
-        "setting": row.setting,
-        "preview": row.preview,
-        "inference": row.inference,
-        "source": row.source,
-        "place": row.place,
-        "note": row.note,
-        "effect": row.effect,
-    }
+    return {name: value for name, value in vars(row).items() if name != "state"} | {"effect": row.effect}

@@ -120,21 +120,14 @@ class Diagnosis:
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON object."""
         return {
+            **vars(self),
             "case": self.case.id,
-            "composition": self.composition,
-            "correlation": self.correlation,
             "floor": dict(self.floor),
             "findings": [asdict(finding) for finding in self.findings],
             "causes": [cause.to_json() for cause in self.causes],
-            "explained": self.explained,
-            "identical": self.identical,
-            "rivals": self.rivals,
-            "nearer_without_lora": self.nearer_without_lora,
             "step_zero": self.step_zero.to_json() if self.step_zero else None,
             "tried": dict(self.tried),
             "not_tried": dict(self.not_tried),
-            "renders": self.renders,
             "spent": round(self.spent, 2),
-            "recipe": self.recipe,
             "path": [{"settings": step.settings, "distance": step.distance} for step in self.path],
         }

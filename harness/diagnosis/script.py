@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.pipeline.quantize import COMPONENTS
 from harness.pipeline.schedulers import find_scheduler
 from harness.schema.case import Case
 from harness.schema.render import RenderRequest
@@ -42,13 +43,7 @@ def _load(request: RenderRequest, dtype: str) -> list[str]:
         "from harness.pipeline.attention import set_t5_attention",
         f"set_t5_attention(pipe.text_encoder_2, {request.t5_attention!r})",
     ]
-    parts = {
-        "none": (),
-        "qfloat8": ("transformer", "text_encoder_2"),
-        "qfloat8-transformer": ("transformer",),
-        "qfloat8-te": ("text_encoder_2",),
-    }[request.quantize]
-    if parts:
+    if parts := sorted(COMPONENTS[request.quantize], reverse=True):
         lines += ["", "from optimum.quanto import freeze, qfloat8, quantize", ""]
         lines += [f"quantize(pipe.{part}, weights=qfloat8); freeze(pipe.{part})" for part in parts]
     return lines

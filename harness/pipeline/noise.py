@@ -8,20 +8,17 @@ Source: measured on torch 2.9.1 (``tests/data/noise``) and on the torch that run
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import HarnessError
 from harness.schema.versions import Era
 
 if TYPE_CHECKING:
     import torch
 
-LAST_LEGACY_TORCH = (2, 11)
 BLOCK = 16
 
 
@@ -33,23 +30,8 @@ def torch_era() -> Era:
     """
     import torch
 
-    def native(dtype: torch.dtype) -> torch.Tensor:
-        return torch.randn(1024, generator=torch.Generator("cpu").manual_seed(0), dtype=dtype)
-
-    equal = native(torch.bfloat16) == native(torch.float32).to(torch.bfloat16)
+    equal = _native(1024, 0, torch.bfloat16) == _native(1024, 0, torch.float32).to(torch.bfloat16)
     return "current" if equal.float().mean() > 0.9 else "legacy"
-
-
-def era_of_version(version: str) -> Era:
-    """Return the noise era of a torch version such as ``2.9.1+cu128``.
-
-    Raises:
-        HarnessError: ``version`` does not start with two numbers.
-    """
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    if numbers is None:
-        raise HarnessError(f"{version!r} is not a torch version", fix="give one such as 2.9.1")
-    return "legacy" if (int(numbers[1]), int(numbers[2])) <= LAST_LEGACY_TORCH else "current"
 
 
 def draw(shape: Sequence[int], seed: int, dtype: torch.dtype, era: Era) -> torch.Tensor:

@@ -26,7 +26,7 @@ from harness.report.page import linked_page, render
 from harness.report.pictures import Link, beside, pictures
 from harness.report.report_files import Output
 from harness.report.settings_table import environment_changes, flat_words
-from harness.report.sweep_page import sweep_pages
+from harness.report.sweep_page import sweep_slug, sweeps
 from harness.runs.folder import read_manifest, read_rows
 from harness.schema.result import Row
 
@@ -93,14 +93,14 @@ def _build_part(
 def viewer(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> View:
     """Return a function that makes the view of one of the run's rows, given what all of them share."""
     environment, diagnoses = flat_words(run_environment(manifest, rows)), read_diagnoses(folder)
-    swept, compared = sweep_pages(rows), read_comparisons(folder)
+    swept, compared = sweeps(rows), read_comparisons(folder)
     return lambda row, link, rerun_sha256: CaseView(
         row,
         pictures(folder, row, link),
         environment_changes(row, environment),
         rerun_sha256,
         diagnoses.get(row.case),
-        swept.get(row.case),
+        sweep_slug(row.case) if row.case in swept else None,
         compared.get(row.case, ()),
     )
 

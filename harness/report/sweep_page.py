@@ -79,11 +79,6 @@ def sweeps(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return {case: group for case, group in grouped.items() if len(group) > 1}
 
 
-def sweep_pages(rows: Iterable[Row]) -> dict[str, str]:
-    """Return the name of the sweep page of every case that has one."""
-    return {case: sweep_slug(case) for case in sweeps(rows)}
-
-
 def sweep_slug(case: str) -> str:
     """Return the name of a case's sweep page; no row's page can have it."""
     return f"{slug(case, REFERENCE)}~sweep"

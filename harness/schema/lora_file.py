@@ -16,7 +16,7 @@ from typing import Any
 from harness._util.atomic_files import disk_errors_as
 from harness.errors import LoraError
 from harness.schema.lora_forms import CONVERSIONS, Form, Layer, find_layers, form_of
-from harness.schema.lora_header import Tensor, check_start, hash_finite_weights, read_header
+from harness.schema.lora_header import Tensor, hash_finite_weights, read_header
 
 ADAPTER_METADATA = "lora_adapter_metadata"
 """Entry of the header in which diffusers saves PEFT's config, and from which it reads the scale."""
@@ -74,7 +74,6 @@ def software_of(metadata: Mapping[str, str]) -> str | None:
 def read_metadata(path: Path) -> Mapping[str, str]:
     """Return a file's metadata from its header alone; nothing where it cannot be read."""
     try:
-        check_start(path)
         return read_header(path)[1]
     except (LoraError, OSError):
         return {}
@@ -101,7 +100,6 @@ def inspect_lora(path: Path, checked_sha256: str | None = None) -> LoraFile:
             of another dtype than F32, F16 and BF16; with weights that are NaN or infinite.
     """
     with disk_errors_as(LoraError, "cannot be read", file=path):
-        check_start(path)
         tensors, metadata = read_header(path)
         form = form_of(tensors)
         layers = find_layers(path, tensors, form)

@@ -38,13 +38,8 @@ class Tensor:
     shape: tuple[int, ...]
 
 
-def check_start(path: Path) -> None:
-    """Refuse a file that is not safetensors by its first bytes, before a library opens it.
-
-    Raises:
-        LoraError: a pickle, which is left unread; not safetensors; truncated in its header.
-        OSError: missing, or not readable.
-    """
+def _check_start(path: Path) -> None:
+    """Refuse a file that is not safetensors by its first bytes, before a library opens it."""
     size = path.stat().st_size
     if not path.is_file():
         raise LoraError("is not a regular file", file=path)
@@ -83,8 +78,11 @@ def read_header(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors in the order of their bytes, and the metadata.
 
     Raises:
-        LoraError: truncated, not valid safetensors, or with a tensor of another dtype than F32, F16, BF16.
+        LoraError: a pickle, which is left unread; truncated, not valid safetensors, or with a tensor of
+            another dtype than F32, F16, BF16.
+        OSError: missing, or not readable.
     """
+    _check_start(path)
     with path.open("rb") as file:
         text = file.read(int.from_bytes(file.read(8), "little"))
     try:

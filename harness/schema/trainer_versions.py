@@ -88,10 +88,6 @@ COMPILED: Final = Rule(
     "model.compile compiles the transformer; before, the compiled one was not used",
     since=(0, 8, 1), until=None, unclear=((0, 8, 1),), source="0045260a",
 )  # fmt: skip
-RULES: Final = (
-    CACHED_PROMPTS, LITERAL_TRIGGER, SAMPLE_OBJECTS, EMA, AUTO_MEMORY, LAYER_OFFLOADING, APPLE_INT8,
-    APPLE_CONVROT8, PRETRAINED_LORA, ATTENTION_BACKEND, COMPILED,
-)  # fmt: skip
 
 
 _PRE_RELEASE = re.compile(r"\d[._-]?(a|b|c|rc|alpha|beta|pre|preview|dev)[._-]?\d*\b", re.IGNORECASE)

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from harness.pipeline.schedulers import SCHEDULERS, find_scheduler
+from harness.schema.case import Quantize
 from harness.schema.render import RenderRequest
 from harness.schema.spec import FLEX2
 from harness.sweeps.axis import Axis, Context, Family, Grid, checkpoints, prompts
@@ -19,7 +20,6 @@ ATTENTION = {
     "cpu": ("native", "_native_math"),
     "cuda": ("native", "_native_math", "_native_flash", "_native_efficient", "_native_cudnn"),
 }
-QUANTIZE = ("none", "qfloat8", "qfloat8-transformer", "qfloat8-te")
 MAX_SEED_OFFSET = 5
 LIMITS = FLEX2.limits
 
@@ -49,14 +49,6 @@ def _set(field: str) -> Callable[[Context, RenderRequest, Value], RenderRequest]
     return apply
 
 
-def _set_shift(field: str) -> Callable[[Context, RenderRequest, Value], RenderRequest]:
-    def apply(_context: Context, request: RenderRequest, value: Value) -> RenderRequest:
-        changes: dict[str, Any] = {field: value}
-        return dataclasses.replace(request, shift=dataclasses.replace(request.shift, **changes))
-
-    return apply
-
-
 def _field(
     name: str,
     family: Family,
@@ -80,15 +72,15 @@ def _field(
 
 
 def _shift(name: str, key: str, explanation: str, parse: Parse, candidates: Sequence[Value]) -> Axis:
-    field = "dynamic_shifting" if name == "dynamic_shifting" else name
+    def apply(_context: Context, request: RenderRequest, value: Value) -> RenderRequest:
+        changes: dict[str, Any] = {name: value}
+        return dataclasses.replace(request, shift=dataclasses.replace(request.shift, **changes))
 
     def read(_context: Context, request: RenderRequest) -> Value:
         value: Value = request.shift.config(FLEX2)[key]
         return value
 
-    return Axis(
-        name, Family.SCHEDULE, explanation, parse, _set_shift(field), read, lambda _: list(candidates)
-    )
+    return Axis(name, Family.SCHEDULE, explanation, parse, apply, read, lambda _: list(candidates))
 
 
 def _needs_lora(context: Context, _value: Value) -> str | None:
@@ -201,10 +193,6 @@ def _noise_read(_context: Context, request: RenderRequest) -> Value:
     return torch_era() if request.noise == "auto" else request.noise
 
 
-def _divisor_read(_context: Context, request: RenderRequest) -> Value:
-    return request.divisor or FLEX2.divisor
-
-
 _ALL = (
     Axis("noise", Family.NOISE,
          "Era of the first latents: torch up to 2.11 (legacy) and later draw other noise from one seed.",
@@ -214,9 +202,8 @@ _ALL = (
          _seed_parse, _seed_apply, lambda _, request: request.seed, _seed_candidates, _seed_problem),
     _field("generator", Family.NOISE, "Device whose generator draws the first latents.",
            choice("generator", ("cpu", "cuda")), ("cpu", "cuda"), problem=_cuda_only),
-    Axis("divisor", Family.NOISE, "Width and height are floored to a multiple of it, pixels.",
-         lambda text: int(choice("divisor", ("8", "16", "32"))(text)), _set("divisor"), _divisor_read,
-         lambda _: [16, 32]),
+    _field("divisor", Family.NOISE, "Width and height are floored to a multiple of it, pixels.",
+           lambda text: int(choice("divisor", ("8", "16", "32"))(text)), (16, 32), default=FLEX2.divisor),
     Axis("trigger", Family.CONTENT, "Trigger word in the prompt: as trained, absent, literal, or a word.",
          str, _trigger_apply, _trigger_read,
          lambda context: list(prompts(context.case)), _trigger_problem),
@@ -243,7 +230,7 @@ _ALL = (
     _shift("max_shift", "max_shift", "Log of the dynamic shift at 4096 tokens.",
            number("max_shift", -10, 10), [tenths / 10 for tenths in range(7, 17)]),
     _field("quantize", Family.NUMERICS, "Weights as optimum-quanto stores them: transformer, T5 (te), both.",
-           choice("quantize", QUANTIZE), ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none"),
+           choice("quantize", get_args(Quantize)), ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none"),
            problem=_quantize_problem),
     Axis("dtype", Family.NUMERICS, "Floating-point type of weights, activations and first latents.",
          choice("dtype", ("bf16", "fp16", "fp32")), _set("dtype"), lambda _, request: request.dtype or "auto",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from harness._util.strict_yaml import read_yaml_file
+from harness._util.strict_yaml import read_mapping
 from harness.errors import HarnessError
 from harness.pipeline.schedulers import SCHEDULERS
 from harness.sweeps.axes import AXES, find_axis
@@ -62,9 +61,7 @@ def product(axes: Sequence[tuple[str, list[Value]]]) -> list[Variant]:
     names = [name for name, _ in axes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise HarnessError(f"{twice[0]} is given twice", field="axis", fix="list its values once")
-    count = 1
-    for _, values in axes:
-        count *= len(values)
+    count = math.prod(len(values) for _, values in axes)
     if count > MAX_VARIANTS:
         raise HarnessError(
             f"{count} variants are more than {MAX_VARIANTS}", field="grid", fix="split the sweep"
@@ -81,22 +78,28 @@ def read_grid(path: Path) -> list[Variant]:
     Raises:
         HarnessError: not readable, an unknown key, axis or value (with the nearest), or empty.
     """
-    data = _load(path)
+    data = read_mapping(path, HarnessError, fix="map axes to lists of values")
+    try:
+        return _of_mapping(data)
+    except HarnessError as error:
+        error.file = path
+        raise
+
+
+def _of_mapping(data: dict[Any, Any]) -> list[Variant]:
+    keys, ways = ("axes", "combine"), ("product", "single")
     for key in data:
-        if key not in {"axes", "combine"}:
-            raise _in(path, unknown(str(key), "unknown key", str(key), ("axes", "combine")))
+        if key not in keys:
+            raise unknown(str(key), "unknown key", str(key), keys)
     combine = data.get("combine", "product")
-    if combine not in ("product", "single"):  # a list or mapping has no hash
-        raise _in(path, unknown("combine", f"unknown value {combine!r}", str(combine), ("product", "single")))
+    if combine not in ways:  # a list or mapping has no hash
+        raise unknown("combine", f"unknown value {combine!r}", str(combine), ways)
     axes = data.get("axes")
     if not isinstance(axes, dict) or not axes:
-        raise HarnessError("the grid is empty", file=path, field="axes", fix="map axes to lists of values")
-    try:
-        parsed = [_values(str(name), _texts(name, values)) for name, values in axes.items()]
-        if combine == "product":
-            return product(parsed)
-    except HarnessError as error:
-        raise _in(path, error) from error
+        raise HarnessError("the grid is empty", field="axes", fix="map axes to lists of values")
+    parsed = [_values(str(name), _texts(name, values)) for name, values in axes.items()]
+    if combine == "product":
+        return product(parsed)
     return [Variant.of({name: value}) for name, values in parsed for value in values]
 
 
@@ -153,21 +156,3 @@ def _texts(name: Any, values: Any) -> list[str]:
         if not isinstance(value, str | int | float | bool):
             raise HarnessError(f"{value!r} is no value", field=str(name), fix="write numbers and names")
     return [show(value) for value in values]
-
-
-def _load(path: Path) -> dict[Any, Any]:
-    try:
-        data = read_yaml_file(path)
-    except OSError as error:
-        raise HarnessError(f"cannot be read ({error})", file=path) from error
-    except yaml.YAMLError as error:
-        raise HarnessError(f"is not valid YAML ({error})", file=path) from error
-    if data is None:
-        raise HarnessError("the grid is empty", file=path, field="axes", fix="map axes to lists of values")
-    if not isinstance(data, dict):
-        raise HarnessError(f"holds {type(data).__name__}, not a mapping", file=path, fix="start with axes:")
-    return data
-
-
-def _in(path: Path, error: HarnessError) -> HarnessError:
-    return HarnessError(error.found, file=path, field=error.field, fix=error.fix)

@@ -10,9 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import HarnessError
-from harness.pipeline.noise import draw, era_of_version, torch_era
-from harness.schema.versions import era_of_software
+from harness.pipeline.noise import draw, torch_era
+from harness.schema.versions import behaviour, era_of_software
 
 DATA = Path(__file__).parent.parent / "data" / "noise" / "legacy.json"
 RECORDED: list[dict[str, Any]] = json.loads(DATA.read_text())["cases"]
@@ -78,7 +77,7 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
 
 
 def test_the_installed_torch_is_of_the_era_its_version_says() -> None:
-    assert torch_era() == era_of_version(torch.__version__)
+    assert torch_era() == behaviour("noise", torch.__version__)
 
 
 @pytest.mark.parametrize(
@@ -89,12 +88,7 @@ def test_the_installed_torch_is_of_the_era_its_version_says() -> None:
     ],
 )  # fmt: skip
 def test_era_of_version(version: str, era: str) -> None:
-    assert era_of_version(version) == era
-
-
-def test_a_version_without_numbers_is_refused_in_one_line() -> None:
-    with pytest.raises(HarnessError, match="'nightly' is not a torch version"):
-        era_of_version("nightly")
+    assert behaviour("noise", version) == era
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_a_grid_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "line"),
     [
-        ("", r"grid\.yaml: axes: the grid is empty"),
+        ("", r"grid\.yaml: is empty; map axes to lists of values"),
         ("axes: {}", r"grid\.yaml: axes: the grid is empty"),
         ("axes: {shift: []}", r"grid\.yaml: shift: has no values"),
         ("axes: {shft: [1]}", r"grid\.yaml: axis: unknown axis 'shft'; did you mean 'shift'\?"),

@@ -73,16 +73,6 @@ class Graph:
         """Return the nodes of these classes, in the order of the graph."""
         return [node for node in self.nodes.values() if node.kind in kinds]
 
-    def upstream(self, node: Node) -> set[str]:
-        """Return the ids of ``node`` and of every node that its output depends on."""
-        found, waiting = {node.id}, [node]
-        while waiting:
-            for _, link in waiting.pop().links():
-                if link.node in self.nodes and link.node not in found:
-                    found.add(link.node)
-                    waiting.append(self.nodes[link.node])
-        return found
-
 
 def _node(key: str, value: object) -> Node | None:
     if not isinstance(value, dict):
