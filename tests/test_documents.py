@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,12 @@ def test_names_that_contributing_gives_are_in_their_files() -> None:
         if not re.search(rf"^\s*(?:def |class |)({symbol})\b", path.read_text(), re.MULTILINE):
             wrong.append((file, symbol))
     assert wrong == []
+
+
+def test_no_two_files_have_one_name() -> None:
+    files = [path for path in (ROOT / "harness").rglob("*.py") if path.parent.name != "cli"]
+    names = Counter(path.name for path in files if path.name != "__init__.py")
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_contributing_lists_every_room() -> None:

@@ -64,7 +64,7 @@ def propose(measured: Sequence[Measured]) -> Proposal:
     )  # fmt: skip
 
 
-def noise_spread(evidence: Iterable[Sequence[Measured]]) -> dict[str, float]:
+def noise_range(evidence: Iterable[Sequence[Measured]]) -> dict[str, float]:
     """Return the most that one equally valid re-run of a case loses against another, its LoRA alike.
 
     Args:

@@ -48,13 +48,13 @@ def calibrate(cases: tuple[Path, ...], out: Path, run: Path | None, options: Run
 
 
 def _print(key: str, found: Environment) -> None:
-    from harness.calibration.limits import noise_spread
+    from harness.calibration.limits import noise_range
 
     click.echo(f"{key}, {found.date}")
     for name, proposal in [("all cases", found.all_cases), *found.cases.items()]:
         click.echo(f"  {name}: {_limits(proposal)}")
     click.echo(f"  measured on {len(found.evidence)} cases:")
-    lost = noise_spread(found.evidence.values())
+    lost = noise_range(found.evidence.values())
     click.echo(
         "    equally valid re-runs of a case differ by at most "
         f"{lost['ssim']:.4f} SSIM, {lost['lpips']:.4f} LPIPS, {lost['psnr']:.1f} dB"

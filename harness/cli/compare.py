@@ -62,7 +62,7 @@ def compare(
     """
     from harness._util.atomic_files import write_text
     from harness.comparison.compare import compare as find
-    from harness.comparison.sentences import sentences
+    from harness.comparison.wording import sentences
     from harness.schema.case import load_case
 
     loaded = load_case(case)

@@ -13,7 +13,7 @@ from harness.diagnosis.answer import Cause, Diagnosis, Step
 from harness.diagnosis.composition import correlation
 from harness.diagnosis.factors import left_out
 from harness.diagnosis.floor import FACTOR
-from harness.diagnosis.script import recipe
+from harness.diagnosis.recipe import recipe
 from harness.diagnosis.search import MIN_GAIN, Search, Tell, search
 from harness.diagnosis.step_zero import StepZero, ask_step_zero, step_zero
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words

@@ -12,7 +12,7 @@ from PIL import Image
 from harness._util.atomic_files import write_text
 from harness.comparison.compare import Comparison
 from harness.comparison.ladder import Pixels, Rung
-from harness.comparison.sentences import verdicts
+from harness.comparison.wording import verdicts
 from harness.comparison.setting_row import State
 from harness.errors import RunError
 from harness.metrics.images import encode, load_rgb

@@ -55,13 +55,13 @@ def chunks(todo: Sequence[Planned], renderers: int) -> list[list[Planned]]:
 def _in_threads(
     todo: Sequence[Planned], renderers: Sequence[Renderer], render: RenderItem
 ) -> Generator[tuple[Planned, Outcome], None, None]:
-    waiting = deque(chunks(todo, len(renderers)))
+    remaining = deque(chunks(todo, len(renderers)))
     done: Queue[tuple[Planned, Outcome] | BaseException] = Queue()
     stop = threading.Event()
 
     def next_chunk() -> list[Planned]:
         try:
-            return waiting.popleft()
+            return remaining.popleft()
         except IndexError:
             return []
 

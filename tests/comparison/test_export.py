@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from harness.comparison.exports.comfy_workflow import api_graph, editor_graph
+from harness.comparison.exports.diffusers_script import diffusers_script
 from harness.comparison.exports.export import export_case
 from harness.comparison.exports.repair_node import SCALE, SHIFT, Flex2Blanks
-from harness.comparison.exports.script import diffusers_script
 from harness.comparison.setting_row import State
 from harness.comparison.static_difference import static_difference
 from harness.errors import CaseError

@@ -48,7 +48,7 @@ def test_all_settings_that_differ_are_named_and_no_other(truth: dict[str, Any], 
 
 
 def test_an_image_with_no_difference_says_so_and_whose_way_it_is(cases: Cases) -> None:
-    from harness.comparison.sentences import sentences
+    from harness.comparison.wording import sentences
 
     lines = list(sentences(static(truth_of("inkprint_00001_.png"), cases)))
     said = next(line for line in lines if line.startswith("no setting differs"))
@@ -156,7 +156,7 @@ def test_a_static_answer_loads_neither_torch_nor_diffusers(cases: Cases) -> None
 
 
 def test_an_image_named_like_a_row_of_hostile_text_stays_one_line(cases: Cases, tmp_path: Path) -> None:
-    from harness.comparison.sentences import sentences
+    from harness.comparison.wording import sentences
 
     image = with_infotext(tmp_path / "a.png", "a\n\x1b[31m cat\nSteps: 25, Seed: 42, Sampler: \x1b[2J")
     for line in sentences(compare(cases[300, 0], image, static=True)):

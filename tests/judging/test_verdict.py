@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.calibration.controls import REPEAT
-from harness.calibration.limits import noise_spread, propose
+from harness.calibration.limits import noise_range, propose
 from harness.judging.tolerance_file import Environment, Measured, ToleranceFile
 from harness.judging.verdict import DEFAULT_TOLERANCE, OTHER_ENVIRONMENT, SAME_ENVIRONMENT, judge, judge_sizes
 from harness.metrics.scores import PixelStats, Scores, Tile, counted_psnr
@@ -125,7 +125,7 @@ def test_the_shipped_calibration_proposes_what_it_says():
     assert found.all_cases.overlap == ["ssim", "lpips", "psnr"]
     assert found.all_cases.undetected == ["half the shift", "other guidance"]
     assert sum(not proposal.overlap for proposal in found.cases.values()) == 15
-    for name, spread in noise_spread(found.evidence.values()).items():
+    for name, spread in noise_range(found.evidence.values()).items():
         assert 2 * spread <= getattr(SAME_ENVIRONMENT, name) <= 3 * spread
 
 
@@ -151,14 +151,14 @@ def test_the_defaults_see_every_wrong_seed_lora_and_checkpoint(shipped: list[Mea
 
 
 def test_the_margin_between_machines_is_twice_what_they_change_and_little_more():
-    for name, spread in noise_spread(elsewhere("bf16")).items():
+    for name, spread in noise_range(elsewhere("bf16")).items():
         assert 2 * spread <= getattr(OTHER_ENVIRONMENT, name) <= 2.1 * spread
-    for name, spread in noise_spread(elsewhere("fp32")).items():
+    for name, spread in noise_range(elsewhere("fp32")).items():
         assert spread < getattr(OTHER_ENVIRONMENT, name) / 20
 
 
 def test_an_h100_stays_within_the_margin_of_one_machine():
-    for name, spread in noise_spread(calibrated("emoji_inkprint-h100.json").evidence.values()).items():
+    for name, spread in noise_range(calibrated("emoji_inkprint-h100.json").evidence.values()).items():
         assert 0 < spread <= getattr(SAME_ENVIRONMENT, name)
 
 

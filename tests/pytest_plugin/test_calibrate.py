@@ -13,7 +13,7 @@ from PIL import Image
 
 from harness.calibration.calibrate import calibrate
 from harness.calibration.controls import controls
-from harness.calibration.limits import noise_spread, propose
+from harness.calibration.limits import noise_range, propose
 from harness.errors import CalibrationError
 from harness.judging.baseline import environment_key
 from harness.judging.tolerance_file import Measured, ToleranceFile
@@ -63,7 +63,7 @@ def test_one_side_alone_gives_no_limit(kind: str) -> None:
         propose([measured(kind, 0.9)])
 
 
-def test_noise_spreads_between_the_re_runs_of_one_case() -> None:
+def test_noise_ranges_between_the_re_runs_of_one_case() -> None:
     """Nothing else counts: no copy, no other mode of the LoRA, and no dB that nobody sees."""
     case = [
         measured("noise", 0.992, 0.01, 43.0, "repeat"),
@@ -76,7 +76,7 @@ def test_noise_spreads_between_the_re_runs_of_one_case() -> None:
         measured("noise", 0.999, 0.001, None, "repeat"),
         measured("noise", 0.998, 0.002, 46.5, "other attention kernel"),
     ]
-    spread = noise_spread([case, other])
+    spread = noise_range([case, other])
     assert spread == pytest.approx({"ssim": 0.002, "lpips": 0.003, "psnr": 1.5})
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from harness._util.atomic_files import write_text
 from harness.comparison.exports import repair_node
 from harness.comparison.exports.comfy_workflow import api_graph, editor_graph
+from harness.comparison.exports.diffusers_script import diffusers_script
 from harness.comparison.exports.kinds import ExportKind
-from harness.comparison.exports.script import diffusers_script
 from harness.errors import CaseError
 from harness.runs.plan import noise_of
 from harness.schema.case import Case

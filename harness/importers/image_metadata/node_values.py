@@ -77,7 +77,7 @@ class NodeValues:
             if node.kind in VALUE_NODES:
                 given = node.inputs.get(VALUE_NODES[node.kind])
             elif node.kind in _JOINING:
-                return self._joined(node)
+                return self._concatenated(node)
             elif node.kind in PASSING:
                 field = PASSING[node.kind] or next((name for name, _ in node.links()), "")
                 given = node.inputs.get(field)
@@ -86,7 +86,7 @@ class NodeValues:
                 return None
         return None
 
-    def _joined(self, node: Node) -> str | None:
+    def _concatenated(self, node: Node) -> str | None:
         self._joins += 1
         if self._joins > MAX_JOINS:
             return None
@@ -95,5 +95,5 @@ class NodeValues:
         between = self._resolve(node.inputs.get(delimiter, ""))
         if not isinstance(between, str) or not all(isinstance(part, str) for part in parts):
             return None
-        joined = between.join(str(part) for part in parts)
-        return joined if len(joined) <= MAX_TEXT else None
+        whole = between.join(str(part) for part in parts)
+        return whole if len(whole) <= MAX_TEXT else None
