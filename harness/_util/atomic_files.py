@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import stat
 import sys
@@ -119,3 +120,8 @@ def _names(path: Path, handle: int) -> bool:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``path`` atomically."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any, *, sort_keys: bool = False) -> None:
+    """Write ``content`` as indented JSON to ``path`` atomically."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=sort_keys, ensure_ascii=False) + "\n")

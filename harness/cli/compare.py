@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +59,7 @@ def compare(
     Exit code: 0 explained, or --static, 1 something is not explained or not comparable, 2 bad input,
     3 a render failed.
     """
-    from harness._util.atomic_files import write_text
+    from harness._util.atomic_files import write_json
     from harness.comparison.compare import compare as find
     from harness.comparison.wording import sentences
     from harness.schema.case import load_case
@@ -83,8 +82,7 @@ def compare(
             click.echo(line)
     if json_file is not None:
         body = [each.to_json() for each in found]
-        text = json.dumps(body[0] if len(body) == 1 else body, indent=2, ensure_ascii=False)
-        write_text(json_file, text + "\n")
+        write_json(json_file, body[0] if len(body) == 1 else body)
     if report is not None:
         from harness.report.comparison_page import write_comparison_page
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -35,7 +34,7 @@ def diagnose(
     Exit code: 0 explained (or only static findings were asked for), 1 nothing explains it, 2 bad input,
     3 a render failed.
     """
-    from harness._util.atomic_files import write_text
+    from harness._util.atomic_files import write_json, write_text
     from harness.judging.findings import static_findings
     from harness.schema.case import load_case
 
@@ -47,7 +46,7 @@ def diagnose(
     if static:
         if json_file is not None:
             body = {"case": loaded.id, "findings": [vars(finding) for finding in findings]}
-            write_text(json_file, json.dumps(body, indent=2) + "\n")
+            write_json(json_file, body)
         return
     from harness.diagnosis.diagnose import diagnose as find
     from harness.diagnosis.saved_answer import save_answer
@@ -66,7 +65,7 @@ def _together(
     folder: Path, budget: float, json_file: Path | None, recipe: Path | None, options: RunOptions
 ) -> NoReturn:
     """Diagnose the previews of each job in ``folder`` together, and end the command."""
-    from harness._util.atomic_files import write_text
+    from harness._util.atomic_files import write_json, write_text
     from harness.diagnosis.job_diagnosis import diagnose_cases
     from harness.judging.findings import static_findings
     from harness.schema.case import load_cases
@@ -76,7 +75,7 @@ def _together(
         click.echo(f"  {finding}")
     found = diagnose_cases(cases, options=options, budget=budget, tell=click.echo)
     if json_file is not None:
-        write_text(json_file, json.dumps([each.to_json() for each in found], indent=2) + "\n")
+        write_json(json_file, [each.to_json() for each in found])
     if recipe is not None:
         write_text(recipe, "\n".join(each.first.recipe for each in found))
     for each in found:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from PIL import Image
 
-from harness._util.atomic_files import write_text
+from harness._util.atomic_files import write_json
 from harness.diagnosis.answer import Diagnosis
 
 
@@ -24,4 +23,4 @@ def save_answer(found: Diagnosis, file: Path) -> None:
         picture = folder / f"{number}.png"
         Image.fromarray(step.image).save(picture)
         entry["picture"] = f"{folder.name}/{picture.name}"
-    write_text(file, json.dumps(body, indent=2) + "\n")
+    write_json(file, body)

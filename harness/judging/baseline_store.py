@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import glob
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from harness._util.atomic_files import disk_errors_as, write_bytes, write_text
+from harness._util.atomic_files import disk_errors_as, write_bytes, write_json
 from harness._util.validation import read_model
 from harness.errors import BaselineError, ImageError
 from harness.judging.baseline import MAX_ACCEPTED, BaselineFile, Entry
+from harness.judging.baseline_judging import against_baseline
 from harness.metrics.scores import LatentDistance
+from harness.schema.result import Row
 
 SUFFIX = ".json"
 LATENTS = ".latents.npy.zz"
@@ -69,7 +70,7 @@ class BaselineStore:
         content = BaselineFile(case=case_id, entries=entries).model_dump(mode="json")
         path = self.path(case_id)
         with disk_errors_as(BaselineError, "cannot be written", file=path):
-            write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+            write_json(path, content, sort_keys=True)
         self._drop_latents(case_id, (entry for found in entries.values() for entry in found))
         return path
 
@@ -86,7 +87,12 @@ class BaselineStore:
             write_bytes(self.root / name, latents)
         return name
 
-    def distance(self, latents: Path | None) -> Callable[[Entry], LatentDistance | None]:
+    def judge(self, row: Row, run: Path) -> Row:
+        """Return ``row``, whose latents lie in the run folder ``run``, judged against its baseline too."""
+        latents = run / row.images.latents if row.images.latents else None
+        return against_baseline(row, self.entries(row.case), self._distance(latents))
+
+    def _distance(self, latents: Path | None) -> Callable[[Entry], LatentDistance | None]:
         """Return what measures latents in a file against those of an entry; None where one cannot be read."""
 
         from harness.metrics.latents import latent_distance, read_latents

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pydantic import Field
 
-from harness._util.atomic_files import write_text
+from harness._util.atomic_files import write_json
 from harness._util.validation import read_model
 from harness.errors import CalibrationError
 from harness.metrics.scores import Record
@@ -69,8 +68,7 @@ class ToleranceFile(Record):
 
     def save(self, path: Path) -> None:
         """Write the file: sorted keys, whole or not at all."""
-        content = self.model_dump(mode="json")
-        write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        write_json(path, self.model_dump(mode="json"), sort_keys=True)
 
     def tolerance(self, case_id: str, environment: str) -> Tolerance | None:
         """Return the limits for a case in an environment; those of all cases where it has none of its own."""

@@ -13,7 +13,6 @@ import pytest
 
 from harness._util.garbage_collector import freeze_for_exit, pause_collection
 from harness.errors import BaselineError, HarnessError, RenderError, RunError
-from harness.judging.baseline_judging import against_baseline
 from harness.judging.baseline_store import BaselineStore
 from harness.judging.set_verdict import judge_sets
 from harness.pytest_plugin.ordering import arrange, following, plan_items, planned_of, variants_of
@@ -168,8 +167,7 @@ class PluginSession:
                 written = accept_row(row, self.store, reason=asked.reason, new_only=asked.new_only, run=run)
                 if written is not None:
                     self.tally.written.append(str(self._relative(written)))
-            latents = run / row.images.latents if row.images.latents else None
-            return against_baseline(row, self.store.entries(row.case), self.store.distance(latents))
+            return self.store.judge(row, run)
         except BaselineError as error:
             if isinstance(error.__cause__, OSError):
                 raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import shutil
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness._util.atomic_files import write_text
+from harness._util.atomic_files import write_json
 from harness.errors import HarnessError, RunError
 from harness.pytest_plugin.settings import refuse_no_folder
 from harness.runs.folder import (
@@ -100,7 +99,7 @@ def merge_workers(results: Path) -> None:
         rows = {(row.case, row.variant): row for folder in (results, *parts) for row in read_rows(folder)}
         (results / UNFINISHED).touch()
         if not (results / MANIFEST).exists():
-            write_text(results / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+            write_json(results / MANIFEST, manifest, sort_keys=True)
         for part in parts:
             if (part / "images").is_dir():
                 shutil.copytree(part / "images", results / "images", dirs_exist_ok=True)

@@ -11,7 +11,6 @@ from harness._util.atomic_files import write_bytes
 from harness._util.signals import deliver_interrupts
 from harness.errors import HarnessError
 from harness.judging.baseline import environment_key
-from harness.judging.baseline_judging import against_baseline
 from harness.judging.baseline_store import BaselineStore
 from harness.judging.tolerance import Tolerances
 from harness.judging.verdict import judge_sizes, judge_variant
@@ -201,6 +200,4 @@ def against_accepted(row: Row, options: RunOptions, run: Path) -> Row:
     """Return a row judged against its baseline too, where the run asks for that; variants have none."""
     if options.baselines is None or row.variant != REFERENCE:
         return row
-    store = BaselineStore(options.baselines)
-    latents = run / row.images.latents if row.images.latents else None
-    return against_baseline(row, store.entries(row.case), store.distance(latents))
+    return BaselineStore(options.baselines).judge(row, run)

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness._util.atomic_files import PART, disk_errors_as, read_bytes, sha256_file, write_text
+from harness._util.atomic_files import PART, disk_errors_as, read_bytes, sha256_file, write_json, write_text
 from harness._util.validation import problems_as
 from harness.errors import RunError
 from harness.schema.result import Row
@@ -112,7 +112,7 @@ class RunFolder:
         if manifest.exists():
             refuse_other(read_manifest(self.path)["identity"], identity, self.path)
             return
-        write_text(manifest, json.dumps({"identity": identity, **about}, indent=2, sort_keys=True) + "\n")
+        write_json(manifest, {"identity": identity, **about}, sort_keys=True)
 
 
 def refuse_other(

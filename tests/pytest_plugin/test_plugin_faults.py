@@ -58,7 +58,7 @@ def ends_as_unbroken(pytester: pytest.Pytester, renders: Renders, more: int) -> 
     assert not list(Path().rglob("*.part"))
 
 
-def full(*_: object) -> None:
+def full(*_: object, **_more: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -68,7 +68,7 @@ def full(*_: object) -> None:
         (os, "fsync", RUN_FULL, 0, 3),
         (
             harness.judging.baseline_store,
-            "write_text",
+            "write_json",
             "/baselines/tiny/*.json: cannot be written (No space left*",
             0,
             3,

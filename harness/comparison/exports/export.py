@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness._util.atomic_files import write_text
+from harness._util.atomic_files import write_json, write_text
 from harness.comparison.exports import repair_node
 from harness.comparison.exports.comfy_workflow import api_graph, editor_graph
 from harness.comparison.exports.diffusers_script import diffusers_script
@@ -35,7 +35,7 @@ def export_case(case: Case, kind: ExportKind, out: Path) -> list[Path]:
         write_text(out, diffusers_script(case))
         return [out]
     if kind == "request":
-        write_text(out, json.dumps(request_body(case), indent=2, ensure_ascii=False) + "\n")
+        write_json(out, request_body(case))
         return [out]
     return _comfy(case, out)
 
