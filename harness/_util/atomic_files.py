@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -115,6 +116,13 @@ def _names(path: Path, handle: int) -> bool:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy ``source`` to ``target``, whose folder is there, atomically."""
+    partial = target.with_name(f".{target.name}{PART}")
+    shutil.copyfile(source, partial)
+    partial.replace(target)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,6 +12,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+PENALTY = 8.0
+"""A larger one finds fewer changes."""
+
 MIN_SIGMA = 2e-4
 """Standard deviation assumed at least; below it a score's last digits would count as steps."""
 
@@ -22,24 +25,23 @@ MIN_SEGMENT = 2
 """Runs that a new level must hold before it is called a step."""
 
 
-def steps(series: Sequence[float], penalty: float = 8.0) -> list[int]:
+def steps(series: Sequence[float]) -> list[int]:
     """Return the indices at which the level of ``series`` changes; each starts a new segment.
 
-    Least squares with a price for every change, ``penalty · σ² · log n``, solved exactly: optimal
+    Least squares with a price for every change, ``PENALTY · σ² · log n``, solved exactly: optimal
     partitioning (Jackson et al. 2005, An algorithm for optimal partitioning of data on an interval) as the
     shortest path from the first index to the last. σ comes from differences of neighbours, which steps
     hardly move.
 
     Args:
         series: scores in order of time; not-a-number is not allowed.
-        penalty: larger finds fewer changes.
     """
     from scipy.sparse.csgraph import dijkstra
 
     count = len(series)
     if count < 2 * MIN_SEGMENT:
         return []
-    price = penalty * _sigma(series) ** 2 * math.log(count)
+    price = PENALTY * _sigma(series) ** 2 * math.log(count)
     _, previous = dijkstra(_costs(series) + price, indices=0, return_predecessors=True)
     found = [count]
     while found[-1] > 0:

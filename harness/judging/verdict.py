@@ -48,10 +48,8 @@ def judge_variant(
     """
     verdict, reason = judge(scores, tolerance, case.preview.older_config)
     if variant in NEAREST and scores is not None:
-        return (
-            Verdict.INCOMPARABLE,
-            f"rendered with a neighbouring checkpoint, which proves nothing alone: {reason}",
-        )
+        why = "rendered with a neighbouring checkpoint, which proves nothing alone"
+        return Verdict.INCOMPARABLE, f"{why}: {reason}"
     return verdict, reason
 
 

@@ -153,7 +153,11 @@ def _load(
 ) -> FluxControlPipeline:
     options = {**parts, "dtype": torch_dtype(dtype), "local_files_only": True, "use_safetensors": True}
     try:
-        return _load_hub(checkpoint, options) if code == "hub" else _load_builtin(checkpoint, options)
+        if code == "hub":
+            return _load_hub(checkpoint, options)
+        from harness.pipeline.flex2 import Flex2Pipeline
+
+        return Flex2Pipeline.from_pretrained(checkpoint.folder, **options)
     except HarnessError:
         raise
     except Exception as error:  # foreign code reads foreign files here and may raise anything
@@ -162,12 +166,6 @@ def _load(
             file=checkpoint.folder,
             fix="download the base again",
         ) from error
-
-
-def _load_builtin(checkpoint: Checkpoint, options: Mapping[str, Any]) -> FluxControlPipeline:
-    from harness.pipeline.flex2 import Flex2Pipeline
-
-    return Flex2Pipeline.from_pretrained(checkpoint.folder, **options)
 
 
 def check_trust(checkpoint: Checkpoint, code: PipelineCode, trust_remote_code: bool) -> None:

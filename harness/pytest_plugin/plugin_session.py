@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -196,13 +197,13 @@ class PluginSession:
         self._variants = variants_of(self._planned, self.settings.sweep, options)
         planned = [*self._planned, *chain(*self._variants.values())]
         progress = StepProgress(self._config.pluginmanager, sum(map(steps_of, planned)))
-        setup = Setup(self._planned, machine, preflight.known_bases(planned), options)
-        workers = self.settings.score_workers
+        workers = options.score_workers
         workers = score_workers(machine.device) if workers is None else workers
+        options = dataclasses.replace(options, score_workers=workers)
+        setup = Setup(self._planned, machine, preflight.known_bases(planned), options)
         try:
             folder = own_folder(self.results, self._worker, setup.identity())
-            opening = open_run(setup, folder, progress=progress, score_workers=workers, reuse=False)
-            run = stack.enter_context(opening)
+            run = stack.enter_context(open_run(setup, folder, progress=progress, reuse=False))
         except RunError as error:
             self.tally.refused = True
             error.field = "--harness-results" if error.field == "--out" else error.field

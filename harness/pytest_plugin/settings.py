@@ -30,7 +30,6 @@ class Settings:
     Attributes:
         results: the run folder that was asked for; None asks for a new one under ``runs``.
         pipeline: what cases are rendered by that name none.
-        score_workers: processes that score while the next case renders; None takes the device's own number.
     """
 
     results: Path | None
@@ -45,7 +44,6 @@ class Settings:
     report: bool
     unused: Literal["warn", "fail"]
     sweep: list[Variant]
-    score_workers: int | None
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -75,6 +73,7 @@ def read_settings(config: pytest.Config) -> Settings:
                 server=option.harness_server,
                 server_root=_here(option.harness_server_root),
                 server_header=tuple(option.harness_server_header or ()),
+                score_workers=option.harness_score_workers,
                 keep_latents=option.harness_latents,
                 trust_remote_code=option.harness_trust_remote_code or ini["harness_trust_remote_code"],
                 tolerance=limits_from(option.harness_tolerance, Path.cwd(), "--harness-tolerance"),
@@ -86,7 +85,6 @@ def read_settings(config: pytest.Config) -> Settings:
             report=option.harness_report,
             unused=option.harness_unused_baselines,
             sweep=_named("--harness-sweep", preset, option.harness_sweep) or [],
-            score_workers=option.harness_score_workers,
         )
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error

@@ -27,7 +27,7 @@ from harness.report.report_files import Output
 from harness.report.sweep_page import sweep_slug, sweep_view, sweeps
 from harness.report.text_report import summary_json, summary_markdown
 from harness.runs.folder import RESULTS, read_manifest, read_rows, refuse_links
-from harness.schema.result import REFERENCE, Row
+from harness.schema.result import Row
 
 INDEX, SINGLE = "index.html", "report.html"
 
@@ -70,7 +70,7 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
     for saved in read_diagnoses(folder).values():
         if saved.path:
             html = render("diagnosis.html", saved=saved, folder=FOLDER, page=linked_page("diagnosis"))
-            output.write(f"{CASES}/{slug(saved.case, REFERENCE)}~diagnosis.html", html)
+            output.write(f"{CASES}/{slug(saved.case)}~diagnosis.html", html)
     for asset in sorted(ASSETS.iterdir()):
         output.write(f"assets/{asset.name}", asset.read_bytes())
     output.write(f"{CASES}/rows.js", _rows_script(report.name, manifest, rows))

@@ -9,6 +9,8 @@ import math
 import re
 from typing import Any
 
+from harness.schema.result import REFERENCE
+
 MAX_SLUG = 120
 """Characters of a row's page name before its hash; disks allow 255."""
 
@@ -67,14 +69,14 @@ def short_hash(digest: str | None) -> str:
     return digest[:12] if digest else "none"
 
 
-def slug(case: str, variant: str, reference: str = "reference") -> str:
+def slug(case: str, variant: str = REFERENCE) -> str:
     """Return the name of one row's page, without its suffix: the same in every report, safe on every disk.
 
     Lower-case letters, digits, ``_``, ``.`` and ``-`` stay, ``/`` becomes ``--``. Where that would lose
     something, a hash of the whole name follows, so that two rows never share a page, even on a disk
     that ignores case.
     """
-    name = case if variant == reference else f"{case}@{variant}"
+    name = case if variant == REFERENCE else f"{case}@{variant}"
     safe = re.sub(r"[^A-Za-z0-9_.-]", "-", name.replace("/", "--"))
     if safe.replace("--", "/") == name and safe == safe.lower() and len(safe) <= MAX_SLUG and safe[0] != ".":
         return safe

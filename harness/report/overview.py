@@ -14,7 +14,7 @@ from harness.judging.set_verdict import SetVerdict, judge_sets
 from harness.report.formatting import moment, number, plain, seconds, slug
 from harness.report.measures import severity
 from harness.report.settings_table import Fact, flat_words
-from harness.schema.result import Row
+from harness.schema.result import REFERENCE, Row
 
 WORST_FIRST = ("error", "regression", "drift", "incomparable", "match")
 """Verdicts in the order in which a reader should look at them."""
@@ -116,7 +116,7 @@ def headline(row: Row) -> tuple[Fact, ...]:
 
 def shown_variant(row: Row) -> str | None:
     """Return the name of a row's variant; None for the reference itself."""
-    return None if row.variant == "reference" else row.variant
+    return None if row.variant == REFERENCE else row.variant
 
 
 def _psnr(row: Row) -> float | None:

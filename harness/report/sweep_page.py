@@ -81,7 +81,7 @@ def sweeps(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def sweep_slug(case: str) -> str:
     """Return the name of a case's sweep page; no row's page can have it."""
-    return f"{slug(case, REFERENCE)}~sweep"
+    return f"{slug(case)}~sweep"
 
 
 def sweep_view(folder: Path, rows: list[Row], link: Link) -> Sweep:

@@ -13,14 +13,21 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness._util.atomic_files import PART, disk_errors_as, read_bytes, sha256_file, write_json, write_text
+from harness._util.atomic_files import (
+    PART,
+    copy_file,
+    disk_errors_as,
+    read_bytes,
+    sha256_file,
+    write_json,
+    write_text,
+)
 from harness._util.validation import problems_as
 from harness.errors import RunError
 from harness.schema.result import Row
@@ -102,9 +109,7 @@ class RunFolder:
         target = self.path / "images" / case_id / f"preview{preview.suffix.lower()}"
         if not target.exists() or sha256_file(target) != sha256_file(preview):
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}{PART}")
-            shutil.copyfile(preview, partial)
-            partial.replace(target)
+            copy_file(preview, target)
         return target.relative_to(self.path).as_posix()
 
     def _claim(self, identity: dict[str, Any], about: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import posixpath
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from harness._util.atomic_files import PART, write_bytes
+from harness._util.atomic_files import copy_file, write_bytes
 from harness._util.redaction import HIDDEN, redact
 from harness.errors import CopyError, HarnessError, RunError
 from harness.runs.folder import MANIFEST, RESULTS, parse_manifest, parse_rows, read_rows, refuse_other
@@ -177,10 +176,7 @@ class Mirror:
             self._fs.put([str(self._folder / name) for name in names], [self._path(name) for name in names])
             return
         for name in names:
-            target = Path(self._path(name))
-            partial = target.with_name(f".{target.name}{PART}")
-            shutil.copyfile(self._folder / name, partial)
-            partial.replace(target)
+            copy_file(self._folder / name, Path(self._path(name)))
 
     def _make_folders(self, names: list[str]) -> None:
         for parent in {posixpath.dirname(self._path(name)) for name in names} - self._made:

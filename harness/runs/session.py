@@ -244,14 +244,12 @@ def open_run(
     *,
     renderer: Renderer | None = None,
     progress: Progress | None = None,
-    score_workers: int | None = None,
     reuse: bool = True,
 ) -> Iterator[RunSession]:
     """Open the run folder ``out``, with renderers, scoring processes and the copy that ``options`` ask for.
 
     Args:
         renderer: a system under test of the caller's own; the reference pipeline unless given.
-        score_workers: processes that score; None takes what ``options`` say.
         reuse: whether renders may be taken from run folders, and later runs may take these.
 
     Raises:
@@ -271,7 +269,9 @@ def open_run(
             stack.enter_context(mirror)
         with pause_collection():  # what it imports stays: looking for garbage among it takes seconds
             pool = WorkerPool(options, setup.machine, renderer)
-        workers = _score_workers(options, setup.machine, len(pool.renderers), score_workers)
+        workers = options.score_workers
+        if workers is None:
+            workers = default_workers(setup.machine.device, len(pool.renderers))
         ours = renderer is None and setup.machine.system is None
         waits = workers > 0 or len(pool.renderers) > 1
         cache = RenderCache(out, setup.keys() if reuse and ours else None, writes=waits)
@@ -312,8 +312,3 @@ def open_renderer(
 def _about(setup: Setup) -> dict[str, Any]:
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {"created": created, "environment": setup.machine.environment}
-
-
-def _score_workers(options: RunOptions, machine: Machine, renderers: int, asked: int | None) -> int:
-    workers = options.score_workers if asked is None else asked
-    return default_workers(machine.device, renderers) if workers is None else workers

@@ -48,7 +48,7 @@ def test_an_image_that_is_sent_again_is_never_half_there(
             raise OSError(5, "Input/output error")
 
         with monkeypatch.context() as patched:
-            patched.setattr(copying.shutil, "copyfile", cut)
+            patched.setattr("shutil.copyfile", cut)
             with pytest.raises(CopyError):
                 copy.send()
         assert {name: data for name, data in there(url).items() if "/." not in f"/{name}"} == before
@@ -70,7 +70,7 @@ def test_sending_that_fails_on_the_way_is_told_once_and_tried_again(
 
     with RunFolder(tmp_path / "run", IDENTITY, {}, copy.fetch) as folder, copy:
         with monkeypatch.context() as patched:
-            patched.setattr(copying.shutil, "copyfile", full)
+            patched.setattr("shutil.copyfile", full)
             wait_for(lambda: len(told) == 1)
             folder.append(make_row("a"))
             time.sleep(0.1)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from harness.importers.image_metadata.graph import MAX_HOPS, Node
+from harness.importers.image_metadata.graph import Node
 from harness.importers.image_metadata.inference_settings import LoraUse, shown
 from harness.importers.image_metadata.node_values import NodeValues
 
@@ -43,18 +43,13 @@ class ModelChain:
 
     def follow(self, node: Node | None) -> None:
         """Note blanks, mu, LoRAs and model file along the chain that ends in ``node``."""
-        seen: set[str] = set()
-        for _ in range(MAX_HOPS):
-            if node is None or node.id in seen:
-                self._settings.did_not_understand("the chain of the model, which leads nowhere")
-                self.whole = False
+        for each in self._values.behind(node, "model"):
+            if each.kind in _MODEL_FILES:
+                self._file(each)
                 return
-            seen.add(node.id)
-            if node.kind in _MODEL_FILES:
-                self._file(node)
-                return
-            self._note(node)
-            node = self._values.passing(node) or self._values.graph.source(node, "model")
+            self._note(each)
+        self._settings.did_not_understand("the chain of the model, which leads nowhere")
+        self.whole = False
 
     def _note(self, node: Node) -> None:
         if node.kind == _FLEXTOOLS:

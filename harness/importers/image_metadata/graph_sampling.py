@@ -125,16 +125,13 @@ def _shift(values: NodeValues, node: Node | None) -> None:
     ModelSamplingFlux goes on a straight line through ``base_shift`` at 256 and ``max_shift`` at 4096 tokens;
     it is told a size of its own, and at 1024 × 1024 with its defaults it changes nothing.
     """
-    seen: set[str] = set()
-    while node is not None and node.id not in seen:
-        seen.add(node.id)
-        if node.kind == _MODEL_ALONE:
-            _mu(values, node)
+    for each in values.behind(node, "model"):
+        if each.kind == _MODEL_ALONE:
+            _mu(values, each)
             return
-        if node.kind.startswith("ModelSampling"):
-            values.settings.did_not_understand(f"{shown(node.name)}, which changes the shift")
+        if each.kind.startswith("ModelSampling"):
+            values.settings.did_not_understand(f"{shown(each.name)}, which changes the shift")
             return
-        node = values.passing(node) or values.graph.source(node, "model")
     values.settings.put("mu", FIXED_MU, "no ModelSamplingFlux", default=True)
 
 

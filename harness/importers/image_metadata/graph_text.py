@@ -77,14 +77,11 @@ def _prompt(values: NodeValues, node: Node) -> None:
 
 def _tokens(values: NodeValues, node: Node | None) -> None:
     """Note how many tokens the prompt is padded to, along the chain of the text encoder."""
-    seen: set[str] = set()
-    while node is not None and node.id not in seen:
-        seen.add(node.id)
-        if node.kind == "T5TokenizerOptions":
-            length = values.integer(node, "min_length")
-            if values.integer(node, "min_padding"):
-                values.settings.did_not_understand(f"{shown(node.name)}, min_padding")
-            values.settings.put("max_sequence_length", length, node.place("min_length"))
+    for each in values.behind(node, "clip"):
+        if each.kind == "T5TokenizerOptions":
+            length = values.integer(each, "min_length")
+            if values.integer(each, "min_padding"):
+                values.settings.did_not_understand(f"{shown(each.name)}, min_padding")
+            values.settings.put("max_sequence_length", length, each.place("min_length"))
             return
-        node = values.passing(node) or values.graph.source(node, "clip")
     values.settings.put("max_sequence_length", T5_TOKENS, "no T5TokenizerOptions", default=True)

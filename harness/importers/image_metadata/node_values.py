@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from harness.importers.image_metadata.graph import MAX_HOPS, Graph, Link, Node
@@ -66,6 +66,14 @@ class NodeValues:
             return None
         field = PASSING[node.kind] or next((name for name, _ in node.links()), "")
         return self.graph.source(node, field)
+
+    def behind(self, node: Node | None, field: str) -> Iterator[Node]:
+        """Yield ``node`` and those that its input ``field`` comes through, each once: a cycle ends there."""
+        seen: set[str] = set()
+        while node is not None and node.id not in seen:
+            seen.add(node.id)
+            yield node
+            node = self.passing(node) or self.graph.source(node, field)
 
     def _resolve(self, given: object) -> object:
         for _ in range(MAX_HOPS):
