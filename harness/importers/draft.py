@@ -60,13 +60,9 @@ class ImportResult:
             [
                 {
                     "case": case.id,
-                    "preview": pairing.preview,
-                    "step": pairing.step,
-                    "index": pairing.index,
-                    "lora": pairing.lora,
+                    **vars(pairing),
                     "network_multiplier": case.lora.network_multiplier if case.lora else None,
                     **case.settings.model_dump(),
-                    "note": pairing.note,
                     "incomparable": case.incomparable,
                 }
                 for case, pairing in zip(self.cases, self.pairings, strict=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -43,24 +45,32 @@ def check_image(path: Path) -> tuple[int, int]:
 
 
 def _read(path: Path, *, reduced: bool) -> Image.Image:
+    with image_errors(path):
+        try:
+            return _decode(path, path, reduced)
+        except ValueError as error:
+            if "MAX_TEXT" not in str(error):
+                raise
+            return _decode(path, io.BytesIO(_without_text(path.read_bytes())), reduced)
+
+
+@contextmanager
+def image_errors(path: Path) -> Iterator[None]:
+    """Check that an image file is there and not too large; say what reading it raises as ``ImageError``."""
     try:
         _check_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # bombs are refused by their size; other warnings need no action
-            try:
-                return _decode(path, path, reduced)
-            except ValueError as error:
-                if "MAX_TEXT" not in str(error):
-                    raise
-                return _decode(path, io.BytesIO(_without_text(path.read_bytes())), reduced)
+            yield
+    except (ImageError, MemoryError):
+        raise
     except FileNotFoundError as error:
         raise ImageError("does not exist", file=path) from error
     except Image.DecompressionBombError as error:
         raise _too_large(path, "more pixels than Pillow opens") from error
     except UnidentifiedImageError as error:
         raise ImageError("is not an image", file=path, fix="give a jpg, png or webp file") from error
-    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, EOFError) as error:
-        # Pillow raises all of these on broken files
+    except Exception as error:  # Pillow raises anything on broken files
         fix = "copy it again from the job folder"
         raise ImageError(f"is truncated or cannot be read ({error})", file=path, fix=fix) from error
 

@@ -20,10 +20,6 @@ from harness.schema.trainer_versions import (
 )
 
 
-def _as_bool(value: Any) -> bool:
-    return bool(value)
-
-
 def _as_multiplier(value: Any) -> Any:
     """Read a string as a number; the trainer takes any other text for 1."""
     if not isinstance(value, str):
@@ -50,7 +46,7 @@ def _as_negative(value: Any) -> Any:
     return value or ""
 
 
-Flag = Annotated[bool, BeforeValidator(_as_bool)]
+Flag = Annotated[bool, BeforeValidator(bool)]
 Multiplier = Annotated[float, BeforeValidator(_as_multiplier)]
 Seed = Annotated[int, BeforeValidator(_as_seed)]
 Negative = Annotated[str, BeforeValidator(_as_negative)]

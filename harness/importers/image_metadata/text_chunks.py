@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from harness.errors import ImageError
-from harness.metrics.image_file import FORMATS, MAX_BYTES, MAX_PIXELS
+from harness.metrics.image_file import FORMATS, MAX_PIXELS, image_errors
 
 MAX_TEXT = 2 << 20
 """Characters of one text that are read; a workflow of thousands of nodes has fewer."""
@@ -46,25 +45,8 @@ def read_texts(path: Path) -> ImageTexts:
     Raises:
         ImageError: missing, unreadable, not one of these formats, or larger than is opened.
     """
-    try:
-        if path.exists() and not path.is_file():
-            raise ImageError("is not a regular file", file=path)
-        if path.stat().st_size > MAX_BYTES:
-            raise ImageError(f"is larger than {MAX_BYTES >> 20} MiB", file=path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
-                return _texts(path, image)
-    except FileNotFoundError as error:
-        raise ImageError("does not exist", file=path) from error
-    except UnidentifiedImageError as error:
-        raise ImageError("is not an image", file=path, fix="give a png, jpg or webp file") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError("has more pixels than are read", file=path) from error
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow raises anything on broken files
-        raise ImageError(f"is truncated or cannot be read ({error})", file=path) from error
+    with image_errors(path), Image.open(path, formats=FORMATS) as image:
+        return _texts(path, image)
 
 
 def _texts(path: Path, image: Image.Image) -> ImageTexts:
