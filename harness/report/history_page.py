@@ -15,7 +15,7 @@ from harness.report.formatting import number, slug
 from harness.report.overview import WORST_FIRST
 from harness.report.page import inlined_page, render
 from harness.report.report_files import Output
-from harness.report.settings_table import flat_words
+from harness.report.settings_table import environment_changes, flat_words
 
 HISTORY, INDEX = "history.html", "index.html"
 MAX_CHARTS = 300
@@ -187,12 +187,8 @@ def _changes(before: Observation | None, after: Observation) -> tuple[str, ...]:
     """Say what changed in the environment since the run before."""
     if before is None:
         return ()
-    old, new = flat_words(before.row.environment), flat_words(after.row.environment)
-    return tuple(
-        f"{name} {old.get(name, 'absent')} → {new.get(name, 'absent')}"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    )
+    changes = environment_changes(after.row, flat_words(before.row.environment))
+    return tuple(f"{line.name} {line.recorded} → {line.rendered}" for line in changes)
 
 
 def _stretches(points: tuple[Point, ...]) -> tuple[str, ...]:

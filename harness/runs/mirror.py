@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -123,14 +122,12 @@ class Mirror:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._stop.set()
-        if kind is None:
+        if error is None:
             self._thread.join()
             self.send()
-        elif issubclass(kind, Exception):
+        elif isinstance(error, Exception):
             self._thread.join()
             with suppress(CopyError):  # the run's own error is what is told
                 self.send()

@@ -12,7 +12,6 @@ from harness.runs.plan import RunOptions
 from harness.schema.spec import FLEX2
 
 if TYPE_CHECKING:
-    from harness.schema.render import Renderer
     from harness.systems.http_server import ServerRenderer
 
 _OURS = {
@@ -40,11 +39,3 @@ def server_renderer(options: RunOptions) -> Iterator[ServerRenderer]:
     assert options.server is not None
     with closing(ServerClient(options.server, options.server_header)) as client:
         yield ServerRenderer(client, client.model(FLEX2.name), FLEX2, options.server_root or Path("/"))
-
-
-def beside_reference(system: Renderer, reference: Renderer, options: RunOptions) -> Renderer:
-    """Return a renderer that scores what ``system`` renders against what ``reference`` does."""
-    from harness.metrics.lpips import Lpips
-    from harness.systems.against_reference import AgainstReference
-
-    return AgainstReference(system, reference, Lpips(options.lpips_weights))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness._util.garbage_collector import pause_collection
 from harness.errors import DeviceLostError, HarnessError
 from harness.runs.plan import RunOptions
-from harness.runs.server_machine import beside_reference, server_renderer
+from harness.runs.server_machine import server_renderer
 from harness.runs.worker_process import WorkerProcess
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest, TrajectoryRenderer
 
@@ -170,7 +170,11 @@ def _renderers(options: RunOptions, machine: Machine) -> list[Renderer]:
     if machine.system is not None:
         if not options.against_reference:
             return [machine.system]
-        return [beside_reference(machine.system, reference_renderer(options, machine.device), options)]
+        from harness.metrics.lpips import Lpips
+        from harness.systems.against_reference import AgainstReference
+
+        reference = reference_renderer(options, machine.device)
+        return [AgainstReference(machine.system, reference, Lpips(options.lpips_weights))]
     if machine.cluster is not None:
         return [RetryingRenderer(actor) for actor in machine.cluster.renderers]
     make = partial(_make_renderer, options, machine.device)

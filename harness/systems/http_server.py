@@ -150,6 +150,7 @@ class ServerRenderer(Renderer):
 
     def _rendered(self, request: RenderRequest, output: ImageOutput) -> Rendered:
         assert request.lora is not None
+        unknown = ("sigmas_sha256", "dtype", "noise", "attention", "engine", "offload", "pipeline_sha256")
         return Rendered(
             width=output.width,
             height=output.height,
@@ -157,20 +158,12 @@ class ServerRenderer(Renderer):
             seed=output.seed,
             guidance_scale=request.guidance_scale,
             sigmas=[],
-            sigmas_sha256=UNKNOWN,
-            dtype=UNKNOWN,
-            noise=UNKNOWN,
-            attention=UNKNOWN,
-            engine=UNKNOWN,
             device=f"server {self._client.host}",
-            offload=UNKNOWN,
             pipeline=f"server {self._model.id}",
-            pipeline_sha256=UNKNOWN,
-            lora_mode=UNKNOWN,
             lora_sha256=request.lora.sha256,
             network_multiplier=request.lora.network_multiplier,
             base=self._model.base_model,
-            revision=UNKNOWN,
+            **dict.fromkeys((*unknown, "lora_mode", "revision"), UNKNOWN),
         )
 
     def _warnings(self, request: RenderRequest, output: ImageOutput) -> tuple[str, ...]:

@@ -6,7 +6,7 @@
 
 (() => {
   const harness = (window.harness ??= {});
-  const LEAST = 256; // CSS pixels: a port is never narrower for a small picture's sake
+  const MIN_WIDTH = 256; // CSS pixels: a port is never narrower for a small picture's sake
 
   /** Take over a `.stage`; `state` is {mode, map, split, onion, held, tile}, `tell(pixel)` hears the pointer. */
   harness.Stage = class {
@@ -49,7 +49,7 @@
       const columns = style.gridTemplateColumns.split(" ").length;
       const available = (this.root.clientWidth - (columns - 1) * parseFloat(style.columnGap || 0)) / columns;
       const { width, height } = this.view.image;
-      const wish = Math.max(LEAST, width * Math.max(1, scale ?? 1));
+      const wish = Math.max(MIN_WIDTH, width * Math.max(1, scale ?? 1));
       const port = { width: Math.floor(Math.min(available, wish)) };
       port.height = Math.round(Math.min((port.width * height) / width, innerHeight * 0.74));
       this.view.port = port;
