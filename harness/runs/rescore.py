@@ -55,6 +55,5 @@ def _again(folder: Path, row: Row, scorer: Scorer, tolerance: Tolerance | Source
     if row.images.rerun is None:
         raise ImageError("the row has scores but no re-run", file=folder, field=row.case, fix="run it again")
     scored = scorer.score(folder, row.images)
-    matched = {name: getattr(scored.matched, name) for name in type(scored.matched).model_fields}
-    update = {**matched, "raw": scored.raw, "codec_floor": scored.codec_floor, "images": scored.images}
-    return judge_again(row.model_copy(update=update), limits)
+    update = {"raw": scored.raw, "codec_floor": scored.codec_floor, "images": scored.images}
+    return judge_again(row.model_copy(update={**dict(scored.matched), **update}), limits)

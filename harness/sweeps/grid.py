@@ -13,11 +13,9 @@ from harness._util.strict_yaml import read_mapping
 from harness.errors import HarnessError
 from harness.pipeline.schedulers import SCHEDULERS
 from harness.sweeps.axes import AXES, find_axis
-from harness.sweeps.axis import Family
 from harness.sweeps.axis_values import Value, show, unknown
 
 MAX_VARIANTS = 10_000
-_NUMERICS = ("quantize", "dtype", "lora_mode", "attention", "max_sequence_length")
 PRESETS = ("shift", "scheduler", "numerics", "all")
 
 
@@ -115,8 +113,7 @@ def preset(name: str) -> list[Variant]:
         static = [
             Variant.of({"dynamic_shifting": False, "shift": shift}) for shift in (1.0, 2.0, 3.0, 5.0, 7.0)
         ]
-        axes = ("base_shift", "max_shift")
-        return [Variant.of({"shift": 7.0}), *static, *_singles(axes)]
+        return [Variant.of({"shift": 7.0}), *static, *_singles(_SHIFTS)]
     if name == "scheduler":
         return [Variant.of({"scheduler": each}) for each in SCHEDULERS]
     if name == "numerics":
@@ -126,9 +123,8 @@ def preset(name: str) -> list[Variant]:
     raise unknown("--preset", f"unknown preset {name!r}", name, PRESETS)
 
 
-_PRESET_VALUES: Mapping[str, tuple[Value, ...]] = {
-    "base_shift": (0.3, 0.8),
-    "max_shift": (0.8, 1.5),
+_SHIFTS: Mapping[str, tuple[Value, ...]] = {"base_shift": (0.3, 0.8), "max_shift": (0.8, 1.5)}
+_NUMERICS: Mapping[str, tuple[Value, ...]] = {
     "quantize": ("qfloat8", "qfloat8-transformer", "qfloat8-te"),
     "dtype": ("bf16", "fp32"),
     "lora_mode": ("fused", "adapter", "fp32", "none"),
@@ -137,9 +133,8 @@ _PRESET_VALUES: Mapping[str, tuple[Value, ...]] = {
 }
 
 
-def _singles(names: Sequence[str]) -> list[Variant]:
-    assert all(AXES[name].family in {Family.SCHEDULE, Family.NUMERICS} for name in names)
-    return [Variant.of({name: value}) for name in names for value in _PRESET_VALUES[name]]
+def _singles(axes: Mapping[str, tuple[Value, ...]]) -> list[Variant]:
+    return [Variant.of({name: value}) for name, values in axes.items() for value in values]
 
 
 def _values(name: str, texts: Sequence[str]) -> tuple[str, list[Value]]:
