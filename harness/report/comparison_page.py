@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
-from harness._util.atomic_files import write_text
+from harness._util.atomic_files import write_json, write_text
 from harness.comparison.compare import Comparison
-from harness.comparison.ladder import Pixels, Rung
-from harness.comparison.wording import verdicts
+from harness.comparison.ladder import Pixels
 from harness.comparison.setting_row import State
+from harness.comparison.wording import verdicts
 from harness.errors import RunError
 from harness.metrics.images import encode, load_rgb
 from harness.metrics.maps import SCALES, difference_map
@@ -24,7 +23,6 @@ from harness.report.media import data_address, file_address
 from harness.report.page import inlined_page, render
 from harness.report.pictures import Picture
 from harness.runs.folder import read_manifest, read_rows, refuse_links
-from harness.schema.result import REFERENCE
 
 MEANINGS = {
     State.SAME: "the same",
@@ -53,11 +51,6 @@ class ComparisonView:
     def comparable(self) -> bool:
         """Whether preview and inference image have one size."""
         return len({each.size for each in self.pictures}) == 1
-
-    @property
-    def rungs(self) -> list[Rung]:
-        """The ladder; empty where nothing was rendered."""
-        return self.found.proof.rungs if self.found.proof else []
 
 
 def write_comparison_page(found: Sequence[Comparison], out: Path, case_page: str = "") -> Path:
@@ -91,11 +84,10 @@ def store_comparisons(found: Sequence[Comparison], run: Path) -> list[Path]:
 
 
 def _store(found: Comparison, folder: Path) -> Path:
-    case = slug(found.case.id, REFERENCE)
     folder.mkdir(exist_ok=True)
-    page = folder / f"{slug(f'{found.case.id}/{found.image.path.name}', REFERENCE)}.html"
-    write_text(page.with_suffix(".json"), json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n")
-    return write_comparison_page([found], page, case_page=f"../cases/{case}.html")
+    page = folder / f"{slug(f'{found.case.id}/{found.image.path.name}')}.html"
+    write_json(page.with_suffix(".json"), found.to_json())
+    return write_comparison_page([found], page, case_page=f"../cases/{slug(found.case.id)}.html")
 
 
 def _view(found: Comparison) -> ComparisonView:
