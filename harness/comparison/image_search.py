@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from harness.diagnosis.search import search
+from harness.diagnosis.search import Tell, search
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 from harness.metrics.codec import Codec
 from harness.pipeline.dialects import DIALECTS, in_dialect
@@ -34,7 +34,6 @@ SUSPECTS: tuple[Settings, ...] = (
 )
 """What scripts usually have otherwise, and what changes a picture as little as kernels do."""
 
-Tell = Callable[[str], None]
 Start = tuple[str, TrialRenderer]
 """A dialect by name, and the trials in it."""
 

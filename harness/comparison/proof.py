@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from harness.comparison.image_search import Found, search_image, with_other_kern
 from harness.comparison.ladder import Pixels, Rung, climb, psnr
 from harness.comparison.remaining import remaining
 from harness.comparison.setting_row import SettingRow, State
+from harness.diagnosis.search import Tell
 from harness.diagnosis.trials import TrialRenderer, calls_of, rms
 from harness.importers.image_metadata.read_image import InferenceImage
 from harness.metrics.codec import Codec
@@ -30,8 +30,6 @@ With a wrong seed, LoRA or prompt it is far above."""
 
 DECIDING = ("prompt", "seed", "sample_steps", "guidance_scale", "lora")
 """Settings without which an image cannot be rendered again without a search."""
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)

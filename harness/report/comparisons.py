@@ -8,27 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from harness._util.validation import read_model
 from harness.errors import RunError
+from harness.report.diagnoses import SavedAnswer
 
 FOLDER = "comparison"
 
 
-class _Read(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Difference(_Read):
+class _Difference(SavedAnswer):
     setting: str
 
 
-class _Answer(_Read):
+class _Answer(SavedAnswer):
     case: str
     image: str
     incomparable: str | None = None
-    differences: list[_Difference] = []
+    differences: tuple[_Difference, ...] = ()
 
 
 @dataclass(frozen=True)

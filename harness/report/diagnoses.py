@@ -16,11 +16,13 @@ from harness.schema.result import Finding
 FOLDER = "diagnosis"
 
 
-class _Read(BaseModel):
+class SavedAnswer(BaseModel):
+    """What a file in a run folder says; what the report does not show of it is passed over."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class SavedCause(_Read):
+class SavedCause(SavedAnswer):
     """One ranked cause."""
 
     axis: str
@@ -31,7 +33,7 @@ class SavedCause(_Read):
     lpips: float | None = None
 
 
-class SavedStep(_Read):
+class SavedStep(SavedAnswer):
     """One step from the re-run to the preview.
 
     Attributes:
@@ -45,8 +47,8 @@ class SavedStep(_Read):
     picture: str | None = None
 
 
-class SavedDiagnosis(_Read):
-    """What a diagnosis says about one case; what the report does not show is passed over."""
+class SavedDiagnosis(SavedAnswer):
+    """What a diagnosis says about one case."""
 
     case: str
     composition: str = ""
