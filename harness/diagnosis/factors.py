@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from harness.diagnosis.trials import Settings, TrialRenderer
@@ -12,6 +12,7 @@ from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Axis, Family
 from harness.sweeps.axis_values import Value, show
 
+ROUNDING_AXES = ("t5_attention", "attention", "dtype", "quantize")
 LORA_AXES = ("checkpoint", "network_multiplier", "lora_mode")
 
 
@@ -51,6 +52,8 @@ class Factor:
     @property
     def is_numeric(self) -> bool:
         """Whether it changes how numbers are rounded, and not what is asked for."""
+        if self.axis.name == "lora_mode":
+            return self.values[0] != "none"
         return self.axis.family is Family.NUMERICS and self.axis.name != "max_sequence_length"
 
     @property
@@ -88,6 +91,16 @@ def factors(
         elif number is None:
             found += [Factor(axis, base, (value,)) for value in fresh]
     return found
+
+
+def by_kind(every: Iterable[Factor]) -> tuple[list[Factor], list[Factor], list[Factor]]:
+    """Return the factors that change the noise, those that only compute otherwise, and the rest."""
+    noise: list[Factor] = []
+    numeric: list[Factor] = []
+    rest: list[Factor] = []
+    for factor in every:
+        (noise if factor.is_noise else numeric if factor.is_numeric else rest).append(factor)
+    return noise, numeric, rest
 
 
 def left_out(trials: TrialRenderer) -> dict[str, str]:

@@ -17,6 +17,15 @@ MAX_RENDERS = 14
 """Renders of one number in a row."""
 MAX_STRIDE = 2.0
 """A secant step goes at most so many times the distance between its two values beyond them."""
+SURE = 0.85
+"""Cosine below which a secant step beyond the last value says too little of how far: images change less and
+less the farther two values are apart. The full stride brackets the number instead."""
+MAX_REACH = 1.5
+"""A number goes at most so many times beyond its usual values."""
+PATIENCE, MAX_LEFT = 3, 0.85
+"""A number of which so many values leave more than this share of the distance is given up."""
+MAX_ROUNDING = 10.0
+"""Distance that other rounding hardly exceeds."""
 MIN_PROJECTION = 0.3
 """Cosine from which a number that came no nearer yet is followed once more."""
 
@@ -52,15 +61,22 @@ def _next(
 ) -> float | None:
     """Return the value to render next, or None where the best one is final or the number leads nowhere."""
     grid = factor.axis.grid
+    own = factor.own
     assert grid is not None
+    assert own is not None
     best = min(made, key=lambda value: made[value].distance)
     other = min((value for value in made if value != best), key=lambda value: abs(value - best))
-    place, cosine = _project(trials, made[best], made[other])
-    if best == factor.own and (len(made) > 2 or abs(cosine) < MIN_PROJECTION):
+    place, cosine = project(trials, made[best], made[other])
+    if best == own and (len(made) > 2 or abs(cosine) < MIN_PROJECTION):
+        return None
+    if -SURE < cosine < 0 and best in {min(made), max(made)}:
+        place = -MAX_STRIDE
+    if len(made) > PATIENCE and best != own and _is_idle(made[best], made[own]):
         return None
     place = min(max(place, -MAX_STRIDE), MAX_STRIDE)
     start, end = grid.place(best), grid.place(other)
-    value = grid.number(start + place * (end - start))
+    reach = MAX_REACH * max(float(each) for each in (*factor.values, own))
+    value = grid.snap(min(grid.number(start + place * (end - start)), reach))
     if value not in made:
         return value
     toward = grid.step if place * (other - best) >= 0 else -grid.step
@@ -75,7 +91,12 @@ def _next(
     return next((value for value in map(grid.snap, near) if value not in made), None)
 
 
-def _project(trials: TrialRenderer, start: Trial, end: Trial) -> tuple[float, float]:
+def _is_idle(best: Trial, base: Trial) -> bool:
+    """Whether the number explains next to nothing; where little is missing, rounding may hide its valley."""
+    return best.distance > MAX_LEFT * base.distance and base.distance > MAX_ROUNDING
+
+
+def project(trials: TrialRenderer, start: Trial, end: Trial) -> tuple[float, float]:
     """Return where between two trials the preview lies, 0 at ``start`` and 1 at ``end``, and the cosine."""
     if start.image.shape != end.image.shape:
         return 0.0, 0.0

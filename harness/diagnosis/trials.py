@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from harness.metrics.lpips import Lpips
     from harness.metrics.scores import Scores
 
-MAX_TRAJECTORIES = 8
+MAX_TRAJECTORIES = 24
 """Trajectories that are kept; at 1024², one of 25 steps takes 13 MB of the device's memory."""
 
 Pixels = NDArray[np.uint8]
@@ -50,6 +50,11 @@ class Trial:
     image: Pixels
     rendered: Rendered
     distance: float
+
+    @property
+    def measures_floor(self) -> bool:
+        """Whether another attention kernel was added to other settings, as is done to measure a floor."""
+        return "attention" in self.settings and len(self.settings) > 1
 
 
 class TrialRenderer:

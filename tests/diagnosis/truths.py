@@ -60,9 +60,14 @@ MAX_DRAWS = 40
 
 
 def base_cases(job: Path, folder: Path) -> list[Case]:
-    """Import a genuine job and return its cases with a LoRA; their files lie in ``folder``."""
+    """Import a genuine job and return its cases with a LoRA; their files lie in ``folder``.
+
+    Its step-0 previews are no controls of previews that are made here, and are left out.
+    """
     if not folder.exists():
-        import_job(job, out=folder, steps="all")
+        for case in import_job(job, out=folder, steps="all").cases:
+            if case.preview.step == 0:
+                _file(case).unlink()
     return [case for case in load_cases([folder]) if case.lora is not None and case.incomparable is None]
 
 

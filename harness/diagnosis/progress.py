@@ -1,0 +1,98 @@
+"""What a search has found so far, and whether it goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from harness.diagnosis.factors import ROUNDING_AXES
+from harness.diagnosis.floor import MIN_FLOOR, Floor
+from harness.diagnosis.trials import Trial, TrialRenderer
+
+CONFIRMING = 24
+"""Renders that look for identity once a trial is within the floor."""
+ALONE = 0.4
+"""Share of the distance that a trial leaves at most to be followed at once by others on top of it."""
+
+Render = Callable[[], None]
+
+
+class Progress:
+    """The state of one search.
+
+    Args:
+        budget: renders of the case's own length to spend at most.
+        tool_floor: for an image of another tool, its own floor, 0 to 255; identity is not looked for then.
+
+    Raises:
+        HarnessError: the case's own settings cannot be rendered here.
+    """
+
+    def __init__(self, trials: TrialRenderer, budget: float, tool_floor: float | None) -> None:
+        self.trials = trials
+        self.reference = trials.trial({})
+        self.floor = Floor(trials, tool_floor or MIN_FLOOR)
+        self._budget, self._limit = budget, math.inf
+        self._confirming = CONFIRMING if tool_floor is None else 0
+
+    @property
+    def best(self) -> Trial:
+        """The nearest trial."""
+        return min(self.trials.made, key=lambda trial: trial.distance)
+
+    @property
+    def followed(self) -> Trial:
+        """The nearest trial that was not made to measure a floor."""
+        return min(
+            (each for each in self.trials.made if not each.measures_floor), key=lambda each: each.distance
+        )
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the budget is spent."""
+        return self.trials.spent >= self._budget
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether the nearest trial is identical or within the floor."""
+        return self.floor.covers(self.best)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the search ends: identical, the budget spent, or within the floor and nothing identical."""
+        if self.is_spent or self.best.distance == 0:
+            return True
+        if math.isinf(self._limit) and self.is_covered:
+            self._limit = self.trials.spent + self._confirming
+        return self.trials.spent >= self._limit
+
+    def stands_alone(self, base: Trial) -> bool:
+        """Whether the nearest trial asks for more than ``base`` does and leaves little of its distance.
+
+        Other rounding alone does not count: it may bring another picture near by chance.
+        """
+        best = self.followed
+        if set(best.settings) - set(base.settings) <= set(ROUNDING_AXES):
+            return False
+        return len(best.settings) > len(base.settings) and best.distance < ALONE * base.distance
+
+    def run(self, renders: Iterator[Render], until: Callable[[], bool] = lambda: False) -> bool:
+        """Make renders one after the other, ``until`` or till one is within the floor.
+
+        Returns:
+            whether the search is settled or a trial is within the floor.
+        """
+        for render in renders:
+            if self.is_settled or self.is_covered:
+                break
+            render()
+            if until():
+                break
+        return self.is_settled or self.is_covered
+
+    def confirm(self, renders: Iterator[Render]) -> None:
+        """Make renders that may be identical, until the search is settled."""
+        for render in renders:
+            if self.is_settled:
+                return
+            render()

@@ -1,0 +1,122 @@
+"""The order of the single factors: what points to the preview, other noise, then by the distance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.diagnosis.estimates import Estimate, Estimator
+from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors
+from harness.diagnosis.lines import Lines, unranked
+from harness.diagnosis.narrowing import MAX_ROUNDING
+from harness.diagnosis.progress import Progress, Render
+from harness.diagnosis.trials import Trial
+
+POINTING, LIKELY, STRONG = 0.1, 0.25, 0.45
+"""Cosines from which a factor points to the preview at all, is likely, and is tried before other noise."""
+MIN_COMPOSITION_GAIN = 0.03
+"""Coarse correlation that an early stop of other noise gains to be likely."""
+NOISE_FROM = 25.0
+"""Distance from which other noise is likely, though the composition may be the same."""
+QUANTIZE_REACH = 60.0
+"""Distance that other quantization hardly exceeds."""
+CLOSE = 1.5
+"""How near the estimate of a schedule must be, in the base's own distance, to be likely near the preview."""
+
+
+class Singles:
+    """Every single factor on top of ``base``.
+
+    Args:
+        cleared: a control was identical with the base's settings, so that the LoRA is tried first.
+
+    Attributes:
+        noise: other noise that an early stop makes likely, best first.
+        ranked: estimates of the other factors, best first.
+    """
+
+    def __init__(self, progress: Progress, lines: Lines, base: Trial, *, cleared: bool) -> None:
+        self._progress, self._lines, self._base, self._cleared = progress, lines, base, cleared
+        self.noise: list[Factor] = []
+        self.ranked: list[Estimate] = []
+        self._groups: list[list[Estimate]] = []
+        self._unlikely_noise: list[Factor] = []
+
+    def likely(self) -> Iterator[Render]:
+        """Yield the renders of what an estimate, an early stop or the distance makes likely."""
+        base, lines, progress = self._base, self._lines, self._progress
+        every = factors(progress.trials, base.settings)
+        if self._cleared:
+            yield from lines.each(base, lines.ranked(base, _of_lora(every)))
+            yield from lines.waiting()
+            every = [each for each in every if each not in _of_lora(every)]
+        noise, numeric, rest = by_kind(every)
+        recorded = self._recorded(numeric)
+        is_control = progress.trials.context.request.lora is None
+        if is_control or base.distance < MAX_ROUNDING:
+            yield from lines.values(_kernels(numeric))
+        yield from lines.values(recorded)
+        self.ranked = lines.ranked(base, rest)
+        far = base.distance > NOISE_FROM or progress.trials.composition(base) == "different"
+        strong = STRONG if far else LIKELY
+        yield from lines.each(base, [each for each in self.ranked if each.agreement >= strong])
+        unlikely_noise = noise
+        if far:
+            gains = Estimator(progress.trials, base).noise([each for each in noise if is_first(each)])
+            self.noise = [each for gain, each in gains if gain > MIN_COMPOSITION_GAIN]
+            yield from lines.values(self.noise)
+            yield from lines.values(each for each in noise if each.axis.name in {"noise", "scheduler"})
+            order = [each for _, each in gains]
+            unlikely_noise = [*order, *(each for each in noise if each not in order)]
+        likely = [each for each in self.ranked if LIKELY <= each.agreement < strong]
+        yield from lines.each(base, likely)
+        self._groups = self._by_distance(numeric)
+        yield from self._next_group()
+        yield from self._next_group()
+        self._unlikely_noise = unlikely_noise
+
+    def unlikely(self) -> Iterator[Render]:
+        """Yield the renders of what nothing points to."""
+        while self._groups:
+            yield from self._next_group()
+        yield from self._lines.waiting()
+        yield from self._lines.values(self._unlikely_noise)
+
+    def _next_group(self) -> Iterator[Render]:
+        yield from self._lines.each(self._base, self._groups.pop(0))
+        yield from self._lines.waiting()
+
+    def _by_distance(self, numeric: list[Factor]) -> list[list[Estimate]]:
+        """Return unlikely factors and numerics in the order that the distance suggests."""
+        distance = self._base.distance
+        unlikely = [each for each in self.ranked if each.agreement < LIKELY]
+        quantized = unranked(each for each in numeric if each.axis.name == "quantize")
+        rounded = unranked(each for each in numeric if each.axis.name != "quantize")
+        if distance < MAX_ROUNDING:
+            near = [each for each in unlikely if min(each.left.values(), default=256) < CLOSE * distance]
+            near.sort(key=lambda each: min(each.left.values()))
+            return [rounded, near, [each for each in unlikely if each not in near], quantized]
+        pointing = [each for each in unlikely if each.agreement >= POINTING]
+        others = [each for each in unlikely if each not in pointing]
+        if distance > QUANTIZE_REACH:
+            return [pointing, others, quantized, rounded]
+        return [quantized, pointing, others, rounded]
+
+    def _recorded(self, numeric: list[Factor]) -> list[Factor]:
+        """Return the quantization that the job recorded and the case does not have."""
+        trained = self._progress.trials.context.case.trained
+        kinds = {(True, True): "qfloat8", (True, False): "qfloat8-transformer", (False, True): "qfloat8-te"}
+        wanted = kinds.get((trained.quantize, trained.quantize_te))
+        return [each for each in numeric if each.axis.name == "quantize" and each.values[0] == wanted]
+
+
+def is_first(factor: Factor) -> bool:
+    """Whether it draws other first latents, so that an early stop shows them."""
+    return factor.axis.name != "scheduler"
+
+
+def _kernels(numeric: list[Factor]) -> list[Factor]:
+    return [each for each in numeric if each.axis.name == "t5_attention"]
+
+
+def _of_lora(every: list[Factor]) -> list[Factor]:
+    return [each for each in every if each.axis.name in LORA_AXES]
