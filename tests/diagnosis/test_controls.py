@@ -67,7 +67,7 @@ def test_where_it_does_not_what_explains_it_is_tried_on_the_case(
     trained: Case, renderer: ReferenceRenderer
 ) -> None:
     """The recorded guidance is wrong for both previews."""
-    wrong = {"settings": trained.settings.model_copy(update={"guidance_scale": 7.0})}
+    wrong = {"settings": trained.settings.model_copy(update={"guidance_scale": 3.0})}
     zero = step_zero(trained)
     assert zero is not None
     assert zero._file is not None
