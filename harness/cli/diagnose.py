@@ -34,20 +34,17 @@ def diagnose(
     Exit code: 0 explained (or only static findings were asked for), 1 nothing explains it, 2 bad input,
     3 a render failed.
     """
-    from harness._util.atomic_files import write_json, write_text
+    if static:
+        _files_alone(case, json_file)
+        return
+    if case.is_dir():
+        _together(case, budget, json_file, recipe, options)
+    from harness._util.atomic_files import write_text
     from harness.judging.findings import static_findings
     from harness.schema.case import load_case
 
-    if case.is_dir() and not static:
-        _together(case, budget, json_file, recipe, options)
     loaded = load_case(case)
-    findings = static_findings(loaded)
-    show_findings(findings)
-    if static:
-        if json_file is not None:
-            body = {"case": loaded.id, "findings": [vars(finding) for finding in findings]}
-            write_json(json_file, body)
-        return
+    show_findings(static_findings(loaded))
     from harness.diagnosis.diagnose import diagnose as find
     from harness.diagnosis.saved_answer import save_answer
 
@@ -59,6 +56,24 @@ def diagnose(
         write_text(recipe, found.recipe)
     show(found)
     sys.exit(0 if found.explained else 1)
+
+
+def _files_alone(path: Path, json_file: Path | None) -> None:
+    """Print what the files alone say of a case, or of each case of a folder."""
+    from harness._util.atomic_files import write_json
+    from harness.judging.findings import static_findings
+    from harness.schema.case import load_case, load_cases
+
+    cases = load_cases([path]) if path.is_dir() else [load_case(path)]
+    answers = []
+    for case in cases:
+        findings = static_findings(case)
+        if path.is_dir():
+            click.echo(f"{case.id}:" if findings else f"{case.id}: nothing found")
+        show_findings(findings)
+        answers.append({"case": case.id, "findings": [vars(finding) for finding in findings]})
+    if json_file is not None:
+        write_json(json_file, answers if path.is_dir() else answers[0])
 
 
 def _together(

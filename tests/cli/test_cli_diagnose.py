@@ -1,0 +1,29 @@
+"""``harness diagnose --static``, as a user calls it: what the files alone say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Harness
+
+
+def test_a_folder_is_answered_case_by_case(harness: Harness, cases: Path, tmp_path: Path) -> None:
+    said = tmp_path / "said.json"
+    ended = harness("diagnose", cases, "--static", "--json", said)
+    assert (ended.code, ended.err) == (0, "")
+    answers = json.loads(said.read_text())
+    assert [answer["case"] for answer in answers] == [
+        "emoji_inkprint/000000000_2",
+        "emoji_inkprint/000000200_2",
+    ]
+    for answer in answers:
+        assert f"{answer['case']}:" in ended.out
+        assert all(finding["message"] in ended.out for finding in answer["findings"])
+
+
+def test_a_file_is_answered_alone(harness: Harness, cases: Path, tmp_path: Path) -> None:
+    said = tmp_path / "said.json"
+    ended = harness("diagnose", cases / "000000200_2.case.yaml", "--static", "--json", said)
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads(said.read_text())["case"] == "emoji_inkprint/000000200_2"
