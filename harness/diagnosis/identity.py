@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.lines import Lines
-from harness.diagnosis.progress import Progress, Render
+from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import CLOSE, POINTING
 from harness.diagnosis.trials import Settings, Trial, rms
 from harness.sweeps.axes import AXES

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor
 from harness.diagnosis.narrowing import narrow, project
-from harness.diagnosis.progress import Progress, Render
+from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Trial
 from harness.sweeps.axes import AXES
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor, by_kind, factors
 from harness.diagnosis.lines import Lines, unranked
-from harness.diagnosis.progress import Progress, Render
+from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import MIN_COMPOSITION_GAIN, NOISE_FROM, QUANTIZE_REACH, is_first
 from harness.diagnosis.trials import Trial
 from harness.sweeps.axes import AXES

@@ -19,7 +19,7 @@ from harness.diagnosis.identity import Identity
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bases_of
 from harness.diagnosis.path import minimal_path, untried_factors
-from harness.diagnosis.progress import Progress, Render
+from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import Singles
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 

@@ -8,7 +8,7 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
-from harness.diagnosis.progress import Progress, Render
+from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Trial
 
 POINTING, LIKELY, STRONG = 0.1, 0.25, 0.45
