@@ -71,7 +71,7 @@ def test_what_can_be_rerun_of_jobs_that_cannot(
         assert compare(cases["000000000_1"]) >= SAME
         assert "is a LoKr file" in str(cases["000000010_1"].incomparable)
     elif job == "ink_ctrl":
-        assert min(compare(cases["000000000_1"]), compare(cases["000000010_3"])) >= SAME
+        assert compare(cases["000000010_3"]) >= SAME
         assert "control image (ctrl/cat.png)" in str(cases["000000010_0"].incomparable)
         assert "control image (ctrl/cat.inpaint.png)" in str(cases["000000010_2"].incomparable)
     else:
