@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.data import JOBS
+from harness.comparison.compare import Comparison, compare
+from harness.data import INFERENCE_IMAGES, JOBS
 from harness.importers.aitoolkit import import_job
+from harness.report.comparison_page import store_comparisons
 from harness.runs.plan import RunOptions
 from harness.runs.progress import Progress
 from harness.runs.results import RunResult
 from harness.runs.run import run_cases
-from harness.schema.case import SUFFIX, Case, save_case
+from harness.schema.case import SUFFIX, Case, load_case, save_case
 
 JOB = JOBS / "emoji_inkprint"
 STEPS = "0,300"
 WRONG_CASE = f"{JOB.name}/000000000_1"
 WRONG_GUIDANCE = 3.0
+COMPARED = f"000000300_0{SUFFIX}"
+IMAGE = INFERENCE_IMAGES / "inkprint_00002_.png"
+"""What ComfyUI made of the preview of ``COMPARED``, with guidance 3.5 for 4."""
 
 
 def run_demo(*, out: Path, cases: Path, progress: Progress | None = None) -> RunResult:
@@ -31,6 +36,21 @@ def run_demo(*, out: Path, cases: Path, progress: Progress | None = None) -> Run
     found = [_with_its_t5(case) for case in import_job(JOB, out=cases, steps=STEPS).cases]
     wrong = _with_wrong_guidance(next(case for case in found if case.id == WRONG_CASE))
     return run_cases([*found, wrong], out=out, options=RunOptions(device="cpu"), progress=progress)
+
+
+def compare_demo(*, out: Path, cases: Path) -> Comparison:
+    """Compare a picture of ComfyUI with one of the demo's previews, by its files alone.
+
+    Args:
+        out: the demo's run folder; the page goes there, to be linked from the case's page.
+        cases: the demo's case files.
+
+    Raises:
+        CaseError, RunError: one of the folders holds no demo.
+    """
+    found = compare(load_case(cases / COMPARED), IMAGE, static=True)
+    store_comparisons([found], out)
+    return found
 
 
 def _with_its_t5(case: Case) -> Case:

@@ -16,17 +16,21 @@ from harness.cli.command import command, option, path
 def demo(out: Path, cases: Path) -> None:
     """Re-run a genuine AI Toolkit job that ships with the harness, on the CPU, and build its report.
 
-    One case is deliberately wrong, so that drift can be seen.
+    One case is deliberately wrong, so that drift can be seen. A picture that ComfyUI made of another
+    case, with a wrong guidance too, is compared with its preview.
     """
     # Before torch is imported: threads spin while they wait, beside busy processes for minutes.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from harness.cli.progress import LiveProgress
     from harness.cli.show import summarise
-    from harness.demo import run_demo
+    from harness.demo import COMPARED, IMAGE, compare_demo, run_demo
 
     with LiveProgress() as progress:
         result = run_demo(out=out, cases=cases, progress=progress)
+    compared = compare_demo(out=out, cases=cases)
     summarise(result)
+    click.echo(f"{IMAGE.name}, a picture of {COMPARED} by ComfyUI: {compared.changes[0]}")
+    click.echo(f"  prove it: harness compare {cases / COMPARED} {IMAGE}")
     click.echo(
-        "the drift is deliberate; next: harness doctor, then harness import JOB_DIR with a job of yours"
+        "both mistakes are deliberate; next: harness doctor, then harness import JOB_DIR with a job of yours"
     )

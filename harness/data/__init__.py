@@ -6,3 +6,4 @@ _HERE = Path(__file__).parent
 CHECKPOINTS = _HERE / "checkpoints"
 JOBS = _HERE / "jobs"
 LPIPS_WEIGHTS = _HERE / "lpips" / "alexnet_features.safetensors"
+INFERENCE_IMAGES = _HERE / "inference_images"
