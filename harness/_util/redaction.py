@@ -26,5 +26,9 @@ def redact(text: str) -> str:
 
 def printable(text: str) -> str:
     """Return ``text`` on one line, control characters shown as ``\\x1b``."""
-    line = " ".join(text.split())
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with its spaces, and control characters shown as ``\\x1b``."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness._util.redaction import printable, redact
+from harness._util.redaction import redact, visible
 from harness.comparison.compare import Comparison
 from harness.comparison.setting_row import SettingRow, State
 
@@ -17,7 +17,7 @@ def sentences(found: Comparison) -> Iterator[str]:
     Text of strangers is in them; no line holds a line break, a control character or a token.
     """
     for line in _lines(found):
-        yield printable(redact(" ".join(line.splitlines())))
+        yield visible(redact(" ".join(line.splitlines())))
 
 
 def _lines(found: Comparison) -> Iterator[str]:

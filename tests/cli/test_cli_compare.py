@@ -39,7 +39,7 @@ def test_a_servers_image_is_explained_and_shown(harness: Harness, case: Path, tm
 def test_the_static_answer_names_node_and_values(harness: Harness, case: Path) -> None:
     ended = harness("compare", case, IMAGES / "inkprint_00002_.png", "--static")
     assert (ended.code, ended.err) == (0, "")
-    assert "≠ guidance_scale" in ended.out
+    assert "  ≠ guidance_scale       4.0 · 3.5  [node 25 Flex2Conditioner, guidance]\n" in ended.out
     assert "Flex2Conditioner, guidance" in ended.out
 
 

@@ -22,7 +22,7 @@ def found(
 ) -> Callable[[str], Diagnosis]:
     @cache
     def once(name: str) -> Diagnosis:
-        steps = "20" if name == "q8" else None  # alone, and within few renders: quantized ones are slow
+        steps = "20" if name == "q8" else "all"  # alone, and within few renders: quantized ones are slow
         cases = import_job(jobs[name], out=tmp_path_factory.mktemp("genuine") / name, steps=steps).cases
         wanted = next(case for case in cases if case.id.endswith(CASES[name]))
         ran_with = {"t5_attention": "sdpa" if name == "inkprint" else None}  # transformers 5.24
