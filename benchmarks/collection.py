@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.resources
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ print(f"{time.process_time():.2f} s of processor time,",
       "imported:", ", ".join(heavy) or "none of torch, diffusers, pandas, skimage, lpips")
 sys.exit(int(code))
 """
-FOLDERS = 20
+FOLDERS, SUFFIX = 20, ".case.yaml"
 
 
 def main() -> None:
@@ -51,18 +52,22 @@ def main() -> None:
 def write_cases(folder: Path, count: int) -> None:
     """Write ``count`` copies of a case of the demo's size, each with an id of its own."""
     from harness.importers.aitoolkit import import_job
-    from harness.schema.case import SUFFIX, load_case
 
     job = importlib.resources.files("harness.data") / "jobs" / "emoji_inkprint"
     with tempfile.TemporaryDirectory() as made:
         import_job(Path(str(job)), out=Path(made) / "demo", steps="last")
-        source = next(Path(made).rglob(f"*{SUFFIX}"))
-        text, name = source.read_text(encoding="utf-8"), load_case(source).id
+        copy_case(next(Path(made).rglob(f"*{SUFFIX}")), folder, count)
+
+
+def copy_case(source: Path, folder: Path, count: int) -> None:
+    """Write ``count`` copies of a case file, each with an id of its own."""
+    text = source.read_text(encoding="utf-8")
     for index in range(count):
         job_name = f"job{index % FOLDERS:02}"
         path = folder / job_name / f"{index:09}_0{SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.replace(f"id: {name}", f"id: {job_name}/{index:09}_0"), encoding="utf-8")
+        own = re.sub("^id: .*$", f"id: {job_name}/{index:09}_0", text, count=1, flags=re.MULTILINE)
+        path.write_text(own, encoding="utf-8")
 
 
 if __name__ == "__main__":

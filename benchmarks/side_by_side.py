@@ -20,7 +20,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from collection import copy_case
+
 COUNT = 5000
+HARNESS = ["-m", "harness"]
 PLUGIN = "harness.pytest_plugin"
 COLLECT = [
     "-m", "pytest", "--collect-only", "-qq", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
@@ -37,7 +40,7 @@ def main() -> None:
     trees = [tree.resolve() for tree in given.trees]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        write_cases(work, trees[1])
+        write_cases(work, trees[0])
         for name, command in COMMANDS.items():
             compare(name, [partial(seconds, tree, work, command) for tree in trees], given.rounds)
 
@@ -67,24 +70,18 @@ def seconds(tree: Path, work: Path, command: list[str]) -> float:
         cwd=work,
         env={**os.environ, **environment, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         stdout=subprocess.DEVNULL,
-        check=False,
+        check=True,
     )
     return time.perf_counter() - started
 
 
-def write_cases(work: Path, tree: Path) -> None:
-    """Write ``COUNT`` cases to collect, and one to run."""
-    sys.path.insert(0, str(tree))
-    from collection import write_cases as write_many
-
-    write_many(work / "cases", COUNT)
-    from harness.data import JOBS
-    from harness.importers.aitoolkit import import_job
-
-    import_job(JOBS / "emoji_inkprint", out=work / "one", steps="last")
+def write_cases(work: Path, old: Path) -> None:
+    """Write ``COUNT`` cases to collect, and a job to run, as ``old`` writes them: both builds read these."""
+    job = old / "harness" / "data" / "jobs" / "emoji_inkprint"
+    seconds(old, work, [*HARNESS, "import", str(job), "--out", "one", "--steps", "last"])
+    copy_case(next((work / "one").glob("*.case.yaml")), work / "cases", COUNT)
 
 
-HARNESS = ["-m", "harness"]
 COMMANDS = {
     "harness --help": [*HARNESS, "--help"],
     f"collect {COUNT} cases": COLLECT,

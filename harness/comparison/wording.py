@@ -78,5 +78,5 @@ def _ladder(found: Comparison) -> Iterator[str]:
         what = ", ".join(rung.settings) or "the image"
         mark = "~" if rung.tool else " "
         distance = "identical" if rung.psnr is None else f"{rung.psnr:.1f} dB"
-        closed = f"{rung.closed:+.0%}" if rung.settings else ""
-        yield f"  {mark} {what:52} {distance:>10} from the preview {closed}"
+        closed = f"{round(rung.closed, 2) + 0:+.0%}" if rung.settings else ""
+        yield f"  {mark} {what:52} {distance:>10} from the preview {closed}".rstrip()

@@ -29,7 +29,9 @@ def percent(share: float) -> str:
     """Return a share (1 is all) in whole percent, with a decimal only below 10 %."""
     if not math.isfinite(share):
         return "∞"
-    return f"{share * 100:.0f} %" if share >= 0.0995 or share == 0 else f"{share * 100:.1f} %"
+    if share == 0:
+        return "0 %"
+    return f"{share * 100:.0f} %" if share >= 0.0995 else f"{share * 100:.1f} %"
 
 
 def seconds(value: float) -> str:
