@@ -38,6 +38,7 @@ def _load(request: RenderRequest, dtype: str) -> list[str]:
         "from harness.pipeline.flex2 import Flex2Pipeline",
         "",
         f"pipe = Flex2Pipeline.from_pretrained({source}{revision}, dtype={_DTYPES[dtype]})",
+        *([f"pipe.text_encoder_2.to({_DTYPES[request.encoder_dtype]})"] if request.encoder_dtype else []),
         'pipe.to("cuda" if torch.cuda.is_available() else "cpu")',
         "",
         "from harness.pipeline.attention import set_t5_attention",

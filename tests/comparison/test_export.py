@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ from harness.comparison.exports.export import export_case
 from harness.comparison.exports.repair_node import SCALE, SHIFT, Flex2Blanks
 from harness.comparison.setting_row import State
 from harness.comparison.static_difference import static_difference
+from harness.diagnosis.recipe import recipe
 from harness.errors import CaseError
 from harness.importers.image_metadata.comfyui import read_comfyui
 from harness.importers.image_metadata.read_image import InferenceImage, read_inference_image
 from harness.importers.inference_request import load_request
+from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case
 
 Cases = dict[tuple[int, int], Case]
@@ -115,3 +118,15 @@ def test_a_case_that_cannot_be_rerun_is_not_exported(cases: Cases, tmp_path: Pat
     with pytest.raises(CaseError, match="seed was random"):
         export_case(case, "request", tmp_path / "a.json")
     assert json.loads("[]") == list(tmp_path.iterdir())
+
+
+def test_a_script_and_a_recipe_cast_all_of_t5_where_the_trainer_did(cases: Cases) -> None:
+    trained = cases[300, 0].trained.model_copy(update={"dtype": "fp16"})
+    case = cases[300, 0].model_copy(update={"encoder_dtype": "fp16", "trained": trained})
+    case._file = cases[300, 0]._file
+    request = request_of(case, RunOptions(), "cpu")
+    for code in (diffusers_script(case), recipe(case, request, "fp16")):
+        compile(code, "cast.py", "exec")
+        assert code.index("from_pretrained(") < code.index("pipe.text_encoder_2.to(torch.float16)")
+    for code in (diffusers_script(cases[300, 0]), recipe(case, replace(request, encoder_dtype=None), "bf16")):
+        assert "text_encoder_2.to(" not in code

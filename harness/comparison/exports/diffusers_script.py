@@ -44,9 +44,14 @@ def _load(case: Case, dtype: str) -> str:
         source = repr(str(_folder(case)))
         note = f"# A folder without a pipeline.py runs that of {FLEX2.hub_repo}: read it first."
     code = source if default_pipeline(base) == "hub" else repr(FLEX2.hub_repo)
+    cast = ""
+    if case.encoder_dtype is not None and _DTYPES[case.encoder_dtype] == dtype:
+        cast = (
+            f"pipe.text_encoder_2.to(torch.{_DTYPES[case.encoder_dtype]})  # all of it, as the trainer does\n"
+        )
     return (
         f"{note}\npipe = DiffusionPipeline.from_pretrained(\n    {source},{revision}\n"
-        f"    custom_pipeline={code},\n    trust_remote_code=True,\n    dtype=torch.{dtype},\n)\n"
+        f"    custom_pipeline={code},\n    trust_remote_code=True,\n    dtype=torch.{dtype},\n)\n{cast}"
         'pipe.to("cuda" if torch.cuda.is_available() else "cpu")'
     )
 
