@@ -10,10 +10,8 @@ from pathlib import Path
 from harness.errors import JobError
 from harness.importers.draft import Draft, SourceFile
 from harness.importers.file_record import RECORD, FileRecord
+from harness.importers.staging import STAGING
 from harness.schema.case import SUFFIX, Case, load_case
-
-STAGING = ".harness-import-"
-"""Prefix of the hidden folder in which an import is built; a killed import leaves it behind."""
 
 PREVIEWS, LORAS = "previews", "loras"
 

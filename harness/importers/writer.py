@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,19 +11,20 @@ from pydantic import ValidationError
 from harness._util.atomic_files import disk_errors_as
 from harness._util.validation import first_problem
 from harness.errors import CaseError, JobError
+from harness.importers.copies import Copies
 from harness.importers.draft import Draft, ImportResult, SourceFile
 from harness.importers.file_record import FileRecord
 from harness.importers.previous_import import (
     LORAS,
     PREVIEWS,
     SET_BY_HAND,
-    STAGING,
     MergedImport,
     PreviousImport,
     case_name,
     files_of,
     merge,
 )
+from harness.importers.staging import install, staging
 from harness.schema.case import (
     SCHEMA_FILE,
     SUFFIX,
@@ -73,10 +70,10 @@ def write_cases(
         previous = PreviousImport.read(out, job, record)
         previous.refuse_namesake(previews)
         merged = merge(drafts, previous)
-        with _staging(out) as staged:
-            copies = _Copies(staged, out, merged.reserved, record)
+        with staging(out) as staged:
+            copies = Copies(staged, out, merged.reserved, record)
             cases = _stage(merged, copies, job, base)
-            _install(staged, out)
+            install(staged, out)
         for path, sha256 in copies.new.items():
             record.remember(out / path, own=True, sha256=sha256)
         record.save()
@@ -89,7 +86,7 @@ def write_cases(
     )
 
 
-def _stage(merged: MergedImport, copies: _Copies, job: str, base: Base) -> list[Case]:
+def _stage(merged: MergedImport, copies: Copies, job: str, base: Base) -> list[Case]:
     """Write the cases that are new or changed into the staging folder; check that each one reads back."""
     schema = f"../{SCHEMA_FILE}" if (copies.folder.parent / SCHEMA_FILE).is_file() else None
     cases = []
@@ -121,7 +118,7 @@ def _unwritable(draft: Draft, error: CaseError | ValidationError | UnicodeError)
     return JobError(found, file=draft.preview.path, field=name, fix=fix)
 
 
-def _case(draft: Draft, match: Case | None, copies: _Copies, job: str, base: Base) -> Case:
+def _case(draft: Draft, match: Case | None, copies: Copies, job: str, base: Base) -> Case:
     width, height = draft.image_size
     file, sha256 = copies.add(draft.preview, PREVIEWS, draft.preview_name)
 
@@ -171,90 +168,3 @@ def _remove_unused(previous: PreviousImport, cases: Sequence[Case], retained: Se
             unused.add(file)
         for path in unused:
             path.unlink(missing_ok=True)
-
-
-@dataclass
-class _Copies:
-    """Copies of previews and LoRAs, staged only where the folder does not hold the same bytes.
-
-    Attributes:
-        taken: SHA-256 by path of the files in use; another file of that name gets its hash in its name.
-        new: SHA-256 by path of the copies that were staged.
-    """
-
-    staged: Path
-    folder: Path
-    taken: dict[str, str]
-    record: FileRecord
-    new: dict[str, str] = field(default_factory=dict)
-    _known: dict[SourceFile, str] = field(default_factory=dict)
-
-    def add(self, source: SourceFile, subfolder: str, name: str | None = None) -> tuple[str, str]:
-        """Return the path of the copy from the case file, and its SHA-256."""
-        if source not in self._known:
-            self._known[source] = self._add(source, subfolder, name or source.path.name)
-        return self._known[source], source.sha256
-
-    def _add(self, source: SourceFile, subfolder: str, name: str) -> str:
-        sha256 = source.sha256
-        path = f"{subfolder}/{name}"
-        if self.taken.get(path, sha256) != sha256:
-            path = f"{subfolder}/{Path(name).stem}_{sha256[:8]}{Path(name).suffix}"
-        self.taken[path] = sha256
-        present = self.folder / path
-        if not present.is_file() or self.record.sha256(present) != sha256:
-            self.new[path] = sha256
-            (self.staged / subfolder).mkdir(exist_ok=True)
-            shutil.copyfile(source.path, self.staged / path)
-        return path
-
-
-@contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """Give a hidden folder inside ``folder``; remove it at the end, and those of killed imports before.
-
-    A ``folder`` that did not exist before and is still empty is removed too.
-    """
-    created = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f"{STAGING}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        staged = Path(tempfile.mkdtemp(dir=folder, prefix=STAGING))
-        try:
-            yield staged
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
-    finally:
-        if created and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _install(staged: Path, folder: Path) -> None:
-    """Move every staged file to its place in ``folder``, case files last, or put everything back.
-
-    Raises:
-        OSError: a file could not be moved; ``folder`` is as it was.
-    """
-    names = [path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file()]
-    names.sort(key=lambda name: (name.endswith(SUFFIX), name))
-    backups, moved = Path(tempfile.mkdtemp(dir=staged)), 0
-    try:
-        for name in names:
-            target = folder / name
-            target.parent.mkdir(exist_ok=True)
-            if target.is_file():
-                shutil.copyfile(target, backups / str(moved))
-            (staged / name).replace(target)
-            moved += 1
-    except BaseException:
-        for number in reversed(range(moved)):
-            _put_back(folder / names[number], backups / str(number))
-        raise
-
-
-def _put_back(target: Path, backup: Path) -> None:
-    if backup.exists():
-        backup.replace(target)
-    else:
-        target.unlink()

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.importers.aitoolkit.config import SampleConfig
 from harness.importers.aitoolkit.config_file import load_config
+from harness.importers.aitoolkit.sample_config import SampleConfig
 from harness.importers.aitoolkit.samples import resolve_samples
 from harness.importers.image_metadata.read_image import stated_in
 from harness.importers.image_metadata.text_chunks import ImageTexts, read_texts

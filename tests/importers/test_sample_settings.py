@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.importers.aitoolkit.config import SampleConfig
+from harness.importers.aitoolkit.sample_config import SampleConfig
 from harness.importers.aitoolkit.samples import Sample, resolve_samples, sample_seeds
 from harness.schema.case import SampleSettings
 from harness.schema.spec import FLEX2

@@ -11,7 +11,7 @@ import pytest
 from harness.errors import JobError
 from harness.importers.aitoolkit import import_job
 from harness.importers.draft import Draft, SourceFile
-from harness.importers.previous_import import STAGING
+from harness.importers.staging import STAGING
 from harness.importers.writer import write_cases
 from harness.schema.case import load_cases
 from tests.importers.job_edits import change_metadata, tree
@@ -51,7 +51,7 @@ import os, sys
 from pathlib import Path
 from harness.importers import writer
 from harness.importers.aitoolkit import import_job
-writer._install = lambda staged, folder: os._exit(9)
+writer.install = lambda staged, folder: os._exit(9)
 import_job(Path(sys.argv[1]), out=Path(sys.argv[2]))
 """
 

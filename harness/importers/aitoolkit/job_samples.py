@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import JobError
-from harness.importers.aitoolkit.config import Process, SampleConfig
+from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.config_file import PROCESS
 from harness.importers.aitoolkit.job_folder import PreviewFile
+from harness.importers.aitoolkit.sample_config import SampleConfig
 from harness.importers.aitoolkit.samples import Sample, resolve_samples, with_note, with_prompts_of
 from harness.schema.trainer_versions import CACHED_PROMPTS, LITERAL_TRIGGER
 

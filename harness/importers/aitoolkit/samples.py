@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.importers.aitoolkit.config import SampleConfig, SampleEntry
 from harness.importers.aitoolkit.prompt import ParsedPrompt, inject_trigger, parse_prompt
+from harness.importers.aitoolkit.sample_config import SampleConfig, SampleEntry
 from harness.schema.case import SampleSettings
 from harness.schema.spec import FLEX2
 from harness.schema.trainer_versions import LITERAL_TRIGGER

@@ -1,0 +1,42 @@
+"""How AI Toolkit reads the values of a config that are not of their field's type."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+def _as_multiplier(value: Any) -> Any:
+    """Read a string as a number; the trainer takes any other text for 1."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return 1.0
+
+
+def _as_seed(value: Any) -> Any:
+    """Truncate to an integer, as torch does with a seed."""
+    try:
+        return int(value) if isinstance(value, str | float) else value
+    except (ValueError, OverflowError):
+        return value
+
+
+def as_negative(value: Any) -> Any:
+    """Read null, False and nothing as no negative prompt."""
+    return value or ""
+
+
+Flag = Annotated[bool, BeforeValidator(bool)]
+Multiplier = Annotated[float, BeforeValidator(_as_multiplier)]
+Seed = Annotated[int, BeforeValidator(_as_seed)]
+Negative = Annotated[str, BeforeValidator(as_negative)]
+
+
+class View(BaseModel):
+    """A section of a config, as far as previews depend on it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)

@@ -1,0 +1,68 @@
+"""A typed view of ``model`` in a training job's config: the base, and how it was quantized."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import model_validator
+
+from harness.importers.aitoolkit.config_fields import Flag, View
+from harness.schema.trainer_versions import (
+    APPLE_CONVROT8,
+    APPLE_INT8,
+    AUTO_MEMORY,
+    LAYER_OFFLOADING,
+    Rule,
+)
+
+
+class ModelConfig(View):
+    """``model``; ``quantize_te`` follows ``quantize`` where it is absent, and ``qtype`` is that of both."""
+
+    name_or_path: str
+    arch: str | None = None
+    quantize: Flag = False
+    quantize_te: Flag = False
+    qtype: str | None = "qfloat8"
+    qtype_te: str | None = None
+    lora_path: str | None = None
+    vae_path: str | None = None
+    te_name_or_path: str | None = None
+    auto_memory: Flag = False
+    layer_offloading: Flag = False
+    compile: Flag = False
+    quantize_kwargs: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _te_follows(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "quantize_te" not in data:
+            return {**data, "quantize_te": data.get("quantize", False)}
+        return data
+
+    def quantizer(self, software: str | None, device: str | None) -> tuple[str | None, Rule | None]:
+        """Return what ``qtype`` became, and the rule by which, even where it is unclear whether it applied.
+
+        What follows ``|`` names an accuracy recovery adapter, which Flex.2 never loads.
+        """
+        qtype = self.qtype.partition("|")[0] if self.qtype else self.qtype
+        if qtype != "qfloat8":
+            return qtype, None
+        changes = [
+            (self.layer_offloading, LAYER_OFFLOADING, "float8"),
+            (self.auto_memory, AUTO_MEMORY, "float8"),
+        ]
+        if (device or "").startswith("mps"):
+            changes += [(True, APPLE_INT8, "int8"), (True, APPLE_CONVROT8, "convrot8")]
+        for asked, rule, name in changes:
+            if asked and (applied := rule.holds(software)) is not False:
+                return (name if applied else qtype), rule
+        return qtype, None
+
+    def without_effect(self) -> list[str]:
+        """Return a sentence for each field that is set but never read for Flex.2."""
+        return [
+            f"model.{name} had no effect: AI Toolkit does not read it for Flex.2"
+            for name in ("lora_path", "vae_path", "te_name_or_path", "qtype_te")
+            if getattr(self, name) not in (None, "", self.qtype)
+        ]

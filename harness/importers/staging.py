@@ -1,0 +1,65 @@
+"""Files that are built in a hidden folder and moved into place together: all of them, or none."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.schema.case import SUFFIX
+
+STAGING = ".harness-import-"
+"""Prefix of the hidden folder in which an import is built; a killed import leaves it behind."""
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """Give a hidden folder inside ``folder``; remove it at the end, and those of killed imports before.
+
+    A ``folder`` that did not exist before and is still empty is removed too.
+    """
+    created = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f"{STAGING}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        staged = Path(tempfile.mkdtemp(dir=folder, prefix=STAGING))
+        try:
+            yield staged
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+    finally:
+        if created and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def install(staged: Path, folder: Path) -> None:
+    """Move every staged file to its place in ``folder``, case files last, or put everything back.
+
+    Raises:
+        OSError: a file could not be moved; ``folder`` is as it was.
+    """
+    names = [path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file()]
+    names.sort(key=lambda name: (name.endswith(SUFFIX), name))
+    backups, moved = Path(tempfile.mkdtemp(dir=staged)), 0
+    try:
+        for name in names:
+            target = folder / name
+            target.parent.mkdir(exist_ok=True)
+            if target.is_file():
+                shutil.copyfile(target, backups / str(moved))
+            (staged / name).replace(target)
+            moved += 1
+    except BaseException:
+        for number in reversed(range(moved)):
+            _put_back(folder / names[number], backups / str(number))
+        raise
+
+
+def _put_back(target: Path, backup: Path) -> None:
+    if backup.exists():
+        backup.replace(target)
+    else:
+        target.unlink()
