@@ -83,7 +83,7 @@ class InferenceRequest(_Lenient):
 class ImageOutput(_Lenient):
     """One image of a result."""
 
-    seed: int = Field(ge=0, le=_LIMITS.seed[1])
+    seed: int | None = Field(None, ge=0, le=_LIMITS.seed[1])
 
 
 class Outputs(_Lenient):
@@ -112,7 +112,7 @@ def load_request(path: Path) -> tuple[InferenceRequest, InferenceResult | None]:
     wrapped = isinstance(data.get("input"), dict) and "prompts" not in data
     if not wrapped:
         return _parse(path, data, InferenceRequest), None
-    beside = _parse(path, data, InferenceResult) if "outputs" in data else None
+    beside = _parse(path, data, InferenceResult) if data.get("outputs") else None
     return _parse(path, data["input"], InferenceRequest, "input."), beside
 
 

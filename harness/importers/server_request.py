@@ -115,6 +115,9 @@ def _lora(request: Path, body: InferenceRequest) -> LoraFile | None:
         fix = "download the file and give its path"
         raise RequestError(f"{path!r} is a URL", file=request, field="loras[0].path", fix=fix)
     try:
+        if not (request.parent / path).exists():
+            fix = "bring the LoRA here, and give its path, absolute or from the request's folder"
+            raise RequestError(f"{path!r} does not exist", file=request, field="loras[0].path", fix=fix)
         return inspect_lora(request.parent / path)
     except ValueError as error:
         raise RequestError(f"{path!r} cannot be a path", file=request, field="loras[0].path") from error

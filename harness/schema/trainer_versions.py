@@ -43,6 +43,16 @@ class Rule:
             return None
         return (self.since is None or version >= self.since) and (self.until is None or version < self.until)
 
+    def unknown(self, software: str | None) -> str:
+        """Say why it is unknown whether ``software`` does it, as a clause with the rule."""
+        if not software:
+            why = "no trainer version is recorded"
+        elif version_of(software) is None:
+            why = f"{software!r} is no release of AI Toolkit"
+        else:
+            why = f"{software} was released both ways"
+        return f"{self.what}: {why}"
+
 
 CACHED_PROMPTS: Final = Rule(
     "with cached text embeddings, the prompts of sample are encoded once, and first_sample shows them too",

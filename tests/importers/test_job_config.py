@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.errors import JobError
 from harness.importers.aitoolkit import import_job
 from tests.importers.job_edits import Edit, by_stem
 
@@ -57,11 +58,37 @@ def test_a_job_without_a_network_trained_no_lora(job: Path, edit: Edit, tmp_path
     assert "it trained the transformer itself" in str(cases["000000010_0"].incomparable)
 
 
-def test_loras_of_another_name_are_pointed_at(job: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"prompts": [None, "a", "b"], "width": 128.0, "height": 131.5}, None),
+        ({"samples": [{"prompt": "a", "width": 128.9}, {"prompt": "b"}], "width": 128, "height": 128}, None),
+        ({"samples": [{"prompt": "a", "sample_steps": 25.0}]}, r"samples\[0\]\.sample_steps: .*found 25\.0"),
+        ({"width": float("inf")}, r"sample\.width: .*found inf"),
+    ],
+)
+def test_values_that_the_trainer_takes_and_those_that_it_fails_on(
+    job: Path, edit: Edit, tmp_path: Path, fields: dict[str, Any], said: str | None
+) -> None:
+    edit(lambda process: process.update(sample=fields))
+    if said is not None:
+        with pytest.raises(JobError, match=said):
+            import_job(job, out=tmp_path / "cases", steps="10")
+        return
+    cases = by_stem(import_job(job, out=tmp_path / "cases", steps="10"))
+    found = [cases[f"000000010_{index}"] for index in (0, 1)]
+    assert [case.settings.prompt for case in found] == ["a", "b"]
+    assert [(case.settings.width, case.settings.height) for case in found] == [(128, 128)] * 2
+    assert [case.incomparable for case in found] == [None, None]
+
+
+def test_a_lora_that_was_merged_into_the_transformer(job: Path, edit: Edit, tmp_path: Path) -> None:
+    edit(lambda process: process["train"].update(merge_network_on_save=True))
     for path in job.glob("*.safetensors"):
-        path.rename(job / path.name.replace("tiny_flex2", "renamed"))
-    case = by_stem(import_job(job, out=tmp_path / "cases", steps="10"))["000000010_0"]
-    assert "renamed_simple_v1.safetensors is of another name" in str(case.incomparable)
+        path.unlink()
+    cases = by_stem(import_job(job, out=tmp_path / "cases"))
+    assert cases["000000000_0"].incomparable is None
+    assert "merge_network_on_save saved the LoRA inside" in str(cases["000000010_0"].incomparable)
 
 
 def test_the_text_encoder_is_quantized_as_the_transformer(job: Path, edit: Edit, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from harness.importers.aitoolkit import import_job
 from harness.importers.aitoolkit.job_folder import find_previews
 from tests.importers.job_edits import Edit, add_preview, by_stem, drop_step
+from tests.importers.lora_files import rewrite
 
 
 def test_indices_sort_as_numbers(job: Path, edit: Edit, tmp_path: Path) -> None:
@@ -173,3 +174,34 @@ def test_swapped_checkpoints_are_told_apart_by_their_metadata(job: Path, tmp_pat
     assert case.incomparable is None
     assert case.lora is not None
     assert case.lora.file == f"loras/{other.name}"
+
+
+def test_renamed_loras_are_known_by_their_metadata(job: Path, tmp_path: Path) -> None:
+    for path in job.glob("*.safetensors"):
+        path.rename(job / path.name.replace("tiny_flex2", "renamed"))
+    case = by_stem(import_job(job, out=tmp_path / "cases", steps="10"))["000000010_0"]
+    assert case.lora is not None
+    assert (case.lora.file, case.incomparable) == ("loras/renamed_simple_v1_000000010.safetensors", None)
+
+
+def test_loras_of_another_job_are_pointed_at(job: Path, tmp_path: Path) -> None:
+    for path in job.glob("*.safetensors"):
+        rewrite(path, job / f"other_{path.name}", metadata={"ss_output_name": "other"})
+        path.unlink()
+    case = by_stem(import_job(job, out=tmp_path / "cases", steps="10"))["000000010_0"]
+    said = "if other_tiny_flex2_simple_v1.safetensors is its own, name it tiny_flex2_simple_v1_000000010"
+    assert said in str(case.incomparable)
+
+
+def test_links_that_lead_nowhere_are_named(job: Path, tmp_path: Path) -> None:
+    """As a download cache leaves them that was copied without its files."""
+    preview = next((job / "samples").glob("*__000000010_0.*"))
+    for path in (preview, job / "tiny_flex2_simple_v1_000000010.safetensors"):
+        path.unlink()
+        path.symlink_to(tmp_path / "nowhere")
+    result = import_job(job, out=tmp_path / "cases", steps="10")
+    assert len(result.cases) == 3
+    assert [Path(str(error.file)).name for error in result.refused] == [
+        preview.name,
+        "tiny_flex2_simple_v1_000000010.safetensors",
+    ]

@@ -186,7 +186,10 @@ def test_bad_image_and_bad_lora(tmp_path: Path) -> None:
         request(tmp_path, [{"prompt": "a"}]), [tmp_path / "none.png"], ImageError
     )
     path = request(tmp_path, [{"prompt": "a"}], loras=[{"path": "none.safetensors"}])
-    assert "none.safetensors: cannot be read" in refused(path, [image(tmp_path)], LoraError)
+    said = refused(path, [image(tmp_path)])
+    assert "loras[0].path: 'none.safetensors' does not exist; bring the LoRA here" in said
+    (tmp_path / "none.safetensors").mkdir()
+    assert "none.safetensors: is not a regular file" in refused(path, [image(tmp_path)], LoraError)
 
 
 @pytest.mark.parametrize("path", ["a\x00b.safetensors", "\ud800.safetensors"])

@@ -120,6 +120,16 @@ def test_an_answer_beside_a_wrapped_request(imported: Import, tmp_path: Path) ->
     assert case.settings.seed == 99
 
 
+@pytest.mark.parametrize("outputs", [None, {}, {"images": [{"path": "a.jpg"}]}])
+def test_an_answer_without_a_seed_leaves_that_of_the_request(
+    imported: Import, tmp_path: Path, outputs: object
+) -> None:
+    plain = json.loads((DATA / "plain.json").read_text())
+    (tmp_path / "open.json").write_text(json.dumps({"input": plain, "outputs": outputs}))
+    result = import_request(tmp_path / "open.json", [DATA / "p0.jpg"], out=tmp_path / "cases")
+    assert result.cases[0].settings.seed == 42
+
+
 @pytest.mark.parametrize(
     ("seeds", "fields", "said"),
     [

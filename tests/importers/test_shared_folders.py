@@ -17,6 +17,7 @@ from harness.importers.draft import ImportResult
 from harness.schema.case import Case
 from harness.schema.lora_file import inspect_lora
 from tests.importers.job_edits import by_stem
+from tests.importers.lora_files import rewrite
 from tests.importers.shared_jobs import LORA, nan_lora, shared_job, shipped_job
 
 
@@ -56,6 +57,16 @@ def test_cached_prompts_kept_the_literal_trigger(
     case = first(imported("cached_trigger", version))
     assert (case.settings.prompt, case.incomparable) == (prompt, None)
     assert any(said in note for note in case.assumptions) if said else case.assumptions == []
+
+
+def test_a_version_that_only_the_log_names(tmp_path: Path) -> None:
+    job = shared_job("cached_trigger", tmp_path)
+    rewrite(LORA, job / LORA.name, metadata={"software": "{}"})
+    assert first(import_job(job, out=tmp_path / "cases")).settings.prompt == f"inkprint {CAT}"
+    (job / "log.txt").write_text("Running AI Toolkit v0.9.3\n")
+    case = first(import_job(job, out=tmp_path / "cases"))
+    assert (case.settings.prompt, case.trained.software) == (f"[trigger] {CAT}", "ai-toolkit 0.9.3")
+    assert not any("unknown" in note for note in case.assumptions)
 
 
 def test_a_seed_of_minus_one_inside_a_prompt_is_not_random(imported: Callable[..., ImportResult]) -> None:
@@ -172,7 +183,8 @@ def test_a_sample_folder_alone(tmp_path: Path) -> None:
     cases = by_stem(result)
     assert len(cases) == 16
     assert [case.incomparable for case in cases.values() if case.preview.step == 0] == [None] * 4
-    assert all(case.incomparable for case in cases.values() if case.preview.step)
+    trained = [str(case.incomparable) for case in cases.values() if case.preview.step]
+    assert all("no LoRA lies beside the previews" in said for said in trained)
 
 
 def test_the_samples_of_a_job_folder_lead_to_the_job(tmp_path: Path) -> None:

@@ -32,3 +32,10 @@ from harness.schema.trainer_versions import CACHED_PROMPTS, EMA, LITERAL_TRIGGER
 )
 def test_borders_and_forms_of_versions(rule: Rule, version: str, holds: bool | None) -> None:
     assert rule.holds(f"ai-toolkit {version}") is holds
+
+
+def test_why_a_rule_cannot_be_told() -> None:
+    said = [LITERAL_TRIGGER.unknown(software) for software in (None, "ai-toolkit 0.10.28", "kohya 0.9.3")]
+    whys = ["no trainer version is recorded", "ai-toolkit 0.10.28 was released both ways"]
+    whys.append("'kohya 0.9.3' is no release of AI Toolkit")
+    assert said == [f"{LITERAL_TRIGGER.what}: {why}" for why in whys]

@@ -55,6 +55,7 @@ class TrainConfig(View):
     dtype: str = "fp32"
     skip_first_sample: Flag = False
     force_first_sample: Flag = False
+    merge_network_on_save: Flag = False
     unload_text_encoder: Flag = False
     cache_text_embeddings: Flag = False
     ema_config: EmaConfig | None = None

@@ -19,8 +19,17 @@ def _as_multiplier(value: Any) -> Any:
 
 def _as_seed(value: Any) -> Any:
     """Truncate to an integer, as torch does with a seed."""
+    return _truncated(value) if isinstance(value, str | float) else value
+
+
+def _as_edge(value: Any) -> Any:
+    """Truncate to whole pixels; what is cut off belongs to the part that the trainer floors away."""
+    return _truncated(value) if isinstance(value, float) else value
+
+
+def _truncated(value: str | float) -> int | str | float:
     try:
-        return int(value) if isinstance(value, str | float) else value
+        return int(value)
     except (ValueError, OverflowError):
         return value
 
@@ -32,6 +41,7 @@ def as_negative(value: Any) -> Any:
 
 Flag = Annotated[bool, BeforeValidator(bool)]
 Multiplier = Annotated[float, BeforeValidator(_as_multiplier)]
+Edge = Annotated[int, BeforeValidator(_as_edge)]
 Seed = Annotated[int, BeforeValidator(_as_seed)]
 Negative = Annotated[str, BeforeValidator(as_negative)]
 

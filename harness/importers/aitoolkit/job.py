@@ -129,7 +129,7 @@ class _Job:
         return drafts, list(refused.values())
 
     def _draft(self, preview: PreviewFile, image: PreviewImage, weights: Weights) -> Draft:
-        software = weights.lora.software if weights.lora else self.weights.software(preview.step)
+        software = (weights.lora and weights.lora.software) or self.weights.software(preview.step)
         sample = self._sample_of(preview, software)
         older = self.older.get(preview.path)
         problem = (

@@ -39,8 +39,9 @@ class PreviewFile:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The saved LoRAs of a job: ``numbered`` by step, ``final`` without one; ``other`` has another name."""
+    """The saved LoRAs of the job ``name``: ``numbered`` by step, ``final`` without one, ``other`` renamed."""
 
+    name: str
     numbered: dict[int, Path]
     final: Path | None
     other: tuple[Path, ...] = ()
@@ -56,7 +57,7 @@ def find_previews(job_dir: Path) -> list[PreviewFile]:
     """
     folder = job_dir / SAMPLES if (job_dir / SAMPLES).is_dir() or not _holds_previews(job_dir) else job_dir
     try:
-        paths = [path for path in folder.iterdir() if path.is_file()]
+        paths = [path for path in folder.iterdir() if not path.is_dir()]
     except OSError as error:
         fix = "a job without previews has nothing to compare"
         raise JobError(f"cannot be read ({error.strerror})", file=folder, fix=fix) from error
@@ -121,7 +122,7 @@ def find_checkpoints(job_dir: Path, name: str) -> Checkpoints:
     """Return the LoRA files of the job ``name``; some versions put ``_LoRA`` behind the name."""
     pattern = re.compile(re.escape(name) + r"(?:_LoRA)?(?:_(?P<step>\d{9,}))?\.safetensors")
     numbered, final, other = {}, None, []
-    for path in sorted(path for path in job_dir.glob("*.safetensors") if path.is_file()):
+    for path in sorted(path for path in job_dir.glob("*.safetensors") if not path.is_dir()):
         match = pattern.fullmatch(path.name)
         if match is None:
             other.append(path)
@@ -129,7 +130,7 @@ def find_checkpoints(job_dir: Path, name: str) -> Checkpoints:
             final = path
         else:
             numbered[int(match["step"])] = path
-    return Checkpoints(numbered, final, tuple(other))
+    return Checkpoints(name, numbered, final, tuple(other))
 
 
 def log_software(job_dir: Path) -> str | None:

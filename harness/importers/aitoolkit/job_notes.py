@@ -28,8 +28,7 @@ def notes_on_numerics(process: Process, software: str | None) -> list[str]:
         if rule is not None and rule.holds(software):
             notes.append(f"{software}: {rule.what}")
         elif rule is not None:
-            which = f"{software} was released both ways" if software else "no trainer version is recorded"
-            notes.append(f"it is unknown which quantizer was used ({rule.what}: {which})")
+            notes.append(f"it is unknown which quantizer was used ({rule.unknown(software)})")
         if "|" in (model.qtype or ""):
             notes.append(f"Flex.2 does not load the accuracy recovery adapter of model.qtype: plain {qtype}")
         if (model.quantize_kwargs or {}).get("exclude"):

@@ -53,8 +53,8 @@ class JobSamples:
         if caches and section == "first_sample" and CACHED_PROMPTS.holds(software) is not False:
             samples = with_prompts_of(self.of("sample", software), samples)
         if caches and process.trigger_word and LITERAL_TRIGGER.holds(software) is None:
-            said = f"{software} was released both ways" if software else "no trainer version is recorded"
-            note = f"it is unknown whether [trigger] stayed in the prompt ({LITERAL_TRIGGER.what}: {said})"
+            said = LITERAL_TRIGGER.unknown(software)
+            note = f"it is unknown whether [trigger] stayed in the prompt ({said})"
             samples = [with_note(sample, note, where="[trigger]") for sample in samples]
         return samples
 

@@ -71,8 +71,9 @@ class WeightsFinder:
             return Weights(None, problem=found)
         if path := self._checkpoints.numbered.get(preview.step):
             return self._numbered(path, preview.step)
-        if self._checkpoints.final is not None and preview.step == self.final_step:
-            return self._inspect(self._checkpoints.final, "final file")
+        if path := self._saved.get(preview.step):
+            renamed = f"step {preview.step} of this job by its metadata"
+            return self._inspect(path, "final file" if path == self._checkpoints.final else renamed)
         return Weights(None, problem=self._missing(preview.step))
 
     def neighbours(self, step: int) -> list[tuple[int, LoraFile | None]]:
@@ -116,7 +117,19 @@ class WeightsFinder:
     def _saved(self) -> Mapping[int, Path]:
         """The files of all checkpoints by their step."""
         final = self._checkpoints.final
-        return self._checkpoints.numbered | ({self.final_step: final} if final is not None else {})
+        named = self._checkpoints.numbered | ({self.final_step: final} if final is not None else {})
+        return {**self._renamed, **named}
+
+    @cached_property
+    def _renamed(self) -> Mapping[int, Path]:
+        """Files of other names whose metadata names this job and a step, by that step."""
+        found = {}
+        for path in self._checkpoints.other:
+            metadata = self._metadata(path)
+            step = step_of(metadata)
+            if step is not None and metadata.get("ss_output_name") == self._checkpoints.name:
+                found[step] = path
+        return found
 
     def _untrained(self) -> Weights:
         network = self._process.network
@@ -146,10 +159,14 @@ class WeightsFinder:
         return Weights(self._inspect(path, "").lora, problem=problem)
 
     def _missing(self, step: int) -> str:
-        checkpoints = self._checkpoints
-        if checkpoints.other and not checkpoints.numbered and checkpoints.final is None:
-            other = checkpoints.other[0].name
-            return f"no LoRA here is named after the job (config.name); {other} is of another name"
+        checkpoints, name = self._checkpoints, self._checkpoints.name
+        if self._process.train.merge_network_on_save:
+            return "train.merge_network_on_save saved the LoRA inside the transformer, and not by itself"
+        if not self._saved:
+            if not checkpoints.other:
+                return "no LoRA lies beside the previews: give the whole job folder, with its .safetensors"
+            other, own = checkpoints.other[0].name, f"{name}_{step:09d}.safetensors"
+            return f"no LoRA here is named after the job: if {other} is its own, name it {own}"
         every = self._process.save.save_every
         if every and step % every == 0:
             reason = f"the checkpoint of step {step} is missing: pruned by max_step_saves_to_keep, or deleted"

@@ -6,7 +6,15 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from harness.importers.aitoolkit.config_fields import Flag, Multiplier, Negative, Seed, View, as_negative
+from harness.importers.aitoolkit.config_fields import (
+    Edge,
+    Flag,
+    Multiplier,
+    Negative,
+    Seed,
+    View,
+    as_negative,
+)
 from harness.schema.trainer_versions import SAMPLE_OBJECTS
 
 
@@ -14,8 +22,8 @@ class SampleEntry(View):
     """One entry of ``sample.samples``; None takes the value of ``sample``."""
 
     prompt: str | None = None
-    width: int | None = None
-    height: int | None = None
+    width: Edge | None = None
+    height: Edge | None = None
     neg: Annotated[str | None, BeforeValidator(as_negative)] = None
     seed: Seed | None = None
     guidance_scale: float | None = None
@@ -32,20 +40,20 @@ class SampleConfig(View):
 
     sampler: str | None = None
     sample_every: int | None = 100
-    width: int = 512
-    height: int = 512
+    width: Edge = 512
+    height: Edge = 512
     neg: Negative = ""
     seed: Seed = 0
     walk_seed: Flag = False
     guidance_scale: float = 7.0
     sample_steps: int = 20
     network_multiplier: Multiplier = 1.0
-    prompts: list[str] = Field(default_factory=list)
+    prompts: list[str | None] = Field(default_factory=list)
     samples: list[SampleEntry] | None = None
 
     def entries(self, software: str | None = None) -> list[SampleEntry]:
         """Return ``samples``, which win where the trainer knows them, or ``prompts`` in the same form."""
-        prompts = [SampleEntry(prompt=text) for text in self.prompts]
+        prompts = [SampleEntry(prompt=text) for text in self.prompts if text is not None]
         if self.samples is None or (prompts and SAMPLE_OBJECTS.holds(software) is False):
             return prompts
         return self.samples
