@@ -17,6 +17,9 @@ from .importers.bundle import import_bundle as import_bundle
 from .importers.draft import ImportResult as ImportResult
 from .importers.server_request import import_request as import_request
 from .judging.findings import static_findings as static_findings
+from .precision.audit import Audit as Audit
+from .precision.audit import audit as audit
+from .report.audit_page import write_audit_page as write_audit_page
 from .report.build import build_report as build_report
 from .report.comparison_page import write_comparison_page as write_comparison_page
 from .report.export_bundle import write_bundle as write_bundle

@@ -25,6 +25,7 @@ FUNCTIONS = {
     "import": {"import_job", "import_request", "import_bundle"},
     "run": {"load_cases", "run_cases", "build_report"},
     "schema": {"case_schema"},
+    "audit": {"audit", "write_audit_page"},
     "diagnose": {"diagnose", "diagnose_cases", "static_findings"},
     "compare": {"compare", "write_comparison_page"},
     "export": {"export_case"},

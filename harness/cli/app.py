@@ -14,7 +14,7 @@ from harness.cli.command import SETTINGS, Command, logger
 
 PANELS = {
     "Start": ("demo", "doctor", "import", "run", "schema"),
-    "Explain a drift": ("diagnose", "compare", "export", "fix", "sweep"),
+    "Explain a drift": ("audit", "diagnose", "compare", "export", "fix", "sweep"),
     "Saved runs": ("report", "rescore", "summary", "bundle"),
     "Keep watch": ("accept", "apply-review", "calibrate", "history"),
 }

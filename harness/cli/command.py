@@ -88,6 +88,11 @@ def choice(literal: Any) -> click.Choice[str]:
     return click.Choice(get_args(literal))
 
 
+def choice_of(names: Iterable[str]) -> click.Choice[str]:
+    """Return the parameter type that takes one of ``names``."""
+    return click.Choice(list(names))
+
+
 def logger() -> logging.Logger:
     """Return the command line's logger; help pages do without the time that importing logging takes."""
     import logging

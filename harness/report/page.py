@@ -41,6 +41,7 @@ SCRIPTS = {
     "diagnosis": (),
     "comparison": ("keys.js", "filters.js", *VIEWER_SCRIPTS, "comparison.js"),
     "history": (),
+    "audit": (),
     "single": (*CASE_SCRIPTS, "sweep.js", "overview.js", "single.js"),
 }
 """Scripts of each kind of page in the order in which they run. They are classic ones: browsers refuse modules

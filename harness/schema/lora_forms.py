@@ -67,6 +67,9 @@ _MIXTURE_PARTS = {
 LINEAR1_SPLIT: Final = (3072, 3072, 3072, 12288)
 """Rows of ``linear1`` that diffusers gives to q, k, v and the MLP, whatever the size of the model."""
 
+LINEAR1_PARTS: Final = len(LINEAR1_SPLIT)
+"""Modules that ``linear1`` holds."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -77,6 +80,8 @@ class Layer:
         rank: rows of A, columns of B.
         out_features: rows of B, of all modules together.
         alpha: key of its alpha, or None.
+        a: key of A.
+        b: key of B.
     """
 
     modules: tuple[str, ...]
@@ -84,10 +89,12 @@ class Layer:
     in_features: int
     out_features: int
     alpha: str | None
+    a: str
+    b: str
 
     def split(self) -> tuple[int, ...]:
         """Return how many rows of B each module gets."""
-        if len(self.modules) == len(LINEAR1_SPLIT):
+        if len(self.modules) == LINEAR1_PARTS:
             return LINEAR1_SPLIT
         return (self.out_features // len(self.modules),) * len(self.modules)
 
@@ -104,20 +111,26 @@ def form_of(keys: Iterable[str]) -> Form:
     return "comfyui" if any(key.startswith("diffusion_model.") for key in names) else "kohya"
 
 
+def layer_of_key(key: str) -> str | None:
+    """Return the name of the layer whose lora_A, lora_B or alpha a key is; None for any other key."""
+    match = _SUFFIX.search(key)
+    return key[: match.start()] if match else None
+
+
 def find_layers(path: Path, tensors: Mapping[str, Tensor], form: Form) -> list[Layer]:
     """Return the layers of a file.
 
     Raises:
         LoraError: a key is not applied by diffusers, or is more than a LoRA; A and B do not match.
     """
-    _refuse_other_kinds(path, tensors)
+    refuse_other_kinds(path, tensors)
     parts: dict[str, dict[str, str]] = {}
     modules: dict[str, tuple[str, ...]] = {}
     unused = []
     for key in tensors:
         match = _SUFFIX.search(key)
         source = key[: match.start()] if match else key
-        if match is None or not modules.setdefault(source, _modules(source, form)):
+        if match is None or not modules.setdefault(source, modules_of(source, form)):
             unused.append(key)
         else:
             parts.setdefault(source, {})[_PARTS[match[1]]] = key
@@ -139,7 +152,7 @@ def _layer(
     if "alpha" in keys and math.prod(tensors[keys["alpha"]].shape) != 1:
         found = f"has an alpha of shape {list(tensors[keys['alpha']].shape)}, which is not one number"
         raise LoraError(found, file=path, field=source)
-    layer = Layer(modules, a[0], a[1], b[0], keys.get("alpha"))
+    layer = Layer(modules, a[0], a[1], b[0], keys.get("alpha"), keys["A"], keys["B"])
     if sum(layer.split()) != layer.out_features:
         found = f"has {b[0]} rows, which diffusers cannot split into {', '.join(modules)}"
         raise LoraError(found, file=path, field=source)
@@ -148,7 +161,12 @@ def _layer(
     return layer
 
 
-def _refuse_other_kinds(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def refuse_other_kinds(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a file that is more than a plain LoRA of the transformer.
+
+    Raises:
+        LoraError: says which keys are.
+    """
     if not tensors:
         raise LoraError("holds no tensors", file=path)
     for matches, found, fix in _OTHER_KINDS:
@@ -215,7 +233,7 @@ _PREFIXES = {
 }
 
 
-def _modules(source: str, form: Form) -> tuple[str, ...]:
+def modules_of(source: str, form: Form) -> tuple[str, ...]:
     """Return the modules that diffusers applies a layer to; none where it applies nothing."""
     if form in {"peft", "down-up"}:
         return (source.removeprefix("transformer."),) if source.startswith("transformer.") else ()
@@ -224,8 +242,11 @@ def _modules(source: str, form: Form) -> tuple[str, ...]:
         part = _MIXTURE_PARTS.get(match["part"]) if match else None
         return (f"{match['kind']}.{match['index']}.attn.{part}",) if match and part else ()
     match = _KOHYA.fullmatch(source.replace("diffusion_model.", "lora_unet_").replace(".", "_"))
-    if match is None:
-        return ()
-    blocks, count, parts = _BLOCKS[match["kind"]]
-    names = parts.get(match["part"], ()) if int(match["index"]) < count else ()
-    return tuple(f"{blocks}.{match['index']}.{name}" for name in names)
+    return parts_of(match["kind"], int(match["index"]), match["part"]) if match else ()
+
+
+def parts_of(kind: str, index: int, part: str) -> tuple[str, ...]:
+    """Return diffusers' modules of a part of a ``double`` or ``single`` block, e.g. ``img_attn_qkv``."""
+    blocks, count, parts = _BLOCKS[kind]
+    names = parts.get(part, ()) if index < count else ()
+    return tuple(f"{blocks}.{index}.{name}" for name in names)

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from harness._util.atomic_files import sha256_file
+from harness.pipeline.lora_adapter import lora_factors
 from harness.pipeline.renderer import ReferenceRenderer
+from harness.precision.lora_delta import lora_deltas
 from harness.schema.lora_file import inspect_lora
 from harness.schema.render import Lora, LoraMode, RenderRequest
 from tests.importers.lora_files import alphas, rewrite, to_comfyui, to_down_up, to_kohya
@@ -97,3 +100,19 @@ def test_every_mode_applies_the_modules_that_are_converted(
     far = distance(render(same, multiplier=1.0), render(same, multiplier=0.5))
     for mode in MODES:
         assert distance(render(path, mode), render(same, mode, multiplier)) < far / 20
+
+
+@pytest.mark.parametrize("form", [*FORMS, *PARTIAL])
+def test_an_audit_reads_the_change_that_diffusers_applies(
+    form: str, jobs: dict[str, Path], tmp_path: Path
+) -> None:
+    """Read by rows without diffusers, and as its own loader has it, at the file's own scale."""
+    source = max(jobs["inkprint"].glob("*.safetensors"))
+    write = FORMS[form][0] if form in FORMS else PARTIAL[form]
+    lora = inspect_lora(write(source, tmp_path / "lora.safetensors"))
+    wanted = lora_factors(lora, torch.device("cpu"))
+    found = {delta.module: delta for delta in lora_deltas(lora, 0.5)}
+    assert found.keys() == wanted.keys()
+    for module, (a, b) in wanted.items():
+        own_a, own_b = (each.float() for each in found[module].factors())
+        torch.testing.assert_close(found[module].scale * (own_b @ own_a), 0.5 * (b @ a))

@@ -1,0 +1,119 @@
+"""An audit without a render: what loaders make of a LoRA's keys, and what a base's precision leaves of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import LoraError
+from harness.precision.base_modules import ModuleWeight, base_modules
+from harness.precision.key_audit import LoaderKeys, audit_keys
+from harness.precision.layer_audit import Applied, LayerAudit, applied_json, compare, layer_of
+from harness.precision.lora_delta import lora_deltas
+from harness.precision.survival import Survival
+from harness.schema.lora_file import LoraFile, inspect_lora
+from harness.schema.lora_header import read_header
+
+
+@dataclass
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        unread: why the changes are unknown, where the file is more or less than a LoRA.
+        rows: rows of each layer that were read, evenly spread; None for all.
+        left_out: quantizers that cannot run here, with the reason.
+        layers: worst first with a base, else largest change first.
+        total: over all layers.
+    """
+
+    lora: Path
+    multiplier: float
+    keys: tuple[LoaderKeys, ...]
+    unread: str | None = None
+    base: Path | None = None
+    rows: int | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+    layers: list[LayerAudit] = field(default_factory=list)
+    total: Applied = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON object."""
+        return {
+            "lora": self.lora.name,
+            "network_multiplier": self.multiplier,
+            "keys": [each.to_json() for each in self.keys],
+            "unread": self.unread,
+            "base": None if self.base is None else self.base.name,
+            "rows_per_layer": self.rows,
+            "left_out": self.left_out,
+            "total": applied_json(self.total),
+            "layers": [each.to_json() for each in self.layers],
+        }
+
+
+def audit(
+    lora: Path,
+    *,
+    base: Path | None = None,
+    quantizers: Sequence[str] = (),
+    multiplier: float = 1.0,
+    rows: int | None = None,
+    device: str = "cpu",
+) -> Audit:
+    """Audit a LoRA file.
+
+    Args:
+        base: a safetensors file of a transformer, or a folder in the hub's layout.
+        quantizers: names in ``QUANTIZERS``; what cannot run here is left out and named.
+        rows: rows of each layer to read, evenly spread; None reads all.
+        device: ``cpu`` or ``cuda``: what computes.
+
+    Raises:
+        LoraError: missing, a pickle, or truncated; with a base, also a LoRA of another shape.
+        CheckpointError: the base cannot be read, or is no transformer of this kind.
+    """
+    from harness.precision.libraries import missing
+
+    found = Audit(lora, multiplier, _keys(lora), base=base, rows=rows)
+    try:
+        checked = inspect_lora(lora)
+    except LoraError as error:
+        found.unread = error.found
+        return found
+    modules = {} if base is None else _matching(checked, base)
+    wanted = () if base is None else dict.fromkeys(quantizers)
+    found.left_out = {name: why for name in wanted if (why := missing(name)) is not None}
+    able = [name for name in wanted if name not in found.left_out]
+    for delta in lora_deltas(checked, multiplier):
+        layer = layer_of(delta)
+        if base is not None:
+            compare(layer, delta, modules[delta.module], able, rows, device)
+        found.layers.append(layer)
+        for key, each in layer.applied.items():
+            found.total.setdefault(key, Survival()).include(each)
+    by_size = base is None
+    found.layers.sort(key=lambda layer: (-layer.change if by_size else layer.worst, layer.module))
+    return found
+
+
+def _keys(lora: Path) -> tuple[LoaderKeys, ...]:
+    try:
+        tensors, _ = read_header(lora)
+    except OSError as error:
+        raise LoraError(f"cannot be read ({error.strerror})", file=lora) from error
+    return audit_keys(lora, tensors)
+
+
+def _matching(lora: LoraFile, base: Path) -> dict[str, ModuleWeight]:
+    """Return the base's modules; all of those that the LoRA names are there, and of its shape."""
+    modules = base_modules(base)
+    for name, (_, columns, rows) in lora.modules.items():
+        weight = modules.get(name)
+        if weight is None or (weight.rows, weight.columns) != (rows, columns):
+            has = "none of that name" if weight is None else f"{weight.rows}×{weight.columns}"
+            found = f"is {rows}×{columns}, and the base has {has}"
+            raise LoraError(found, file=lora.path, field=name, fix="was it trained on this base?")
+    return modules

@@ -1,0 +1,128 @@
+"""Weights as quantization libraries store them: each function returns what the stored bits mean."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.errors import HarnessError
+from harness.schema.quantizers import QUANTIZERS
+
+_MODULES = {"optimum-quanto": "optimum.quanto"}
+
+
+def missing(name: str) -> str | None:
+    """Return why a quantizer cannot run here, or None where it can."""
+    quantizer = QUANTIZERS[name]
+    if quantizer.refused is not None:
+        return f"{name} cannot be computed here: {quantizer.refused}"
+    package = quantizer.package
+    if package is None or find_spec(_MODULES.get(package, package).partition(".")[0]) is not None:
+        return None
+    return f"needs {package}, which is not installed"
+
+
+def require(name: str) -> None:
+    """Check that a quantizer can run here.
+
+    Raises:
+        HarnessError: it cannot; says the line that installs what is missing.
+    """
+    if (why := missing(name)) is not None:
+        package = QUANTIZERS[name].package
+        fix = "choose another" if QUANTIZERS[name].refused or package is None else f"pip install {package}"
+        raise HarnessError(why, field="quantize", fix=fix)
+
+
+def quanto(weight: torch.Tensor, name: str) -> torch.Tensor:
+    """Return ``weight``, out × in, as optimum-quanto stores it in a linear layer."""
+    layer = nn.Sequential(_linear(weight))
+    quantize_in_place(layer, name)
+    module: Any = layer[0]
+    return module.weight.dequantize().detach()  # type: ignore[no-any-return]
+
+
+def torchao(weight: torch.Tensor, name: str) -> torch.Tensor:
+    """Return ``weight``, out × in, as torchao stores it in a linear layer."""
+    layer = _linear(weight)
+    quantize_in_place(layer, name)
+    made: Any = layer.weight
+    return made.dequantize().detach()  # type: ignore[no-any-return]
+
+
+def quantize_in_place(part: nn.Module, name: str) -> None:
+    """Quantize every linear layer of ``part`` with optimum-quanto or torchao, as AI Toolkit calls them."""
+    with _quiet():
+        if QUANTIZERS[name].library == "torchao":
+            _torchao_in_place(part, name)
+        else:
+            from optimum.quanto import freeze, qtypes, quantize
+
+            quantize(part, weights=qtypes[name])
+            freeze(part)
+
+
+def _torchao_in_place(part: nn.Module, name: str) -> None:
+    from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
+
+    quantize_(part, Float8WeightOnlyConfig() if name == "float8" else Int8WeightOnlyConfig())
+
+
+def gguf(weight: torch.Tensor, name: str) -> torch.Tensor:
+    """Return ``weight``, out × in, as a GGUF file stores it; rows that its block does not divide stay.
+
+    The package computes on the CPU alone, in fp32.
+    """
+    package, quants = importlib.import_module("gguf"), importlib.import_module("gguf.quants")
+    kind = package.GGMLQuantizationType[name.removeprefix("gguf_").upper()]
+    if weight.shape[1] % package.GGML_QUANT_SIZES[kind][0]:
+        return weight
+    stored = quants.quantize(weight.float().cpu().numpy(), kind)
+    return torch.from_numpy(quants.dequantize(stored, kind)).to(weight.device, weight.dtype)
+
+
+def nf4(weight: torch.Tensor) -> torch.Tensor:
+    """Return ``weight`` as bitsandbytes stores it in 4 bits, with an fp32 scale for 64 weights."""
+    functional = _bitsandbytes()
+    stored, state = functional.quantize_4bit(weight.contiguous(), quant_type="nf4", blocksize=64)
+    return functional.dequantize_4bit(stored, state).to(weight.dtype)  # type: ignore[no-any-return]
+
+
+def bnb_int8(weight: torch.Tensor) -> torch.Tensor:
+    """Return ``weight``, out × in, as bitsandbytes stores it in 8 bits; it casts to fp16 first."""
+    functional = _bitsandbytes()
+    stored, scales, _ = functional.int8_vectorwise_quant(weight.to(torch.float16))
+    return functional.int8_vectorwise_dequant(stored, scales).to(weight.dtype)  # type: ignore[no-any-return]
+
+
+def _bitsandbytes() -> Any:
+    with _quiet():
+        return importlib.import_module("bitsandbytes.functional")
+
+
+def _linear(weight: torch.Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    return layer
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what the libraries log at import of kernels that this machine does not have."""
+    names = ("torch.utils.cpp_extension", "torch.utils._pytree", "bitsandbytes")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

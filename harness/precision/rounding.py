@@ -1,0 +1,55 @@
+"""One function for every quantizer: a weight in, the weight that the stored bits mean out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from harness.schema.quantizers import QUANTIZERS
+
+if TYPE_CHECKING:
+    import torch
+
+    Round = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+
+STOCHASTIC = frozenset({"fp8_e4m3fn"})
+"""Quantizers into which ComfyUI merges a LoRA by rounding at random."""
+
+NEEDS_LARGEST = frozenset({"fp8_scaled", "nvfp4"})
+"""Quantizers with one scale for a whole weight."""
+
+
+def rounded(name: str, weight: torch.Tensor, largest: torch.Tensor | None = None) -> torch.Tensor:
+    """Return ``weight`` as the quantizer ``name`` stores it, in the dtype of ``weight``.
+
+    Args:
+        weight: out × in, or whole rows of such a weight: bf16, fp16 or fp32.
+        largest: largest absolute value of the whole weight, where only some of its rows are given.
+    """
+    return _function_of(name)(weight, largest)
+
+
+def _function_of(name: str) -> Round:
+    from harness.precision import floats, libraries, trainer_formats
+
+    by_library: dict[str, Round] = {
+        "optimum-quanto": lambda weight, _: libraries.quanto(weight, name),
+        "torchao": lambda weight, _: libraries.torchao(weight, name),
+        "gguf": lambda weight, _: libraries.gguf(weight, name),
+    }
+    by_name: dict[str, Round] = {
+        "nf4": lambda weight, _: libraries.nf4(weight),
+        "bnb_int8": lambda weight, _: libraries.bnb_int8(weight),
+        "nvfp4": lambda weight, largest: trainer_formats.nvfp4(weight, _largest(weight, largest)),
+        "fp8_e4m3fn": lambda weight, _: floats.cast(weight),
+        "fp8_e5m2": lambda weight, _: floats.cast(weight, floats.E5M2),
+        "fp8_scaled": lambda weight, largest: floats.scaled(weight, _largest(weight, largest)),
+        "fp8_scaled_row": lambda weight, _: floats.scaled(weight, weight.abs().amax(1, keepdim=True)),
+    }
+    if name.startswith("uint"):
+        return lambda weight, _: trainer_formats.uint(weight, int(name.removeprefix("uint")))
+    return by_name[name] if name in by_name else by_library[QUANTIZERS[name].library]
+
+
+def _largest(weight: torch.Tensor, largest: torch.Tensor | None) -> torch.Tensor:
+    return weight.abs().amax() if largest is None else largest

@@ -1,0 +1,109 @@
+"""Rows of weights out of safetensors files, read without mapping the file: memory stays that of the rows."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_HEADER = 100 << 20
+"""Largest header that is read, in bytes, as the format itself has it."""
+
+DTYPES = {"F32": (4, "float32"), "F16": (2, "float16"), "BF16": (2, "bfloat16")}
+DTYPES |= {"F8_E4M3": (1, "float8_e4m3fn"), "F8_E5M2": (1, "float8_e5m2")}
+"""Bytes of a number and torch's name of its type, by the format's name."""
+
+_FIX = "give a safetensors file of the transformer, or a folder in the hub's layout"
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """Where one tensor lies: its file, the format's name of its type, its shape, and its first byte there."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+
+def stored_weights(base: Path) -> dict[str, StoredWeight]:
+    """Return every tensor of a file, or of the transformer in a folder with its shards, from headers alone.
+
+    Raises:
+        CheckpointError: no such file or folder, no safetensors in it, or one that is not whole.
+    """
+    if base.is_dir():
+        folder = base / "transformer" if (base / "transformer").is_dir() else base
+        files = sorted(folder.glob("*.safetensors"))
+        if not files:
+            raise CheckpointError("holds no *.safetensors", file=folder, field="--base", fix=_FIX)
+    elif base.is_file():
+        files = [base]
+    else:
+        raise CheckpointError("does not exist", file=base, field="--base", fix=_FIX)
+    found: dict[str, StoredWeight] = {}
+    for file in files:
+        found |= _header(file)
+    return found
+
+
+def _header(file: Path) -> dict[str, StoredWeight]:
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if size < 8 or length > min(MAX_HEADER, size - 8):
+                raise CheckpointError("is not a safetensors file, or truncated", file=file, fix=_FIX)
+            entries = json.loads(stream.read(length))
+        return {
+            name: _stored(file, entry, 8 + length, size)
+            for name, entry in entries.items()
+            if name != "__metadata__"
+        }
+    except OSError as error:
+        raise CheckpointError(f"cannot be read ({error.strerror})", file=file, fix=_FIX) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError("has a header that is not safetensors'", file=file, fix=_FIX) from error
+
+
+def _stored(file: Path, entry: Any, start: int, size: int) -> StoredWeight:
+    begin, end = entry["data_offsets"]
+    shape = tuple(int(edge) for edge in entry["shape"])
+    weight = StoredWeight(file, str(entry["dtype"]), shape, start + begin)
+    known = DTYPES.get(weight.dtype)
+    if begin < 0 or start + end > size or (known is not None and end - begin != weight.size * known[0]):
+        raise CheckpointError("is truncated: its header names bytes that it has not", file=file, fix=_FIX)
+    return weight
+
+
+def read_rows(weight: StoredWeight, start: int, stop: int) -> torch.Tensor:
+    """Return rows ``start`` to ``stop`` of a weight in its stored dtype; all of it where it has no rows.
+
+    Raises:
+        CheckpointError: of a dtype that holds no plain numbers, or the file became shorter.
+    """
+    import torch
+
+    if weight.dtype not in DTYPES:
+        fix = "audit reads " + ", ".join(DTYPES)
+        raise CheckpointError(f"is of dtype {weight.dtype}", file=weight.file, field="--base", fix=fix)
+    width, name = DTYPES[weight.dtype]
+    columns = math.prod(weight.shape[1:])
+    data = bytearray((stop - start) * columns * width)
+    with weight.file.open("rb", buffering=0) as stream:
+        stream.seek(weight.begin + start * columns * width)
+        if stream.readinto(data) != len(data):
+            raise CheckpointError("became shorter while it was read", file=weight.file, fix="copy it again")
+    return torch.frombuffer(data, dtype=getattr(torch, name)).view(stop - start, *weight.shape[1:])

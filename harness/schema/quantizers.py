@@ -1,0 +1,118 @@
+"""Every quantizer that is known by name: whose it is, what it does to a weight, and where that was read.
+
+Names alone: what they compute is in ``harness.precision``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Side = Literal["trainer", "inference"]
+
+PARTS: Final = {
+    "": ("transformer", "text_encoder_2"),
+    "-transformer": ("transformer",),
+    "-te": ("text_encoder_2",),
+}
+"""Ends of a case's ``quantize``, and the components that are quantized; ``te`` is T5."""
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """One way to store weights in few bits.
+
+    Attributes:
+        side: whether AI Toolkit trains with it, or tools render with it.
+        library: what computes it: a package, ``torch``, or ``AI Toolkit`` for the trainer's own code.
+        what: what it does to the weight of a linear layer.
+        source: where that was read.
+        package: the optional package that it needs here, by the name that pip knows; None where none.
+        refused: why it is not computed here; None where it is.
+    """
+
+    name: str
+    side: Side
+    library: str
+    what: str
+    source: str
+    package: str | None = None
+    refused: str | None = None
+
+
+_TRAINER, _QUANTO = "AI Toolkit 0.12.26, toolkit/util", "optimum-quanto 0.2.7, quantize and freeze"
+_TORCHAO, _GGUF = "torchao 0.18.0, quantize_", "gguf 0.19.0, gguf.quants"
+_ROTATED = "it rotates the activations too, with the trainer's own kernels"
+
+
+def _quanto(name: str, what: str) -> Quantizer:
+    return Quantizer(name, "trainer", "optimum-quanto", what, _QUANTO, "optimum-quanto")
+
+
+def _uint(bits: int) -> Quantizer:
+    what = f"{bits} bits with a scale and a zero point for 64 weights; rows of other widths stay as they are"
+    return Quantizer(f"uint{bits}", "trainer", "AI Toolkit", what, f"{_TRAINER}/uintx_quant.py")
+
+
+def _rotated(name: str, what: str) -> Quantizer:
+    source = f"{_TRAINER}/convrot_quant.py"
+    return Quantizer(name, "trainer", "AI Toolkit", f"rotated, then {what}", source, refused=_ROTATED)
+
+
+_ALL = (
+    _quanto("qfloat8", "float8 e4m3fn with a scale for each row; the trainer's default"),
+    _quanto("qint8", "8-bit integers with a scale for each row"),
+    _quanto("qint4", "4-bit integers with scale and shift for up to 128 weights"),
+    _quanto("qint2", "2-bit integers with scale and shift for up to 128 weights"),
+    Quantizer("float8", "trainer", "torchao", "float8 e4m3fn with a scale for each row; also "
+              "qfloat8 with layer_offloading", _TORCHAO, "torchao"),
+    Quantizer("int8", "trainer", "torchao", "8-bit integers with a scale for each row", _TORCHAO, "torchao"),
+    *(_uint(bits) for bits in range(2, 8)),
+    Quantizer("uint8", "trainer", "AI Toolkit", "nothing: the name is accepted, and every weight "
+              "stays as it is", f"{_TRAINER}/uintx_quant.py"),
+    _rotated("convrot8", "8-bit integers; activations too"),
+    _rotated("convrot4", "nvfp4; activations too"),
+    *(_rotated(f"convrotint{bits}", f"{bits}-bit integers") for bits in range(2, 8)),
+    _rotated("convrotbitnet", "three values"),
+    Quantizer("nvfp4", "trainer", "AI Toolkit", "fp4 e2m1 with a float8 scale for 16 weights",
+              f"{_TRAINER}/nvfp4_quant.py"),
+    Quantizer("fp8_e4m3fn", "inference", "torch", "a plain cast to float8 e4m3fn, as ComfyUI's weight_dtype",
+              "torch, Tensor.to"),
+    Quantizer("fp8_e5m2", "inference", "torch", "a plain cast to float8 e5m2, as ComfyUI's weight_dtype",
+              "torch, Tensor.to"),
+    Quantizer("fp8_scaled", "inference", "torch", "float8 e4m3fn with a scale for each tensor",
+              "the layout of ComfyUI's scaled fp8 files: weight and scale_weight"),
+    Quantizer("fp8_scaled_row", "inference", "torch", "float8 e4m3fn with a scale for each row",
+              "the layout of row-wise scaled matmuls, torch._scaled_mm"),
+    *(Quantizer(f"gguf_{name.lower()}", "inference", "gguf", what, _GGUF, "gguf")
+      for name, what in (("Q8_0", "8-bit integers with an fp16 scale for 32 weights"),
+                         ("Q4_0", "4-bit integers with an fp16 scale for 32 weights"))),
+    *(Quantizer(f"gguf_{name.lower()}", "inference", "gguf", what, _GGUF,
+                refused="the gguf package reads this type and cannot write it: llama.cpp does")
+      for name, what in (("Q6_K", "6-bit integers, scales for 16 weights in blocks of 256"),
+                         ("Q4_K", "4-bit integers, scales and minima for 32 weights in blocks of 256"))),
+    Quantizer("nf4", "inference", "bitsandbytes", "16 quantiles of a normal distribution, a scale for 64",
+              "bitsandbytes 0.50.2, functional.quantize_4bit", "bitsandbytes"),
+    Quantizer("bnb_int8", "inference", "bitsandbytes", "8-bit integers with a scale for each row",
+              "bitsandbytes 0.50.2, functional.int8_vectorwise_quant", "bitsandbytes"),
+)  # fmt: skip
+
+QUANTIZERS: Final = {each.name: each for each in _ALL}
+"""By name: the trainer's first, the likeliest of each side first."""
+
+SETTINGS: Final = ("none", *(f"{name}{end}" for name in QUANTIZERS for end in PARTS))
+"""Every value of a case's ``quantize``: a quantizer for transformer and T5, or for one of them."""
+
+
+def quantizer_of(setting: str) -> tuple[str | None, frozenset[str]]:
+    """Return the quantizer of a case's ``quantize``, if any, and the components that it quantizes."""
+    if setting == "none":
+        return None, frozenset()
+    end = next((end for end in ("-transformer", "-te") if setting.endswith(end)), "")
+    return setting.removesuffix(end), frozenset(PARTS[end])
+
+
+def setting_of(qtype: str | None, transformer: bool, te: bool) -> str | None:
+    """Return the ``quantize`` that says what a job did, or None where it did nothing or is not known."""
+    end = {(True, True): "", (True, False): "-transformer", (False, True): "-te"}.get((transformer, te))
+    return f"{qtype}{end}" if end is not None and qtype in QUANTIZERS else None

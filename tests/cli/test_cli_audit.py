@@ -1,0 +1,71 @@
+"""``harness audit`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Harness
+from tests.cli.refused import refused
+from tests.importers.lora_files import rewrite
+
+
+@pytest.fixture
+def lora(jobs: dict[str, Path]) -> Path:
+    return max(jobs["inkprint"].glob("*.safetensors"))
+
+
+def test_the_command_writes_table_json_and_page(harness: Harness, lora: Path, tmp_path: Path) -> None:
+    part = rewrite(
+        lora, tmp_path / "part.safetensors", rename=lambda key: key if ".ff.net.2." in key else None
+    )
+    arguments = (
+        "audit",
+        part,
+        "--base",
+        "embedded:tiny-flex2-emoji",
+        "--quantize",
+        "fp8_e4m3fn",
+        "--quantize",
+        "convrot8",
+    )
+    ended = harness(*arguments, "--json", tmp_path / "a.json", "--out", tmp_path / "a.html")
+    assert ended.code == 0
+    assert "diffusers: applies 8 keys" in ended.out
+    assert "rounded to nearest again: rounds away" in ended.out
+    assert "left out: convrot8" in ended.out
+    body = json.loads((tmp_path / "a.json").read_text())
+    assert [layer["module"] for layer in body["layers"]] == sorted(
+        (layer["module"] for layer in body["layers"]),
+        key=lambda name: next(
+            min(way["survival"] for way in layer["applied"])
+            for layer in body["layers"]
+            if layer["module"] == name
+        ),
+    )
+    page = (tmp_path / "a.html").read_text()
+    assert page.count("<svg") == len(body["total"]) == 5
+
+
+def test_keys_by_loader_without_a_base(harness: Harness, lora: Path, tmp_path: Path) -> None:
+    kohya = rewrite(
+        lora,
+        tmp_path / "odd.safetensors",
+        rename=lambda key: key.replace("transformer.", "diffusion_model.", 1),
+    )
+    ended = harness("audit", kohya)
+    assert ended.code == 0
+    assert "diffusers: applies 0 keys, ignores 124" in ended.out
+    assert "its changes were not measured" in ended.out
+
+
+def test_bad_input_is_one_line(harness: Harness, lora: Path, tiny: Path, tmp_path: Path) -> None:
+    assert "does not exist" in refused(harness("audit", lora, "--base", tmp_path / "none"))
+    assert "cannot be read" in refused(harness("audit", tmp_path / "none.safetensors"))
+    short = tmp_path / "short.safetensors"
+    short.write_bytes(next((tiny / "transformer").glob("*.safetensors")).read_bytes()[:-9])
+    assert "truncated" in refused(harness("audit", lora, "--base", short))
+    assert "no block of a Flex.2 transformer" in refused(harness("audit", lora, "--base", lora))
+    assert "--quantize" in harness("audit", lora, "--quantize", "fp9").err

@@ -1,0 +1,139 @@
+"""``harness audit``: what survives, in rows read one piece at a time, against whole weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from harness.errors import CheckpointError, LoraError
+from harness.precision.audit import Audit, audit
+from harness.precision.base_modules import base_modules
+from harness.precision.rounding import rounded
+from harness.precision.row_blocks import row_blocks
+from harness.report.audit_page import histograms
+from tests.importers.lora_files import rewrite
+
+MODULE = "transformer_blocks.0.ff.net.2"
+FP8 = ("fp8_e4m3fn",)
+
+
+@pytest.fixture(scope="module")
+def lora(jobs: dict[str, Path]) -> Path:
+    return max(jobs["inkprint"].glob("*.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def weights(tiny: Path) -> dict[str, torch.Tensor]:
+    file = next((tiny / "transformer").glob("*.safetensors"))
+    return {name: weight.bfloat16() for name, weight in load_file(file).items()}
+
+
+@pytest.fixture(scope="module")
+def audited(lora: Path, tiny: Path) -> Audit:
+    return audit(lora, base=tiny, quantizers=FP8)
+
+
+def comfy_file(weights: dict[str, torch.Tensor], out: Path, dtype: torch.dtype) -> Path:
+    """Write the blocks in Black Forest Labs' naming, in which q, k and v are one weight."""
+    joined = {
+        "double_blocks.{}.img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+        "double_blocks.{}.txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+        "double_blocks.{}.img_mlp.2": ("ff.net.2",),
+        "single_blocks.{}.linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+    }
+    made: dict[str, torch.Tensor] = {}
+    for name, parts in joined.items():
+        blocks = "single_transformer_blocks" if name.startswith("single") else "transformer_blocks"
+        for index in range(1 if name.startswith("single") else 4):
+            stacked = torch.cat([weights[f"{blocks}.{index}.{part}.weight"] for part in parts])
+            made[f"model.diffusion_model.{name.format(index)}.weight"] = stacked.to(dtype)
+    save_file(made, out)
+    return out
+
+
+def only(lora: Path, out: Path, *modules: str) -> Path:
+    return rewrite(
+        lora, out, rename=lambda key: key if any(f".{name}.lora" in key for name in modules) else None
+    )
+
+
+def test_pieces_give_the_sums_of_whole_weights(
+    lora: Path, audited: Audit, weights: dict[str, torch.Tensor]
+) -> None:
+    tensors = load_file(lora)
+    a, b = (tensors[f"transformer.{MODULE}.lora_{side}.weight"].float() for side in "AB")
+    weight, exact = weights[f"{MODULE}.weight"], b @ a
+    before = rounded("fp8_e4m3fn", weight).float()
+    after = rounded("fp8_e4m3fn", (before + exact).bfloat16()).float()
+    change = after - before
+    found = next(layer for layer in audited.layers if layer.module == MODULE)
+    merged = found.applied["fp8_e4m3fn", "merged"]
+    assert merged.share == pytest.approx(float((change * exact).sum() / exact.square().sum()), rel=1e-4)
+    assert merged.moved_share == pytest.approx(float((change != 0).double().mean()))
+    assert found.change == pytest.approx(float(exact.square().mean().sqrt()), rel=1e-4)
+
+
+def test_rounding_to_nearest_loses_what_rounding_at_random_keeps(audited: Audit) -> None:
+    total = audited.total
+    assert total["none", "live"].share == pytest.approx(1, abs=1e-3)
+    kept = total["fp8_e4m3fn", "stochastic"].share
+    assert kept == pytest.approx(1, abs=0.01)
+    assert total["fp8_e4m3fn", "merged"].share < kept - 0.02
+    assert total["fp8_e4m3fn", "merged"].cosine > total["fp8_e4m3fn", "stochastic"].cosine
+    shares = [layer.worst for layer in audited.layers]
+    assert shares == sorted(shares)
+
+
+def test_a_sample_of_rows_is_near_all_rows(lora: Path, tiny: Path, audited: Audit) -> None:
+    sampled = audit(lora, base=tiny, quantizers=FP8, rows=64)
+    for key, each in audited.total.items():
+        assert sampled.total[key].share == pytest.approx(each.share, abs=0.03)
+        assert sampled.total[key].weights < each.weights / 2
+
+
+def test_a_file_for_comfyui_is_the_same_base(
+    lora: Path, audited: Audit, weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    base = comfy_file(weights, tmp_path / "base.safetensors", torch.bfloat16)
+    held = ("attn.to_q", "attn.add_v_proj", "ff.net.2", "proj_mlp")
+    found = audit(only(lora, tmp_path / "part.safetensors", *held), base=base, quantizers=FP8)
+    whole = {layer.module: layer for layer in audited.layers}
+    assert len(found.layers) == 14
+    for layer in found.layers:
+        assert layer.applied["fp8_e4m3fn", "merged"] == whole[layer.module].applied["fp8_e4m3fn", "merged"]
+
+
+def test_a_scaled_float8_base_is_read_as_what_it_means(
+    weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    weight = weights[f"{MODULE}.weight"]
+    scale = weight.float().abs().amax() / 448
+    stored = {
+        f"{MODULE}.weight": (weight.float() / scale).to(torch.float8_e4m3fn),
+        f"{MODULE}.scale_weight": scale,
+    }
+    save_file(stored, tmp_path / "fp8.safetensors")
+    module = base_modules(tmp_path / "fp8.safetensors")[MODULE]
+    read = torch.cat([block for _, block in row_blocks(module, None, "cpu")])
+    assert torch.equal(read, rounded("fp8_scaled", weight.float()).bfloat16())
+
+
+def test_a_lora_of_another_shape_is_refused(
+    lora: Path, weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    base = tmp_path / "base.safetensors"
+    save_file({f"{MODULE}.weight": weights[f"{MODULE}.weight"][:8].contiguous()}, base)
+    with pytest.raises(LoraError, match="the base has"):
+        audit(lora, base=base)
+    base.write_bytes(b"\xff" * 64)
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        audit(lora, base=base)
+
+
+def test_histograms_count_every_layer(audited: Audit) -> None:
+    made = histograms(audited)
+    assert len(made) == len(audited.total)
+    assert all(each.summary.startswith(f"{len(audited.layers)} layers keep") for each in made)

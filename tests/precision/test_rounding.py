@@ -1,0 +1,110 @@
+"""Quantizers as functions: what they keep, against the formats' definitions and the libraries' own code."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.errors import HarnessError
+from harness.precision.floats import stochastic
+from harness.precision.libraries import missing, require
+from harness.precision.rounding import rounded
+from harness.schema.quantizers import QUANTIZERS, SETTINGS, quantizer_of, setting_of
+
+AT_8_BITS, AT_4_BITS = 0.05, 0.25
+"""Largest relative error of a format of so many bits on normally distributed weights."""
+
+
+@pytest.fixture(scope="module")
+def weight() -> torch.Tensor:
+    return torch.randn(64, 256, generator=torch.Generator().manual_seed(3)).mul(0.05).bfloat16()
+
+
+def error(made: torch.Tensor, weight: torch.Tensor) -> float:
+    return float((made.float() - weight.float()).norm() / weight.float().norm())
+
+
+def able(name: str) -> str:
+    if (why := missing(name)) is not None:
+        pytest.skip(why)
+    return name
+
+
+COMPILED = {"qint4", "qint2"}
+"""optimum-quanto compiles an extension for minutes before their first use."""
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, each in QUANTIZERS.items() if each.refused is None and name not in COMPILED]
+)
+def test_a_quantizer_rounds_as_much_as_its_bits_say(name: str, weight: torch.Tensor) -> None:
+    made = rounded(able(name), weight)
+    assert made.shape == weight.shape
+    assert made.dtype == weight.dtype
+    found = error(made, weight)
+    if name == "uint8":
+        assert found == 0
+    elif (name != "fp8_e5m2" and "8" in name) or name in {"uint6", "uint7"}:
+        assert 0 < found < AT_8_BITS
+    elif "4" in name or name == "uint5":
+        assert AT_8_BITS / 5 < found < AT_4_BITS
+    else:
+        assert found > AT_8_BITS
+
+
+@pytest.mark.parametrize(
+    "name", ["fp8_e4m3fn", "fp8_e5m2", "fp8_scaled_row", "gguf_q8_0", "uint4", "qfloat8"]
+)
+def test_rows_are_rounded_each_for_itself(name: str, weight: torch.Tensor) -> None:
+    assert torch.equal(rounded(able(name), weight)[16:32], rounded(name, weight[16:32]))
+
+
+@pytest.mark.parametrize("name", ["fp8_scaled", "nvfp4"])
+def test_one_scale_for_a_tensor_is_that_of_the_whole(name: str, weight: torch.Tensor) -> None:
+    weight = weight.clone()
+    weight[0, 0] = 1.0
+    whole = rounded(name, weight)
+    assert torch.equal(whole[16:], rounded(name, weight[16:], weight.abs().amax()))
+    assert not torch.equal(whole[16:], rounded(name, weight[16:]))
+
+
+def test_uint4_is_the_formula_of_torchao_in_bf16(weight: torch.Tensor) -> None:
+    """Scale and zero point of every 64 weights, written out one group at a time."""
+    made = rounded("uint4", weight)
+    for row, group in ((0, 0), (7, 2), (63, 3)):
+        part = weight[row, group * 64 : group * 64 + 64]
+        low, high = (
+            min(part.min(), torch.tensor(0.0).bfloat16()),
+            max(part.max(), torch.tensor(0.0).bfloat16()),
+        )
+        scale = (high - low) / 15.0
+        zero = torch.round(-low / scale)
+        codes = torch.clamp(torch.round(part * (1.0 / scale)) + zero, 0, 15)
+        assert torch.equal(made[row, group * 64 : group * 64 + 64], (codes - zero) * scale)
+
+
+def test_uint_leaves_rows_that_64_does_not_divide(weight: torch.Tensor) -> None:
+    assert torch.equal(rounded("uint2", weight[:, :160]), weight[:, :160])
+
+
+def test_stochastic_rounding_is_right_on_average_and_on_the_grid(weight: torch.Tensor) -> None:
+    wanted = weight.float() * 1.003
+    draws = [stochastic(wanted, torch.Generator().manual_seed(seed)) for seed in range(64)]
+    assert all(torch.equal(draw, rounded("fp8_e4m3fn", draw)) for draw in draws[:4])
+    assert not torch.equal(draws[0], draws[1])
+    nearest = error(rounded("fp8_e4m3fn", wanted), wanted)
+    assert error(torch.stack(draws).mean(0), wanted) < nearest / 3
+
+
+def test_what_cannot_be_computed_is_refused_in_one_line() -> None:
+    with pytest.raises(HarnessError, match="convrot8 cannot be computed here"):
+        require("convrot8")
+
+
+def test_settings_name_a_quantizer_and_its_parts() -> None:
+    assert quantizer_of("none") == (None, frozenset())
+    assert quantizer_of("uint4-te") == ("uint4", frozenset({"text_encoder_2"}))
+    assert setting_of("float8", transformer=True, te=True) == "float8"
+    assert setting_of("uint3", transformer=True, te=False) == "uint3-transformer"
+    assert setting_of("made-up", transformer=True, te=True) is None
+    assert {"qfloat8", "qfloat8-transformer", "qfloat8-te"} <= set(SETTINGS)
