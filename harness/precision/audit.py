@@ -10,8 +10,9 @@ from typing import Any
 from harness.errors import LoraError
 from harness.precision.base_modules import ModuleWeight, base_modules
 from harness.precision.key_audit import LoaderKeys, audit_keys
-from harness.precision.layer_audit import Applied, LayerAudit, applied_json, compare, layer_of
-from harness.precision.lora_delta import lora_deltas
+from harness.precision.layer_audit import Applied, LayerAudit, LayerMeter, applied_json, layer_of
+from harness.precision.lora_delta import LoraDelta, lora_deltas
+from harness.precision.row_blocks import row_blocks
 from harness.precision.survival import Survival
 from harness.schema.lora_file import LoraFile, inspect_lora
 from harness.schema.lora_header import read_header
@@ -87,16 +88,34 @@ def audit(
     wanted = () if base is None else dict.fromkeys(quantizers)
     found.left_out = {name: why for name in wanted if (why := missing(name)) is not None}
     able = [name for name in wanted if name not in found.left_out]
-    for delta in lora_deltas(checked, multiplier):
-        layer = layer_of(delta)
-        if base is not None:
-            compare(layer, delta, modules[delta.module], able, rows, device)
-        found.layers.append(layer)
-        for key, each in layer.applied.items():
-            found.total.setdefault(key, Survival()).include(each)
+    deltas = list(lora_deltas(checked, multiplier))
+    if base is None:
+        found.layers = [layer_of(delta) for delta in deltas]
+    else:
+        found.layers = _measured(deltas, modules, able, rows, device)
+    for key, each in ((key, each) for layer in found.layers for key, each in layer.applied.items()):
+        found.total.setdefault(key, Survival()).include(each)
     by_size = base is None
     found.layers.sort(key=lambda layer: (-layer.change if by_size else layer.worst, layer.module))
     return found
+
+
+def _measured(
+    deltas: list[LoraDelta],
+    modules: dict[str, ModuleWeight],
+    quantizers: list[str],
+    rows: int | None,
+    device: str,
+) -> list[LayerAudit]:
+    """Return every layer, measured piece by piece; pieces of one layer come one after another."""
+    layers: list[LayerAudit] = []
+    meter: LayerMeter | None = None
+    for delta, start, block in row_blocks(((each, modules[each.module]) for each in deltas), rows, device):
+        if meter is None or meter.layer.module != delta.module:
+            meter = LayerMeter(delta, modules[delta.module], quantizers, device)
+            layers.append(meter.layer)
+        meter.add(start, block)
+    return layers
 
 
 def _keys(lora: Path) -> tuple[LoaderKeys, ...]:

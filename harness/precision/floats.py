@@ -33,8 +33,8 @@ def stochastic(weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor
     chances with other random numbers. Source: ComfyUI 0.3.64, ``comfy/float.py``, read for facts.
     """
     size = weight.float().abs()
-    exponent = size.log2().floor().clamp(min=MIN_EXPONENT)
-    step = torch.exp2(exponent - MANTISSA_BITS)
+    exponent = (torch.frexp(size).exponent - 1).clamp(min=MIN_EXPONENT)
+    step = torch.ldexp(torch.ones_like(size), exponent - MANTISSA_BITS)
     random = torch.rand(size.shape, generator=generator, device=size.device)
     rounded = (size / step + random).floor() * step
     return cast(rounded.copysign(weight.float())).to(weight.dtype)

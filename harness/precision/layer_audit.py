@@ -65,44 +65,47 @@ def layer_of(delta: LoraDelta) -> LayerAudit:
     return LayerAudit(delta.module, (delta.rows, delta.columns), len(a), float(change))
 
 
-def compare(
-    layer: LayerAudit,
-    delta: LoraDelta,
-    weight: ModuleWeight,
-    quantizers: Sequence[str],
-    rows: int | None,
-    device: str,
-) -> None:
-    """Measure on ``weight`` what of ``delta`` survives each quantizer, and write it into ``layer``.
+class LayerMeter:
+    """Measures one layer, piece by piece of the base's weight.
 
     Args:
-        rows: how many to read, evenly spread; None reads all.
+        quantizers: names that can run here.
+        device: where the pieces are.
     """
-    import torch
 
-    generator = torch.Generator(device).manual_seed(0)
-    a, b = (each.to(device) for each in delta.factors())
-    largest = _largest(weight, device) if NEEDS_LARGEST.intersection(quantizers) else None
-    squares, count = 0.0, 0
-    for start, block in row_blocks(weight, rows, device):
-        part = b[start : start + len(block)]
-        exact = delta.scale * (part.float() @ a.float())
-        squares += float(block.float().square().sum())
-        count += block.numel()
-        live = delta.scale * (part.to(block.dtype).float() @ a.to(block.dtype).float())
-        _survival(layer, UNQUANTIZED, "live").add(live, exact)
-        for name in (UNQUANTIZED, *quantizers):
-            for way, change in changes(block, exact, name, generator, largest).items():
-                _survival(layer, name, way).add(change, exact)
-    layer.weight = (squares / count) ** 0.5
+    def __init__(
+        self, delta: LoraDelta, weight: ModuleWeight, quantizers: Sequence[str], device: str
+    ) -> None:
+        import torch
 
+        self.layer = layer_of(delta)
+        self._a, self._b = (each.to(device) for each in delta.factors())
+        self._scale, self._quantizers = delta.scale, quantizers
+        self._generator = torch.Generator(device).manual_seed(0)
+        needed = NEEDS_LARGEST.intersection(quantizers)
+        self._largest = _largest(weight, device) if needed else None
+        self._squares, self._count = 0.0, 0
 
-def _survival(layer: LayerAudit, name: str, way: Way) -> Survival:
-    return layer.applied.setdefault((name, way), Survival())
+    def add(self, start: int, block: torch.Tensor) -> None:
+        """Measure the rows of the weight from ``start`` on."""
+        b, a = self._b[start : start + len(block)], self._a
+        exact = self._scale * (b.float() @ a.float())
+        live = self._scale * (b.to(block.dtype).float() @ a.to(block.dtype).float())
+        self._survival(UNQUANTIZED, "live").add(live, exact)
+        for name in (UNQUANTIZED, *self._quantizers):
+            for way, change in changes(block, exact, name, self._generator, self._largest).items():
+                self._survival(name, way).add(change, exact)
+        self._squares += float(block.float().square().sum())
+        self._count += block.numel()
+        self.layer.weight = (self._squares / self._count) ** 0.5
+
+    def _survival(self, name: str, way: Way) -> Survival:
+        return self.layer.applied.setdefault((name, way), Survival())
 
 
 def _largest(weight: ModuleWeight, device: str) -> torch.Tensor:
     """Return the largest absolute value of a whole weight."""
     import torch
 
-    return torch.stack([block.float().abs().amax() for _, block in row_blocks(weight, None, device)]).amax()
+    pieces = row_blocks([(None, weight)], None, device)
+    return torch.stack([block.float().abs().amax() for _, _, block in pieces]).amax()

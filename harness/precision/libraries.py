@@ -43,10 +43,18 @@ def require(name: str) -> None:
 
 def quanto(weight: torch.Tensor, name: str) -> torch.Tensor:
     """Return ``weight``, out × in, as optimum-quanto stores it in a linear layer."""
-    layer = nn.Sequential(_linear(weight))
-    quantize_in_place(layer, name)
-    module: Any = layer[0]
-    return module.weight.dequantize().detach()  # type: ignore[no-any-return]
+    with _quiet():
+        from optimum.quanto import AbsmaxOptimizer, qtypes, quantize_weight
+
+    qtype = qtypes[name]
+    if qtype.bits == 8:  # what the layer does, without the layer, which would cost more than the rounding
+        scale = AbsmaxOptimizer()(weight, qtype=qtype, axis=0)
+        made: Any = quantize_weight(weight, qtype=qtype, axis=0, scale=scale, optimized=False)
+    else:
+        layer = nn.Sequential(_linear(weight))
+        quantize_in_place(layer, name)
+        made = layer[0].weight
+    return made.dequantize().detach()  # type: ignore[no-any-return]
 
 
 def torchao(weight: torch.Tensor, name: str) -> torch.Tensor:

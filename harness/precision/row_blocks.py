@@ -1,11 +1,11 @@
-"""A module's weight in pieces of whole rows, read ahead by threads: memory is that of some pieces."""
+"""Weights in pieces of whole rows, read ahead by threads across modules: memory is that of some pieces."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import CheckpointError
 from harness.precision.base_modules import ModuleWeight
@@ -16,52 +16,56 @@ if TYPE_CHECKING:
 
 MAX_BLOCK = {"cpu": 1 << 21, "cuda": 1 << 24}
 """Weights in one piece, by the device that computes: what bounds the memory."""
-READ_AHEAD = 6
-"""Pieces that are read while one is computed."""
+READERS, READ_AHEAD = 4, 8
+"""Threads that read, and pieces that are read while one is computed."""
 PLACES = 8
 """Places of a layer from which a sample of its rows is taken."""
 
+Key = TypeVar("Key")
 
-def row_blocks(weight: ModuleWeight, rows: int | None, device: str) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield pieces of a weight on ``device``, each with the number of its first row.
 
-    Weights that a file stores as float8 with a scale are returned as bf16, scaled.
+def row_blocks(
+    weights: Iterable[tuple[Key, ModuleWeight]], rows: int | None, device: str
+) -> Iterator[tuple[Key, int, torch.Tensor]]:
+    """Yield pieces of weights on ``device``, each with its weight's key and the number of its first row.
+
+    Weights that a file stores as float8 are returned as bf16, scaled where they have a scale.
 
     Args:
-        rows: how many to read, evenly spread; None reads all.
+        rows: how many of each weight to read, evenly spread; None reads all.
 
     Raises:
-        CheckpointError: the file cannot be read.
+        CheckpointError: a file cannot be read.
     """
-    pieces = _pieces(weight.rows, rows, max(1, MAX_BLOCK[device] // weight.columns))
-    scale = _scale(weight)
-    with ThreadPoolExecutor(READ_AHEAD) as readers:
-        reading: deque[tuple[int, Future[torch.Tensor]]] = deque()
-        for start, stop in pieces:
-            first = weight.first_row
-            reading.append((start, readers.submit(read_rows, weight.stored, first + start, first + stop)))
-            if len(reading) == READ_AHEAD:
-                yield _ready(weight, scale, device, *reading.popleft())
+    reading: deque[tuple[Key, int, Future[torch.Tensor]]] = deque()
+    with ThreadPoolExecutor(READERS) as readers:
+        for key, weight in weights:
+            scale = _scale(weight)
+            for start, stop in _pieces(weight.rows, rows, max(1, MAX_BLOCK[device] // weight.columns)):
+                reading.append((key, start, readers.submit(_load, weight, scale, start, stop, device)))
+                if len(reading) == READ_AHEAD:
+                    key_of_first, first, piece = reading.popleft()
+                    yield key_of_first, first, piece.result()
         while reading:
-            yield _ready(weight, scale, device, *reading.popleft())
+            key_of_first, first, piece = reading.popleft()
+            yield key_of_first, first, piece.result()
 
 
-def _ready(
-    weight: ModuleWeight, scale: torch.Tensor | None, device: str, start: int, piece: Future[torch.Tensor]
-) -> tuple[int, torch.Tensor]:
+def _load(
+    weight: ModuleWeight, scale: torch.Tensor | None, start: int, stop: int, device: str
+) -> torch.Tensor:
     import torch
 
     try:
-        block = piece.result().to(device)
+        block = read_rows(weight.stored, weight.first_row + start, weight.first_row + stop).to(device)
     except OSError as error:
         raise CheckpointError(f"cannot be read ({error.strerror})", file=weight.stored.file) from error
     if block.element_size() > 1:
-        return start, block
-    block = block.to(torch.bfloat16)
+        return block
     if scale is None:
-        return start, block
-    own = scale if scale.numel() == 1 else scale[weight.first_row + start :][: len(block)]
-    return start, (block.float() * own.to(device).reshape(-1, 1)).to(torch.bfloat16)
+        return block.to(torch.bfloat16)
+    own = scale if scale.numel() == 1 else scale[weight.first_row + start : weight.first_row + stop]
+    return (block.float() * own.to(device).reshape(-1, 1)).to(torch.bfloat16)
 
 
 def _scale(weight: ModuleWeight) -> torch.Tensor | None:

@@ -40,8 +40,10 @@ class Survival:
 
     def add(self, change: torch.Tensor, exact: torch.Tensor) -> None:
         """Count some rows of one module, both in fp32."""
+        import torch
+
         sums = [(change * exact).sum(), change.square().sum(), exact.square().sum(), change.count_nonzero()]
-        agreement, size, wanted, moved = (float(each) for each in sums)
+        agreement, size, wanted, moved = torch.stack([each.double() for each in sums]).tolist()
         self.include(Survival(agreement, size, wanted, int(moved), change.numel()))
 
     def include(self, other: Survival) -> None:

@@ -117,7 +117,7 @@ def test_a_scaled_float8_base_is_read_as_what_it_means(
     }
     save_file(stored, tmp_path / "fp8.safetensors")
     module = base_modules(tmp_path / "fp8.safetensors")[MODULE]
-    read = torch.cat([block for _, block in row_blocks(module, None, "cpu")])
+    read = torch.cat([block for _, _, block in row_blocks([(0, module)], None, "cpu")])
     assert torch.equal(read, rounded("fp8_scaled", weight.float()).bfloat16())
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from harness.errors import HarnessError
 from harness.precision.floats import stochastic
-from harness.precision.libraries import missing, require
+from harness.precision.libraries import missing, quantize_in_place, require
 from harness.precision.rounding import rounded
 from harness.schema.quantizers import QUANTIZERS, SETTINGS, quantizer_of, setting_of
 
@@ -108,3 +110,12 @@ def test_settings_name_a_quantizer_and_its_parts() -> None:
     assert setting_of("uint3", transformer=True, te=False) == "uint3-transformer"
     assert setting_of("made-up", transformer=True, te=True) is None
     assert {"qfloat8", "qfloat8-transformer", "qfloat8-te"} <= set(SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["qfloat8", "qint8", "float8", "int8"])
+def test_a_rounded_weight_is_that_of_the_librarys_layer(name: str, weight: torch.Tensor) -> None:
+    part = torch.nn.Sequential(torch.nn.Linear(256, 64, bias=False))
+    part[0].weight = torch.nn.Parameter(weight, requires_grad=False)
+    quantize_in_place(part, able(name))
+    stored: Any = part[0].weight
+    assert torch.equal(stored.dequantize(), rounded(name, weight))
