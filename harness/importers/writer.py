@@ -79,7 +79,7 @@ def write_cases(
         record.save()
         _remove_unused(previous, cases, merged.retained)
     return ImportResult(
-        [case.at(out / f"{case_name(case)}{SUFFIX}") for case in cases],
+        cases,
         out,
         [draft.pairing() for draft in merged.drafts],
         [*assumptions, *merged.notes],
@@ -87,23 +87,18 @@ def write_cases(
 
 
 def _stage(merged: MergedImport, copies: Copies, job: str, base: Base) -> list[Case]:
-    """Write the cases that are new or changed into the staging folder; check that each one reads back."""
+    """Return every case at its place; those that are new or changed are staged, and checked to read back."""
     schema = f"../{SCHEMA_FILE}" if (copies.folder.parent / SCHEMA_FILE).is_file() else None
     cases = []
     for draft, match in zip(merged.drafts, merged.matches, strict=True):
-        path = copies.staged / f"{draft.stem}{SUFFIX}"
+        name = f"{draft.stem}{SUFFIX}"
         try:
-            case = _case(draft, match, copies, job, base)
+            case = _case(draft, match, copies, job, base).at(copies.folder / name)
             cases.append(case)
-            if (
-                match is not None
-                and match._file == copies.folder / path.name
-                and match == case.at(match._file)
-            ):
-                continue
-            save_case(case, path, schema=schema, lasting=False)
-            if load_case(path).model_dump() != case.model_dump():
-                raise CaseError("it does not read back unchanged")
+            if match != case:
+                save_case(case, copies.staged / name, schema=schema, lasting=False)
+                if load_case(copies.staged / name).model_dump() != case.model_dump():
+                    raise CaseError("it does not read back unchanged")
         except (CaseError, ValidationError, UnicodeError) as error:
             raise _unwritable(draft, error) from error
     return cases

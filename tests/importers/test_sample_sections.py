@@ -32,7 +32,7 @@ WORDS = (
     "  two  ",
 )
 NUMBERS = (-3, -1, 0, 1, 7, 42, 99, 2**31, 2**32 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1)
-EDGES = (1, 63, 64, 65, 96, 100, 128, 200, 512, 767, 1024, 4096, 4100)
+EDGES = (1, 63, 64, 65, 96, 100, 128, 200, 512, 767, 1024, 4096, 4100, 512.0, 100.5)
 FLAGS = (
     *(
         "--w 96",
@@ -103,7 +103,7 @@ def section(rng: random.Random, form: str) -> dict[str, Any]:
     made = settings(rng, 0.6) | ({"walk_seed": rng.random() < 0.5} if rng.random() < 0.7 else {})
     count = rng.randint(1, 5)
     if form == "prompts":
-        return made | {"prompts": [prompt(rng) for _ in range(count)]}
+        return made | {"prompts": [prompt(rng) if rng.random() < 0.97 else None for _ in range(count)]}
     entries = []
     for _ in range(count):
         entry = settings(rng, 0.25) | ({"prompt": prompt(rng)} if rng.random() < 0.95 else {})
