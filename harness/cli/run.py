@@ -45,4 +45,4 @@ def run(cases: list[Case], out: Path | None, neighbours: bool, options: RunOptio
 
     planner = plan_neighbours if neighbours else plan
     result = rendered(out, "", lambda **place: run_cases(cases, options=options, planner=planner, **place))
-    finish(note_neighbours(result.folder) if neighbours else result, options.copy_to)
+    finish(note_neighbours(result.folder, options.lpips_weights) if neighbours else result, options.copy_to)

@@ -51,6 +51,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="Render each case's variants too (shift, scheduler, numerics, all); they decide nothing.",
     )
     group.addoption(
+        "--harness-neighbours",
+        action="store_true",
+        help="Render previews without their checkpoint with the saved ones around it; one that lies between "
+        "them is an expected failure.",
+    )
+    group.addoption(
         "--harness-tolerance",
         metavar="LIMITS",
         help="Limits for every case: 'ssim=0.98,lpips=0.03,psnr=38', or a file written by harness calibrate.",

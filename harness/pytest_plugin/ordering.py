@@ -57,6 +57,14 @@ def variants_of(cases: list[Planned], sweep: list[Variant], options: RunOptions)
     return by_case
 
 
+def nearest_of(cases: list[Planned], options: RunOptions) -> dict[str, list[Planned]]:
+    """Return the renders of the checkpoints around every case without its own, by its id."""
+    from harness.runs.neighbours import plan_nearest
+
+    found = {item.case.id: plan_nearest(item.case, options, options.device) for item in cases}
+    return {case: near for case, near in found.items() if near}
+
+
 def following(item: Planned, nextitem: pytest.Item | None) -> Iterator[Planned]:
     """Yield the cases from ``nextitem`` on, in pytest's order, up to where something else comes first.
 

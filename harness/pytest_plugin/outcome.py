@@ -24,7 +24,8 @@ def settle(checked: Checked, item: pytest.Item) -> Row:
     """Give the item the row's scores as properties and end it as the row's verdict demands.
 
     A match passes. A drift that somebody accepted, and what cannot be compared although it has a baseline,
-    are expected failures: never green, and no reason to wake anybody. Everything else fails.
+    are expected failures: never green, and no reason to wake anybody. So is a preview without its checkpoint
+    that lies between its neighbours, where they were rendered. Everything else fails.
     """
     row = checked.row
     item.user_properties.extend(properties(row))
@@ -32,6 +33,8 @@ def settle(checked: Checked, item: pytest.Item) -> Row:
         return row
     if row.known and row.baseline is not None:
         pytest.xfail(f"{row.verdict}, {_known(row.baseline)}; {row.reason}")
+    if row.nearest is not None and row.nearest.place == "bracketed":
+        pytest.xfail(f"{row.verdict}: {row.reason}")
     _fail(checked)
 
 
@@ -48,6 +51,8 @@ def properties(row: Row) -> list[tuple[str, object]]:
         ("latents_sha256", row.latents_sha256 or "none"),
         ("baseline", row.baseline.environment if row.baseline else "none"),
     ]
+    if row.nearest is not None:
+        pairs.append(("nearest_checkpoints", row.nearest.place or "one alone"))
     return pairs
 
 

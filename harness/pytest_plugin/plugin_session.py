@@ -16,7 +16,14 @@ from harness._util.garbage_collector import freeze_for_exit, pause_collection
 from harness.errors import BaselineError, HarnessError, RenderError, RunError
 from harness.judging.baseline_store import BaselineStore
 from harness.judging.set_verdict import judge_sets
-from harness.pytest_plugin.ordering import arrange, following, plan_items, planned_of, variants_of
+from harness.pytest_plugin.ordering import (
+    arrange,
+    following,
+    nearest_of,
+    plan_items,
+    planned_of,
+    variants_of,
+)
 from harness.pytest_plugin.orphaned_baselines import unused_baselines
 from harness.pytest_plugin.outcome import Checked
 from harness.pytest_plugin.settings import read_settings
@@ -54,6 +61,7 @@ class PluginSession:
         self.tally = Tally()
         self._planned: list[Planned] = []
         self._variants: dict[str, list[Planned]] = {}
+        self._nearest: dict[str, list[Planned]] = {}
         self._opened = ExitStack()
         self._run: RunSession | None = None
         self._lookahead: Lookahead | None = None
@@ -122,13 +130,24 @@ class PluginSession:
 
     def _check(self, run: RunSession, lookahead: Lookahead, item: Planned) -> Checked:
         row = run.valid_row(item)
-        if row is None:
+        if row is None or (row.nearest is None and item.case.id in self._nearest):
             row = self._judged(self._render(run, lookahead, item), run.folder.path)
+            row = self._with_nearest(run, lookahead, item, row)
             run.store(item, row)
         self.tally.count(row)
         if row.verdict is not Verdict.ERROR:
             self._sweep(run, lookahead, item.case)
         return Checked(row, self._relative(self.store.path(row.case)), self._page(row))
+
+    def _with_nearest(self, run: RunSession, lookahead: Lookahead, item: Planned, row: Row) -> Row:
+        """Return the row of a preview without its checkpoint with what its neighbours say of it."""
+        near = self._nearest.get(item.case.id)
+        if near is None or row.verdict is Verdict.ERROR:
+            return row
+        from harness.runs.neighbours import with_nearest
+
+        found = [self._variant(run, lookahead, each) for each in near]
+        return with_nearest(row, found, run.folder.path, run.scorer)
 
     def _sweep(self, run: RunSession, lookahead: Lookahead, case: Case) -> None:
         """Store a row for every variant of a case; they are other settings on purpose, so none is a failure.
@@ -137,13 +156,23 @@ class PluginSession:
             RenderError: a variant failed to render.
         """
         for item in self._variants.get(case.id, []):
-            row = run.valid_row(item)
-            if row is None:
-                row = lookahead.row(item, ())
-                run.store(item, row)
+            self._variant(run, lookahead, item)
             self.tally.variants += 1
-            if row.verdict is Verdict.ERROR:
-                raise RenderError(f"{item.variant}: {row.reason}", field=case.id)
+
+    @staticmethod
+    def _variant(run: RunSession, lookahead: Lookahead, item: Planned) -> Row:
+        """Return the row of a variant, rendered and stored unless it is there already.
+
+        Raises:
+            RenderError: it failed to render.
+        """
+        row = run.valid_row(item)
+        if row is None:
+            row = lookahead.row(item, ())
+            run.store(item, row)
+        if row.verdict is Verdict.ERROR:
+            raise RenderError(f"{item.variant}: {row.reason}", field=item.case.id)
+        return row
 
     def _render(self, run: RunSession, lookahead: Lookahead, item: Planned) -> Row:
         """Return the row of a case as its preview judges it; bad input is a row too, if it has a preview."""
@@ -157,7 +186,7 @@ class PluginSession:
 
     def _following(self, run: RunSession, item: Planned) -> Iterator[Planned]:
         """Return the cases that are to be rendered after ``item``, where nothing else comes before them."""
-        coming = following(item, self.nextitem) if not self._variants else ()
+        coming = following(item, self.nextitem) if not (self._variants or self._nearest) else ()
         return (each for each in coming if run.valid_row(each) is None)
 
     def _judged(self, row: Row, run: Path) -> Row:
@@ -195,7 +224,8 @@ class PluginSession:
         machine = stack.enter_context(machine_of(options))
         preflight = Preflight()
         self._variants = variants_of(self._planned, self.settings.sweep, options)
-        planned = [*self._planned, *chain(*self._variants.values())]
+        self._nearest = nearest_of(self._planned, options) if self.settings.neighbours else {}
+        planned = [*self._planned, *chain(*self._variants.values(), *self._nearest.values())]
         progress = StepProgress(self._config.pluginmanager, sum(map(steps_of, planned)))
         workers = options.score_workers
         workers = score_workers(machine.device) if workers is None else workers

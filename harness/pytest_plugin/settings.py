@@ -44,6 +44,7 @@ class Settings:
     report: bool
     unused: Literal["warn", "fail"]
     sweep: list[Variant]
+    neighbours: bool
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -84,6 +85,7 @@ def read_settings(config: pytest.Config) -> Settings:
             reason=option.harness_reason or _default_reason(option),
             report=option.harness_report,
             unused=option.harness_unused_baselines,
+            neighbours=option.harness_neighbours,
             sweep=_named("--harness-sweep", preset, option.harness_sweep) or [],
         )
     except HarnessError as error:

@@ -1,76 +1,72 @@
-"""Previews without their checkpoint, rendered with the saved ones before and after it.
-
-A preview of step N whose LoRA is gone lies, where training went on smoothly, between renders with its
-neighbours. That is one kind of evidence and no verdict: a preview farther from both than they are from each
-other has another cause beside the missing checkpoint.
-"""
+"""Previews without their checkpoint, rendered with the saved ones before and after it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from harness.metrics.codec import Codec
-from harness.metrics.images import load_rgb
+from harness.judging.nearest import describe, place_of
 from harness.runs.folder import locked, read_rows, write_rows
-from harness.runs.plan import Planned, RunOptions, in_order, plan, request_of
+from harness.runs.plan import Planned, RunOptions, in_order, plan, request_of, sendable
 from harness.runs.results import RunResult, load_run
+from harness.runs.scorer import Scorer
 from harness.schema.case import Case
-from harness.schema.result import NEAREST, REFERENCE, Row
+from harness.schema.result import NEAREST, REFERENCE, NearestCheckpoints, Row
 
 
 def plan_neighbours(cases: list[Case], options: RunOptions, device: str) -> list[Planned]:
     """Return the plan of ``cases``, and one render for each neighbour of those without their checkpoint."""
-    found = plan(cases, options, device)
-    for case in cases:
-        if case.incomparable is not None:
-            for variant, neighbour in zip(NEAREST, case.neighbours, strict=False):
-                near = case.model_copy(update={"lora": neighbour.lora, "incomparable": None})
-                found.append(Planned(near, request_of(near, options, device), variant))
-    return in_order(found)
+    near = [item for case in cases for item in plan_nearest(case, options, device)]
+    return in_order([*plan(cases, options, device), *near])
 
 
-def note_neighbours(folder: Path) -> RunResult:
+def plan_nearest(case: Case, options: RunOptions, device: str) -> list[Planned]:
+    """Return one render for each neighbour of a case without its checkpoint; nothing for any other case."""
+    if case.incomparable is None:
+        return []
+    found = []
+    for variant, neighbour in zip(NEAREST, case.neighbours, strict=False):
+        near = case.model_copy(update={"lora": neighbour.lora, "incomparable": None})
+        found.append(Planned(near, request_of(near, options, device), variant))
+    return sendable(found, options)
+
+
+def note_neighbours(folder: Path, lpips_weights: Path | None = None) -> RunResult:
     """Say in the rows of a finished run where each preview lies between its neighbours.
 
     Raises:
         RunError: not a run folder, or a run is writing there.
     """
+    scorer = Scorer(lpips_weights)
     with locked(folder):
         rows = read_rows(folder)
         near: dict[str, list[Row]] = {}
         for row in rows:
             if row.variant in NEAREST:
                 near.setdefault(row.case, []).append(row)
-        write_rows(folder, [_noted(folder, row, near.get(row.case, [])) for row in rows])
+        write_rows(folder, [_noted(row, near.get(row.case, []), folder, scorer) for row in rows])
     return load_run(folder)
 
 
-def _noted(folder: Path, row: Row, near: list[Row]) -> Row:
-    scored = [each for each in near if each.scores is not None and each.images.rerun is not None]
-    if row.variant != REFERENCE or not scored:
+def _noted(row: Row, near: Sequence[Row], folder: Path, scorer: Scorer) -> Row:
+    return with_nearest(row, near, folder, scorer) if row.variant == REFERENCE else row
+
+
+def with_nearest(row: Row, near: Sequence[Row], folder: Path, scorer: Scorer) -> Row:
+    """Return the row of a preview without its checkpoint with what its neighbours' rows say of it.
+
+    Args:
+        near: rows of the variants ``NEAREST``; those without scores say nothing.
+        folder: the run folder that holds their images.
+    """
+    scored = {each.variant: each for each in near if each.scores is not None}
+    if row.nearest is not None or not scored:
         return row
-    steps = dict(zip(NEAREST, (found.step for found in row.description.neighbours), strict=False))
-    said = ", ".join(
-        f"step {steps[each.variant]} SSIM {each.scores.ssim:.4f} LPIPS {each.scores.lpips:.4f}"
-        for each in scored
-        if each.scores is not None
-    )
-    where = f": {_place(folder, scored)}" if len(scored) == len(NEAREST) else ""
-    reason = f"{row.description.incomparable}; nearest checkpoints: {said}{where}"
-    return row.model_copy(update={"reason": reason})
-
-
-def _place(folder: Path, near: list[Row]) -> str:
-    """Say whether a preview is ``bracketed`` or ``outside``, by mean absolute difference, 0 to 255."""
-    preview = folder / near[0].images.preview
-    codec, shown = Codec.of(preview), load_rgb(preview).astype(np.int16)
-    reruns = [load_rgb(folder / str(row.images.rerun)) for row in near]
-    renders = [codec.apply(rerun).astype(np.int16) for rerun in reruns]
-    before, after = (float(np.abs(render - shown).mean()) for render in renders)
-    apart = float(np.abs(renders[0] - renders[1]).mean())
-    numbers = f"{before:.2f} and {after:.2f} levels away, they are {apart:.2f} apart"
-    if min(before, after) > apart:
-        return f"outside ({numbers}): something beside the checkpoint differs"
-    return f"bracketed ({numbers})"
+    steps = dict(zip(NEAREST, (neighbour.step for neighbour in row.description.neighbours), strict=False))
+    names = [name for name in NEAREST if name in scored]
+    scores = tuple(each for name in names if (each := scored[name].scores) is not None)
+    found = NearestCheckpoints(steps=tuple(steps[name] for name in names), scores=scores)
+    if len(scores) == len(NEAREST):
+        apart = scorer.score_reruns(folder, *(scored[name].images for name in names))
+        found = found.model_copy(update={"apart": apart, "place": place_of(scores[0], scores[1], apart)})
+    return row.model_copy(update={"nearest": found, "reason": f"{row.reason}; {describe(found)}"})

@@ -99,6 +99,12 @@ class Scorer:
         copy = codec.apply(load_rgb(run / str(images.rerun)))
         return score_images(load_rgb(preview), codec.apply(copy), self._lpips)
 
+    def score_reruns(self, run: Path, one: Images, other: Images) -> Scores:
+        """Score two re-runs of one preview against each other, as the preview's codec leaves them."""
+        codec = Codec.of(run / one.preview)
+        first, second = (codec.apply(load_rgb(run / str(images.rerun))) for images in (one, other))
+        return score_images(first, second, self._lpips)
+
 
 def pixels_sha256(image: NDArray[np.uint8]) -> str:
     """Hash size and pixels of a uint8 H×W×3 image; how its file was compressed does not count."""

@@ -121,6 +121,19 @@ class Baseline(Record):
     reason: str = Field(description="Why it was accepted.")
 
 
+Place = Literal["bracketed", "outside"]
+"""Where a preview lies: between two renders, or much farther from both than they are from each other."""
+
+
+class NearestCheckpoints(Record):
+    """A preview without its checkpoint, against renders with the saved ones around it; no verdict."""
+
+    steps: tuple[int, ...] = Field(description="Steps of the checkpoints that were rendered, one or two.")
+    scores: tuple[Scores, ...] = Field(description="Of each render against the preview, codec-matched.")
+    apart: Scores | None = Field(None, description="Of two renders against each other, after the codec.")
+    place: Place | None = Field(None, description="None where only one could be rendered.")
+
+
 class Row(Record):
     """One case under one variant: verdict, scores, and everything needed to trust them.
 
@@ -140,6 +153,9 @@ class Row(Record):
     pixels: PixelStats | None = None
     raw: Scores | None = None
     codec_floor: Scores | None = None
+    nearest: NearestCheckpoints | None = Field(
+        None, description="Of a preview without its checkpoint, where its neighbours were rendered."
+    )
     against_reference: Scores | None = Field(
         None, description="Of another system's image against the reference's render, encoded alike."
     )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from harness.importers.aitoolkit import import_job
 from harness.judging.verdict import judge_variant
+from harness.report.build import build_report
+from harness.report.formatting import slug
 from harness.runs.neighbours import note_neighbours, plan_neighbours
 from harness.runs.plan import RunOptions, plan
 from harness.runs.rescore import rescore
 from harness.runs.run import run_cases
-from harness.schema.case import Case, Tolerance
+from harness.schema.case import Case, Neighbour, Tolerance
 from harness.schema.result import NEAREST, REFERENCE, Verdict
-from tests.importers.lora_files import rewrite
 from tests.judging.rows import scores
 
 LIMITS = Tolerance(ssim_min=0.9, lpips_max=0.1, source="test")
@@ -65,30 +67,53 @@ def test_the_neighbours_are_rendered_and_nothing_is_judged(pruned: Path, tmp_pat
     assert reason.startswith("the checkpoint of step 200 is missing")
     assert "nearest checkpoints: step 100 SSIM" in reason
     assert ", step 300 SSIM" in reason
-    assert ": bracketed (" in reason
+    assert reason.endswith(": bracketed")
+    page = build_report(out).parent / "cases" / f"{slug(case.id)}.html"
+    assert "those two, from each other" in page.read_text()
     assert result.exit_code == 1
     assert {row.verdict for row in rescore(out).rows} == {Verdict.INCOMPARABLE}
 
 
-@pytest.mark.parametrize("value", [0.5, 0.99])
-@pytest.mark.parametrize("variant", NEAREST)
-def test_a_neighbour_is_never_a_match_or_drift(
-    pruned: Path, tmp_path: Path, variant: str, value: float
+def test_a_neighbour_is_never_a_match_or_drift(pruned: Path, tmp_path: Path) -> None:
+    (case, *_) = import_job(pruned, out=tmp_path / "cases", steps="200").cases
+    for variant, value in product(NEAREST, (0.5, 0.99)):
+        assert judge_variant(case, variant, scores(value), LIMITS)[0] is Verdict.INCOMPARABLE
+        assert judge_variant(case, "seed=1", scores(value), LIMITS)[0] is not Verdict.INCOMPARABLE
+
+
+def close_neighbours(case: Case, name: str, **settings: float) -> Case:
+    """Return a case whose own LoRA, a little weaker and a little stronger, is that of the steps around it."""
+    assert case.lora is not None
+    step = case.preview.step or 0
+    around = [
+        Neighbour(step=near, lora=case.lora.model_copy(update={"network_multiplier": scale}))
+        for near, scale in ((step - 1, 0.95), (step + 1, 1.05))
+    ]
+    update = {
+        "id": f"{case.id}_{name}",
+        "lora": None,
+        "neighbours": around,
+        "incomparable": "its checkpoint is missing",
+        "settings": case.settings.model_copy(update=settings),
+    }
+    return case.model_copy(update=update).at(case.folder / name)
+
+
+def test_a_wrong_guidance_lies_outside_and_the_right_one_between(
+    jobs: dict[str, Path], tmp_path: Path
 ) -> None:
-    (case, *_) = import_job(pruned, out=tmp_path / "cases", steps="200").cases
-    assert judge_variant(case, variant, scores(value), LIMITS)[0] is Verdict.INCOMPARABLE
-    assert judge_variant(case, "seed=1", scores(value), LIMITS)[0] is not Verdict.INCOMPARABLE
-
-
-def test_another_cause_lies_outside(pruned: Path, tmp_path: Path) -> None:
-    """Neighbours that agree, and a preview of another seed than the case says."""
-    final, other = pruned / "emoji_inkprint.safetensors", pruned / "emoji_inkprint_000000100.safetensors"
-    rewrite(final, other, metadata={"training_info": '{"step": 100}'})
-    (case, *_) = import_job(pruned, out=tmp_path / "cases", steps="200").cases
-    settings = case.settings.model_copy(update={"seed": 4711})
-    wrong = case.model_copy(update={"settings": settings}).at(case.folder / "x")
+    (case, *_) = import_job(jobs["inkprint"], out=tmp_path / "cases", steps="200").cases
+    cases = [close_neighbours(case, "right"), close_neighbours(case, "wrong", guidance_scale=7.0)]
     out = tmp_path / "run"
-    run_cases([wrong], out=out, options=RunOptions(device="cpu"), planner=plan_neighbours)
-    reason = next(row.reason for row in note_neighbours(out).rows if row.variant == REFERENCE)
-    assert ": outside (" in reason
-    assert "something beside the checkpoint differs" in reason
+    run_cases(cases, out=out, options=RunOptions(device="cpu"), planner=plan_neighbours)
+    right, wrong = (row for row in note_neighbours(out).rows if row.variant == REFERENCE)
+    assert right.nearest is not None
+    assert wrong.nearest is not None
+    assert (right.nearest.steps, right.nearest.place) == ((199, 201), "bracketed")
+    assert (wrong.nearest.steps, wrong.nearest.place) == ((199, 201), "outside")
+    assert "outside; something beside the checkpoint differs" in wrong.reason
+    assert {right.verdict, wrong.verdict} == {Verdict.INCOMPARABLE}
+    assert [row.reason for row in note_neighbours(out).rows if row.variant == REFERENCE] == [
+        right.reason,
+        wrong.reason,
+    ]
