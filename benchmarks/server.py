@@ -21,10 +21,10 @@ from harness.importers.aitoolkit import import_job
 from harness.runs.plan import RunOptions, plan
 from harness.runs.run import run_cases
 from harness.schema.case import Case
-from harness.schema.spec import FLEX2
-from harness.systems.http_server import ServerRenderer
 from harness.systems.server_client import ServerClient
-from tests.systems.reference_server import ReferenceServer, restarting
+from harness.systems.server_renderer import ServerRenderer
+from tests.systems.loopback import restarting
+from tests.systems.reference_server import ReferenceServer
 
 JOB = Path(__file__).parents[1] / "harness/data/jobs/emoji_inkprint"
 
@@ -44,7 +44,7 @@ def cases_of(folder: Path, count: int) -> list[Case]:
 def overhead(server: ReferenceServer, cases: list[Case]) -> None:
     """Print how much longer a render takes by way of HTTP, in milliseconds."""
     client = ServerClient(server.url)
-    remote = ServerRenderer(client, client.model(FLEX2.name), FLEX2, Path("/"))
+    remote = ServerRenderer(client, client.models(), Path("/"))
     requests = [item.request for item in plan(cases, RunOptions(device="cpu"), "cpu") if item.request]
     extra = []
     for request in requests:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.errors import CheckpointError, HarnessError
 from harness.runs.environment import package_version, package_versions
-from harness.schema.spec import FLEX2
+from harness.schema.spec import DEFAULT_MODEL, spec_of
 from harness.schema.versions import CHANGES, PINS, Pins, behaviour, pins_of_software
 
 if TYPE_CHECKING:
@@ -84,21 +84,23 @@ def _checkpoint() -> Finding:
     from harness.pipeline.checkpoint import find_checkpoint
     from harness.schema.case import Base
 
+    spec = spec_of(DEFAULT_MODEL)
     try:
-        cached = find_checkpoint(Base(repo=FLEX2.hub_repo), FLEX2, download=False)
-        return Finding("base", "ok", f"{FLEX2.hub_repo} is in the cache, revision {cached.revision}")
+        cached = find_checkpoint(Base(repo=spec.hub_repo), spec, download=False)
+        return Finding("base", "ok", f"{spec.hub_repo} is in the cache, revision {cached.revision}")
     except CheckpointError:
         pass
-    advice = f"hf download {FLEX2.hub_repo} (some {FULL_SIZE_GIB:.0f} GiB), or give --base FOLDER"
-    return Finding("base", "note", f"{FLEX2.hub_repo} is not in the cache", advice)
+    advice = f"hf download {spec.hub_repo} (some {FULL_SIZE_GIB:.0f} GiB), or give --base FOLDER"
+    return Finding("base", "note", f"{spec.hub_repo} is not in the cache", advice)
 
 
 def _trust() -> Finding:
     if os.environ.get("HARNESS_TRUST_REMOTE_CODE", "").lower() in {"1", "true", "t", "yes", "y", "on"}:
         return Finding("pipeline", "ok", "remote code is trusted: HARNESS_TRUST_REMOTE_CODE is set")
+    spec = spec_of(DEFAULT_MODEL)
     advice = (
-        f"--pipeline hub runs {FLEX2.hub_repo}'s pipeline.py: read it, then give --trust-remote-code and "
-        f"--base {FLEX2.hub_repo}@COMMIT; --pipeline builtin needs neither"
+        f"--pipeline hub runs {spec.hub_repo}'s pipeline.py: read it, then give --trust-remote-code and "
+        f"--base {spec.hub_repo}@COMMIT; --pipeline builtin needs neither"
     )
     return Finding("pipeline", "note", "remote code is not trusted", advice)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.schema.render import Lora, RenderRequest, Shift
-from harness.schema.spec import FLEX2
+from harness.schema.spec import ModelSpec
 
 Kind = Literal["noise", "signal"]
 REPEAT = "repeat"
@@ -46,7 +46,7 @@ def controls(request: RenderRequest, other_lora: Lora | None) -> list[Control]:
         Control(IN_A_BATCH, "noise", replace(request, batch=BATCH)),
         Control("wrong seed", "signal", replace(request, seed=request.seed ^ 1)),
         Control("other guidance", "signal", replace(request, guidance_scale=_other_guidance(request))),
-        Control("half the shift", "signal", replace(request, shift=_half_the_shift())),
+        Control("half the shift", "signal", replace(request, shift=_half_the_shift(request.spec))),
     ]
     if request.lora is None:
         return made
@@ -61,9 +61,9 @@ def controls(request: RenderRequest, other_lora: Lora | None) -> list[Control]:
     return made
 
 
-def _half_the_shift() -> Shift:
+def _half_the_shift(spec: ModelSpec) -> Shift:
     """Sigmas are shifted by exp(mu), and mu is linear in the size between these two."""
-    ends = FLEX2.scheduler["base_shift"], FLEX2.scheduler["max_shift"]
+    ends = spec.scheduler["base_shift"], spec.scheduler["max_shift"]
     base_shift, max_shift = (mu - math.log(2) for mu in ends)
     return Shift(base_shift=base_shift, max_shift=max_shift)
 

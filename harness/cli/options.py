@@ -75,6 +75,21 @@ RENDERING = (
 )  # fmt: skip
 """For every command that renders."""
 
+SYSTEMS = (
+    server("--server", metavar="URL", envvar="HARNESS_SERVER",
+           help="Render by a reference server: http://HOST:PORT."),
+    server("--server-root", metavar="DIR", type=path, envvar="HARNESS_SERVER_ROOT",
+           help="Where the server's file system is mounted here. Default: the server runs on this machine."),
+    server("--server-header", metavar="NAME=VARIABLE", multiple=True,
+           help="Send the header NAME with the value of an environment variable."),
+    server("--comfy", metavar="URL", envvar="HARNESS_COMFY",
+           help="Render by a running ComfyUI: http://HOST:8188."),
+    server("--comfy-file", metavar="NAME=FILE", multiple=True,
+           help="Give the input NAME of ComfyUI's loaders (unet_name, clip_name2, vae_name, lora_name …) the "
+           "file FILE there."),
+)  # fmt: skip
+"""For commands that can ask another system for an image."""
+
 MANY_RENDERS = (
     option("--copy-to", metavar="URL", envvar="HARNESS_COPY_TO",
            help="Copy the run folder there while the run goes on, and begin with what is there already: "
@@ -85,12 +100,7 @@ MANY_RENDERS = (
               help="Render on a Ray cluster: auto, ray://HOST:PORT, or local. Needs the extra 'ray'."),
     rendering("--ray-workers", metavar="N", type=click.IntRange(min=1),
               help="Ray actors. Default: one for each GPU."),
-    server("--server", metavar="URL", envvar="HARNESS_SERVER",
-           help="Render by a reference server: http://HOST:PORT."),
-    server("--server-root", metavar="DIR", type=path, envvar="HARNESS_SERVER_ROOT",
-           help="Where the server's file system is mounted here. Default: the server runs on this machine."),
-    server("--server-header", metavar="NAME=VARIABLE", multiple=True,
-           help="Send the header NAME with the value of an environment variable."),
+    *SYSTEMS,
     server("--against-reference", is_flag=True,
            help="Score the server's images against our own renders too: does the server drift?"),
     rendering("--fresh", is_flag=True,

@@ -14,6 +14,7 @@ from harness._util.words import counts_in_words
 from harness.cli import interrupted
 from harness.cli.progress import LiveProgress, count
 from harness.errors import CopyError
+from harness.judging.drift_origin import by_origin, origins_in_words
 from harness.runs.new_folder import fresh_folder
 from harness.runs.results import RunResult, load_run
 from harness.schema.result import Verdict
@@ -54,6 +55,8 @@ def summarise(result: RunResult, copy_to: str | None = None) -> None:
     click.echo(f"{count(len(result.rows))}: {counts_in_words(result.counts, Verdict) or 'none'}")
     for found in result.drifting_sets:
         click.echo(f"drift of {found.job} as a whole: {found.reason}")
+    for line in origins_in_words(by_origin(result.rows)):
+        click.echo(line)
     if taken := sum(row.taken_from is not None for row in result.rows):
         click.echo(f"{taken} of their renders were there already; --fresh makes them again")
     for warning in dict.fromkeys(text for row in result.rows for text in row.warnings):

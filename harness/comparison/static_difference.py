@@ -13,7 +13,6 @@ from harness.pipeline.dialects import DIALECTS
 from harness.pipeline.sigma_schedules import mu
 from harness.runs.plan import noise_of
 from harness.schema.case import Case
-from harness.schema.spec import FLEX2
 
 WEIGHTS = re.compile(r"(?<!\\)\([^()\n]{1,300}:\s*\d{0,3}\.?\d{1,4}\s*\)")
 """Emphasis as ComfyUI and A1111 read it: ``(word:1.2)``."""
@@ -97,7 +96,7 @@ def _sampling(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
         tool = schedule == "simple"
         yield _row(stated, "schedule", "linear", same=False, tool=tool)
     if (length := stated.stated.get("max_sequence_length")) is not None:
-        yield _row(stated, "max_sequence_length", FLEX2.max_sequence_length, tool=length.default)
+        yield _row(stated, "max_sequence_length", case.spec.max_sequence_length, tool=length.default)
     if (shift := stated.value("mu")) is not None:
         yield _shift(case, stated, float(shift))
     for name, own in (("noise", "current"), ("lora_mode", "fused")):
@@ -120,10 +119,10 @@ def _shift(case: Case, stated: InferenceSettings, found: float) -> SettingRow:
     """
     width = stated.value("width") or case.settings.width
     height = stated.value("height") or case.settings.height
-    wide, high = FLEX2.snap(int(width), int(height))
-    own = mu(wide // FLEX2.latent_divisor * (high // FLEX2.latent_divisor))
+    spec = case.spec
+    own = mu(spec.tokens(*spec.snap(int(width), int(height))), spec)
     same = abs(found - own) < 1e-3
-    tool = abs(found - FLEX2.scheduler["max_shift"]) < 1e-6
+    tool = abs(found - spec.scheduler["max_shift"]) < 1e-6
     place = stated.stated["mu"].place
     state = State.SAME if same else State.TOOL if tool else State.DIFFERS
     return SettingRow("shift", f"mu {own:.4g}", f"mu {found:.4g}", state, place)

@@ -8,7 +8,6 @@ from harness.pipeline.quantize import COMPONENTS
 from harness.pipeline.schedulers import find_scheduler
 from harness.schema.case import Case
 from harness.schema.render import RenderRequest
-from harness.schema.spec import FLEX2
 
 _DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16", "fp32": "torch.float32"}
 
@@ -25,7 +24,7 @@ def recipe(case: Case, request: RenderRequest, dtype: str) -> str:
 
 
 def _load(request: RenderRequest, dtype: str) -> list[str]:
-    base = request.base
+    base, (module, _, name) = request.base, request.spec.pipeline.partition(":")
     if base.embedded is not None:
         source = f"CHECKPOINTS / {base.embedded!r}"
         first = ["from harness.data import CHECKPOINTS"]
@@ -35,9 +34,9 @@ def _load(request: RenderRequest, dtype: str) -> list[str]:
     lines = [
         "import torch",
         *first,
-        "from harness.pipeline.flex2 import Flex2Pipeline",
+        f"from {module} import {name}",
         "",
-        f"pipe = Flex2Pipeline.from_pretrained({source}{revision}, dtype={_DTYPES[dtype]})",
+        f"pipe = {name}.from_pretrained({source}{revision}, dtype={_DTYPES[dtype]})",
         *([f"pipe.text_encoder_2.to({_DTYPES[request.encoder_dtype]})"] if request.encoder_dtype else []),
         'pipe.to("cuda" if torch.cuda.is_available() else "cpu")',
         "",
@@ -75,7 +74,7 @@ def _lora(request: RenderRequest) -> list[str]:
 
 def _scheduler(request: RenderRequest) -> list[str]:
     choice = find_scheduler(request.scheduler)
-    config: dict[str, Any] = {**request.shift.config(FLEX2), **choice.options}
+    config: dict[str, Any] = {**request.shift.config(request.spec), **choice.options}
     arguments = "".join(f"    {name}={value!r},\n" for name, value in config.items())
     if choice.class_name == "FlowMatchEulerDiscreteScheduler":
         return [
@@ -91,7 +90,7 @@ def _scheduler(request: RenderRequest) -> list[str]:
 
 
 def _call(case: Case, request: RenderRequest, dtype: str) -> list[str]:
-    width, height = request.size(FLEX2)
+    width, height = request.size()
     lines = [""]
     extra = ""
     if request.noise != "auto":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.schema.case import Case, EncoderDtype, OlderConfig, SampleSettings, Trained
+from harness.schema.spec import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,6 +91,7 @@ class Draft:
         older_config: how it is known that the settings are of a config written after the preview.
         neighbours: steps and LoRAs of the saved checkpoints around a preview that has lost its own.
         encoder_dtype: dtype of T5, where the trainer casts more of it than the reference does.
+        model: a name in ``schema.spec.MODELS``.
     """
 
     stem: str
@@ -109,6 +111,7 @@ class Draft:
     older_config: OlderConfig | None = None
     encoder_dtype: EncoderDtype | None = None
     neighbours: Sequence[tuple[int, SourceFile | None]] = ()
+    model: str = DEFAULT_MODEL
 
     def pairing(self) -> Pairing:
         """Return the line that a user reads about this draft."""

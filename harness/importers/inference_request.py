@@ -1,7 +1,7 @@
-"""The reference server's request and result JSON, read as the server reads them.
+"""The reference server's request JSON, read as the server reads it.
 
-Fields, limits and conversions: ``runcomfy-com/ai-toolkit-inference``, ``src/schemas/request.py`` and
-``response.py``. Like the server's, these models turn "42" and 42.0 into 42 and let unknown keys pass.
+Fields, limits and conversions: ``runcomfy-com/ai-toolkit-inference``, ``src/schemas/request.py``.
+Like the server's, these models turn "42" and 42.0 into 42 and let unknown keys pass.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from harness._util.atomic_files import read_bytes
 from harness._util.validation import first_problem
 from harness.errors import RequestError
-from harness.schema.spec import FLEX2
+from harness.schema.server_result import ServerResult
+from harness.schema.spec import Limits, known_model
 
-_LIMITS = FLEX2.limits
+_LIMITS = Limits()
 RANDOM_SEED = -1
 
 
@@ -27,7 +28,7 @@ class _Lenient(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-M = TypeVar("M", bound=_Lenient)
+M = TypeVar("M", bound=BaseModel)
 
 
 class LoraItem(_Lenient):
@@ -62,9 +63,9 @@ class PromptItem(_Lenient):
 
 
 class InferenceRequest(_Lenient):
-    """The body of ``POST /v1/inference``; the last three fields do not concern Flex.2."""
+    """The body of ``POST /v1/inference``; the last three fields concern no model here."""
 
-    model: Literal["flex2"]
+    model: Annotated[str, AfterValidator(known_model)]
     loras: list[LoraItem] = Field(default_factory=list)
     trigger_word: str | None = None
     prompts: list[PromptItem] = Field(min_length=1)
@@ -80,51 +81,34 @@ class InferenceRequest(_Lenient):
                 yield from (f"{name}[{index}].{key}" for key in item.model_extra or {})
 
 
-class ImageOutput(_Lenient):
-    """One image of a result."""
-
-    seed: int | None = Field(None, ge=0, le=_LIMITS.seed[1])
-
-
-class Outputs(_Lenient):
-    """What a request gave, in the order of its prompts."""
-
-    images: list[ImageOutput] = Field(default_factory=list)
-
-
-class InferenceResult(_Lenient):
-    """The answer of ``GET /v1/requests/{id}/result``."""
-
-    status: str | None = None
-    outputs: Outputs
-
-
-def load_request(path: Path) -> tuple[InferenceRequest, InferenceResult | None]:
+def load_request(path: Path) -> tuple[InferenceRequest, ServerResult | None]:
     """Read a request JSON, also one that is wrapped as ``{"input": request, "outputs": …}``.
 
     Returns:
         The request, and what lies beside it of a result.
 
     Raises:
-        RequestError: not readable, not JSON, or not a valid request for Flex.2; names the field.
+        RequestError: not readable, not JSON, or not a valid request for a model known here; names the field.
     """
     data = _read_json(path)
     wrapped = isinstance(data.get("input"), dict) and "prompts" not in data
     if not wrapped:
         return _parse(path, data, InferenceRequest), None
-    beside = _parse(path, data, InferenceResult) if data.get("outputs") else None
+    beside = _parse(path, data, ServerResult) if data.get("outputs") else None
     return _parse(path, data["input"], InferenceRequest, "input."), beside
 
 
-def load_result(path: Path) -> InferenceResult:
+def load_result(path: Path) -> ServerResult:
     """Read the server's result JSON.
 
     Raises:
         RequestError: not readable, not JSON, not a result, or of a request that failed.
     """
-    result = _parse(path, _read_json(path), InferenceResult)
+    result = _parse(path, _read_json(path), ServerResult)
     if result.status not in {None, "succeeded"}:
         raise RequestError(f"is {result.status!r}, not succeeded", file=path, field="status")
+    if result.outputs is None:
+        raise RequestError("is missing", file=path, field="outputs", fix="give the server's result JSON")
     return result
 
 

@@ -15,7 +15,6 @@ from harness.importers.draft import Draft, ImportResult, SourceFile, safe_name
 from harness.importers.inference_request import (
     RANDOM_SEED,
     InferenceRequest,
-    InferenceResult,
     PromptItem,
     load_request,
     load_result,
@@ -24,9 +23,10 @@ from harness.importers.preview_image import PreviewImage, read_preview
 from harness.importers.writer import write_cases
 from harness.schema.case import Base, SampleSettings, Trained
 from harness.schema.lora_file import LoraFile, inspect_lora
-from harness.schema.spec import FLEX2
+from harness.schema.server_result import ServerResult
+from harness.schema.spec import Defaults, ModelSpec, spec_of
 
-_DEFAULTS = FLEX2.defaults
+_DEFAULTS = Defaults()
 
 
 def import_request(
@@ -57,7 +57,7 @@ def import_request(
     answer = load_result(result) if result is not None else beside
     _check_count(request, body, len(previews), "images", "give one --preview per prompt, in order")
     if answer is not None:
-        count = len(answer.outputs.images)
+        count = len(answer.images)
         _check_count(result or request, body, count, "results", "give the result of this very request")
     _refuse_as_the_server(request, body)
     source = _Source(body, answer, _lora(request, body))
@@ -65,7 +65,7 @@ def import_request(
     return write_cases(
         drafts,
         job=safe_name(request.stem),
-        base=base or Base(repo=FLEX2.hub_repo),
+        base=base or Base(repo=spec_of(body.model).hub_repo),
         out=out,
         previews={draft.preview_name or draft.preview.path.name: draft.preview.path for draft in drafts},
         assumptions=_assumptions(body, answer, given=base),
@@ -100,10 +100,10 @@ def _check_count(file: Path, body: InferenceRequest, count: int, what: str, fix:
 def _refuse_as_the_server(request: Path, body: InferenceRequest) -> None:
     """Refuse what the server answers with an error, since no image can come of it."""
     if len(body.loras) > 1:
-        found = f"names {len(body.loras)} LoRAs, which the server refuses for Flex.2 (400 SINGLE_LORA_ONLY)"
+        found = f"names {len(body.loras)} LoRAs, which the server refuses (400 SINGLE_LORA_ONLY)"
         raise RequestError(found, file=request, field="loras", fix="name the one that the images show")
     if body.loras and body.loras[0].transformer is not None:
-        found = "is refused by the server for Flex.2 (400 MOE_FORMAT_NOT_SUPPORTED)"
+        found = "is refused by the server for this model (400 MOE_FORMAT_NOT_SUPPORTED)"
         raise RequestError(found, file=request, field="loras[0].transformer", fix="leave it out")
 
 
@@ -126,17 +126,18 @@ def _lora(request: Path, body: InferenceRequest) -> LoraFile | None:
 @dataclass(frozen=True)
 class _Source:
     body: InferenceRequest
-    answer: InferenceResult | None
+    answer: ServerResult | None
     lora: LoraFile | None
 
     def draft(self, index: int, preview: Path) -> Draft:
         image = read_preview(preview)
         item, lora = self.body.prompts[index], self.lora
-        drawn = self.answer.outputs.images[index].seed if self.answer is not None else None
+        drawn = self.answer.images[index].seed if self.answer is not None else None
         settings = resolve_prompt(self.body, index, drawn)
         multiplier = self.body.loras[0].network_multiplier if self.body.loras else None
         return Draft(
             stem=str(index),
+            model=self.body.model,
             preview=SourceFile(preview, image.sha256),
             preview_name=f"{index}_{preview.name}",
             image_size=image.size,
@@ -153,7 +154,7 @@ class _Source:
                 sampler=item.sampler,
             ),
             note="" if lora else "the request names no LoRA: the base alone is rendered",
-            incomparable=_problem(item, settings, image),
+            incomparable=_problem(spec_of(self.body.model), item, settings, image),
             assumptions=[*(lora.notes if lora else ()), *self._dropped(index)],
         )
 
@@ -164,7 +165,7 @@ class _Source:
         return [f"the server drops keys that it does not know: {', '.join(keys)}"] if keys else []
 
 
-def _problem(item: PromptItem, settings: SampleSettings, image: PreviewImage) -> str | None:
+def _problem(spec: ModelSpec, item: PromptItem, settings: SampleSettings, image: PreviewImage) -> str | None:
     if settings.seed == RANDOM_SEED:
         return (
             "its seed is -1: the server drew a random one; its result JSON names it: give that with --result"
@@ -172,20 +173,22 @@ def _problem(item: PromptItem, settings: SampleSettings, image: PreviewImage) ->
     if image.animated or (item.num_frames or 1) > 1:
         return "it is a video"
     if any((item.ctrl_img, item.ctrl_img_1, item.ctrl_img_2, item.ctrl_img_3)):
-        return "the request has a control image, which the reference's Flex.2 pipeline does not use"
-    if (found := image.size) != (expected := FLEX2.snap(settings.width, settings.height)):
+        return f"the request has a control image, which the reference's {spec.label} pipeline does not use"
+    if (found := image.size) != (expected := spec.snap(settings.width, settings.height)):
         return f"the image is {found[0]}x{found[1]}, but the request renders {expected[0]}x{expected[1]}"
     return None
 
 
-def _assumptions(body: InferenceRequest, answer: InferenceResult | None, *, given: Base | None) -> list[str]:
+def _assumptions(body: InferenceRequest, answer: ServerResult | None, *, given: Base | None) -> list[str]:
     lines = []
     if given is None:
-        lines.append(f"the base is {FLEX2.hub_repo}, as the reference loads it; no revision is known")
+        lines.append(
+            f"the base is {spec_of(body.model).hub_repo}, as the reference loads it; no revision is known"
+        )
     if not body.loras:
         lines.append("the request names no LoRA, which the server refuses; the base alone is rendered")
     if answer is None and any(item.seed is None for item in body.prompts):
         lines.append(f"prompts without a seed take {_DEFAULTS.seed} plus their position, as in the reference")
     if any(item.sampler for item in body.prompts):
-        lines.append("sampler is ignored: the reference's Flex.2 pipeline has one scheduler")
+        lines.append("sampler is ignored: the reference's pipeline has one scheduler")
     return lines

@@ -125,6 +125,7 @@ def _case(draft: Draft, match: Case | None, copies: Copies, job: str, base: Base
 
     return Case(
         id=f"{job}/{draft.stem}",
+        model=draft.model,
         base=_pinned(base, match),
         preview=Preview(
             file=file,

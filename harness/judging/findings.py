@@ -13,7 +13,6 @@ from harness.metrics.images import load_rgb
 from harness.schema.case import Case
 from harness.schema.lora_file import inspect_lora
 from harness.schema.result import Finding
-from harness.schema.spec import FLEX2
 from harness.schema.versions import behaviour, era_of_software, pins_of_software
 
 MAX_FLAT = 2
@@ -54,16 +53,17 @@ def _flat(case: Case) -> Finding | None:
 def _size(case: Case) -> Finding | None:
     asked = (case.settings.width, case.settings.height)
     shown = (case.preview.width, case.preview.height)
-    if (rendered := FLEX2.snap(*asked)) == shown:
+    spec = case.spec
+    if (rendered := spec.snap(*asked)) == shown:
         return None
     return Finding(
         "size",
         "error",
         f"the preview is {_by(shown)} and the reference renders {_by(rendered)} of {_by(asked)}: it floors "
-        f"to {FLEX2.divisor}, the trainer to 8 and then {FLEX2.latent_divisor}; the first noise has another "
+        f"to {spec.divisor}, the trainer to 8 and then {spec.latent_divisor}; the first noise has another "
         "shape, so the picture is another one",
         "preview.width",
-        f"harness diagnose renders it at {_by(shown)} with divisor {FLEX2.latent_divisor}",
+        f"harness diagnose renders it at {_by(shown)} with divisor {spec.latent_divisor}",
     )
 
 
@@ -209,14 +209,16 @@ def _codec(case: Case) -> Finding | None:
 
 
 def _idle(case: Case) -> Finding | None:
-    idle = [name for name, value in (("neg", case.settings.neg), ("sampler", case.trained.sampler)) if value]
+    sampler = None if case.spec.flux_trainer else case.trained.sampler
+    idle = [name for name, value in (("neg", case.settings.neg), ("sampler", sampler)) if value]
     if not idle:
         return None
     return Finding(
         "idle-settings",
         "info",
-        f"{' and '.join(idle)} {'do' if len(idle) > 1 else 'does'} nothing for Flex.2: guidance is embedded "
-        "and the scheduler is fixed; a static shift does nothing either while dynamic shifting is on",
+        f"{' and '.join(idle)} {'do' if len(idle) > 1 else 'does'} nothing for {case.spec.label}: guidance "
+        "is embedded and the scheduler is fixed; a static shift does nothing either while dynamic shifting "
+        "is on",
         "settings.neg" if "neg" in idle else "trained.sampler",
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.metrics.scores import Scores, counted_psnr
 from harness.schema.case import Case, OlderConfig, Tolerance
 from harness.schema.result import NEAREST, Baseline, Verdict
-from harness.schema.spec import FLEX2
+from harness.schema.spec import ModelSpec
 
 DEFAULT_TOLERANCE = Tolerance(ssim_min=0.967, lpips_max=0.01, psnr_min=30.7, source="harness default")
 """Limits for a case that sets none: a little wider than any valid bf16 re-run of a genuine job scored.
@@ -161,7 +161,7 @@ def judge_sizes(case: Case, rendered_size: tuple[int, int]) -> str | None:
     preview = (case.preview.width, case.preview.height)
     if preview == rendered_size:
         return None
-    rule = _size_rule((case.settings.width, case.settings.height), preview)
+    rule = _size_rule(case.spec, (case.settings.width, case.settings.height), preview)
     return (
         f"the preview is {_size(preview)} and the re-run {_size(rendered_size)}: {rule}; "
         "images are not resized to be compared"
@@ -189,11 +189,11 @@ def _limit(name: str, value: float, limit: float, *, kept: bool) -> tuple[bool, 
     return kept, f"{shown} is {abs(value - limit):.3g}{unit} {side} the limit {limit:g}"
 
 
-def _size_rule(asked: tuple[int, int], preview: tuple[int, int]) -> str:
-    trainer = FLEX2.preview_size(*asked)
+def _size_rule(spec: ModelSpec, asked: tuple[int, int], preview: tuple[int, int]) -> str:
+    trainer = spec.preview_size(*asked)
     rule = (
-        f"of {_size(asked)} asked for, the trainer floors to multiples of 8 and then {FLEX2.latent_divisor} "
-        f"({_size(trainer)}), the reference to multiples of {FLEX2.divisor} ({_size(FLEX2.snap(*asked))})"
+        f"of {_size(asked)} asked for, the trainer floors to multiples of 8 and then {spec.latent_divisor} "
+        f"({_size(trainer)}), the reference to multiples of {spec.divisor} ({_size(spec.snap(*asked))})"
     )
     return rule if trainer == preview else f"{rule}, and neither is the preview's: were these its settings?"
 

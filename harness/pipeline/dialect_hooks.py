@@ -15,20 +15,16 @@ import torch
 
 from harness.errors import HarnessError
 from harness.pipeline.comfy_kernels import comfy_kernels
+from harness.pipeline.decoding import decode
 from harness.pipeline.dialects import BLANK_LATENT, BLANK_MASK
-from harness.pipeline.flex2 import decode
 from harness.pipeline.schedulers import scheduler_of
 from harness.schema.render import RenderRequest
-from harness.schema.spec import FLEX2
 
 if TYPE_CHECKING:
-    from diffusers import FluxControlPipeline
+    from diffusers import DiffusionPipeline
     from torch.utils.hooks import RemovableHandle
 
     from harness.metrics.images import Pixels
-
-MASK = slice(2 * FLEX2.out_channels, 2 * FLEX2.out_channels + FLEX2.mask_channels)
-"""Places of the blank mask among the transformer's packed channels."""
 
 
 class UnroundedLatents:
@@ -56,7 +52,7 @@ class UnroundedLatents:
 
 @contextmanager
 def apply_dialect(
-    pipe: FluxControlPipeline, request: RenderRequest, first: torch.Tensor | None
+    pipe: DiffusionPipeline, request: RenderRequest, first: torch.Tensor | None
 ) -> Iterator[UnroundedLatents | None]:
     """Let ``pipe`` render in the request's dialect; yields what keeps unrounded latents, where they are kept.
 
@@ -64,7 +60,8 @@ def apply_dialect(
         first: the first latents, packed; needed where latents are not rounded.
 
     Raises:
-        HarnessError: latents of a solver other than Euler's cannot be kept unrounded.
+        HarnessError: latents of a solver other than Euler's cannot be kept unrounded, or the model has no
+            conditions that could be blank.
     """
     dialect, kept = request.dialect, None
     handles: list[RemovableHandle] = []
@@ -74,6 +71,8 @@ def apply_dialect(
             raise HarnessError("fp32 goes with Euler's steps alone", field="latents", fix="use bf16")
         kept = UnroundedLatents(pipe.scheduler, first)
         pipe.scheduler.step = kept.step
+    if dialect.blanks != "zero" and not request.spec.has_conditions:
+        raise HarnessError(f"{request.spec.label} has none", field="blanks", fix="use zero")
     if dialect.blanks != "zero":
         handles.append(pipe.transformer.register_forward_pre_hook(_normalised_blanks, with_kwargs=True))
     if dialect.timestep == "fp32":
@@ -90,7 +89,7 @@ def apply_dialect(
 
 
 def to_pixels(
-    pipe: FluxControlPipeline, latents: torch.Tensor, height: int, width: int, request: RenderRequest
+    pipe: DiffusionPipeline, latents: torch.Tensor, height: int, width: int, request: RenderRequest
 ) -> Pixels:
     """Decode packed latents, batch × (H/16 · W/16) × 64, and return the first image, H×W×3, 0 to 255."""
     if request.dialect.rounding == "truncate":
@@ -103,10 +102,12 @@ def to_pixels(
     return image
 
 
-def _normalised_blanks(_module: Any, args: Any, inputs: dict[str, Any]) -> Any:
+def _normalised_blanks(module: Any, args: Any, inputs: dict[str, Any]) -> Any:
     states = inputs["hidden_states"].clone()
-    states[:, :, FLEX2.out_channels :] = BLANK_LATENT
-    states[:, :, MASK] = BLANK_MASK
+    latents = module.config.out_channels or module.config.in_channels
+    mask = module.config.in_channels - 3 * latents
+    states[:, :, latents:] = BLANK_LATENT
+    states[:, :, 2 * latents : 2 * latents + mask] = BLANK_MASK
     return args, {**inputs, "hidden_states": states}
 
 

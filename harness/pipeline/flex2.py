@@ -7,7 +7,7 @@ zeros for images, ones for the mask. Guidance is embedded: one forward pass a st
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +15,7 @@ from diffusers import FluxControlPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
 from diffusers.pipelines.flux.pipeline_output import FluxPipelineOutput
 
-from harness.schema.spec import FLEX2
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from harness.pipeline.decoding import decode
 
 
 class Flex2Pipeline(FluxControlPipeline):  # type: ignore[misc]
@@ -29,17 +26,17 @@ class Flex2Pipeline(FluxControlPipeline):  # type: ignore[misc]
         self,
         prompt: str | list[str] | None = None,
         *,
-        width: int = FLEX2.defaults.width,
-        height: int = FLEX2.defaults.height,
-        num_inference_steps: int = FLEX2.defaults.sample_steps,
-        guidance_scale: float = FLEX2.defaults.guidance_scale,
+        width: int,
+        height: int,
+        num_inference_steps: int,
+        guidance_scale: float,
         generator: torch.Generator | None = None,
         latents: torch.Tensor | None = None,
         prompt_embeds: torch.Tensor | None = None,
         pooled_prompt_embeds: torch.Tensor | None = None,
         output_type: str = "pil",
         callback_on_step_end: Any = None,
-        max_sequence_length: int = FLEX2.max_sequence_length,
+        max_sequence_length: int = 512,
         negative_prompt: str | None = None,
     ) -> FluxPipelineOutput:
         """Render one image per prompt.
@@ -62,7 +59,14 @@ class Flex2Pipeline(FluxControlPipeline):  # type: ignore[misc]
             max_sequence_length=max_sequence_length,
         )
         latents, image_ids = self.prepare_latents(
-            embeds.shape[0], FLEX2.latent_channels, height, width, embeds.dtype, device, generator, latents
+            embeds.shape[0],
+            self.vae.config.latent_channels,
+            height,
+            width,
+            embeds.dtype,
+            device,
+            generator,
+            latents,
         )
         timesteps = self._schedule(num_inference_steps, latents.shape[1], device)
         guidance = torch.full([latents.shape[0]], guidance_scale, device=device, dtype=torch.float32)
@@ -92,30 +96,17 @@ class Flex2Pipeline(FluxControlPipeline):  # type: ignore[misc]
 
     def _schedule(self, steps: int, image_seq_len: int, device: torch.device) -> torch.Tensor:
         config = self.scheduler.config
-        names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
-        mu = calculate_shift(image_seq_len, *(config.get(name, FLEX2.scheduler[name]) for name in names))
+        names = {"base_seq_len": "base_image_seq_len", "max_seq_len": "max_image_seq_len"}
+        names |= {name: name for name in ("base_shift", "max_shift")}
+        given = {argument: config[name] for argument, name in names.items() if name in config}
+        mu = calculate_shift(image_seq_len, **given)
         sigmas = np.linspace(1.0, 1 / steps, steps)
         timesteps: torch.Tensor
         timesteps, _ = retrieve_timesteps(self.scheduler, steps, device, sigmas=sigmas, mu=mu)
         self._num_timesteps = len(timesteps)
         return timesteps
 
-    @staticmethod
-    def _blank_conditions(latents: torch.Tensor) -> torch.Tensor:
+    def _blank_conditions(self, latents: torch.Tensor) -> torch.Tensor:
         zeros = torch.zeros_like(latents)
-        return torch.cat([zeros, torch.ones_like(latents[:, :, : FLEX2.mask_channels]), zeros], dim=2)
-
-
-def decode(
-    pipe: FluxControlPipeline, latents: torch.Tensor, height: int, width: int, output_type: str = "pil"
-) -> list[Image]:
-    """Decode packed latents, batch × (H/16 · W/16) × 64, to images of ``height`` × ``width`` pixels.
-
-    Args:
-        output_type: as diffusers' image processor takes it; ``pil`` gives Pillow images, ``latent`` what the
-            decoder says, -1 to 1.
-    """
-    latents = pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
-    latents = latents / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor
-    decoded = pipe.vae.decode(latents.to(pipe.vae.dtype), return_dict=False)[0]
-    return pipe.image_processor.postprocess(decoded, output_type=output_type)  # type: ignore[no-any-return]
+        mask = self.transformer.config.in_channels - 3 * latents.shape[2]
+        return torch.cat([zeros, torch.ones_like(latents[:, :, :mask]), zeros], dim=2)

@@ -17,7 +17,7 @@ from harness.schema.render import OnStep, RenderRequest
 from harness.schema.versions import Era
 
 if TYPE_CHECKING:
-    from diffusers import FluxControlPipeline
+    from diffusers import DiffusionPipeline
     from PIL.Image import Image
 
     from harness.metrics.images import Pixels
@@ -60,7 +60,7 @@ def infer(loaded: LoadedPipeline, request: RenderRequest, on_step: OnStep | None
 
 
 def _infer(loaded: LoadedPipeline, request: RenderRequest, on_step: OnStep | None) -> Inference:
-    width, height = request.size(loaded.spec)
+    width, height = request.size()
     scheduler = scheduler_of(request)
     if scheduler.stochastic:
         torch.manual_seed(request.seed)
@@ -142,7 +142,7 @@ class _Steps:
         self.latents: torch.Tensor | None = None
 
     def __call__(
-        self, pipe: FluxControlPipeline, index: int, _timestep: Any, tensors: dict[str, Any]
+        self, pipe: DiffusionPipeline, index: int, _timestep: Any, tensors: dict[str, Any]
     ) -> dict[str, Any]:
         done, before, now = index + 1, self.latents, tensors["latents"]
         if self._on_step is not None:

@@ -9,14 +9,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness._util.atomic_files import sha256_file
 from harness._util.garbage_collector import pause_collection
 from harness.errors import CheckpointError, DeviceError, HarnessError
-from harness.pipeline.checkpoint import Checkpoint, pipeline_sha256
+from harness.pipeline.checkpoint import Checkpoint, pipeline_sha256, read_json
 from harness.pipeline.models import check_finite, load_models
 from harness.pipeline.offload import choose_offload, needs, offload_encoders
 from harness.pipeline.tokenizers import load_tokenizers
@@ -26,14 +27,18 @@ from harness.schema.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import FluxControlPipeline
+    from diffusers import DiffusionPipeline
 
 
 @dataclass(frozen=True)
 class LoadedPipeline:
-    """A diffusers pipeline, ready to call, with what was really loaded."""
+    """A diffusers pipeline, ready to call, with what was really loaded.
 
-    pipe: FluxControlPipeline
+    Attributes:
+        spec: the model's, with the scheduler of the checkpoint where the reference keeps it.
+    """
+
+    pipe: DiffusionPipeline
     spec: ModelSpec
     checkpoint: Checkpoint
     code: PipelineCode
@@ -41,6 +46,7 @@ class LoadedPipeline:
     dtype: Dtype
     device: str
     offload: Offload
+    warnings: tuple[str, ...] = ()
 
     def place(self) -> None:
         """Put the pipeline's weights where the offload mode wants them; they are on the CPU before."""
@@ -110,19 +116,21 @@ def load_pipeline(
             **load_models(checkpoint, spec, torch_dtype(dtype)),
             **load_tokenizers(checkpoint, spec),
         }
-        pipe = _load(checkpoint, code, dtype, parts)
+        pipe = _load(checkpoint, spec, code, dtype, parts)
     if encoder_dtype is not None:
         pipe.text_encoder_2.to(torch_dtype(encoder_dtype))
     pipe.set_progress_bar_config(disable=True)
+    effective = with_own_scheduler(spec, checkpoint)
     loaded = LoadedPipeline(
         pipe=pipe,
-        spec=spec,
+        spec=effective,
         checkpoint=checkpoint,
         code=code,
         code_sha256=sha256_file(_source(pipe)),
         dtype=dtype,
         device=device,
         offload=resolved_offload(offload, device, checkpoint),
+        warnings=_other_scheduler(spec, effective),
     )
     with quiet():
         loaded.place()
@@ -148,16 +156,37 @@ def quiet() -> Iterator[None]:
             library.enable_progress_bar()
 
 
+def with_own_scheduler(spec: ModelSpec, checkpoint: Checkpoint) -> ModelSpec:
+    """Return ``spec`` with the checkpoint's own scheduler, where the reference keeps that.
+
+    Raises:
+        CheckpointError: its config is no JSON object.
+    """
+    if not spec.keeps_scheduler:
+        return spec
+    own = read_json(checkpoint.folder / "scheduler" / "scheduler_config.json")
+    return replace(spec, scheduler={name: own.get(name, value) for name, value in spec.scheduler.items()})
+
+
+def _other_scheduler(known: ModelSpec, used: ModelSpec) -> tuple[str, ...]:
+    """Say where a checkpoint's own scheduler is not the one that its model is known to have."""
+    odd = [
+        f"{name} {used.scheduler[name]} ({known.label} has {value})"
+        for name, value in known.scheduler.items()
+        if used.scheduler[name] != value
+    ]
+    return (f"the base's own scheduler has {', '.join(odd)}",) if odd else ()
+
+
 def _load(
-    checkpoint: Checkpoint, code: PipelineCode, dtype: Dtype, parts: Mapping[str, object]
-) -> FluxControlPipeline:
+    checkpoint: Checkpoint, spec: ModelSpec, code: PipelineCode, dtype: Dtype, parts: Mapping[str, object]
+) -> DiffusionPipeline:
     options = {**parts, "dtype": torch_dtype(dtype), "local_files_only": True, "use_safetensors": True}
     try:
         if code == "hub":
             return _load_hub(checkpoint, options)
-        from harness.pipeline.flex2 import Flex2Pipeline
-
-        return Flex2Pipeline.from_pretrained(checkpoint.folder, **options)
+        module, _, name = spec.pipeline.partition(":")
+        return getattr(import_module(module), name).from_pretrained(checkpoint.folder, **options)
     except HarnessError:
         raise
     except Exception as error:  # foreign code reads foreign files here and may raise anything
@@ -194,7 +223,7 @@ def check_trust(checkpoint: Checkpoint, code: PipelineCode, trust_remote_code: b
     )
 
 
-def _load_hub(checkpoint: Checkpoint, options: Mapping[str, Any]) -> FluxControlPipeline:
+def _load_hub(checkpoint: Checkpoint, options: Mapping[str, Any]) -> DiffusionPipeline:
     from diffusers import AutoPipelineForText2Image, DiffusionPipeline
 
     options = {**options, "custom_pipeline": str(checkpoint.folder), "trust_remote_code": True}
@@ -218,7 +247,7 @@ def _use_private_modules_cache() -> None:
         os.environ["HF_MODULES_CACHE"] = folder
 
 
-def _source(pipe: FluxControlPipeline) -> Path:
+def _source(pipe: DiffusionPipeline) -> Path:
     return Path(inspect.getfile(type(pipe)))
 
 

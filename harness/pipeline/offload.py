@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from harness.pipeline.checkpoint import Checkpoint
 from harness.schema.render import Offload
-from harness.schema.spec import FLEX2, ModelSpec
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -23,10 +22,10 @@ GIB = 2**30
 _NEXT: dict[Offload, Offload] = {"none": "model", "model": "sequential"}
 
 
-def needs(checkpoint: Checkpoint, spec: ModelSpec = FLEX2) -> dict[Offload, int]:
+def needs(checkpoint: Checkpoint) -> dict[Offload, int]:
     """Return the bytes of GPU memory that an offload mode needs; ``sequential`` runs in whatever there is."""
     sizes = checkpoint.component_bytes()
-    on_gpu = sum(size for name, size in sizes.items() if name not in spec.text_encoders)
+    on_gpu = sum(size for name, size in sizes.items() if not name.startswith("text_encoder"))
     return {"none": int(sum(sizes.values()) * HEADROOM), "model": int(on_gpu * HEADROOM)}
 
 

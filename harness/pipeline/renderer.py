@@ -6,7 +6,6 @@ import gc
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -39,17 +38,17 @@ from harness.schema.render import (
     Trajectory,
 )
 from harness.schema.result import Rendered
-from harness.schema.spec import FLEX2, ModelSpec
 
-if TYPE_CHECKING:
-    from diffusers import FluxTransformer2DModel
+CallHook = Callable[[LoadedPipeline], AbstractContextManager[None]]
+"""Makes a context in which a pipeline's transformer calls are recorded or replaced."""
 
-CallHook = Callable[["FluxTransformer2DModel"], AbstractContextManager[None]]
-"""Makes a context in which the transformer's calls are recorded or replaced."""
+
+def _own_calls(_loaded: LoadedPipeline) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 class ReferenceRenderer(Renderer):
-    """The reference Flex.2 pipeline as a system under test; keeps one base and one LoRA loaded.
+    """The reference pipeline as a system under test; keeps one base and one LoRA loaded.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -65,7 +64,6 @@ class ReferenceRenderer(Renderer):
         offload: Offload = "auto",
         trust_remote_code: bool = False,
         engine: EngineName = "auto",
-        spec: ModelSpec = FLEX2,
     ) -> None:
         self.device = choose_device(device)
         self._offload: Offload = offload
@@ -73,7 +71,6 @@ class ReferenceRenderer(Renderer):
         self._engine: EngineName = engine
         self._resolved_offload: Offload = offload
         self._warnings: tuple[str, ...] = ()
-        self._spec = spec
         self._key: tuple[str, ...] | None = None
         self._state: PipelineState | None = None
         self._previous: dict[tuple[str, ...], PipelineState] = {}
@@ -94,21 +91,26 @@ class ReferenceRenderer(Renderer):
 
     def record(self, request: RenderRequest) -> tuple[Render, RecordedTrajectory]:
         """Render, and return the trajectory; see ``TrajectoryRenderer``."""
-        trajectory, sigmas = RecordedTrajectory(), request_sigmas(request, self._spec)
-        render = self._render_in_memory(request, hook=lambda model: recording(model, sigmas, trajectory))
-        return render, trajectory
+        trajectory = RecordedTrajectory()
+
+        def hook(loaded: LoadedPipeline) -> AbstractContextManager[None]:
+            return recording(loaded.pipe.transformer, request_sigmas(request, loaded.spec), trajectory)
+
+        return self._render_in_memory(request, hook=hook), trajectory
 
     def estimate(self, request: RenderRequest, trajectory: Trajectory) -> tuple[Render, int]:
         """Render with ``trajectory`` in place of the transformer; see ``TrajectoryRenderer``."""
-        sigmas, stop = request_sigmas(request, self._spec), request.stop_after
+        stop = request.stop_after
         calls = range(0) if stop is None else range(stop - 1, stop)
-        render = self._render_in_memory(
-            request, hook=lambda model: replaying(model, sigmas, trajectory, calls)
-        )
-        return render, len(calls)
+
+        def hook(loaded: LoadedPipeline) -> AbstractContextManager[None]:
+            sigmas = request_sigmas(request, loaded.spec)
+            return replaying(loaded.pipe.transformer, sigmas, trajectory, calls)
+
+        return self._render_in_memory(request, hook=hook), len(calls)
 
     def _render_in_memory(
-        self, request: RenderRequest, on_step: OnStep | None = None, hook: CallHook = nullcontext
+        self, request: RenderRequest, on_step: OnStep | None = None, hook: CallHook = _own_calls
     ) -> Render:
         """Render; where the GPU's memory does not suffice, once more with the next offload mode."""
         while True:
@@ -136,7 +138,7 @@ class ReferenceRenderer(Renderer):
             with (
                 attention_kernel(request.attention),
                 state.transformer_calls(request, self._engine) as engine,
-                hook(state.loaded.pipe.transformer),
+                hook(state.loaded),
             ):
                 inference = infer(state.loaded, request, on_step)
                 rendered = self._rendered(request, state.loaded)
@@ -154,7 +156,7 @@ class ReferenceRenderer(Renderer):
             rendered=rendered.model_copy(update=engine_used),
             latents=inference.latents,
             latents_sha256=inference.latents_sha256,
-            warnings=(*self._warnings, *engine.warnings, *inference.warnings),
+            warnings=(*self._warnings, *state.loaded.warnings, *engine.warnings, *inference.warnings),
             seconds={
                 "load": round(ready - started, 4),
                 "render": round(done - ready, 4),
@@ -178,14 +180,15 @@ class ReferenceRenderer(Renderer):
     def _prepare(self, request: RenderRequest) -> PipelineState:
         """Return the pipeline with the request's weights, LoRA and scheduler in place."""
         dtype = request.dtype or reference_dtype(self.device)
-        key = (str(request.base), request.pipeline, dtype, request.encoder_dtype or "")
+        key = (request.model, str(request.base), request.pipeline, dtype, request.encoder_dtype or "")
         if self._state is None or self._key != key:
             found = self._previous.pop(key, None)
             self._set_aside()
             self._state = found or self._load(request, dtype)
             self._key = key
         self._state.prepare(request)
-        self._state.loaded.pipe.scheduler = scheduler_of(request).build(request.shift, self._spec)
+        loaded = self._state.loaded
+        loaded.pipe.scheduler = scheduler_of(request).build(loaded.spec, request.shift)
         return self._state
 
     def _set_aside(self) -> None:
@@ -198,11 +201,11 @@ class ReferenceRenderer(Renderer):
             self._previous = {key: state}
 
     def _load(self, request: RenderRequest, dtype: Dtype) -> PipelineState:
-        checkpoint = find_checkpoint(request.base, self._spec)
+        checkpoint = find_checkpoint(request.base, request.spec)
         self._resolved_offload = resolved_offload(self._offload, self.device, checkpoint)
         loaded = load_pipeline(
             checkpoint,
-            self._spec,
+            request.spec,
             code=request.pipeline,
             dtype=dtype,
             encoder_dtype=request.encoder_dtype,
@@ -213,7 +216,7 @@ class ReferenceRenderer(Renderer):
         return PipelineState(loaded)
 
     def _rendered(self, request: RenderRequest, loaded: LoadedPipeline) -> Rendered:
-        width, height = request.size(self._spec)
+        width, height = request.size()
         sigmas = np.asarray(loaded.pipe.scheduler.sigmas.float().cpu())
         mode = request.effective_lora_mode
         lora = request.lora if mode != "none" else None
@@ -233,7 +236,7 @@ class ReferenceRenderer(Renderer):
             noise=torch_era() if request.noise == "auto" else request.noise,
             generator=request.generator,
             attention=active_attention(),
-            max_sequence_length=request.max_sequence_length or self._spec.max_sequence_length,
+            max_sequence_length=request.max_sequence_length or request.spec.max_sequence_length,
             t5_attention=request.t5_attention,
             device=loaded.device,
             offload=loaded.offload,

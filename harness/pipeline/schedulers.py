@@ -11,7 +11,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.pipeline.dialects import COMFY_SCHEDULES
 from harness.schema.render import REFERENCE_SHIFT, RenderRequest, Shift
-from harness.schema.spec import FLEX2, ModelSpec
+from harness.schema.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SchedulerChoice:
         """Return how many transformer calls ``steps`` steps cost."""
         return 2 * steps - 1 if self.solver == "heun" else steps
 
-    def build(self, shift: Shift = REFERENCE_SHIFT, spec: ModelSpec = FLEX2) -> Any:
+    def build(self, spec: ModelSpec, shift: Shift = REFERENCE_SHIFT) -> Any:
         """Return a diffusers scheduler that the pipeline can be given. Imports diffusers.
 
         Raises:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from harness.errors import HarnessError
 from harness.pipeline.schedulers import SchedulerChoice
 from harness.schema.render import REFERENCE_SHIFT, Shift
-from harness.schema.spec import FLEX2, ModelSpec
+from harness.schema.spec import ModelSpec
 
 
-def mu(image_seq_len: int, spec: ModelSpec = FLEX2, shift: Shift = REFERENCE_SHIFT) -> float:
+def mu(image_seq_len: int, spec: ModelSpec, shift: Shift = REFERENCE_SHIFT) -> float:
     """Return the log of the dynamic shift for an image of ``image_seq_len`` tokens, (H/16)·(W/16).
 
     Linear in the token count, through ``base_shift`` and ``max_shift`` (diffusers' ``calculate_shift``).
@@ -29,8 +29,8 @@ def sigmas_of(
     choice: SchedulerChoice,
     steps: int,
     image_seq_len: int,
+    spec: ModelSpec,
     shift: Shift = REFERENCE_SHIFT,
-    spec: ModelSpec = FLEX2,
 ) -> NDArray[np.float32]:
     """Return the noise levels that a render under ``choice`` goes through, from 1 down to 0.
 
@@ -45,7 +45,7 @@ def sigmas_of(
     """
     if steps < 1:
         raise HarnessError(f"{steps} steps make no schedule", field="steps", fix="give 1 or more")
-    scheduler: Any = choice.build(shift, spec)
+    scheduler: Any = choice.build(spec, shift)
     mu_here = mu(image_seq_len, spec, shift)
     with np.errstate(all="ignore"):
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu_here)

@@ -56,11 +56,14 @@ class RecordedTrajectory:
 
 
 def request_sigmas(request: RenderRequest, spec: ModelSpec) -> list[float]:
-    """Return the sigma of every transformer call of ``request``, and the final 0."""
-    width, height = request.size(spec)
-    tokens = (width // spec.latent_divisor) * (height // spec.latent_divisor)
+    """Return the sigma of every transformer call of ``request``, and the final 0.
+
+    Args:
+        spec: with the scheduler that the loaded checkpoint is rendered with.
+    """
+    tokens = spec.tokens(*request.size())
     choice = scheduler_of(request)
-    return sigmas_of(choice, request.sample_steps, tokens, request.shift, spec).tolist()  # type: ignore[no-any-return]
+    return sigmas_of(choice, request.sample_steps, tokens, spec, request.shift).tolist()  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -93,6 +93,18 @@ def add_options(parser: pytest.Parser) -> None:
         action="append",
         help="Send the header NAME with the value of an environment variable.",
     )
+    group.addoption("--harness-comfy", metavar="URL", help="Render every case by a running ComfyUI.")
+    group.addoption(
+        "--harness-comfy-file",
+        metavar="NAME=FILE",
+        action="append",
+        help="Give the input NAME of ComfyUI's loaders the file FILE there.",
+    )
+    group.addoption(
+        "--harness-against-reference",
+        action="store_true",
+        help="Score the server's images against our own renders too: does the server drift, or the settings?",
+    )
     group.addoption("--harness-base", metavar="REPO_OR_DIR", help="Base checkpoint for every case.")
     group.addoption("--harness-pipeline", choices=("hub", "builtin"), help="Pipeline code for every case.")
     group.addoption(

@@ -85,7 +85,7 @@ class PluginSession:
         """Deselect, order and group the case items among ``items``; see ``arrange``."""
         cases = plan_items(items, self.plan)
         self.tally.orphans = unused_baselines(self.store, self.settings.cases, self._config.args, cases)
-        dropped = arrange(items, cases, gpu=self._config.option.gpu or self.settings.run.server is not None)
+        dropped = arrange(items, cases, gpu=self._config.option.gpu or not self.settings.run.renders_here)
         if dropped:
             self._config.hook.pytest_deselected(items=dropped)
         self.tally.deselected = len(dropped)
@@ -101,7 +101,7 @@ class PluginSession:
             return []
         cases = "1 case" if self.tally.cases == 1 else f"{self.tally.cases} cases"
         place = "the GPU" if self._config.option.gpu else "the CPU"
-        line = f"harness: {cases} on {place if self.settings.run.server is None else 'the server'}"
+        line = f"harness: {cases} on {place if not self.settings.run.tests_system else 'the server'}"
         if self.tally.deselected:
             line += f", {self.tally.deselected} deselected: their base is not embedded, they need --gpu"
         return [line]

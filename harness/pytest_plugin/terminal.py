@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness._util.words import counts_in_words, some
+from harness.judging.drift_origin import drift_origin, origins_in_words
 from harness.schema.result import Row, Verdict
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Tally:
         stopped: whether Ctrl-C or the disk stopped the session.
         refused: whether the run folder belongs to another run, which stays as it is.
         sets: jobs whose cases drift together, with the reason.
+        origins: cases that drift, by what their drift comes from, where that is known.
         problem: why the run could not be closed, in one line.
     """
 
@@ -44,6 +46,7 @@ class Tally:
     stopped: bool = False
     refused: bool = False
     sets: list[str] = field(default_factory=list)
+    origins: dict[str, list[str]] = field(default_factory=dict)
     problem: str = ""
 
     def count(self, row: Row) -> None:
@@ -51,6 +54,8 @@ class Tally:
         self.verdicts[row.verdict.value] += 1
         self.judged += row.baseline is not None
         self.identical += row.baseline is not None and row.baseline.identical
+        if (origin := drift_origin(row)) is not None:
+            self.origins.setdefault(origin, []).append(row.case)
         if row.changed:
             self.changed.append(row.case)
         if row.baseline is not None and not row.baseline.same_environment:
@@ -65,6 +70,8 @@ class Tally:
         self.verdicts.update(worker["verdicts"])
         for name in ("written", "variants", "judged", "identical", "changed", "elsewhere"):
             setattr(self, name, getattr(self, name) + worker[name])
+        for origin, cases in worker["origins"].items():
+            self.origins.setdefault(origin, []).extend(cases)
         self.refused |= worker["refused"]
         self.orphans = worker["orphans"]
         self.cases, self.deselected = worker["cases"], worker["deselected"]
@@ -76,6 +83,7 @@ def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]
     if counts := counts_in_words(tally.verdicts, Verdict):
         lines.append(f"verdicts: {counts}")
     lines += [f"failed: drift of {line}" for line in tally.sets]
+    lines += origins_in_words(tally.origins)
     if tally.judged:
         lines.append(f"bit-equal to their baselines: {tally.identical} of {tally.judged}")
     if tally.changed:

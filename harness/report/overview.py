@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness._util.words import counts_in_words
+from harness.judging.drift_origin import by_origin
 from harness.judging.set_verdict import SetVerdict, judge_sets
 from harness.report.formatting import moment, number, plain, seconds, slug
 from harness.report.measures import severity
@@ -184,6 +185,7 @@ def _run_facts(manifest: dict[str, Any], rows: list[Row], environment: dict[str,
         "Diffusers": environment.get("packages.diffusers"),
         "Time": seconds(spent) if spent else None,
         "Baselines": _against_baselines(rows),
+        "Drift from": ", ".join(f"the {origin}: {len(cases)}" for origin, cases in by_origin(rows).items()),
     }
     return tuple(Fact(name, plain(value)) for name, value in found.items() if value)
 

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from harness.judging.baseline import flat, rendered_facts
+from harness.judging.drift_origin import drift_origin
 from harness.report.formatting import moment, number, plain, short_hash, size
 from harness.runs.plan import training_dtype
 from harness.schema.case import Case
@@ -114,6 +115,7 @@ def provenance(row: Row) -> tuple[Fact, ...]:
     return (
         *(Fact("Warning", text) for text in row.warnings),
         *((Fact("Rendered by", f"run {row.taken_from}"),) if row.taken_from else ()),
+        *_beside_reference(row),
         Fact("Pipeline", f"{rendered.pipeline}, source {short_hash(rendered.pipeline_sha256)}"),
         Fact("Base revision", rendered.revision),
         Fact("Scheduler", rendered.scheduler),
@@ -123,6 +125,17 @@ def provenance(row: Row) -> tuple[Fact, ...]:
         Fact("Engine", ": ".join(filter(None, (rendered.engine, rendered.engine_reason)))),
         Fact("Sigmas", short_hash(rendered.sigmas_sha256)),
     )
+
+
+def _beside_reference(row: Row) -> tuple[Fact, ...]:
+    """Say what a server's image is beside the reference's, and what a drift comes from."""
+    scores, origin = row.against_reference, drift_origin(row)
+    if scores is None:
+        return ()
+    found = f"SSIM {scores.ssim:.4f}, LPIPS {scores.lpips:.4f}"
+    if scores.pixels.identical:
+        found = "bit-identical"
+    return (Fact("Against the reference", found), *((Fact("Drift from", f"the {origin}"),) if origin else ()))
 
 
 def flat_words(environment: dict[str, Any]) -> dict[str, str]:

@@ -12,10 +12,10 @@ from harness._util.signals import deliver_interrupts
 from harness.errors import HarnessError
 from harness.judging.baseline import environment_key
 from harness.judging.baseline_store import BaselineStore
+from harness.judging.drift_origin import beside_reference
 from harness.judging.tolerance import Tolerances
 from harness.judging.verdict import judge_sizes, judge_variant
 from harness.metrics.latents import SUFFIX, encode_latents
-from harness.metrics.scores import Scores
 from harness.runs.dispatch import Outcome
 from harness.runs.folder import RunFolder
 from harness.runs.plan import Planned, RunOptions
@@ -140,7 +140,7 @@ class CaseRunner:
             reason = f"{reason}; {PROOF}"
             common["findings"] = [found for found in self._findings_of(item.case) if found.id != T5_FINDING]
         if render.against_reference is not None:
-            reason = f"{reason}; {_beside_reference(render.against_reference)}"
+            reason = f"{reason}; {beside_reference(verdict, render.against_reference, tolerance)}"
         return self._row(
             item,
             verdict,
@@ -178,16 +178,6 @@ class CaseRunner:
         if case.id not in self._findings:
             self._findings[case.id] = static_findings(case)
         return self._findings[case.id]
-
-
-def _beside_reference(scores: Scores) -> str:
-    """Say how far another system's image is from the reference's."""
-    if scores.pixels.identical:
-        return "the system's image is the reference's, bit for bit: the system explains none of it"
-    return (
-        f"the system's image differs from the reference's: SSIM {scores.ssim:.4f}, LPIPS {scores.lpips:.4f}, "
-        f"PSNR {scores.psnr:.1f} dB"
-    )
 
 
 def tolerance_of(case: Case, options: RunOptions, environment: dict[str, Any]) -> Tolerance:

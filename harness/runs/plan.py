@@ -24,7 +24,9 @@ from harness.schema.render import (
     RenderRequest,
 )
 from harness.schema.result import REFERENCE
+from harness.schema.spec import ModelSpec
 from harness.schema.versions import era_of_software
+from harness.systems.comfy_graph import workflow_refusal
 from harness.systems.inference_body import refusal
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class RunOptions:
         server: address of a reference server that renders instead.
         server_root: where that server's file system is mounted here; None for a server on this machine.
         server_header: ``NAME=VARIABLE`` each: header NAME is sent with the value of that variable.
+        comfy: address of a ComfyUI that renders instead.
+        comfy_file: ``NAME=FILE`` each: input NAME of its loaders is the file FILE there.
         against_reference: score the server's images against renders in this process too.
     """
 
@@ -82,6 +86,8 @@ class RunOptions:
     server: str | None = dataclasses.field(default=None, repr=False, kw_only=True)
     server_root: Path | None = None
     server_header: tuple[str, ...] = ()
+    comfy: str | None = dataclasses.field(default=None, repr=False, kw_only=True)
+    comfy_file: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     against_reference: bool = False
     keep_latents: bool = True
 
@@ -100,7 +106,18 @@ class RunOptions:
     @property
     def renders_here(self) -> bool:
         """Whether the reference pipeline renders, alone or beside another system."""
-        return self.server is None or self.against_reference
+        return not self.tests_system or self.against_reference
+
+    @property
+    def tests_system(self) -> bool:
+        """Whether another system than the reference pipeline makes the images."""
+        return self.server is not None or self.comfy is not None
+
+    def in_this_process(self) -> RunOptions:
+        """Return these options without another system under test."""
+        return dataclasses.replace(
+            self, server=None, server_root=None, server_header=(), comfy=None, comfy_file=()
+        )
 
     def reaching(self) -> dict[str, Any]:
         """Return the options that say how a render is computed, beside what its request says."""
@@ -184,12 +201,15 @@ def plan(cases: list[Case], options: RunOptions, device: str) -> list[Planned]:
 
 
 def sendable(planned: list[Planned], options: RunOptions) -> list[Planned]:
-    """Return the plan with what a server cannot be asked for as a problem; without a server, as it is."""
-    return planned if options.server is None else list(map(_sendable, planned))
+    """Return the plan with what a system cannot be asked for as a problem; without a system, as it is."""
+    if not options.tests_system:
+        return planned
+    refuses = workflow_refusal if options.server is None else refusal
+    return [_sendable(item, refuses) for item in planned]
 
 
-def _sendable(item: Planned) -> Planned:
-    problem = refusal(item.request) if item.request is not None else None
+def _sendable(item: Planned, refuses: Callable[[RenderRequest], str | None]) -> Planned:
+    problem = refuses(item.request) if item.request is not None else None
     if problem is None:
         return item
     return dataclasses.replace(item, request=None, problem=problem, same_as=None, same_why="", free_t5=False)
@@ -219,7 +239,7 @@ def request_of(case: Case, options: RunOptions, device: str) -> RenderRequest:
     dtype = options.dtype or (training_dtype(case) if device == "cpu" else None)
     return RenderRequest(
         base=base,
-        pipeline=options.pipeline or case.pipeline or default_pipeline(base),
+        pipeline=options.pipeline or case.pipeline or default_pipeline(base, case.spec),
         dtype=dtype,
         encoder_dtype=case.encoder_dtype if dtype == case.encoder_dtype else None,
         lora=Lora(lora_file, case.lora.sha256, case.lora.network_multiplier)
@@ -230,6 +250,7 @@ def request_of(case: Case, options: RunOptions, device: str) -> RenderRequest:
         divisor=case.divisor,
         quantize=case.quantize,
         t5_attention=case.t5_attention or "eager",
+        model=case.model,
     )
 
 
@@ -240,9 +261,9 @@ def noise_of(case: Case) -> Noise:
     return era_of_software(case.trained.software) or "auto"
 
 
-def default_pipeline(base: Base) -> PipelineCode:
-    """Return ``hub`` for a repository, as the reference loads it, and ``builtin`` for anything local."""
-    return "hub" if base.repo is not None else "builtin"
+def default_pipeline(base: Base, spec: ModelSpec) -> PipelineCode:
+    """Return ``hub`` where the reference runs the repository's code, and ``builtin`` for anything local."""
+    return "hub" if base.repo is not None and spec.hub_code else "builtin"
 
 
 def training_dtype(case: Case) -> Dtype | None:

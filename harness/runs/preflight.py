@@ -16,9 +16,10 @@ from harness.pipeline.load import check_trust, free_memory
 from harness.pipeline.lora_shapes import check_lora_shapes, transformer_shapes
 from harness.pipeline.offload import memory_line, needs
 from harness.runs.plan import Planned, RunOptions
-from harness.schema.case import Case
+from harness.schema.case import Base, Case
 from harness.schema.lora_file import inspect_lora
-from harness.schema.spec import FLEX2
+from harness.schema.render import RenderRequest
+from harness.schema.spec import spec_of
 
 Item = TypeVar("Item")
 
@@ -30,14 +31,14 @@ class Preflight:
         self._sha256_of = cache(sha256_file)
         self._inspected = cache(inspect_lora)
         self._shapes = cache(transformer_shapes)
-        self._found = cache(lambda base: find_checkpoint(base, FLEX2))
+        self._found = cache(lambda base, model: find_checkpoint(base, spec_of(model)))
 
     def known_bases(self, planned: Iterable[Planned]) -> dict[str, Checkpoint]:
         """Return the checkpoint of every base that can be found, by the base's name."""
         found = {}
-        for base in _unique(item.request.base for item in planned if item.request is not None):
+        for base, model in _bases(item.request for item in planned if item.request is not None):
             with suppress(HarnessError):
-                found[str(base)] = self._found(base)
+                found[str(base)] = self._found(base, model)
         return found
 
     def check(self, planned: list[Planned], options: RunOptions) -> dict[str, Checkpoint]:
@@ -60,7 +61,7 @@ class Preflight:
                 if request.lora is not None:
                     self._inspected(request.lora.file)
             return {}
-        bases = {str(base): self._found(base) for base in _unique(request.base for request in requests)}
+        bases = {str(base): self._found(base, model) for base, model in _bases(requests)}
         for name, code in _unique((str(request.base), request.pipeline) for request in requests):
             check_trust(bases[name], code, options.trust_remote_code)
         shapes = {name: self._shapes(checkpoint) for name, checkpoint in bases.items()}
@@ -81,6 +82,11 @@ def memory_lines(
         return []
     free = free_memory() if free is None else free
     return [memory_line(base.name, needs(base), free, options.offload) for base in bases.values()]
+
+
+def _bases(requests: Iterable[RenderRequest]) -> list[tuple[Base, str]]:
+    """Return every base once, with the model that it must have the shape of."""
+    return _unique((request.base, request.model) for request in requests)
 
 
 def _unique(items: Iterable[Item]) -> list[Item]:

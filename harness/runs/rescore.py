@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.errors import ImageError
 from harness.judging.baseline import environment_key
+from harness.judging.drift_origin import beside_reference
 from harness.judging.tolerance import Source
 from harness.judging.verdict import judge_baseline, judge_variant
 from harness.runs.folder import locked, read_manifest, write_rows
@@ -40,6 +41,8 @@ def judge_again(row: Row, tolerance: Tolerance) -> Row:
     judged: dict[str, Any] = {"tolerance": tolerance}
     if row.scores is not None:
         verdict, reason = judge_variant(row.description, row.variant, row.scores, tolerance)
+        if row.against_reference is not None:
+            reason = f"{reason}; {beside_reference(verdict, row.against_reference, tolerance)}"
         if row.baseline is not None:
             verdict, reason = judge_baseline(verdict, reason, row.scores, row.baseline)
         judged |= {"verdict": verdict, "reason": reason}

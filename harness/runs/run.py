@@ -42,6 +42,10 @@ def run_cases(
     options = options or RunOptions()
     with deliver_interrupts(), machine_of(options) as machine:
         planned = planner(cases, options, machine.device)
+        if machine.system is not None:
+            for item in planned:
+                if item.request is not None:
+                    machine.system.check(item.request)
         setup = Setup(planned, machine, Preflight().check(planned, options), options)
         with open_run(setup, out, renderer=renderer, progress=progress) as session:
             session.run(planned)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from harness._util.garbage_collector import pause_collection
 from harness.errors import DeviceLostError, HarnessError
 from harness.runs.plan import RunOptions
-from harness.runs.server_machine import server_renderer
+from harness.runs.tested_system import tested_system
 from harness.runs.worker_process import WorkerProcess
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest, TrajectoryRenderer
 
 if TYPE_CHECKING:
     from harness.runs.ray import Cluster
+    from harness.systems.fetched_image import ImageSource
 
 MAX_ATTEMPTS = 2
 """How often a render is begun whose process is lost."""
@@ -40,7 +41,7 @@ class Machine:
     device: str
     environment: dict[str, Any]
     cluster: Cluster | None = None
-    system: Renderer | None = None
+    system: ImageSource | None = None
 
 
 class RetryingRenderer(Renderer):
@@ -119,8 +120,8 @@ def machine_of(options: RunOptions) -> Iterator[Machine]:
         HarnessError: the options contradict each other, or device, server or cluster cannot be used.
     """
     _refuse_contradictions(options)
-    if options.server is not None:
-        with server_renderer(options) as system:
+    if options.tests_system:
+        with tested_system(options) as system:
             here = _machine_here(options.device if options.against_reference else "cpu")
             facts = {**here.environment, "server": system.facts}
             yield replace(here, environment=facts, system=system)
@@ -132,9 +133,10 @@ def machine_of(options: RunOptions) -> Iterator[Machine]:
 
 
 def _refuse_contradictions(options: RunOptions) -> None:
-    if options.server is None and options.against_reference:
-        raise HarnessError("needs --server", field="--against-reference", fix="give --server URL too")
-    if options.server is None and options.ray is None and options.ray_workers is not None:
+    if not options.tests_system and options.against_reference:
+        fix = "give --server URL or --comfy URL too"
+        raise HarnessError("needs --server or --comfy", field="--against-reference", fix=fix)
+    if not options.tests_system and options.ray is None and options.ray_workers is not None:
         raise HarnessError("needs --ray", field="--ray-workers", fix="give --ray ADDRESS too")
     if options.ray is not None and options.gpus:
         raise HarnessError("cannot be combined with --ray", field="--gpus", fix="give one of the two")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -26,7 +26,7 @@ from harness._util.atomic_files import sha256_file, write_bytes
 from harness._util.strict_yaml import read_mapping, write_yaml
 from harness._util.validation import problems_as
 from harness.errors import CaseError
-from harness.schema.spec import FLEX2, Limits
+from harness.schema.spec import DEFAULT_MODEL, MODELS, Defaults, Limits, ModelSpec, known_model, spec_of
 from harness.schema.versions import T5Attention
 
 SUFFIX = ".case.yaml"
@@ -59,7 +59,11 @@ InnerPath = Annotated[AnyPath, Field(min_length=1), AfterValidator(_inside)]
 Noise = Literal["auto", "current", "legacy"]
 EncoderDtype = Literal["fp16"]
 Quantize = Literal["none", "qfloat8", "qfloat8-transformer", "qfloat8-te"]
+ModelName = Annotated[str, AfterValidator(known_model), Field(json_schema_extra={"enum": [*MODELS]})]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+_DEFAULTS = Defaults()
 
 
 class Strict(BaseModel):
@@ -145,7 +149,7 @@ class LoraRef(Strict):
 
     file: InnerPath
     sha256: Sha256
-    network_multiplier: float = FLEX2.defaults.network_multiplier
+    network_multiplier: float = _DEFAULTS.network_multiplier
 
 
 class Neighbour(Strict):
@@ -159,14 +163,12 @@ class SampleSettings(Strict):
     """The sample settings, resolved: trigger replaced, flags applied, seed rule worked out."""
 
     prompt: str
-    neg: str = FLEX2.defaults.neg
-    width: int = Field(FLEX2.defaults.width, description="Pixels, as asked for; the render snaps it.")
-    height: int = Field(FLEX2.defaults.height, description="Pixels, as asked for; the render snaps it.")
-    seed: int = Field(
-        FLEX2.defaults.seed, ge=-1, description="-1 is random: such a preview cannot be re-run."
-    )
-    sample_steps: int = FLEX2.defaults.sample_steps
-    guidance_scale: float = FLEX2.defaults.guidance_scale
+    neg: str = _DEFAULTS.neg
+    width: int = Field(_DEFAULTS.width, description="Pixels, as asked for; the render snaps it.")
+    height: int = Field(_DEFAULTS.height, description="Pixels, as asked for; the render snaps it.")
+    seed: int = Field(_DEFAULTS.seed, ge=-1, description="-1 is random: such a preview cannot be re-run.")
+    sample_steps: int = _DEFAULTS.sample_steps
+    guidance_scale: float = _DEFAULTS.guidance_scale
 
     def outside(self, limits: Limits) -> tuple[str, str] | None:
         """Return the first field outside the reference's limits and what is wrong with it, or None."""
@@ -197,7 +199,9 @@ class Trained(Strict):
     base: str | None = Field(None, description="model.name_or_path of the job.")
     trigger_word: str | None = None
     prompt_template: str | None = Field(None, description="The prompt as written, before trigger and flags.")
-    sampler: str | None = Field(None, description="Recorded, but ignored by AI Toolkit for flex2.")
+    sampler: str | None = Field(
+        None, description="Recorded; AI Toolkit ignores it for flex2 and honours it for flex1."
+    )
 
 
 class Tolerance(Strict):
@@ -216,7 +220,7 @@ class Case(Strict):
     """One preview with its settings, LoRA and base."""
 
     id: CaseId
-    model: Literal["flex2"] = "flex2"
+    model: ModelName = DEFAULT_MODEL
     base: Base
     pipeline: Literal["hub", "builtin"] | None = Field(
         None, description="Pipeline code; unset: hub for a repository, builtin for an embedded checkpoint."
@@ -259,17 +263,33 @@ class Case(Strict):
 
     _file: Path | None = PrivateAttr(default=None)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_its_model(cls, data: Any) -> Any:
+        """Fill in what the model's own defaults are, where they are not those of most models."""
+        defaults = MODELS[name].defaults if (name := _model_in(data)) in MODELS else _DEFAULTS
+        settings = data.get("settings") if isinstance(data, dict) else None
+        if defaults == _DEFAULTS or not isinstance(settings, dict):
+            return data
+        own = {field: getattr(defaults, field) for field in SampleSettings.model_fields if field != "prompt"}
+        return {**data, "settings": own | settings}
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the reference fixes for the case's model."""
+        return spec_of(self.model)
+
     @model_validator(mode="after")
     def _renderable(self) -> Case:
         if self.incomparable is not None:
             return self
-        if problem := self.settings.outside(FLEX2.limits):
+        if problem := self.settings.outside(self.spec.limits):
             raise ValueError(f"settings.{problem[0]}: {problem[1]}")
         if self.settings.seed == -1:
             raise ValueError(
                 "settings.seed: -1 (random) cannot be re-run; set the seed, or say so in incomparable"
             )
-        low, high = FLEX2.limits.network_multiplier
+        low, high = self.spec.limits.network_multiplier
         if self.lora is not None and not low <= self.lora.network_multiplier <= high:
             raise ValueError(
                 f"lora.network_multiplier: {self.lora.network_multiplier} is outside the reference's range "
@@ -327,6 +347,11 @@ class Case(Strict):
                 field=f"{field}.sha256",
                 fix="the file changed after the import: restore it, or import again",
             )
+
+
+def _model_in(data: Any) -> str:
+    """Return the model that unread data names, as text."""
+    return str(data.get("model", DEFAULT_MODEL)) if isinstance(data, dict) else DEFAULT_MODEL
 
 
 def load_case(path: Path) -> Case:

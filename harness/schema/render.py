@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.errors import HarnessError
-from harness.schema.spec import FLEX2, ModelSpec
+from harness.schema.spec import DEFAULT_MODEL, ModelSpec, spec_of
 from harness.schema.versions import T5Attention
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Shift:
                     f"{value} is not within -10 to 10", field=name, fix="mu is about 1 at 1024²"
                 )
 
-    def config(self, spec: ModelSpec = FLEX2) -> dict[str, Any]:
+    def config(self, spec: ModelSpec) -> dict[str, Any]:
         """Return the spec's scheduler config with these changes."""
         changes = {
             "shift": self.shift,
@@ -149,6 +149,7 @@ class RenderRequest:
         stop_after: end after so many steps and return the image predicted there; None runs to the end.
         batch: images drawn in one call, the others from neighbouring seeds; the first is the re-run.
         dialect: what another tool does differently, whatever its settings.
+        model: a name in ``schema.spec.MODELS``.
     """
 
     base: Base
@@ -176,9 +177,16 @@ class RenderRequest:
     stop_after: int | None = None
     batch: int = 1
     dialect: Dialect = REFERENCE_DIALECT
+    model: str = DEFAULT_MODEL
 
-    def size(self, spec: ModelSpec) -> tuple[int, int]:
+    @property
+    def spec(self) -> ModelSpec:
+        """What the reference fixes for the request's model."""
+        return spec_of(self.model)
+
+    def size(self) -> tuple[int, int]:
         """Return the rendered size in pixels: floored to the divisor, then to whole packed latents."""
+        spec = self.spec
         if self.divisor is None:
             return spec.snap(self.width, self.height)
         floored = (edge // self.divisor * self.divisor for edge in (self.width, self.height))
@@ -208,7 +216,7 @@ class RenderRequest:
     def weights_key(self) -> tuple[str, ...]:
         """Requests with the same key share loaded and fused weights; sorting by it changes weights rarely."""
         lora = (self.lora.sha256, repr(self.lora.network_multiplier)) if self.lora else ("", "")
-        loaded = (str(self.base), self.pipeline, self.dtype or "", self.encoder_dtype or "")
+        loaded = (self.model, str(self.base), self.pipeline, self.dtype or "", self.encoder_dtype or "")
         return (*loaded, self.quantize, *lora, self.effective_lora_mode)
 
 

@@ -1,7 +1,8 @@
 """What the reference pipeline fixes for one model: defaults, limits, snapping, scheduler, channel layout.
 
-Everything Flex.2-specific that is a number or a name stands here, so that another model is another spec.
-Source: ``runcomfy-com/ai-toolkit-inference``, ``src/pipelines/flex2.py`` and ``schemas/request.py``.
+Everything that is one model's own and a number or a name stands here: another model is another ``ModelSpec``
+in ``MODELS``. Source: ``runcomfy-com/ai-toolkit-inference``, ``src/pipelines/flex2.py``, ``flex1_alpha.py``
+and ``schemas/request.py``; of the trainer: ``ostris/ai-toolkit``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+
+from harness.errors import HarnessError
 
 
 @dataclass(frozen=True)
@@ -41,26 +44,39 @@ class ModelSpec:
     """One model as the reference runs it.
 
     Attributes:
+        name: what cases, requests to the server and AI Toolkit's ``model.arch`` call it.
+        label: what sentences call it.
+        hub_repo: what the reference loads.
+        pipeline: ``MODULE:CLASS`` of the pipeline that renders without remote code.
+        hub_code: the reference runs the repository's own ``pipeline.py``.
+        keeps_scheduler: the reference leaves the checkpoint's own scheduler; ``scheduler`` is what that is.
+        flux_trainer: AI Toolkit renders its previews by the code for Flux models, not by code of its own.
         divisor: width and height are floored to a multiple of this, in pixels.
         latent_divisor: the trainer's own floor, in pixels (VAE factor 8 times 2×2 packing).
         scheduler: keyword arguments of ``FlowMatchEulerDiscreteScheduler``.
         vae_scale_factor: pixels along one side of a latent.
-        in_channels: packed channels that the transformer takes (latent 64 + inpaint 68 + control 64).
-        mask_channels: packed channels of the mask, within those of inpaint.
+        in_channels: packed channels that the transformer takes; those beyond ``out_channels`` are conditions,
+            and blank: 64 and 4 of an inpainting image and its mask, then 64 of a control image.
+        comfy_unet: the transformer's file as its publisher names it for ComfyUI.
         text_encoders: components that encode prompts.
         tokenizer_files: files that a tokenizer's folder needs, one group of them; transformers makes up what
             is missing.
     """
 
     name: str
+    label: str
     hub_repo: str
+    pipeline: str
     divisor: int
     latent_divisor: int
     in_channels: int
     out_channels: int
     latent_channels: int
-    mask_channels: int
     max_sequence_length: int
+    hub_code: bool = False
+    keeps_scheduler: bool = False
+    flux_trainer: bool = False
+    comfy_unet: str = ""
     vae_scale_factor: int = 8
     text_encoders: tuple[str, ...] = ("text_encoder", "text_encoder_2")
     tokenizer_files: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
@@ -78,13 +94,18 @@ class ModelSpec:
         """Every component that a checkpoint must hold, by the name of its folder."""
         return ("scheduler", *self.models, "tokenizer", "tokenizer_2")
 
+    @property
+    def has_conditions(self) -> bool:
+        """Whether the transformer takes channels beside the latents, which are blank here."""
+        return self.in_channels > self.out_channels
+
     def snap(self, width: int, height: int) -> tuple[int, int]:
         """Return the size in pixels that the reference renders when asked for ``width`` × ``height``."""
         return width // self.divisor * self.divisor, height // self.divisor * self.divisor
 
-    def trainer_edge(self, pixels: int) -> int:
-        """Return the width or height in pixels that the trainer keeps: a multiple of 8, at least 64."""
-        return max(64, pixels - pixels % 8)
+    def tokens(self, width: int, height: int) -> int:
+        """Return how many packed latents an image of ``width`` × ``height`` pixels has."""
+        return width // self.latent_divisor * (height // self.latent_divisor)
 
     def preview_size(self, width: int, height: int) -> tuple[int, int]:
         """Return (width, height) in pixels of the preview that the trainer makes when asked for these.
@@ -92,35 +113,94 @@ class ModelSpec:
         What it keeps is floored once more to whole packed latents.
         """
         unit = self.latent_divisor
-        return self.trainer_edge(width) // unit * unit, self.trainer_edge(height) // unit * unit
+        return trainer_edge(width) // unit * unit, trainer_edge(height) // unit * unit
 
 
-FLEX2 = ModelSpec(
-    name="flex2",
-    hub_repo="ostris/Flex.2-preview",
-    divisor=32,
-    latent_divisor=16,
-    in_channels=196,
-    out_channels=64,
-    latent_channels=16,
-    mask_channels=4,
-    tokenizer_files={
+def trainer_edge(pixels: int) -> int:
+    """Return the width or height in pixels that AI Toolkit keeps: a multiple of 8, at least 64."""
+    return max(64, pixels - pixels % 8)
+
+
+_FLUX_TOKENIZERS: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
+    {
         "tokenizer": (
             ("tokenizer_config.json", "vocab.json", "merges.txt"),
             ("tokenizer_config.json", "tokenizer.json"),
         ),
         "tokenizer_2": (("tokenizer.json",), ("spiece.model",)),
-    },
-    max_sequence_length=512,
-    scheduler=MappingProxyType(
-        {
-            "base_image_seq_len": 256,
-            "base_shift": 0.5,
-            "max_image_seq_len": 4096,
-            "max_shift": 1.15,
-            "num_train_timesteps": 1000,
-            "shift": 3.0,
-            "use_dynamic_shifting": True,
-        }
-    ),
+    }
 )
+
+_FLUX_SCHEDULER: Mapping[str, Any] = MappingProxyType(
+    {
+        "base_image_seq_len": 256,
+        "base_shift": 0.5,
+        "max_image_seq_len": 4096,
+        "max_shift": 1.15,
+        "num_train_timesteps": 1000,
+        "shift": 3.0,
+        "use_dynamic_shifting": True,
+    }
+)
+
+FLEX2 = ModelSpec(
+    name="flex2",
+    label="Flex.2",
+    hub_repo="ostris/Flex.2-preview",
+    pipeline="harness.pipeline.flex2:Flex2Pipeline",
+    hub_code=True,
+    comfy_unet="Flex.2-preview.safetensors",
+    divisor=32,
+    latent_divisor=16,
+    in_channels=196,
+    out_channels=64,
+    latent_channels=16,
+    tokenizer_files=_FLUX_TOKENIZERS,
+    max_sequence_length=512,
+    scheduler=_FLUX_SCHEDULER,
+)
+
+FLEX1 = ModelSpec(
+    name="flex1",
+    label="Flex.1-alpha",
+    hub_repo="ostris/Flex.1-alpha",
+    pipeline="diffusers:FluxPipeline",
+    keeps_scheduler=True,
+    flux_trainer=True,
+    comfy_unet="Flex.1-alpha.safetensors",
+    divisor=16,
+    latent_divisor=16,
+    in_channels=64,
+    out_channels=64,
+    latent_channels=16,
+    tokenizer_files=_FLUX_TOKENIZERS,
+    max_sequence_length=512,
+    scheduler=_FLUX_SCHEDULER,
+)
+
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in (FLEX2, FLEX1)}
+"""Every model by its name; the first is that of a case that names none."""
+
+DEFAULT_MODEL = next(iter(MODELS))
+
+
+def spec_of(model: str) -> ModelSpec:
+    """Return the spec of the model of that name.
+
+    Raises:
+        HarnessError: there is none.
+    """
+    if model not in MODELS:
+        raise HarnessError(f"unknown model {model!r}", field="model", fix=f"choose {' or '.join(MODELS)}")
+    return MODELS[model]
+
+
+def known_model(model: str) -> str:
+    """Return ``model`` where it is one; for validation.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if model not in MODELS:
+        raise ValueError(f"{model!r} is no model; choose {' or '.join(MODELS)}")
+    return model

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from harness.pipeline.schedulers import SCHEDULERS, find_scheduler
 from harness.schema.case import Quantize
 from harness.schema.render import RenderRequest
-from harness.schema.spec import FLEX2
+from harness.schema.spec import Limits
 from harness.sweeps.axis import Axis, Context, Family, Grid, checkpoints, prompts
 from harness.sweeps.axis_values import Parse, Value, choice, integer, number, switch, unknown
 from harness.sweeps.dialect_axes import DIALECT_AXES
@@ -21,7 +21,7 @@ ATTENTION = {
     "cuda": ("native", "_native_math", "_native_flash", "_native_efficient", "_native_cudnn"),
 }
 MAX_SEED_OFFSET = 5
-LIMITS = FLEX2.limits
+LIMITS = Limits()
 
 
 _SHORT = {"tokens": "max_sequence_length"}
@@ -57,15 +57,15 @@ def _field(
     candidates: Sequence[Value],
     *,
     field: str | None = None,
-    default: Value | None = None,
+    default: str | None = None,
     problem: Callable[[Context, Value], str | None] | None = None,
 ) -> Axis:
-    """Make an axis of one field of the request; ``default`` stands where the request says None."""
+    """Make an axis of one field of the request; where that is None, the spec's field ``default`` counts."""
     own = field or name
 
     def read(_context: Context, request: RenderRequest) -> Value:
         value: Value | None = getattr(request, own)
-        return default if value is None and default is not None else value  # type: ignore[return-value]
+        return getattr(request.spec, default) if value is None and default else value  # type: ignore[return-value]
 
     axis = Axis(name, family, explanation, parse, _set(own), read, lambda _: list(candidates))
     return axis if problem is None else dataclasses.replace(axis, problem=problem)
@@ -77,7 +77,7 @@ def _shift(name: str, key: str, explanation: str, parse: Parse, candidates: Sequ
         return dataclasses.replace(request, shift=dataclasses.replace(request.shift, **changes))
 
     def read(_context: Context, request: RenderRequest) -> Value:
-        value: Value = request.shift.config(FLEX2)[key]
+        value: Value = request.shift.config(request.spec)[key]
         return value
 
     return Axis(name, Family.SCHEDULE, explanation, parse, apply, read, lambda _: list(candidates))
@@ -203,7 +203,7 @@ _ALL = (
     _field("generator", Family.NOISE, "Device whose generator draws the first latents.",
            choice("generator", ("cpu", "cuda")), ("cpu", "cuda"), problem=_cuda_only),
     _field("divisor", Family.NOISE, "Width and height are floored to a multiple of it, pixels.",
-           lambda text: int(choice("divisor", ("8", "16", "32"))(text)), (16, 32), default=FLEX2.divisor),
+           lambda text: int(choice("divisor", ("8", "16", "32"))(text)), (16, 32), default="divisor"),
     Axis("trigger", Family.CONTENT, "Trigger word in the prompt: as trained, absent, literal, or a word.",
          str, _trigger_apply, _trigger_read,
          lambda context: list(prompts(context.case)), _trigger_problem),
@@ -241,7 +241,7 @@ _ALL = (
          lambda _, request: request.effective_lora_mode,
          lambda _: ["none", "adapter", "fp32", "fused"], _lora_mode_problem),
     _field("max_sequence_length", Family.NUMERICS, "T5 tokens; padding is not masked, so it counts.",
-           integer("max_sequence_length", 16, 512), (512, 256, 128), default=FLEX2.max_sequence_length),
+           integer("max_sequence_length", 16, 512), (512, 256, 128), default="max_sequence_length"),
     _field("t5_attention", Family.NUMERICS, "T5's attention: eager up to transformers 5.14, then sdpa.",
            choice("t5_attention", ("eager", "sdpa")), ("sdpa", "eager")),
     Axis("attention", Family.NUMERICS, "Attention kernel: equally valid, rounded in other places.",

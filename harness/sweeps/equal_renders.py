@@ -8,7 +8,7 @@ from functools import cache
 from harness.pipeline.schedulers import choose_scheduler
 from harness.pipeline.sigma_schedules import sigmas_of, sigmas_sha256
 from harness.schema.render import Dialect, RenderRequest, Shift
-from harness.schema.spec import FLEX2
+from harness.schema.spec import spec_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,21 +38,32 @@ def effective(request: RenderRequest, device: str) -> Effective:
 
     dtype = request.dtype or reference_dtype(device)
     era = torch_era() if request.noise == "auto" else request.noise
-    width, height = request.size(FLEX2)
-    tokens = (width // 16) * (height // 16)
+    size = request.size()
     return Effective(
-        weights=(str(request.base), request.pipeline, dtype, request.quantize, request.encoder_dtype or ""),
+        weights=(
+            request.model,
+            str(request.base),
+            request.pipeline,
+            dtype,
+            request.quantize,
+            request.encoder_dtype or "",
+        ),
         lora=_lora(request),
         prompt=(
             request.prompt,
-            request.max_sequence_length or FLEX2.max_sequence_length,
+            request.max_sequence_length or request.spec.max_sequence_length,
             request.t5_attention,
         ),
-        size=(width, height),
+        size=size,
         noise=(request.seed, "any era" if dtype == "fp32" else era, request.generator),
         guidance_scale=request.guidance_scale,
         schedule=_schedule(
-            request.scheduler, request.dialect.schedule, request.sample_steps, tokens, request.shift
+            request.model,
+            request.scheduler,
+            request.dialect.schedule,
+            request.sample_steps,
+            request.spec.tokens(*size),
+            request.shift,
         ),
         attention=request.attention or "native",
         dialect=dataclasses.replace(request.dialect, schedule=None),
@@ -90,6 +101,8 @@ def _lora(request: RenderRequest) -> tuple[str, ...]:
 
 
 @cache
-def _schedule(scheduler: str, schedule: str | None, steps: int, tokens: int, shift: Shift) -> tuple[str, str]:
+def _schedule(
+    model: str, scheduler: str, schedule: str | None, steps: int, tokens: int, shift: Shift
+) -> tuple[str, str]:
     choice = choose_scheduler(scheduler, schedule)
-    return choice.solver, sigmas_sha256(sigmas_of(choice, steps, tokens, shift))
+    return choice.solver, sigmas_sha256(sigmas_of(choice, steps, tokens, spec_of(model), shift))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.comparison.exports.comfy_workflow import api_graph, editor_graph
+from harness.comparison.exports.comfy_editor import editor_graph
 from harness.comparison.exports.diffusers_script import diffusers_script
 from harness.comparison.exports.export import export_case
 from harness.comparison.exports.repair_node import SCALE, SHIFT, Flex2Blanks
@@ -24,8 +24,13 @@ from harness.importers.image_metadata.read_image import InferenceImage, read_inf
 from harness.importers.inference_request import load_request
 from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case
+from harness.systems.comfy_graph import Graph, api_graph
 
 Cases = dict[tuple[int, int], Case]
+
+
+def graph_of(case: Case) -> Graph:
+    return api_graph(request_of(case, RunOptions(), "cpu"), "image")
 
 
 def test_our_own_reader_finds_no_difference_in_an_exported_workflow(cases: Cases, tmp_path: Path) -> None:
@@ -45,7 +50,7 @@ def test_our_own_reader_finds_no_difference_in_an_exported_workflow(cases: Cases
 
 
 def test_the_editors_links_are_those_of_the_api(cases: Cases) -> None:
-    graph = api_graph(cases[0, 0])
+    graph = graph_of(cases[0, 0])
     assert all(node["class_type"] != "LoraLoaderModelOnly" for node in graph.values())
     editor = editor_graph(graph, "a note")
     links = {link[0]: link for link in editor["links"]}
@@ -109,7 +114,7 @@ def test_a_prompt_with_brackets_is_written_as_comfyui_reads_it(cases: Cases) -> 
     settings = case.settings.model_copy(update={"prompt": "a (large:1.2) cat"})
     changed = case.model_copy(update={"settings": settings})
     changed._file = case._file
-    texts = [node["inputs"]["text"] for node in api_graph(changed).values() if "text" in node["inputs"]]
+    texts = [node["inputs"]["text"] for node in graph_of(changed).values() if "text" in node["inputs"]]
     assert texts[0] == r"a \(large:1.2\) cat"
 
 

@@ -14,8 +14,7 @@ from harness.metrics.scores import Scores
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, plan
 from harness.schema.case import Case, load_cases
-from harness.schema.render import Lora, RenderRequest
-from harness.schema.spec import FLEX2
+from harness.schema.render import Lora, RenderRequest, Shift
 
 # In the order of PSNR, dB: 40.5, 37.7, 36.5, 35.9, 30.0, 17.3, 13.4, 12.5, 11.5, 10.3, 10.2, 10.0, 9.0.
 # Which of a group is nearer depends on how the CPU rounds bf16. Between groups the order must hold.
@@ -56,7 +55,7 @@ def requests(cases: dict[int, Case]) -> dict[str, RenderRequest]:
     assert "inkprint" in prompt
     changes: dict[str, dict[str, object]] = {
         "correct": {},
-        "static shift 3": {},
+        "static shift 3": {"shift": Shift(dynamic_shifting=False)},
         "fp32 for bf16": {"dtype": "fp32"},
         "multiplier .9": {"lora": dataclasses.replace(request.lora, network_multiplier=0.9)},
         "multiplier .5": {"lora": dataclasses.replace(request.lora, network_multiplier=0.5)},
@@ -75,13 +74,11 @@ def requests(cases: dict[int, Case]) -> dict[str, RenderRequest]:
 @pytest.fixture(scope="module")
 def table(cases: dict[int, Case]) -> dict[str, Scores]:
     """Codec-matched scores by setting; prints itself where a test fails or with -s."""
-    static = dataclasses.replace(FLEX2, scheduler={**FLEX2.scheduler, "use_dynamic_shifting": False})
-    renderers = {"static shift 3": ReferenceRenderer(device="cpu", spec=static)}
     reference = ReferenceRenderer(device="cpu")
     lpips = Lpips()
     scores = {}
     for name, request in sorted(requests(cases).items(), key=lambda entry: entry[1].weights_key):
-        image = renderers.get(name, reference).render(request).image
+        image = reference.render(request).image
         scores[name] = score_pair(cases[200].preview_path, image, lpips).matched
     for name in ["correct", *WRONG]:
         found = scores[name]

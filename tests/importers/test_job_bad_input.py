@@ -73,7 +73,7 @@ def test_not_a_job(job: Path, tmp_path: Path, text: str) -> None:
     assert "has no config.process[0] with a type and a model" in refused(job, tmp_path)
 
 
-@pytest.mark.parametrize("arch", ["flux", "flex1", None, 3])
+@pytest.mark.parametrize("arch", ["flux", "flex3", None, 3])
 def test_wrong_arch(job: Path, edit: Edit, tmp_path: Path, arch: object) -> None:
     edit(lambda process: process["model"].update(arch=arch))
     line = refused(job, tmp_path)

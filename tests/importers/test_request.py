@@ -148,7 +148,7 @@ def test_missing_file_and_other_shapes(tmp_path: Path) -> None:
         ({"prompt": "a", "seed": "4.5"}, {}, "prompts[0].seed"),
         ({"prompt": "a", "width": 128.5}, {}, "prompts[0].width"),
         ({"prompt": "a"}, {"loras": [{"path": "x", "transformer": "low"}]}, "400 MOE_FORMAT_NOT_SUPPORTED"),
-        ({"prompt": "a"}, {"model": "flux"}, "model: Input should be 'flex2', found 'flux'"),
+        ({"prompt": "a"}, {"model": "flux"}, "model: 'flux' is no model; choose flex2 or flex1"),
         ({"prompt": "a", "width": 63}, {}, "prompts[0].width: Input should be greater than or equal to 64"),
         (
             {"prompt": "a", "height": 4097},

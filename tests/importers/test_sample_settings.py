@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from harness.importers.aitoolkit.sample_config import SampleConfig
 from harness.importers.aitoolkit.samples import Sample, resolve_samples, sample_seeds
 from harness.schema.case import SampleSettings
-from harness.schema.spec import FLEX2
+from harness.schema.spec import FLEX2, trainer_edge
 
 seeds = st.integers(-(2**31), 2**63)
 
@@ -51,7 +51,7 @@ def test_a_seed_flag_wins_over_a_leaked_seed_and_says_nothing_of_it() -> None:
 
 @given(st.integers(-100, 10_000))
 def test_size_rule(pixels: int) -> None:
-    kept = FLEX2.trainer_edge(pixels)
+    kept = trainer_edge(pixels)
     assert kept % 8 == 0
     assert kept >= 64
     if pixels >= 64:

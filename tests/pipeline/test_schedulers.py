@@ -15,6 +15,7 @@ from harness.errors import HarnessError
 from harness.pipeline.schedulers import SCHEDULERS, SchedulerChoice, find_scheduler
 from harness.pipeline.sigma_schedules import mu, sigmas_of, sigmas_sha256
 from harness.schema.render import Shift
+from harness.schema.spec import FLEX2
 from tests.pipeline.exact_flow import MEAN, STD, integrate, pipeline_call, target
 
 pytestmark = [
@@ -40,8 +41,8 @@ every_deterministic = pytest.mark.parametrize("choice", DETERMINISTIC, ids=lambd
 
 
 def error(choice: SchedulerChoice, steps: int) -> float:
-    scheduler = choice.build()
-    result = integrate(scheduler, pipeline_call(scheduler, steps, mu(1024)), NOISE)
+    scheduler = choice.build(FLEX2)
+    result = integrate(scheduler, pipeline_call(scheduler, steps, mu(1024, FLEX2)), NOISE)
     return float((result - target(NOISE)).abs().max())
 
 
@@ -60,9 +61,9 @@ def test_second_order_solvers_beat_euler_at_equal_steps(name: str) -> None:
 
 def test_sa_solver_draws_from_the_target_distribution() -> None:
     torch.manual_seed(0)
-    scheduler = SCHEDULERS["SASolver"].build()
+    scheduler = SCHEDULERS["SASolver"].build(FLEX2)
     noise = torch.randn(1, 20_000, 1)
-    result = integrate(scheduler, pipeline_call(scheduler, 100, mu(1024)), noise)
+    result = integrate(scheduler, pipeline_call(scheduler, 100, mu(1024, FLEX2)), noise)
     assert float(result.mean()) == pytest.approx(MEAN, abs=0.01)
     assert float(result.std()) == pytest.approx(STD, abs=0.01)
 
@@ -72,8 +73,8 @@ def test_sa_solver_draws_from_the_target_distribution() -> None:
 def test_no_noise_remains_where_every_path_ends_in_one_point(
     choice: SchedulerChoice, dtype: torch.dtype
 ) -> None:
-    scheduler = choice.build()
-    result = integrate(scheduler, pipeline_call(scheduler, 12, mu(1024)), NOISE.to(dtype), std=0.0)
+    scheduler = choice.build(FLEX2)
+    result = integrate(scheduler, pipeline_call(scheduler, 12, mu(1024, FLEX2)), NOISE.to(dtype), std=0.0)
     assert result.dtype == dtype
     torch.testing.assert_close(result.float(), torch.full_like(NOISE, MEAN), atol=0.02, rtol=0)
 
@@ -81,8 +82,8 @@ def test_no_noise_remains_where_every_path_ends_in_one_point(
 @pytest.mark.parametrize("name", LOG_SNR_SHIMS)
 def test_the_first_step_is_eulers(name: str) -> None:
     results = []
-    for scheduler in (SCHEDULERS[name].build(), SCHEDULERS["FlowMatchEuler"].build()):
-        first = pipeline_call(scheduler, 12, mu(1024))[:1]
+    for scheduler in (SCHEDULERS[name].build(FLEX2), SCHEDULERS["FlowMatchEuler"].build(FLEX2)):
+        first = pipeline_call(scheduler, 12, mu(1024, FLEX2))[:1]
         results.append(integrate(scheduler, first, NOISE))
     torch.testing.assert_close(*results, atol=1e-5, rtol=0)
 
@@ -91,8 +92,8 @@ def test_the_first_step_is_eulers(name: str) -> None:
 def test_half_precision_samples_are_stepped_in_fp32(name: str) -> None:
     def step(dtype: torch.dtype) -> torch.Tensor:
         torch.manual_seed(0)
-        scheduler = SCHEDULERS[name].build()
-        timesteps = pipeline_call(scheduler, 12, mu(1024))
+        scheduler = SCHEDULERS[name].build(FLEX2)
+        timesteps = pipeline_call(scheduler, 12, mu(1024, FLEX2))
         for timestep in timesteps[:2]:
             x = scheduler.step(-NOISE.bfloat16().to(dtype), timestep, NOISE.bfloat16().to(dtype))[0]
         return x
@@ -102,11 +103,11 @@ def test_half_precision_samples_are_stepped_in_fp32(name: str) -> None:
 
 @every
 def test_only_stochastic_schedulers_touch_the_global_generator(choice: SchedulerChoice) -> None:
-    scheduler = choice.build()
+    scheduler = choice.build(FLEX2)
 
     def run(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        return integrate(scheduler, pipeline_call(scheduler, 6, mu(1024)), NOISE)
+        return integrate(scheduler, pipeline_call(scheduler, 6, mu(1024, FLEX2)), NOISE)
 
     assert torch.equal(run(1), run(1))
     assert torch.equal(run(1), run(2)) is not choice.stochastic
@@ -114,26 +115,30 @@ def test_only_stochastic_schedulers_touch_the_global_generator(choice: Scheduler
 
 @every
 def test_a_scheduler_can_be_used_again_for_another_number_of_steps(choice: SchedulerChoice) -> None:
-    used, fresh = choice.build(), choice.build()
-    integrate(used, pipeline_call(used, 7, mu(4096)), NOISE)
+    used, fresh = choice.build(FLEX2), choice.build(FLEX2)
+    integrate(used, pipeline_call(used, 7, mu(4096, FLEX2)), NOISE)
     results = []
     for scheduler in (used, fresh):
         torch.manual_seed(0)
-        results.append(integrate(scheduler, pipeline_call(scheduler, 5, mu(1024)), NOISE))
+        results.append(integrate(scheduler, pipeline_call(scheduler, 5, mu(1024, FLEX2)), NOISE))
     assert torch.equal(*results)
 
 
 @every
 def test_the_schedule_costs_the_transformer_calls_it_says(choice: SchedulerChoice) -> None:
-    scheduler = choice.build()
-    assert len(pipeline_call(scheduler, 9, mu(1024))) == choice.evaluations(9) == len(scheduler.sigmas) - 1
+    scheduler = choice.build(FLEX2)
+    assert (
+        len(pipeline_call(scheduler, 9, mu(1024, FLEX2)))
+        == choice.evaluations(9)
+        == len(scheduler.sigmas) - 1
+    )
 
 
 @every
 def test_schedules_fall_from_one_to_zero(choice: SchedulerChoice) -> None:
     for steps in (1, 2, 3, 20, 150):
         for tokens in (16, 1024, 9216):
-            sigmas = sigmas_of(choice, steps, tokens)
+            sigmas = sigmas_of(choice, steps, tokens, FLEX2)
             assert sigmas.dtype == np.float32
             assert sigmas[0] == pytest.approx(1, abs=2e-6)
             assert sigmas[-1] == 0
@@ -143,20 +148,22 @@ def test_schedules_fall_from_one_to_zero(choice: SchedulerChoice) -> None:
 @pytest.mark.parametrize("name", ON_REFERENCE_SIGMAS)
 @pytest.mark.parametrize("shift", SHIFTS, ids=str)
 def test_solvers_follow_the_shift_of_the_reference(name: str, shift: Shift) -> None:
-    reference = sigmas_of(SCHEDULERS["FlowMatchEuler"], 25, 1024, shift)
-    np.testing.assert_allclose(sigmas_of(SCHEDULERS[name], 25, 1024, shift), reference, atol=2e-6, rtol=0)
+    reference = sigmas_of(SCHEDULERS["FlowMatchEuler"], 25, 1024, FLEX2, shift)
+    np.testing.assert_allclose(
+        sigmas_of(SCHEDULERS[name], 25, 1024, FLEX2, shift), reference, atol=2e-6, rtol=0
+    )
 
 
 def test_heun_visits_the_sigmas_of_the_reference_twice() -> None:
-    reference = sigmas_of(SCHEDULERS["FlowMatchEuler"], 25, 1024)
-    heun = sigmas_of(SCHEDULERS["FlowMatchHeun"], 25, 1024)
+    reference = sigmas_of(SCHEDULERS["FlowMatchEuler"], 25, 1024, FLEX2)
+    heun = sigmas_of(SCHEDULERS["FlowMatchHeun"], 25, 1024, FLEX2)
     assert np.array_equal(np.unique(heun), np.unique(reference))
     assert np.array_equal(heun[1:-1:2], heun[2:-1:2])
 
 
 def test_a_shift_under_dynamic_shifting_has_the_reference_fingerprint() -> None:
     def fingerprint(shift: Shift) -> str:
-        return sigmas_sha256(sigmas_of(SCHEDULERS["FlowMatchEuler"], 25, 4096, shift))
+        return sigmas_sha256(sigmas_of(SCHEDULERS["FlowMatchEuler"], 25, 4096, FLEX2, shift))
 
     assert fingerprint(Shift(shift=7.0)) == fingerprint(Shift())
     assert fingerprint(Shift(dynamic_shifting=False)) != fingerprint(Shift())
@@ -164,25 +171,25 @@ def test_a_shift_under_dynamic_shifting_has_the_reference_fingerprint() -> None:
 
 def test_the_fingerprint_is_that_of_the_scheduler_after_the_pipelines_call() -> None:
     choice = SCHEDULERS["FlowMatchEuler"]
-    scheduler = choice.build()
-    pipeline_call(scheduler, 25, mu(4096))
+    scheduler = choice.build(FLEX2)
+    pipeline_call(scheduler, 25, mu(4096, FLEX2))
     recorded = hashlib.sha256(scheduler.sigmas.numpy().tobytes()).hexdigest()
-    assert sigmas_sha256(sigmas_of(choice, 25, 4096)) == recorded
+    assert sigmas_sha256(sigmas_of(choice, 25, 4096, FLEX2)) == recorded
 
 
 @every
 def test_the_pipeline_finds_the_changed_shifts_in_the_config(choice: SchedulerChoice) -> None:
     shift = Shift(base_shift=0.2, max_shift=2.0)
-    config = choice.build(shift).config
+    config = choice.build(FLEX2, shift).config
     seen = calculate_shift(
         2000, config.base_image_seq_len, config.max_image_seq_len, config.base_shift, config.max_shift
     )
-    assert seen == mu(2000, shift=shift)
+    assert seen == mu(2000, FLEX2, shift=shift)
 
 
 @given(tokens=st.integers(16, 65536))
 def test_mu_is_what_the_pipeline_computes(tokens: int) -> None:
-    assert mu(tokens) == calculate_shift(tokens, 256, 4096, 0.5, 1.15)
+    assert mu(tokens, FLEX2) == calculate_shift(tokens, 256, 4096, 0.5, 1.15)
 
 
 @pytest.mark.parametrize("choice", SCHEDULERS.values(), ids=lambda choice: choice.name)
@@ -200,7 +207,7 @@ def test_every_choice_says_what_it_is_in_one_line(choice: SchedulerChoice) -> No
 )
 def test_what_cannot_sample_a_flow_is_never_built(choice: SchedulerChoice) -> None:
     with pytest.raises(HarnessError, match=f"{choice.name} is not applicable: it") as caught:
-        choice.build()
+        choice.build(FLEX2)
     assert "\n" not in str(caught.value)
 
 
@@ -250,14 +257,16 @@ def test_shifts_that_make_no_schedule_are_refused(changes: dict[str, Any], messa
 
 def test_no_steps_are_refused() -> None:
     with pytest.raises(HarnessError, match="0 steps"):
-        sigmas_of(SCHEDULERS["FlowMatchEuler"], 0, 1024)
+        sigmas_of(SCHEDULERS["FlowMatchEuler"], 0, 1024, FLEX2)
 
 
 def test_a_linear_shift_by_a_negative_mu_is_refused() -> None:
     with pytest.raises(HarnessError, match="mu -1 makes no schedule for FlowMatchEuler-linear"):
-        sigmas_of(SCHEDULERS["FlowMatchEuler-linear"], 25, 4096, Shift(base_shift=-1.0, max_shift=-1.0))
+        sigmas_of(
+            SCHEDULERS["FlowMatchEuler-linear"], 25, 4096, FLEX2, Shift(base_shift=-1.0, max_shift=-1.0)
+        )
 
 
 def test_a_shift_beyond_fp32_is_refused() -> None:
     with pytest.raises(HarnessError, match="makes no schedule"):
-        sigmas_of(SCHEDULERS["FlowMatchEuler"], 25, 65536, Shift(base_shift=-10.0, max_shift=10.0))
+        sigmas_of(SCHEDULERS["FlowMatchEuler"], 25, 65536, FLEX2, Shift(base_shift=-10.0, max_shift=10.0))

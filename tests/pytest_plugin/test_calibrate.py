@@ -27,6 +27,7 @@ from harness.runs.scorer import Scorer
 from harness.schema.case import load_case
 from harness.schema.render import RenderRequest
 from harness.schema.result import Images
+from harness.schema.spec import FLEX2
 from tests.pytest_plugin.tiny_project import CASES, only_run, rows
 
 
@@ -97,7 +98,9 @@ def test_half_the_shift_is_half_at_every_size(
     tokens: int, quick_request: Callable[..., RenderRequest]
 ) -> None:
     (control,) = (each for each in controls(quick_request(), None) if each.name == "half the shift")
-    assert math.exp(mu(tokens, shift=control.request.shift)) == pytest.approx(math.exp(mu(tokens)) / 2)
+    assert math.exp(mu(tokens, FLEX2, shift=control.request.shift)) == pytest.approx(
+        math.exp(mu(tokens, FLEX2)) / 2
+    )
 
 
 unit = st.floats(0, 1)

@@ -14,6 +14,7 @@ from harness.errors import CaseError
 from harness.runs.plan import Planned, RunOptions, default_pipeline, plan, select
 from harness.schema.case import Base, Case, Tolerance, Trained, load_case
 from harness.schema.render import RenderRequest
+from harness.schema.spec import FLEX2
 
 MakeCase = Callable[..., Case]
 
@@ -84,7 +85,7 @@ def test_the_dtype_rule(make_case: MakeCase, recorded: str | None, expected: str
     [(Base(repo="a/b"), "hub"), (Base(embedded="tiny-flex2-emoji"), "builtin"), (Base(path="x"), "builtin")],
 )
 def test_the_default_pipeline(make_case: MakeCase, base: Base, code: str) -> None:
-    assert default_pipeline(base) == code
+    assert default_pipeline(base, FLEX2) == code
     case = make_case("a", base=base)
     assert request_of(case).pipeline == code
     for chosen in ("hub", "builtin"):

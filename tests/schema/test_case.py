@@ -37,7 +37,7 @@ def test_an_unknown_key_is_answered_with_the_nearest(
         ({"settings__prompt": False}, "settings.prompt: Input should be a valid string, found False"),
         ({"lora__network_multiplier": True}, "lora.network_multiplier: Input should be a valid number"),
         ({"trained__quantize": "yes"}, "trained.quantize: Input should be a valid boolean, found 'yes'"),
-        ({"model": "flux"}, "model: Input should be 'flex2', found 'flux'"),
+        ({"model": "flux"}, "model: 'flux' is no model; choose flex2 or flex1"),
         ({"preview": 3}, "preview: Input should be a mapping"),
         ({"preview__sha256": "0" * 63}, "preview.sha256: String should match"),
         ({"preview__width": 0}, "preview.width: Input should be greater than 0, found 0"),

@@ -30,7 +30,7 @@ pytestmark = [
 
 FLOW: dict[str, Any] = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 DYNAMIC: dict[str, Any] = {**FLOW, "use_dynamic_shifting": True}
-STEPS, MU = 25, mu(4096)
+STEPS, MU = 25, mu(4096, FLEX2)
 NOISE = torch.randn(1, 256, 4, generator=torch.Generator().manual_seed(0))
 
 
@@ -53,9 +53,9 @@ def test_shift_does_nothing_under_dynamic_shifting(shift: float) -> None:
 @pytest.mark.parametrize(("pixels", "shift"), [(512, 1.878), (768, 2.332), (1024, 3.158), (1344, 5.212)])
 def test_dynamic_shifting_is_a_static_shift_of_exp_mu(pixels: int, shift: float) -> None:
     tokens = (pixels // 16) ** 2
-    assert math.exp(mu(tokens)) == pytest.approx(shift, abs=5e-4)
-    static = reference(shift=math.exp(mu(tokens)), use_dynamic_shifting=False)
-    torch.testing.assert_close(sigmas(reference(), mu(tokens)), sigmas(static), atol=1e-6, rtol=0)
+    assert math.exp(mu(tokens, FLEX2)) == pytest.approx(shift, abs=5e-4)
+    static = reference(shift=math.exp(mu(tokens, FLEX2)), use_dynamic_shifting=False)
+    torch.testing.assert_close(sigmas(reference(), mu(tokens, FLEX2)), sigmas(static), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("shift", [0.5, 1.0, 3.0, 7.0])
@@ -77,7 +77,7 @@ def test_the_first_sigma_is_one_for_every_shift(shift: float) -> None:
 def test_flow_match_euler_works_with_every_spacing(changes: dict[str, Any]) -> None:
     scheduler = reference(**changes)
     assert sigmas(scheduler)[-1] == 0
-    result = integrate(scheduler, pipeline_call(scheduler, 200, mu(1024)), NOISE)
+    result = integrate(scheduler, pipeline_call(scheduler, 200, mu(1024, FLEX2)), NOISE)
     torch.testing.assert_close(result, target(NOISE), atol=0.05, rtol=0)
 
 

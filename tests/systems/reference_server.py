@@ -8,13 +8,10 @@ forgets all requests when it restarts.
 from __future__ import annotations
 
 import json
-import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,96 +21,44 @@ from harness._util.atomic_files import sha256_file
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.case import Base
 from harness.schema.render import Lora, RenderRequest
+from tests.systems.loopback import LoopbackServer
 
 BASE = Base(embedded="tiny-flex2-emoji")
 ENDED = ("succeeded", "failed")
-Fault = Callable[[str], int | None]
-"""Says with which status a path is answered instead; None answers it."""
 
 
-class ReferenceServer:
+class ReferenceServer(LoopbackServer):
     """Serves while it is open.
 
     Args:
         outputs: the folder that images are written to.
         token: what the header ``X-Token`` must hold.
-        guidance: is added to what a request asks for: a server that drifts.
+        guidance: is added to what a request asks for where ``drifts`` says so: a server that drifts.
     """
 
     def __init__(self, outputs: Path, *, token: str | None = None, guidance: float = 0.0) -> None:
         outputs.mkdir(parents=True, exist_ok=True)
-        self.outputs, self.token, self.guidance = outputs, token, guidance
+        self.outputs, self.guidance = outputs, guidance
+        self.drifts: Callable[[dict[str, Any]], bool] = lambda _prompt: True
         self.root = Path("/")
         self.renderer = ReferenceRenderer(device="cpu")
         self.tasks: dict[str, dict[str, Any]] = {}
-        self.posts: list[dict[str, Any]] = []
-        self.fault: Fault = lambda _path: None
         self.spoil: Callable[[dict[str, Any]], None] = lambda _image: None
         self.forgotten = 0
         self.seconds: list[float] = []
         self._lock = threading.Lock()
-        self._http = self._listen(0)
-        self.port = self._http.server_address[1]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        super().__init__(token=token)
 
     def close(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
+        super().close()
         with self._lock:
             self.renderer.close()
 
-    def restart(self) -> None:
-        """Refuse connections for a moment, and forget everything."""
-        self._http.shutdown()
-        self._http.server_close()
+    def forget(self) -> None:
         self.forgotten += sum(task["status"] not in ENDED for task in self.tasks.values())
         self.tasks = {}
-        self._http = self._listen(self.port)
 
-    def _listen(self, port: int) -> ThreadingHTTPServer:
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_GET(self) -> None:
-                server.answer(self, None)
-
-            def do_POST(self) -> None:
-                server.answer(self, self.rfile.read(int(self.headers["Content-Length"])))
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            allow_reuse_address = True
-            daemon_threads = True
-
-            def handle_error(self, *_: object) -> None:
-                pass
-
-        http = Server(("127.0.0.1", port), Handler)
-        threading.Thread(target=http.serve_forever, args=(0.005,), daemon=True).start()
-        return http
-
-    def answer(self, call: BaseHTTPRequestHandler, body: bytes | None) -> None:
-        if self.token is not None and call.headers.get("X-Token") != self.token:
-            status, found = 401, {"detail": f"bad token {call.headers.get('X-Token')}"}
-        elif (fault := self.fault(call.path)) is not None:
-            status, found = fault, {"detail": "out of order"}
-        else:
-            status, found = self._found(call.path, body)
-        data = found if isinstance(found, bytes) else json.dumps(found).encode()
-        call.send_response(status)
-        call.send_header("Content-Length", str(len(data)))
-        call.end_headers()
-        call.wfile.write(data)
-
-    def _found(self, path: str, body: bytes | None) -> tuple[int, Any]:
+    def found(self, path: str, body: bytes | None) -> tuple[int, Any]:
         if path == "/v1/models":
             model = {"id": "flex2", "base_model": "ostris/Flex.2-preview", "resolution_divisor": 32}
             return 200, {"models": [{"id": "flux", "base_model": "x"}, model]}
@@ -167,7 +112,7 @@ class ReferenceServer:
                 pipeline="builtin",
                 dtype="bf16",
                 lora=Lora(file, sha256_file(file), lora["network_multiplier"]),
-                **prompt | {"guidance_scale": prompt["guidance_scale"] + self.guidance},
+                **prompt | {"guidance_scale": prompt["guidance_scale"] + self.guidance * self.drifts(prompt)},
             )
         ).image
         file = self.outputs / f"{name}_output_0.jpg"
@@ -175,28 +120,6 @@ class ReferenceServer:
         height, width, _ = made.shape
         path = f"/{file.relative_to(self.root)}"
         return {"format": "jpeg", "width": width, "height": height, "file_path": path, "seed": prompt["seed"]}
-
-
-@contextmanager
-def restarting(server: ReferenceServer, times: int, *, every: int) -> Iterator[None]:
-    """Restart ``server`` within the block, a random moment after every so many requests."""
-    over, moments, before = threading.Event(), random.Random(5), len(server.posts)
-
-    def restart() -> None:
-        for count in range(1, times + 1):
-            while len(server.posts) - before < count * every:
-                if over.wait(0.002):
-                    return
-            time.sleep(moments.uniform(0, 0.1))
-            server.restart()
-
-    thread = threading.Thread(target=restart)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _error(code: str, message: str) -> dict[str, Any]:

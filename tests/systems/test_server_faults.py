@@ -14,7 +14,7 @@ from harness.cli import main
 from harness.errors import ServerError
 from harness.runs.plan import RunOptions
 from harness.runs.run import run_cases
-from harness.schema.case import Case
+from harness.schema.case import Case, save_case
 from harness.schema.result import Verdict
 from harness.systems import server_client
 from tests.systems.reference_server import ReferenceServer
@@ -24,8 +24,8 @@ MakeCases = Callable[[int], list[Case]]
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up on a server after a second."""
-    defaults = {"patience": 1.0}
+    """Give up on a server soon."""
+    defaults = {"patience": 0.3}
     monkeypatch.setattr(server_client.ServerClient.__init__, "__kwdefaults__", defaults)
 
 
@@ -70,7 +70,7 @@ def test_a_server_that_stays_away_ends_the_run_which_goes_on_later(
 ) -> None:
     cases = make_cases(3)
     server.fault = lambda path: 503 if path == "/v1/inference" and len(server.posts) == 2 else None
-    with pytest.raises(ServerError, match=r"was away for 1 s \(it answered 503\); repeat the command"):
+    with pytest.raises(ServerError, match=r"was away for 0.3 s \(it answered 503\); repeat the command"):
         run(server, cases, tmp_path / "run")
     server.fault = lambda _path: None
     assert len(run(server, cases, tmp_path / "run").rows) == 3
@@ -94,7 +94,7 @@ def climb(image: dict[str, Any]) -> None:
     ("spoil", "said"),
     [
         (cut, "is truncated or cannot be read"),
-        (remove, "does not exist; mount the server's file system"),
+        (remove, "is no file here; mount the server's file system"),
         (lambda image: image.update(width=96), "the server's image is 128×128, it says 96×128"),
         (lambda image: image.update(file_path=__file__), "is not an image"),
         (lambda image: image.update(file_path="http://127.0.0.1:9/image.jpg"), "is on another server"),
@@ -165,6 +165,17 @@ def test_an_answer_of_something_else_is_one_line(
     server.fault = lambda path: 200 if path == "/v1/models" else None
     with pytest.raises(ServerError, match="answered /v1/models with something else than the API describes"):
         run(server, make_cases(1), tmp_path / "run")
+
+
+def test_a_model_that_is_not_served_is_one_line_before_anything_is_written(
+    server: ReferenceServer, make_cases: MakeCases, tmp_path: Path
+) -> None:
+    (case,) = make_cases(1)
+    other = save_case(case.model_copy(update={"model": "flex1"}), case.folder / "s000.case.yaml")
+    with pytest.raises(ServerError, match="serves no flex1, only flex2"):
+        run(server, [other], tmp_path / "run")
+    assert server.posts == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_token_is_sent_and_never_stored(

@@ -40,3 +40,30 @@ def test_a_server_that_is_not_there_fails_each_case_in_one_line(
     assert ended.ret != 0
     ended.stdout.fnmatch_lines(["*server 127.0.0.1:9: cannot be reached*"])
     assert "Traceback" not in ended.stdout.str() + ended.stderr.str()
+
+
+def test_against_the_reference_row_terminal_and_report_say_whose_drift_it_is(
+    make_cases: Callable[[int], list[Case]], tmp_path: Path, pytester: pytest.Pytester
+) -> None:
+    make_cases(2)  # two steps instead of 25: both drift from their preview
+    server = ReferenceServer(tmp_path / "outputs", guidance=6.0)
+    server.drifts = lambda prompt: prompt["seed"] == 1
+    try:
+        ended = pytester.runpytest_subprocess(
+            str(tmp_path / "cases"),
+            f"--harness-server={server.url}",
+            "--harness-against-reference",
+            "--harness-results=run",
+        )
+    finally:
+        server.close()
+    ended.stdout.fnmatch_lines(
+        ["drift from the server: 1 (job/s001)", "drift from the settings: 1 (job/s000)"]
+    )
+    lines = (pytester.path / "run" / "results.jsonl").read_text().splitlines()
+    reasons = {row["case"]: row["reason"] for row in map(json.loads, lines)}
+    assert "the drift comes from the settings: the server's image is the reference's" in reasons["job/s000"]
+    assert "the drift comes from the server: the server's image differs" in reasons["job/s001"]
+    page = (pytester.path / "run" / "index.html").read_text()
+    assert "the server: 1" in page
+    assert "the settings: 1" in page

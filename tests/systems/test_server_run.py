@@ -14,15 +14,18 @@ import pytest
 from PIL import Image
 
 from harness.errors import CaseError, HarnessError
+from harness.judging.drift_origin import drift_origin
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions
+from harness.runs.rescore import rescore
 from harness.runs.run import run_cases
 from harness.schema.case import Case, save_case
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Row, Verdict
 from harness.sweeps.grid import parse_axis, product
 from harness.sweeps.sweep import sweep_cases
-from tests.systems.reference_server import ReferenceServer, restarting
+from tests.systems.loopback import restarting
+from tests.systems.reference_server import ReferenceServer
 
 MakeCases = Callable[[int], list[Case]]
 
@@ -65,7 +68,7 @@ def test_rows_are_those_of_a_run_in_process(
     assert (row.rendered.pipeline, row.rendered.base) == ("server flex2", "ostris/Flex.2-preview")
     assert row.rendered.device == f"server 127.0.0.1:{server.port}"
     assert (row.rendered.noise, row.rendered.dtype, row.rendered.sigmas) == ("unknown", "unknown", [])
-    assert row.environment["server"]["model"] == "flex2"
+    assert row.environment["server"]["models"] == {"flex2": "ostris/Flex.2-preview"}
     again = run_cases(cases, out=tmp_path / "remote", options=on(server))
     assert again.rows == remote.rows
     assert len(server.posts) == 4, "rows that are there are not asked for again"
@@ -137,31 +140,27 @@ def test_options_that_only_a_render_here_can_take(
 
 
 def test_a_comparison_needs_a_server(make_cases: MakeCases, tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="--against-reference: needs --server"):
+    with pytest.raises(HarnessError, match="--against-reference: needs --server or --comfy"):
         run_cases(make_cases(1), out=tmp_path / "run", options=RunOptions(against_reference=True))
 
 
-def test_against_the_reference_a_row_says_whose_drift_it_is(make_cases: MakeCases, tmp_path: Path) -> None:
-    cases = make_cases(1)
-    for guidance, said in (
-        (0.0, "the reference's, bit for bit"),
-        (3.0, "differs from the reference's: SSIM"),
-    ):
-        server = ReferenceServer(tmp_path / "outputs", guidance=guidance)
-        try:
-            options = on(server, against_reference=True, score_workers=1)
-            (row,) = run_cases(cases, out=tmp_path / f"run{guidance}", options=options).rows
-        finally:
-            server.close()
-        assert said in row.reason
-        assert row.against_reference is not None
-        assert row.against_reference.pixels.identical is (guidance == 0)
+def test_against_the_reference_a_row_says_whose_drift_it_is(
+    server: ReferenceServer, make_cases: MakeCases, tmp_path: Path
+) -> None:
+    server.guidance, server.drifts = 3.0, lambda prompt: prompt["seed"] == 1
+    options = on(server, against_reference=True, score_workers=1)
+    same, other = run_cases(make_cases(2), out=tmp_path / "run", options=options).rows
+    assert "the drift comes from the settings: the server's image is the reference's, bit for" in same.reason
+    assert "the drift comes from the server: the server's image differs from the reference's" in other.reason
+    assert [drift_origin(row) for row in (same, other)] == ["settings", "server"]
+    again = rescore(tmp_path / "run").rows
+    assert [row.reason for row in again] == [same.reason, other.reason], "scoring again says it again"
 
 
 def test_polling_goes_on_for_a_slow_render(
     server: ReferenceServer, make_cases: MakeCases, tmp_path: Path
 ) -> None:
-    server.spoil = lambda _image: time.sleep(1.5)
+    server.spoil = lambda _image: time.sleep(0.4)
     (row,) = run_cases(make_cases(1), out=tmp_path / "run", options=on(server)).rows
     assert row.verdict is not Verdict.ERROR
-    assert row.seconds["render"] > 1.5
+    assert row.seconds["render"] > 0.4

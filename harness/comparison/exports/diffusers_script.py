@@ -7,7 +7,6 @@ from pathlib import Path
 
 from harness.runs.plan import default_pipeline, noise_of
 from harness.schema.case import Case
-from harness.schema.spec import FLEX2
 
 _DTYPES = {"bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16"}
 _DTYPES |= {"fp32": "float32", "float32": "float32", "float": "float32"}
@@ -17,7 +16,7 @@ def diffusers_script(case: Case) -> str:
     """Return Python code that renders ``case`` as the reference does."""
     dtype = _DTYPES.get(case.trained.dtype or "bf16", "bfloat16")
     legacy = noise_of(case) == "legacy"
-    imports = ["import torch", "from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler"]
+    imports = ["import torch", _diffusers(case)]
     if legacy:
         imports = ["import math", "", "import numpy as np", *imports]
     parts = [
@@ -26,34 +25,45 @@ def diffusers_script(case: Case) -> str:
         *([_legacy_noise()] if legacy else []),
         _load(case, dtype),
         *_lora(case),
-        _scheduler(),
+        *_scheduler(case),
         _call(case, dtype, legacy=legacy),
     ]
     return "\n\n".join(parts) + "\n"
 
 
+def _diffusers(case: Case) -> str:
+    if case.spec.hub_code:
+        return "from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler"
+    module, _, name = case.spec.pipeline.partition(":")
+    return f"from {module} import {name}"
+
+
 def _load(case: Case, dtype: str) -> str:
-    base = case.base
-    source, revision = repr(base.repo or base.path or base.embedded), ""
-    note = "# Runs the repository's own pipeline.py: read it first."
-    if base.revision:
-        revision = f"\n    revision={base.revision!r},"
-    elif base.repo:
-        note += " Pin the commit that you read with revision=."
-    if base.repo is None:
-        source = repr(str(_folder(case)))
-        note = f"# A folder without a pipeline.py runs that of {FLEX2.hub_repo}: read it first."
-    code = source if default_pipeline(base) == "hub" else repr(FLEX2.hub_repo)
+    base, spec = case.base, case.spec
+    source = repr(base.repo or str(_folder(case)))
+    revision = f"\n    revision={base.revision!r}," if base.revision else ""
+    note, name, code = "", spec.pipeline.rpartition(":")[2], ""
+    if spec.hub_code:
+        note, name = f"{_hub_note(case)}\n", "DiffusionPipeline"
+        custom = source if default_pipeline(base, spec) == "hub" else repr(spec.hub_repo)
+        code = f"    custom_pipeline={custom},\n    trust_remote_code=True,\n"
     cast = ""
     if case.encoder_dtype is not None and _DTYPES[case.encoder_dtype] == dtype:
         cast = (
             f"pipe.text_encoder_2.to(torch.{_DTYPES[case.encoder_dtype]})  # all of it, as the trainer does\n"
         )
     return (
-        f"{note}\npipe = DiffusionPipeline.from_pretrained(\n    {source},{revision}\n"
-        f"    custom_pipeline={code},\n    trust_remote_code=True,\n    dtype=torch.{dtype},\n)\n{cast}"
+        f"{note}pipe = {name}.from_pretrained(\n    {source},{revision}\n{code}"
+        f"    dtype=torch.{dtype},\n)\n{cast}"
         'pipe.to("cuda" if torch.cuda.is_available() else "cpu")'
     )
+
+
+def _hub_note(case: Case) -> str:
+    if case.base.repo is None:
+        return f"# A folder without a pipeline.py runs that of {case.spec.hub_repo}: read it first."
+    note = "# Runs the repository's own pipeline.py: read it first."
+    return note if case.base.revision else f"{note} Pin the commit that you read with revision=."
 
 
 def _folder(case: Case) -> Path:
@@ -76,14 +86,16 @@ def _lora(case: Case) -> list[str]:
     ]
 
 
-def _scheduler() -> str:
-    arguments = "".join(f"    {name}={value!r},\n" for name, value in FLEX2.scheduler.items())
-    return f"pipe.scheduler = FlowMatchEulerDiscreteScheduler(\n{arguments})"
+def _scheduler(case: Case) -> list[str]:
+    if case.spec.keeps_scheduler:
+        return []
+    arguments = "".join(f"    {name}={value!r},\n" for name, value in case.spec.scheduler.items())
+    return [f"pipe.scheduler = FlowMatchEulerDiscreteScheduler(\n{arguments})"]
 
 
 def _call(case: Case, dtype: str, *, legacy: bool) -> str:
     settings = case.settings
-    width, height = FLEX2.snap(settings.width, settings.height)
+    width, height = case.spec.snap(settings.width, settings.height)
     more, before = "", ""
     if legacy:
         size = 16 * (height // 8) * (width // 8)
@@ -96,7 +108,7 @@ def _call(case: Case, dtype: str, *, legacy: bool) -> str:
     return (
         f"{before}image = pipe(\n    prompt={settings.prompt!r},\n    width={width},\n    height={height},\n"
         f"    num_inference_steps={settings.sample_steps},\n    guidance_scale={settings.guidance_scale},\n"
-        f"    max_sequence_length={FLEX2.max_sequence_length},\n"
+        f"    max_sequence_length={case.spec.max_sequence_length},\n"
         f'    generator=torch.Generator("cpu").manual_seed({settings.seed}),\n{more}).images[0]\n'
         f"image.save({case.id.replace('/', '_') + '.png'!r})"
     )

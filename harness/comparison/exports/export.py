@@ -8,12 +8,15 @@ from typing import Any
 
 from harness._util.atomic_files import write_json, write_text
 from harness.comparison.exports import repair_node
-from harness.comparison.exports.comfy_workflow import api_graph, editor_graph
+from harness.comparison.exports.comfy_editor import editor_graph
 from harness.comparison.exports.diffusers_script import diffusers_script
 from harness.comparison.exports.kinds import ExportKind
 from harness.errors import CaseError
-from harness.runs.plan import noise_of
+from harness.runs.plan import RunOptions, noise_of, request_of
 from harness.schema.case import Case
+from harness.systems.comfy_graph import api_graph
+
+REPAIR_FILE = "flex2_blanks.py"
 
 
 def export_case(case: Case, kind: ExportKind, out: Path) -> list[Path]:
@@ -50,14 +53,20 @@ def request_body(case: Case) -> dict[str, Any]:
     return {"model": case.model, "loras": loras, "prompts": [settings.model_dump()]}
 
 
+_NODES = (
+    f"It needs ComfyUI-FlexTools, and {REPAIR_FILE} of this folder in custom_nodes.",
+    "Without its node Flex2 Blanks the picture is another drawing in details (16 to 20 dB on the demo's "
+    "previews).",
+)
+
+
 def what_differs(case: Case) -> str:
     """Say in words what ComfyUI does otherwise with every value set, as the exported workflow has them."""
     lines = [
         f"This workflow renders {case.id} as near as ComfyUI can.",
-        "It needs ComfyUI-FlexTools, and flex2_blanks.py of this folder in custom_nodes.",
+        *(_NODES if case.spec.has_conditions else ()),
         "What still differs: latents and timesteps are not rounded to bf16, the LoRA is merged in fp32, and "
         "pixels are truncated to 8 bits. On the demo's previews that is 38 to 39 dB, a re-run 39 to 41 dB.",
-        "Without the node Flex2 Blanks the picture is another drawing in details (16 to 20 dB there).",
         "Put your own file names into the loaders. fp8 weights differ more.",
     ]
     if noise_of(case) == "legacy":
@@ -66,13 +75,17 @@ def what_differs(case: Case) -> str:
 
 
 def _comfy(case: Case, out: Path) -> list[Path]:
-    graph, note = api_graph(case), what_differs(case)
+    request, name = request_of(case, RunOptions(), "cuda"), case.id.rpartition("/")[2]
+    graph, note = api_graph(request, name), what_differs(case)
     files = {
         "workflow.json": json.dumps(editor_graph(graph, note), indent=1, ensure_ascii=False) + "\n",
         "workflow_api.json": json.dumps(graph, indent=1, ensure_ascii=False) + "\n",
-        "flex2_blanks.py": Path(repair_node.__file__).read_text(encoding="utf-8"),
-        "README.txt": f"{note}\nInstall the node: cp flex2_blanks.py COMFYUI/custom_nodes/\n",
     }
+    install = ""
+    if case.spec.has_conditions:
+        files[REPAIR_FILE] = Path(repair_node.__file__).read_text(encoding="utf-8")
+        install = f"Install the node: cp {REPAIR_FILE} COMFYUI/custom_nodes/\n"
+    files["README.txt"] = f"{note}\n{install}"
     out.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         write_text(out / name, text)

@@ -15,6 +15,8 @@ from harness._util.strict_yaml import read_yaml_file
 from harness._util.validation import first_problem
 from harness.errors import JobError
 from harness.importers.aitoolkit.config import CACHING_TYPES, ConfigFile, JobConfig
+from harness.importers.aitoolkit.trained_model import trained_model
+from harness.schema.spec import MODELS
 
 CONFIG_FILES = ("config.yaml", ".job_config.json")
 """What the trainer writes, and what its web UI does; a folder on a hub has the second alone."""
@@ -26,8 +28,6 @@ PROCESS_TYPES = (
     *("slider", "slider_old", "rescale_sd"),
 )
 """Process types that save and sample as ``BaseSDTrainProcess`` does."""
-
-ARCH = "flex2"
 
 _TAG = "tag:yaml.org,2002:python/object/apply:collections.OrderedDict"
 
@@ -73,10 +73,11 @@ def find_config(job_dir: Path) -> Path:
 
 
 def load_config(path: Path) -> JobConfig:
-    """Read the config of a Flex.2 training job, YAML or JSON.
+    """Read the config of a training job, YAML or JSON.
 
     Raises:
-        JobError: missing, not YAML or JSON, with a Python tag other than OrderedDict, or not of a Flex.2 job.
+        JobError: missing, not YAML or JSON, with a Python tag other than OrderedDict, or of a model that is
+            not known here.
     """
     data = _read(path)
     _check_kind(path, data)
@@ -133,12 +134,16 @@ def _check_kind(path: Path, data: Any) -> None:
         process = data["config"]["process"][0]
         kind, model = process["type"], process["model"]
         arch = model.get("arch")
+        known = trained_model(
+            arch, is_flux=bool(model.get("is_flux")), name_or_path=model.get("name_or_path")
+        )
     except (TypeError, KeyError, IndexError, AttributeError) as error:
         found, fix = f"has no {PROCESS} with a type and a model", "is this an AI Toolkit training job?"
         raise JobError(found, file=path, fix=fix) from error
     if kind not in PROCESS_TYPES:
         found, fix = f"{kind!r} is not a training process", f"the importer reads {', '.join(PROCESS_TYPES)}"
         raise JobError(found, file=path, field=f"{PROCESS}.type", fix=fix)
-    if not isinstance(arch, str) or arch.split(":")[0] != ARCH:
-        found, fix = f"{arch!r} is not {ARCH}", "only Flex.2 jobs can be re-run"
+    if known is None:
+        found = f"{arch!r} is not {' or '.join(MODELS)}"
+        fix = f"only {' and '.join(spec.label for spec in MODELS.values())} jobs can be re-run"
         raise JobError(found, file=path, field=f"{PROCESS}.model.arch", fix=fix)

@@ -12,7 +12,8 @@ from harness.errors import HarnessError, ImageError
 from harness.importers.aitoolkit.base_model import find_base
 from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.config_age import describe_age, older_previews
-from harness.importers.aitoolkit.config_file import ARCH, find_config, load_config
+from harness.importers.aitoolkit.config_file import find_config, load_config
+from harness.importers.aitoolkit.flux_preview import flux_problem
 from harness.importers.aitoolkit.job_folder import (
     PreviewFile,
     find_checkpoints,
@@ -30,7 +31,6 @@ from harness.importers.preview_image import PreviewImage, read_previews
 from harness.importers.writer import write_cases
 from harness.schema.case import Base, OlderConfig, SampleSettings, Trained
 from harness.schema.lora_file import LoraFile
-from harness.schema.spec import FLEX2
 
 OLDER = {
     OlderConfig.TIME: "the config is younger than this preview: its settings may have been others",
@@ -47,7 +47,7 @@ def import_job(
     steps: str = "all",
     config: Path | None = None,
 ) -> ImportResult:
-    """Import the previews of a Flex.2 training job as cases.
+    """Import the previews of a training job as cases.
 
     A checkpoint or a preview that cannot be used makes its own cases incomparable or is left out, by name.
     What is damaged, or not as the trainer saves it, is in the result's ``refused`` too.
@@ -134,6 +134,7 @@ class _Job:
         older = self.older.get(preview.path)
         problem = (
             self.process.not_in_reference()
+            or (flux_problem(self.process) if self.process.model.spec.flux_trainer else None)
             or sample.problem
             or ("it is an animated image, a video" if image.animated else None)
             or self._size_problem(sample, image.size)
@@ -141,6 +142,7 @@ class _Job:
         gone = problem is None and weights.problem is not None
         return Draft(
             stem=self._stem(preview),
+            model=self.process.model.spec.name,
             preview=SourceFile(preview.path, image.sha256),
             image_size=image.size,
             step=preview.step,
@@ -177,7 +179,7 @@ class _Job:
         return Sample(SampleSettings(prompt=""), 1.0, "", problem)
 
     def _size_problem(self, sample: Sample, found: tuple[int, int]) -> str | None:
-        expected = FLEX2.preview_size(sample.settings.width, sample.settings.height)
+        expected = self.process.model.spec.preview_size(sample.settings.width, sample.settings.height)
         if found == expected:
             return None
         return (
@@ -194,7 +196,7 @@ class _Job:
         model, train = self.process.model, self.process.train
         qtype, _ = model.quantizer(software, self.process.device)
         return Trained(
-            arch=ARCH,
+            arch=model.spec.name,
             software=software,
             dtype=train.dtype,
             quantize=model.quantize,
@@ -211,7 +213,7 @@ class _Job:
     def _preview_notes(self, preview: PreviewFile, sample: Sample, weights: Weights) -> list[str]:
         notes = list(weights.lora.notes) if weights.lora else []
         if sample.problem is None:
-            notes += notes_on_size(sample.settings)
+            notes += notes_on_size(self.process.model.spec, sample.settings)
         if preview.step == 0 and weights.problem is None:
             notes.append(
                 "step 0: nothing is trained yet, so the base alone is rendered "

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from harness.importers.aitoolkit.config import Process
+from harness.importers.aitoolkit.flux_preview import flux_notes
 from harness.schema.case import SampleSettings
-from harness.schema.spec import FLEX2
+from harness.schema.spec import ModelSpec
 from harness.schema.trainer_versions import ATTENTION_BACKEND, COMPILED
 
 
 def notes_on_job(process: Process) -> list[str]:
     """Return what holds for every case."""
     notes = process.model.without_effect()
+    if process.model.spec.flux_trainer:
+        notes += flux_notes(process)
     network = process.network
     if network is not None and network.type == "lora" and network.scaling_alpha != network.lora_rank:
         notes.append(
             f"network.linear_alpha is {network.scaling_alpha:g} at rank {network.lora_rank:g}, but AI "
-            "Toolkit saves Flex.2 LoRAs without alpha: the scale is 1"
+            f"Toolkit saves {process.model.spec.label} LoRAs without alpha: the scale is 1"
         )
     return notes
 
@@ -30,7 +33,9 @@ def notes_on_numerics(process: Process, software: str | None) -> list[str]:
         elif rule is not None:
             notes.append(f"it is unknown which quantizer was used ({rule.unknown(software)})")
         if "|" in (model.qtype or ""):
-            notes.append(f"Flex.2 does not load the accuracy recovery adapter of model.qtype: plain {qtype}")
+            notes.append(
+                f"AI Toolkit does not load the accuracy recovery adapter of model.qtype: plain {qtype}"
+            )
         if (model.quantize_kwargs or {}).get("exclude"):
             notes.append(
                 "model.quantize_kwargs leaves out some layers; quantize in a case file leaves out none"
@@ -46,13 +51,13 @@ def notes_on_numerics(process: Process, software: str | None) -> list[str]:
     return notes
 
 
-def notes_on_size(settings: SampleSettings) -> list[str]:
+def notes_on_size(spec: ModelSpec, settings: SampleSettings) -> list[str]:
     """Say how to render a size that the reference floors further than the trainer."""
-    rendered = FLEX2.snap(settings.width, settings.height)
-    shown = FLEX2.preview_size(settings.width, settings.height)
+    rendered = spec.snap(settings.width, settings.height)
+    shown = spec.preview_size(settings.width, settings.height)
     if rendered == shown:
         return []
     return [
         f"the reference renders {rendered[0]}x{rendered[1]} where the preview is {shown[0]}x{shown[1]}: with "
-        "divisor: 16 in its case file, it is rendered at its own size"
+        f"divisor: {spec.latent_divisor} in its case file, it is rendered at its own size"
     ]

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import model_validator
 
 from harness.importers.aitoolkit.config_fields import Flag, View
+from harness.importers.aitoolkit.trained_model import trained_model
+from harness.schema.spec import ModelSpec
 from harness.schema.trainer_versions import (
     APPLE_CONVROT8,
     APPLE_INT8,
@@ -32,6 +34,18 @@ class ModelConfig(View):
     layer_offloading: Flag = False
     compile: Flag = False
     quantize_kwargs: dict[str, Any] | None = None
+    is_flux: Flag = False
+    use_flux_cfg: Flag = False
+    attn_masking: Flag = False
+    assistant_lora_path: Flag = False
+    inference_lora_path: Flag = False
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the reference fixes for the model that the job trains; ``load_config`` refuses others."""
+        found = trained_model(self.arch, is_flux=self.is_flux, name_or_path=self.name_or_path)
+        assert found is not None
+        return found
 
     @model_validator(mode="before")
     @classmethod
@@ -43,7 +57,7 @@ class ModelConfig(View):
     def quantizer(self, software: str | None, device: str | None) -> tuple[str | None, Rule | None]:
         """Return what ``qtype`` became, and the rule by which, even where it is unclear whether it applied.
 
-        What follows ``|`` names an accuracy recovery adapter, which Flex.2 never loads.
+        What follows ``|`` names an accuracy recovery adapter, which is never loaded for these models.
         """
         qtype = self.qtype.partition("|")[0] if self.qtype else self.qtype
         if qtype != "qfloat8":
@@ -60,9 +74,10 @@ class ModelConfig(View):
         return qtype, None
 
     def without_effect(self) -> list[str]:
-        """Return a sentence for each field that is set but never read for Flex.2."""
+        """Return a sentence for each field that is set but never read for the model."""
+        unread = () if self.spec.flux_trainer else ("lora_path", "vae_path")
         return [
-            f"model.{name} had no effect: AI Toolkit does not read it for Flex.2"
-            for name in ("lora_path", "vae_path", "te_name_or_path", "qtype_te")
+            f"model.{name} had no effect: AI Toolkit does not read it for {self.spec.label}"
+            for name in (*unread, "te_name_or_path", "qtype_te")
             if getattr(self, name) not in (None, "", self.qtype)
         ]

@@ -13,9 +13,10 @@ from typing import Any
 from harness.importers.aitoolkit.prompt import ParsedPrompt, inject_trigger, parse_prompt
 from harness.importers.aitoolkit.sample_config import SampleConfig, SampleEntry
 from harness.schema.case import SampleSettings
-from harness.schema.spec import FLEX2
+from harness.schema.spec import Defaults, Limits, trainer_edge
 from harness.schema.trainer_versions import LITERAL_TRIGGER
 
+_DEFAULTS, _LIMITS = Defaults(), Limits()
 RANDOM_SEED, MIN_SEED, SEED_END = -1, -(2**63), 2**64
 INHERITED = ("width", "height", "neg", "guidance_scale", "sample_steps", "network_multiplier")
 """Fields of an entry of ``samples`` whose default is the value in ``sample``."""
@@ -145,13 +146,13 @@ def _sample(
     settings = SampleSettings(
         prompt=prompt,
         neg=values["neg"],
-        width=FLEX2.trainer_edge(values["width"]),
-        height=FLEX2.trainer_edge(values["height"]),
+        width=trainer_edge(values["width"]),
+        height=trainer_edge(values["height"]),
         seed=values["seed"],
         sample_steps=values["sample_steps"],
-        guidance_scale=_finite(values["guidance_scale"], FLEX2.defaults.guidance_scale),
+        guidance_scale=_finite(values["guidance_scale"], _DEFAULTS.guidance_scale),
     )
-    multiplier = _finite(values["network_multiplier"], FLEX2.defaults.network_multiplier)
+    multiplier = _finite(values["network_multiplier"], _DEFAULTS.network_multiplier)
     return Sample(
         settings, multiplier, template, problem or outside_limits(settings, multiplier), tuple(notes)
     )
@@ -173,9 +174,9 @@ def _problem(values: dict[str, Any], entry: SampleEntry) -> str | None:
 
 def outside_limits(settings: SampleSettings, network_multiplier: float) -> str | None:
     """Return which setting the reference's request schema refuses, or None."""
-    if problem := settings.outside(FLEX2.limits):
+    if problem := settings.outside(_LIMITS):
         return f"{problem[0]} {problem[1]}"
-    low, high = FLEX2.limits.network_multiplier
+    low, high = _LIMITS.network_multiplier
     if not low <= network_multiplier <= high:
         return f"network_multiplier {network_multiplier} is outside the reference's range {low} to {high}"
     return None
@@ -209,7 +210,7 @@ def _position_notes(
 
 def _notes(prompt: str, parsed: ParsedPrompt, trigger_word: str | None, entry: SampleEntry) -> list[str]:
     notes = [
-        f"{name} had no effect: AI Toolkit reads only ctrl_img for Flex.2"
+        f"{name} had no effect: AI Toolkit reads only ctrl_img"
         for name in ("ctrl_img_1", "ctrl_img_2", "ctrl_img_3")
         if getattr(entry, name)
     ]

@@ -36,7 +36,7 @@ def read_server_files(files: Sequence[Path], image: Path) -> InferenceSettings:
     body, beside = load_request(requests[0])
     answer, outputs = results[0] if results else (requests[0], [])
     if not results and beside is not None:
-        outputs = [output.model_dump() for output in beside.outputs.images]
+        outputs = [output.model_dump() for output in beside.images]
     index = _index(body, outputs, image, requests[0])
     settings = _stated(body, index, requests[0])
     if index < len(outputs):
@@ -92,5 +92,5 @@ def _stated(body: InferenceRequest, index: int, file: Path) -> InferenceSettings
         settings.loras.append(LoraUse(lora.path, multiplier, "loras[0]"))
     for name in ("ctrl_img", "ctrl_img_1", "ctrl_img_2", "ctrl_img_3"):
         if getattr(item, name):
-            settings.notes.append(f"{name} is given, and the reference's Flex.2 pipeline does not use it")
+            settings.notes.append(f"{name} is given, and the reference's pipeline does not use it")
     return settings

@@ -1,14 +1,11 @@
-"""A case as a ComfyUI workflow: the API's graph, and the editor's."""
+"""A ComfyUI workflow in the form that its editor opens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from harness.schema.case import Case
-from harness.schema.spec import FLEX2
-
-Graph = dict[str, dict[str, Any]]
+from harness.systems.comfy_graph import Graph
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,7 @@ _KINDS = {
         ("bypass_guidance_embedder", "guidance", "control_strength", "control_start_percent",
          "control_end_percent"),
     ),
+    "FluxGuidance": _Kind((("conditioning", _COND),), (_COND,), ("guidance",)),
     "Flex2Blanks": _Kind((("positive", _COND), ("negative", _COND)), (_COND, _COND), ()),
     "KSampler": _Kind(
         (("model", _MODEL), ("positive", _COND), ("negative", _COND), ("latent_image", _LATENT)),
@@ -47,59 +45,6 @@ _KINDS = {
     "VAEDecode": _Kind((("samples", _LATENT), ("vae", _VAE)), ("IMAGE",), ()),
     "SaveImage": _Kind((("images", "IMAGE"),), (), ("filename_prefix",)),
 }  # fmt: skip
-
-
-def api_graph(case: Case) -> Graph:
-    """Return the graph that ComfyUI's HTTP API takes, with every value set.
-
-    Files have the names that the models' publishers gave them; the LoRA has its own.
-    """
-    settings = case.settings
-    width, height = FLEX2.snap(settings.width, settings.height)
-    shift = FLEX2.scheduler
-    graph: Graph = {}
-
-    def add(kind: str, **inputs: object) -> str:
-        key = str(len(graph) + 1)
-        graph[key] = {"class_type": kind, "inputs": inputs}
-        return key
-
-    model = add("UNETLoader", unet_name="Flex.2-preview.safetensors", weight_dtype="default")
-    clip = add(
-        "DualCLIPLoader", clip_name1="clip_l.safetensors", clip_name2="t5xxl_fp16.safetensors", type="flux",
-        device="default",
-    )  # fmt: skip
-    vae = add("VAELoader", vae_name="ae.safetensors")
-    if case.lora is not None:
-        name, strength = case.lora.file.rpartition("/")[2], case.lora.network_multiplier
-        model = add("LoraLoaderModelOnly", lora_name=name, strength_model=strength, model=[model, 0])
-    model = add(
-        "ModelSamplingFlux", max_shift=shift["max_shift"], base_shift=shift["base_shift"], width=width,
-        height=height, model=[model, 0],
-    )  # fmt: skip
-    tokens = add("T5TokenizerOptions", min_padding=0, min_length=FLEX2.max_sequence_length, clip=[clip, 0])
-    positive = add("CLIPTextEncode", text=escaped(settings.prompt), clip=[tokens, 0])
-    negative = add("CLIPTextEncode", text="", clip=[tokens, 0])
-    latent = add("EmptySD3LatentImage", width=width, height=height, batch_size=1)
-    flex = add(
-        "Flex2Conditioner", bypass_guidance_embedder="no", guidance=settings.guidance_scale,
-        control_strength=1.0, control_start_percent=0.0, control_end_percent=1.0, model=[model, 0],
-        vae=[vae, 0], positive=[positive, 0], negative=[negative, 0], latent=[latent, 0],
-    )  # fmt: skip
-    blanks = add("Flex2Blanks", positive=[flex, 1], negative=[flex, 2])
-    sampled = add(
-        "KSampler", seed=settings.seed, steps=settings.sample_steps, cfg=1.0, sampler_name="euler",
-        scheduler="simple", denoise=1.0, model=[flex, 0], positive=[blanks, 0], negative=[blanks, 1],
-        latent_image=[flex, 3],
-    )  # fmt: skip
-    image = add("VAEDecode", samples=[sampled, 0], vae=[vae, 0])
-    add("SaveImage", filename_prefix=case.id.rpartition("/")[2], images=[image, 0])
-    return graph
-
-
-def escaped(prompt: str) -> str:
-    r"""Return a prompt as ComfyUI reads it literally: a bracket is weighting there, unless written ``\(``."""
-    return prompt.replace("(", r"\(").replace(")", r"\)")
 
 
 def editor_graph(graph: Graph, note: str) -> dict[str, Any]:

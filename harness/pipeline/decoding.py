@@ -1,0 +1,25 @@
+"""From packed latents to pictures, as the pipelines of Flux models do it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import DiffusionPipeline
+    from PIL.Image import Image
+
+
+def decode(
+    pipe: DiffusionPipeline, latents: torch.Tensor, height: int, width: int, output_type: str = "pil"
+) -> list[Image]:
+    """Decode packed latents, batch × (H/16 · W/16) × 64, to images of ``height`` × ``width`` pixels.
+
+    Args:
+        output_type: as diffusers' image processor takes it; ``pil`` gives Pillow images, ``latent`` what the
+            decoder says, -1 to 1.
+    """
+    latents = pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
+    latents = latents / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor
+    decoded = pipe.vae.decode(latents.to(pipe.vae.dtype), return_dict=False)[0]
+    return pipe.image_processor.postprocess(decoded, output_type=output_type)  # type: ignore[no-any-return]
