@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from harness.comparison.exports.diffusers_script import diffusers_script
+from harness.comparison.exports.export import export_case
 from harness.diagnosis.diagnose import diagnose
 from harness.errors import CheckpointError, HarnessError
 from harness.importers.aitoolkit import import_job
@@ -22,6 +23,7 @@ from harness.schema.result import Verdict
 from harness.schema.spec import MODELS, Defaults
 from harness.sweeps.grid import parse_axis, product
 from harness.sweeps.sweep import sweep_cases
+from harness.systems.comfy_graph import api_graph
 from tests.flex1_job import job_config, make_checkpoint, make_job
 
 HARNESS = Path(__file__).parents[1] / "harness"
@@ -98,6 +100,15 @@ def test_a_flex1_job_diagnoses(cases: list[Case], renderer: ReferenceRenderer) -
     assert "from diffusers import FluxPipeline" in found.recipe
 
 
+def test_a_workflow_needs_no_node_of_flex2(cases: list[Case], tmp_path: Path) -> None:
+    written = export_case(cases[0], "comfy", tmp_path / "out")
+    assert [path.name for path in written] == ["workflow.json", "workflow_api.json", "README.txt"]
+    graph = api_graph(request_of(cases[0], ON_CPU, "cpu"), "image")
+    kinds = [node["class_type"] for node in graph.values()]
+    assert "FluxGuidance" in kinds
+    assert not [kind for kind in kinds if kind.startswith("Flex2")]
+
+
 def test_what_is_exported_is_the_stock_pipeline_with_its_own_scheduler(cases: list[Case]) -> None:
     script = diffusers_script(cases[0])
     compile(script, "script.py", "exec")
@@ -151,6 +162,7 @@ def test_a_model_without_conditions_has_no_blanks(cases: list[Case], renderer: R
         ({"lora_path": "a/b"}, {}, "model.lora_path was merged"),
         ({"vae_path": "a/b"}, {}, "model.vae_path decoded the previews"),
         ({"arch": "flux", "name_or_path": "black-forest-labs/FLUX.1-dev"}, {}, None),
+        ({"arch": "flux", "name_or_path": "ostris/Flex.2-preview"}, {}, None),
         ({"arch": None, "is_flux": True, "name_or_path": "ostris/Flex.1-alpha"}, {}, ""),
         ({"arch": "flex1:24gb", "assistant_lora_path": "a/b"}, {}, ""),
     ],

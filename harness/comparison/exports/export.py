@@ -17,6 +17,11 @@ from harness.schema.case import Case
 from harness.systems.comfy_graph import api_graph
 
 REPAIR_FILE = "flex2_blanks.py"
+NODES_NEEDED = (
+    f"It needs ComfyUI-FlexTools, and {REPAIR_FILE} of this folder in custom_nodes.",
+    "Without its node Flex2 Blanks the picture is another drawing in details (16 to 20 dB on the demo's "
+    "previews).",
+)
 
 
 def export_case(case: Case, kind: ExportKind, out: Path) -> list[Path]:
@@ -53,18 +58,11 @@ def request_body(case: Case) -> dict[str, Any]:
     return {"model": case.model, "loras": loras, "prompts": [settings.model_dump()]}
 
 
-_NODES = (
-    f"It needs ComfyUI-FlexTools, and {REPAIR_FILE} of this folder in custom_nodes.",
-    "Without its node Flex2 Blanks the picture is another drawing in details (16 to 20 dB on the demo's "
-    "previews).",
-)
-
-
 def what_differs(case: Case) -> str:
     """Say in words what ComfyUI does otherwise with every value set, as the exported workflow has them."""
     lines = [
         f"This workflow renders {case.id} as near as ComfyUI can.",
-        *(_NODES if case.spec.has_conditions else ()),
+        *(NODES_NEEDED if case.spec.has_conditions else ()),
         "What still differs: latents and timesteps are not rounded to bf16, the LoRA is merged in fp32, and "
         "pixels are truncated to 8 bits. On the demo's previews that is 38 to 39 dB, a re-run 39 to 41 dB.",
         "Put your own file names into the loaders. fp8 weights differ more.",

@@ -18,9 +18,10 @@ def trained_model(arch: Any, *, is_flux: bool, name_or_path: Any) -> ModelSpec |
         is_flux: ``model.is_flux``, by which older configs say what ``arch: flux`` says now.
         name_or_path: tells models of one arch apart.
     """
-    name = arch.split(":")[0] if isinstance(arch, str) else arch
+    name = arch.split(":")[0] if isinstance(arch, str) else ""
     if name in MODELS:
         return MODELS[name]
-    if name != FLUX and not (name is None and is_flux):
+    if name != FLUX and not (arch is None and is_flux):
         return None
-    return next((spec for spec in MODELS.values() if spec.hub_repo == name_or_path), None)
+    of_flux = (spec for spec in MODELS.values() if spec.flux_trainer)
+    return next((spec for spec in of_flux if spec.hub_repo == name_or_path), None)
