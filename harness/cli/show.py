@@ -15,6 +15,7 @@ from harness.cli import interrupted
 from harness.cli.progress import LiveProgress, count
 from harness.errors import CopyError
 from harness.judging.drift_origin import by_origin, origins_in_words
+from harness.judging.nearest import describe
 from harness.runs.new_folder import fresh_folder
 from harness.runs.results import RunResult, load_run
 from harness.schema.result import Verdict
@@ -57,6 +58,9 @@ def summarise(result: RunResult, copy_to: str | None = None) -> None:
         click.echo(f"drift of {found.job} as a whole: {found.reason}")
     for line in origins_in_words(by_origin(result.rows)):
         click.echo(line)
+    for row in result.rows:
+        if row.nearest is not None:
+            click.echo(f"{row.case}: {describe(row.nearest)}")
     if taken := sum(row.taken_from is not None for row in result.rows):
         click.echo(f"{taken} of their renders were there already; --fresh makes them again")
     for warning in dict.fromkeys(text for row in result.rows for text in row.warnings):

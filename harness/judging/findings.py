@@ -119,6 +119,8 @@ def _lora(case: Case) -> Finding | None:
         return Finding("lora-keys", "error", error.found, "lora.file", error.fix or "")
     if lora.step is None or case.preview.step is None or lora.step == case.preview.step:
         return None
+    if lora.step in {neighbour.step for neighbour in case.neighbours}:
+        return None  # rendered with it on purpose
     return Finding(
         "checkpoint",
         "warning",

@@ -37,7 +37,7 @@ class CaseRunner:
     environment: dict[str, Any]
     kernels: T5Kernels | None = None
     on_step: OnStep | None = None
-    _findings: dict[str, list[Finding]] = field(default_factory=dict)
+    _findings: dict[tuple[str, str | None], list[Finding]] = field(default_factory=dict)
 
     def render(self, item: Planned, renderer: Renderer) -> Outcome:
         """Return the render of one planned case, why it failed, or None where nothing is to be rendered.
@@ -172,12 +172,13 @@ class CaseRunner:
         )
 
     def _findings_of(self, case: Case) -> list[Finding]:
-        """Return what the case shows by itself; looked for once for all its variants."""
+        """Return what the case shows by itself; looked for once for all variants that are as comparable."""
         from harness.judging.findings import static_findings
 
-        if case.id not in self._findings:
-            self._findings[case.id] = static_findings(case)
-        return self._findings[case.id]
+        key = case.id, case.incomparable
+        if key not in self._findings:
+            self._findings[key] = static_findings(case)
+        return self._findings[key]
 
 
 def tolerance_of(case: Case, options: RunOptions, environment: dict[str, Any]) -> Tolerance:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.show import summarise
 from harness.importers.aitoolkit import import_job
 from harness.judging.verdict import judge_variant
-from harness.report.build import build_report
 from harness.report.formatting import slug
 from harness.runs.neighbours import note_neighbours, plan_neighbours
 from harness.runs.plan import RunOptions, plan
@@ -52,7 +52,9 @@ def test_an_import_names_the_checkpoints_around_a_gap(pruned: Path, tmp_path: Pa
     assert step(import_job(pruned, out=tmp_path / "c").cases, 200)[0].neighbours == []
 
 
-def test_the_neighbours_are_rendered_and_nothing_is_judged(pruned: Path, tmp_path: Path) -> None:
+def test_the_neighbours_are_rendered_and_nothing_is_judged(
+    pruned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cases = import_job(pruned, out=tmp_path / "cases").cases
     (case, *_) = step(cases, 200)
     assert [item.variant for item in plan([case], RunOptions(), "cpu")] == [REFERENCE]
@@ -68,8 +70,11 @@ def test_the_neighbours_are_rendered_and_nothing_is_judged(pruned: Path, tmp_pat
     assert "nearest checkpoints: step 100 SSIM" in reason
     assert ", step 300 SSIM" in reason
     assert reason.endswith(": bracketed")
-    page = build_report(out).parent / "cases" / f"{slug(case.id)}.html"
-    assert "those two, from each other" in page.read_text()
+    summarise(result)
+    assert f"{case.id}: nearest checkpoints: step 100 SSIM" in capsys.readouterr().out
+    assert "those two, from each other" in (out / "cases" / f"{slug(case.id)}.html").read_text()
+    assert not any(found.id == "checkpoint" for row in rows.values() for found in row.findings)
+    assert rows[REFERENCE].findings[0].id == "not-rerunnable"
     assert result.exit_code == 1
     assert {row.verdict for row in rescore(out).rows} == {Verdict.INCOMPARABLE}
 
