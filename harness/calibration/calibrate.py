@@ -10,7 +10,7 @@ from harness.calibration.controls import CODEC, REPEAT, Control, controls
 from harness.calibration.limits import propose
 from harness.errors import CalibrationError
 from harness.judging.baseline import environment_key
-from harness.judging.tolerance_file import Environment, Measured, ToleranceFile
+from harness.judging.tolerance_file import Environment, Measured, ToleranceFile, size_of
 from harness.metrics.scores import Scores
 from harness.runs.folder import RunFolder
 from harness.runs.plan import Planned, RunOptions, in_order, plan
@@ -64,6 +64,7 @@ def calibrate(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         command=command,
         fingerprint=facts,
+        sizes=sorted({size_of(item.case) for item, _ in plans}),
         all_cases=propose([entry for measured in evidence.values() for entry in measured]),
         cases={name: propose(measured) for name, measured in evidence.items()},
         evidence=evidence,
@@ -117,4 +118,4 @@ def _evidence(
 
 
 def _measured(name: str, kind: str, scores: Scores) -> Measured:
-    return Measured(control=name, kind=kind, ssim=scores.ssim, lpips=scores.lpips, psnr=scores.psnr)
+    return Measured(control=name, kind=kind, **scores.model_dump(exclude={"pixels"}))

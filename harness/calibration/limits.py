@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.calibration.controls import IN_A_BATCH, OTHER_KERNEL, REPEAT
 from harness.errors import CalibrationError
 from harness.judging.tolerance_file import Measured, Proposal
-from harness.metrics.scores import counted_psnr
+from harness.metrics.scores import METRIC_NAMES, counted_psnr
+from harness.schema.metric_limits import NAMES, measured_metrics
 
 UNASKED = (REPEAT, OTHER_KERNEL, IN_A_BATCH)
 """What may change from night to night with nothing changed in the case; a LoRA's mode is a setting."""
@@ -46,22 +47,40 @@ def propose(measured: Sequence[Measured]) -> Proposal:
             f"{len(noise)} noise and {len(signal)} signal controls were scored: both are needed",
             fix="give cases that can be re-run and compared",
         )
-    gaps = {name: Gap(min(map(of, noise)), max(map(of, signal))) for name, of in METRICS.items()}
-    ssim_min = math.floor(gaps["ssim"].limit * 1e4) / 1e4
-    lpips_max = math.ceil(-gaps["lpips"].limit * 1e4) / 1e4
-    psnr_min = math.floor(gaps["psnr"].limit * 10) / 10
+    gaps = {
+        name: Gap(min(map(METRICS[name], noise)), max(map(METRICS[name], signal)))
+        for name in _measured_everywhere(measured)
+    }
+    limits = {NAMES[name]: _limit(name, gap) for name, gap in gaps.items()}
     return Proposal(
-        ssim_min=ssim_min,
-        lpips_max=lpips_max,
-        psnr_min=psnr_min,
+        **limits,
         separated=[name for name, gap in gaps.items() if gap.separated],
         overlap=[name for name, gap in gaps.items() if not gap.separated],
         margin={name: round(gap.noise - gap.signal, 4) for name, gap in gaps.items()},
-        undetected=sorted({
-            entry.control for entry in signal
-            if entry.ssim >= ssim_min and entry.lpips <= lpips_max and counted_psnr(entry.psnr) >= psnr_min
-        }),
-    )  # fmt: skip
+        undetected=sorted({entry.control for entry in signal if _passes(entry, limits)}),
+    )
+
+
+def _limit(name: str, gap: Gap) -> float:
+    """Return a limit as it is written: rounded to the lenient side."""
+    digits = DIGITS[name]
+    rounded: float = math.floor(gap.limit * 10**digits) / 10**digits
+    return rounded if NAMES[name].endswith("_min") else -rounded
+
+
+def _passes(entry: Measured, limits: dict[str, float]) -> bool:
+    """Whether these limits let a control pass."""
+    return all(
+        of(entry) >= (limit if NAMES[name].endswith("_min") else -limit)
+        for name, of in METRICS.items()
+        if (limit := limits.get(NAMES[name])) is not None
+    )
+
+
+def _measured_everywhere(measured: Sequence[Measured]) -> list[str]:
+    """Return the metrics that every control has: SSIM, LPIPS, PSNR and what was measured beside them."""
+    common = set(METRIC_NAMES).intersection(*(measured_metrics(entry) for entry in measured))
+    return [name for name in METRICS if name not in METRIC_NAMES or name in common]
 
 
 def noise_range(evidence: Iterable[Sequence[Measured]]) -> dict[str, float]:
@@ -77,11 +96,18 @@ def noise_range(evidence: Iterable[Sequence[Measured]]) -> dict[str, float]:
     return {
         name: max((max(map(of, case)) - min(map(of, case)) for case in noise if case), default=0.0)
         for name, of in METRICS.items()
+        if name not in METRIC_NAMES
     }
 
 
-METRICS = {
+METRICS: dict[str, Callable[[Measured], float]] = {
     "ssim": lambda entry: entry.ssim,
     "lpips": lambda entry: -entry.lpips,
     "psnr": lambda entry: counted_psnr(entry.psnr),
+    "flip": lambda entry: -(entry.flip or 0.0),
+    "ssimulacra2": lambda entry: entry.ssimulacra2 or 0.0,
+    "jod": lambda entry: entry.jod or 0.0,
 }
+"""Each metric so that more is better."""
+
+DIGITS = {"ssim": 4, "lpips": 4, "psnr": 1, "flip": 4, "ssimulacra2": 1, "jod": 3}

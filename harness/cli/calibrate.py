@@ -50,7 +50,7 @@ def calibrate(cases: tuple[Path, ...], out: Path, run: Path | None, options: Run
 def _print(key: str, found: Environment) -> None:
     from harness.calibration.limits import noise_range
 
-    click.echo(f"{key}, {found.date}")
+    click.echo(f"{key}, {found.date}: limits hold on {found.where}")
     for name, proposal in [("all cases", found.all_cases), *found.cases.items()]:
         click.echo(f"  {name}: {_limits(proposal)}")
     click.echo(f"  measured on {len(found.evidence)} cases:")
@@ -67,7 +67,9 @@ def _print(key: str, found: Environment) -> None:
 
 
 def _limits(proposal: Proposal) -> str:
-    line = f"SSIM ≥ {proposal.ssim_min:g}, LPIPS ≤ {proposal.lpips_max:g}, PSNR ≥ {proposal.psnr_min:g} dB"
+    from harness.schema.metric_limits import limits_in_words
+
+    line = limits_in_words(proposal.tolerance(source=""))
     if proposal.overlap:
         line += f"; noise and signal overlap in {', '.join(proposal.overlap)}"
     return line + (f"; not told apart: {', '.join(proposal.undetected)}" if proposal.undetected else "")

@@ -13,6 +13,7 @@ from harness.schema.render import Device, Dtype, EngineName, Offload, PipelineCo
 
 if TYPE_CHECKING:
     from harness.judging.tolerance import Source
+    from harness.metrics.scores import MetricName
     from harness.schema.case import Base, Tolerance
 
 rendering = functools.partial(option, heading="What to render with")
@@ -34,6 +35,23 @@ BUDGET = option(
 LPIPS_WEIGHTS = option(
     "--lpips-weights", type=path, envvar="HARNESS_LPIPS_WEIGHTS",
     help="AlexNet layers other than the shipped ones (safetensors).",
+)  # fmt: skip
+
+
+def _metrics(
+    _context: click.Context, _parameter: click.Parameter, text: str | None
+) -> tuple[MetricName, ...]:
+    if not text:
+        return ()
+    from harness.schema.metric_limits import metrics_from
+
+    return metrics_from(text, "--metrics")
+
+
+METRICS = option(
+    "--metrics", metavar="NAMES", callback=_metrics, envvar="HARNESS_METRICS",
+    help="Measure flip, ssimulacra2, jod (ColorVideoVDP) or all of them too, separated by commas. Needs the "
+    "extra 'metrics'. Default: those that a limit is set on.",
 )  # fmt: skip
 
 
@@ -72,6 +90,7 @@ RENDERING = (
               help="exact: compiled, where that is proved to give eager's bits, else eager. "
               "auto: exact on CUDA, eager on the CPU."),
     LPIPS_WEIGHTS,
+    METRICS,
 )  # fmt: skip
 """For every command that renders."""
 
@@ -119,6 +138,12 @@ LIMITS = (
     limit("--lpips-max", metavar="LPIPS", type=click.FloatRange(min=0), envvar="HARNESS_LPIPS_MAX",
           help="Largest LPIPS, 0 and up."),
     limit("--psnr-min", metavar="DB", type=float, envvar="HARNESS_PSNR_MIN", help="Least PSNR, dB."),
+    limit("--flip-max", metavar="FLIP", type=click.FloatRange(0, 1), envvar="HARNESS_FLIP_MAX",
+          help="Largest FLIP, 0 to 1."),
+    limit("--ssimulacra2-min", metavar="SCORE", type=click.FloatRange(max=100),
+          envvar="HARNESS_SSIMULACRA2_MIN", help="Least SSIMULACRA2, at most 100."),
+    limit("--jod-min", metavar="JOD", type=click.FloatRange(max=10), envvar="HARNESS_JOD_MIN",
+          help="Least JOD of ColorVideoVDP, at most 10."),
     limit("--tolerance", metavar="LIMITS", envvar="HARNESS_TOLERANCE",
           help="A file of harness calibrate, or all limits at once: ssim=0.98,lpips=0.03,psnr=38."),
 )  # fmt: skip
@@ -172,7 +197,7 @@ def tolerance(function: Function) -> Function:
 
     @functools.wraps(function)
     def command(tolerance: str | None, **given: Any) -> None:
-        from harness.judging.tolerance import NAMES
+        from harness.schema.metric_limits import NAMES
 
         single = {name: given.pop(field) for name, field in NAMES.items()}
         found = _source(tolerance, {name: value for name, value in single.items() if value is not None})

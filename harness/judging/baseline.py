@@ -63,7 +63,7 @@ class BaselineFile(Record):
         return {key: found[0] if len(found) == 1 else found for key, found in plain.items()}
 
 
-def environment_key(environment: dict[str, Any]) -> str:
+def environment_key(environment: Mapping[str, Any]) -> str:
     """Return the key of an environment's hardware, such as ``cuda-nvidia-h100-80gb-hbm3``."""
     gpu, server = environment.get("gpu"), environment.get("server")
     if isinstance(server, dict):

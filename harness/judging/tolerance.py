@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,16 +14,15 @@ from harness.errors import HarnessError
 from harness.judging.tolerance_file import ToleranceFile
 from harness.judging.verdict import DEFAULT_TOLERANCE
 from harness.schema.case import Case, Tolerance
-
-NAMES = {"ssim": "ssim_min", "lpips": "lpips_max", "psnr": "psnr_min"}
+from harness.schema.metric_limits import NAMES
 
 
 @runtime_checkable
 class Source(Protocol):
     """Anything that may know a tolerance for a case."""
 
-    def tolerance(self, case_id: str, environment: str) -> Tolerance | None:
-        """Return the limits for a case on a kind of machine, or None where this source has none."""
+    def tolerance(self, case: Case, environment: Mapping[str, Any]) -> Tolerance | None:
+        """Return the limits for a case in an environment, or None where this source has none."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Tolerances:
     command_line: Tolerance | Source | None = None
     project: Tolerance | Source | None = None
 
-    def of(self, case: Case, environment: str) -> Tolerance:
-        """Return the limits of a case on a kind of machine; their ``source`` says where they come from."""
+    def of(self, case: Case, environment: Mapping[str, Any]) -> Tolerance:
+        """Return the limits of a case in an environment; their ``source`` says where they come from."""
         name = {"source": f"case file: {case.tolerance.source}"} if case.tolerance else {}
         sources = self.command_line, case.tolerance and case.tolerance.model_copy(update=name), self.project
         found = (
-            source.tolerance(case.id, environment) if isinstance(source, Source) else source
+            source.tolerance(case, environment) if isinstance(source, Source) else source
             for source in sources
         )  # fmt: skip
         return next((tolerance for tolerance in found if tolerance is not None), DEFAULT_TOLERANCE)

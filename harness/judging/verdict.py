@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.metrics.scores import Scores, counted_psnr
 from harness.schema.case import Case, OlderConfig, Tolerance
+from harness.schema.metric_limits import measured_metrics, needed_metrics, set_limits
 from harness.schema.result import NEAREST, Baseline, Verdict
 from harness.schema.spec import ModelSpec
 
@@ -47,6 +48,8 @@ def judge_variant(
         Verdict and reason, as ``judge``.
     """
     verdict, reason = judge(scores, tolerance, case.preview.older_config)
+    if tolerance.provisional and scores is not None and not scores.pixels.identical:
+        reason = f"{reason}; limits from {tolerance.source}, provisional"
     if variant in NEAREST and scores is not None:
         why = "rendered with a neighbouring checkpoint, which proves nothing alone"
         return Verdict.INCOMPARABLE, f"{why}: {reason}"
@@ -75,6 +78,9 @@ def judge(
             why = f"the config {found} after this preview, and its settings may have been others"
             return Verdict.INCOMPARABLE, f"{why}: {'; '.join(misses)}"
         return Verdict.DRIFT, "; ".join(misses)
+    if unmeasured := needed_metrics(tolerance) - measured_metrics(scores):
+        names = ", ".join(sorted(unmeasured))
+        return Verdict.INCOMPARABLE, f"limits are set on what was not measured: {names}"
     return Verdict.MATCH, "within limits: " + ", ".join(_limits(scores, tolerance, within=True))
 
 
@@ -170,23 +176,18 @@ def judge_sizes(case: Case, rendered_size: tuple[int, int]) -> str | None:
 
 def _limits(scores: Scores, tolerance: Tolerance, *, within: bool) -> list[str]:
     """Say each limit that was kept (``within``) or missed, in words; not-a-number is a miss."""
-    lines = [
-        _limit("SSIM", scores.ssim, tolerance.ssim_min, kept=scores.ssim >= tolerance.ssim_min),
-        _limit("LPIPS", scores.lpips, tolerance.lpips_max, kept=scores.lpips <= tolerance.lpips_max),
-    ]
-    if tolerance.psnr_min is not None and scores.psnr is not None:
-        kept = scores.psnr >= tolerance.psnr_min
-        lines.append(_limit("PSNR", scores.psnr, tolerance.psnr_min, kept=kept))
-    return [line for kept, line in lines if kept == within]
-
-
-def _limit(name: str, value: float, limit: float, *, kept: bool) -> tuple[bool, str]:
-    form, unit = (".2f", " dB") if name == "PSNR" else (".4f", "")
-    shown = f"{name} {value:{form}}{unit}"
-    if kept:
-        return kept, f"{shown} {'≤' if name == 'LPIPS' else '≥'} {limit:g}"
-    side = "above" if name == "LPIPS" else "below"
-    return kept, f"{shown} is {abs(value - limit):.3g}{unit} {side} the limit {limit:g}"
+    lines = []
+    for limit, bound in set_limits(tolerance):
+        value = limit.value(scores)
+        if value is None or limit.kept(value, bound) is not within:
+            continue
+        shown = f"{limit.label} {limit.shown(value)}"
+        if within:
+            lines.append(f"{shown} {limit.sign} {bound:g}")
+        else:
+            side = "below" if limit.sign == "≥" else "above"
+            lines.append(f"{shown} is {abs(value - bound):.3g}{limit.unit} {side} the limit {bound:g}")
+    return lines
 
 
 def _size_rule(spec: ModelSpec, asked: tuple[int, int], preview: tuple[int, int]) -> str:

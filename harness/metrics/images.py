@@ -16,6 +16,9 @@ from harness.metrics.image_file import read_image
 Pixels = NDArray[np.uint8]
 """An RGB image, H×W×3, 0 to 255."""
 
+COMPRESS_LEVEL = 2
+"""Of zlib's 9: a quarter of the time of its default, 6, for files a tenth larger."""
+
 
 def load_rgb(path: Path) -> Pixels:
     """Read an RGB image as AI Toolkit writes it: jpg, png or webp, one frame, 8 bits a channel, not turned.
@@ -29,7 +32,7 @@ def load_rgb(path: Path) -> Pixels:
 
 def save_png(path: Path, array: Pixels) -> None:
     """Write an H×W×3 or H×W array, 0 to 255, as a PNG: lossless, and whole or not at all."""
-    write_bytes(path, encode(Image.fromarray(array), "PNG"))
+    write_bytes(path, encode(Image.fromarray(array), "PNG", compress_level=COMPRESS_LEVEL))
 
 
 def encode(image: Image.Image, image_format: str, **options: Any) -> bytes:

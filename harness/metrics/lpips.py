@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from harness._util.atomic_files import sha256_file
 from harness.data import LPIPS_WEIGHTS
 from harness.errors import WeightsError
 from harness.metrics.images import Pixels, check_pair
+from harness.metrics.threads import one_thread
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,7 @@ class Lpips:
         exact = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
-        with exact, _one_thread(), torch.inference_mode():
+        with exact, one_thread(), torch.inference_mode():
             distance: torch.Tensor = self._net(self._tensor(a), self._tensor(b))
         return distance
 
@@ -111,19 +111,6 @@ class _FeatureCache:
             entry = (image, self._features(image))
         self._entries.append(entry)
         return entry[1]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sum in one order: the number of a machine's cores would show in the last bits otherwise."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _checked_hash(path: Path, expected: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from harness.metrics import maps
 from harness.metrics.codec import Codec
 from harness.metrics.images import Pixels, check_pair, load_rgb
+from harness.metrics.perceptual import Choice, measured
 from harness.metrics.pixels import pixel_stats, psnr
 from harness.metrics.scores import Scores
 from harness.metrics.ssim import ssim
+from harness.metrics.threads import one_thread
 
 if TYPE_CHECKING:
     from harness.metrics.lpips import Lpips
@@ -41,10 +43,16 @@ class PairScores:
     maps: dict[str, Pixels]
 
 
-def score_pair(preview: Path, rerun: Pixels, lpips: Lpips) -> PairScores:
+NO_METRICS = Choice()
+
+
+def score_pair(preview: Path, rerun: Pixels, lpips: Lpips, metrics: Choice = NO_METRICS) -> PairScores:
     """Score a re-run, H×W×3, 0 to 255, against a preview file of the same size.
 
     Compare sizes first (``judging.verdict.judge_sizes``): nothing is resized here.
+
+    Args:
+        metrics: what else is measured, of the codec-matched pair alone.
 
     Raises:
         ImageError: the preview cannot be read.
@@ -57,35 +65,45 @@ def score_pair(preview: Path, rerun: Pixels, lpips: Lpips) -> PairScores:
     pairs = [(shown, matched_image), (matched_image, rerun)]
     if not codec.lossless:
         pairs.append((shown, rerun))
-    (matched, local_ssim), (floor, _), *raw = _measure(pairs, lpips)
-    return PairScores(
-        matched=matched,
-        raw=raw[0][0] if raw else matched,
-        codec_floor=floor,
-        matched_image=matched_image,
-        maps={
+    with one_thread(), ThreadPoolExecutor() as beside:
+        more = metrics.start(shown, matched_image, beside)
+        (matched, local_ssim), (floor, _), *raw = _measure(pairs, lpips, beside)
+        painted = {
             "difference": maps.difference_map(shown, matched_image),
             "ssim": maps.SSIM.paint(local_ssim),
             "lpips": maps.LPIPS.paint(lpips.map(shown, matched_image)),
-        },
+        }
+        matched_and_more = matched.model_copy(update=measured(more).model_dump())
+    return PairScores(
+        matched=matched_and_more,
+        raw=raw[0][0] if raw else matched,
+        codec_floor=floor,
+        matched_image=matched_image,
+        maps=painted,
     )
 
 
-def score_images(a: Pixels, b: Pixels, lpips: Lpips) -> Scores:
+def score_images(a: Pixels, b: Pixels, lpips: Lpips, metrics: Choice = NO_METRICS) -> Scores:
     """Score two H×W×3 images, 0 to 255, as they are.
+
+    Args:
+        metrics: what is measured beside SSIM, LPIPS and PSNR.
 
     Raises:
         ValueError: the shapes differ, are not H×W×3, or an edge is under 31 pixels.
     """
-    ((scores, _),) = _measure([(a, b)], lpips)
-    return scores
+    with one_thread(), ThreadPoolExecutor() as beside:
+        more = metrics.start(a, b, beside)
+        ((scores, _),) = _measure([(a, b)], lpips, beside)
+        return scores.model_copy(update=measured(more).model_dump())
 
 
-def _measure(pairs: list[tuple[Pixels, Pixels]], lpips: Lpips) -> list[tuple[Scores, NDArray[np.float64]]]:
+def _measure(
+    pairs: list[tuple[Pixels, Pixels]], lpips: Lpips, beside: Executor
+) -> list[tuple[Scores, NDArray[np.float64]]]:
     """Return scores and SSIM map of every pair; SSIM is computed beside LPIPS, on another core."""
-    with ThreadPoolExecutor(1) as beside:
-        similar = [beside.submit(ssim, a, b) for a, b in pairs]
-        apart = [lpips.score(a, b) for a, b in pairs]
+    similar: list[Future[tuple[float, NDArray[np.float64]]]] = [beside.submit(ssim, a, b) for a, b in pairs]
+    apart = [lpips.score(a, b) for a, b in pairs]
     found = []
     for (a, b), future, distance in zip(pairs, similar, apart, strict=True):
         similarity, local = future.result()

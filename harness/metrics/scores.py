@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+MetricName = Literal["flip", "ssimulacra2", "jod"]
+"""Metrics beside SSIM, LPIPS and PSNR, as fields of ``Scores``."""
+
+METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 
 MAX_PSNR = 48.0
 """dB; a difference of less than one level of 255, which nobody sees."""
@@ -38,7 +45,22 @@ class PixelStats(Record):
     worst_tile: Tile
 
 
-class Scores(Record):
+class Perceptual(Record):
+    """Metrics that are measured only where they are asked for; None, and not written, where they were not."""
+
+    flip: float | None = Field(None, description="Mean FLIP at 67 pixels a degree, 0 to 1; 0 is equal.")
+    ssimulacra2: float | None = Field(None, description="SSIMULACRA2, at most 100, which is equal.")
+    jod: float | None = Field(
+        None, description="ColorVideoVDP on a 30-inch 4K display, JOD, at most 10, which is equal."
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_unmeasured(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {key: value for key, value in written.items() if value is not None or key not in METRIC_NAMES}
+
+
+class Scores(Perceptual):
     """Distance between two images."""
 
     ssim: float = Field(description="Structural similarity, -1 to 1; 1 is equal.")

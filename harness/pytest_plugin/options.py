@@ -62,6 +62,11 @@ def add_options(parser: pytest.Parser) -> None:
         help="Limits for every case: 'ssim=0.98,lpips=0.03,psnr=38', or a file written by harness calibrate.",
     )
     group.addoption(
+        "--harness-metrics",
+        metavar="NAMES",
+        help="Measure flip, ssimulacra2, jod or all of them too, separated by commas.",
+    )
+    group.addoption(
         "--harness-update-baselines",
         "--update-baselines",
         action="store_true",

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import pytest
 
+from harness.schema.metric_limits import METRIC_LIMITS, limits_in_words
 from harness.schema.result import Baseline, Row, Verdict
 
 
@@ -42,10 +43,12 @@ def properties(row: Row) -> list[tuple[str, object]]:
     """Return what JUnit XML keeps of a row: verdict, scores, threshold and its source."""
     pairs: list[tuple[str, object]] = [("verdict", row.verdict.value), ("reason", row.reason)]
     pairs += [
-        (name, getattr(row, name)) for name in ("ssim", "lpips", "psnr") if getattr(row, name) is not None
+        (limit.metric, getattr(row, limit.metric))
+        for limit in METRIC_LIMITS
+        if getattr(row, limit.metric) is not None
     ]
     pairs += [
-        ("tolerance", limits(row)),
+        ("tolerance", limits_in_words(row.tolerance)),
         ("tolerance_source", row.tolerance.source),
         ("image_sha256", row.image_sha256 or "none"),
         ("latents_sha256", row.latents_sha256 or "none"),
@@ -54,12 +57,6 @@ def properties(row: Row) -> list[tuple[str, object]]:
     if row.nearest is not None:
         pairs.append(("nearest_checkpoints", row.nearest.place or "one alone"))
     return pairs
-
-
-def limits(row: Row) -> str:
-    """Return the limits that applied, in words."""
-    found = f"SSIM ≥ {row.tolerance.ssim_min:g}, LPIPS ≤ {row.tolerance.lpips_max:g}"
-    return found if row.tolerance.psnr_min is None else f"{found}, PSNR ≥ {row.tolerance.psnr_min:g} dB"
 
 
 def explain(checked: Checked) -> str:
@@ -71,7 +68,7 @@ def explain(checked: Checked) -> str:
     lines = [f"{row.verdict}: {row.reason}", f"  case      {row.case}"]
     if row.verdict is not Verdict.ERROR:
         lines.append(f"  scores    {_scores(row)}")
-        lines.append(f"  limits    {limits(row)} ({row.tolerance.source})")
+        lines.append(f"  limits    {limits_in_words(row.tolerance)} ({row.tolerance.source})")
         lines.append(f"  baseline  {_baseline(checked)}")
         lines += [f"  cause?    {fact}" for fact in _likely_causes(row)]
     lines.append(f"  report    {checked.page}")
@@ -83,10 +80,15 @@ def _fail(checked: Checked) -> NoReturn:
 
 
 def _scores(row: Row) -> str:
-    if row.scores is None:
+    scores = row.scores
+    if scores is None:
         return "none: the images were not compared"
-    psnr = "∞" if row.scores.psnr is None else f"{row.scores.psnr:.2f}"
-    return f"SSIM {row.scores.ssim:.4f}, LPIPS {row.scores.lpips:.4f}, PSNR {psnr} dB"
+    found = [
+        f"{limit.label} {'∞ dB' if value is None else limit.shown(value)}"
+        for limit in METRIC_LIMITS
+        if (value := limit.value(scores)) is not None or limit.metric == "psnr"
+    ]
+    return ", ".join(found)
 
 
 def _baseline(checked: Checked) -> str:

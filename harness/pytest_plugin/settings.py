@@ -17,6 +17,7 @@ from harness.judging.tolerance import limits_from
 from harness.pytest_plugin.options import INI
 from harness.runs.plan import RunOptions
 from harness.schema.case import Base
+from harness.schema.metric_limits import metrics_from
 from harness.schema.render import PipelineCode
 from harness.sweeps.grid import Variant, preset
 
@@ -79,6 +80,9 @@ def read_settings(config: pytest.Config) -> Settings:
                 against_reference=option.harness_against_reference,
                 score_workers=option.harness_score_workers,
                 keep_latents=option.harness_latents,
+                metrics=metrics_from(option.harness_metrics, "--harness-metrics")
+                if option.harness_metrics
+                else (),
                 trust_remote_code=option.harness_trust_remote_code or ini["harness_trust_remote_code"],
                 tolerance=limits_from(option.harness_tolerance, Path.cwd(), "--harness-tolerance"),
                 project_tolerance=limits_from(ini["harness_tolerance"] or None, root, "harness_tolerance"),

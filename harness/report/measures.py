@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 
 from harness.metrics.scores import Scores
 from harness.report.formatting import NONE, number, percent
+from harness.schema.case import Tolerance
+from harness.schema.metric_limits import METRIC_LIMITS, MetricLimit, set_limits
 from harness.schema.result import Row
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WebP", ".png": "PNG"}
+EQUAL = {"ssim": 1.0, "lpips": 0.0, "flip": 0.0, "ssimulacra2": 100.0, "jod": 10.0}
+"""What two equal images score; PSNR has no such number."""
+
 GAUGE_END = 2.0
 """A gauge is full at this multiple of its limit."""
 
@@ -42,26 +48,20 @@ def measures(row: Row) -> tuple[Measure, ...]:
     scores = row.scores
     if scores is None:
         return ()
-    limits, used = row.tolerance, _used(row, scores)
-    psnr_limit = None if limits.psnr_min is None else f"≥ {limits.psnr_min:g} dB"
-    psnr_kept = limits.psnr_min is None or scores.psnr is None or scores.psnr >= limits.psnr_min
     columns = (scores, row.raw, row.codec_floor)
 
     def measure(name: str, shown: Callable[[Scores], str]) -> Measure:
         return Measure(name, tuple(NONE if each is None else shown(each) for each in columns))
 
-    def judged(found: Measure, limit: str | None, share: float | None, *, kept: bool) -> Measure:
-        if limit is None or share is None:
-            return found
-        return Measure(found.name, found.values, limit, kept, percent(share), min(share, GAUGE_END))
+    def judged(limit: MetricLimit) -> Measure:
+        return _judged(measure(limit.label, partial(_value, limit)), limit, row.tolerance, scores)
 
-    ssim = measure("SSIM", lambda each: number(each.ssim, 4))
-    lpips = measure("LPIPS", lambda each: number(each.lpips, 4))
-    psnr = measure("PSNR", lambda each: "identical" if each.psnr is None else f"{each.psnr:.2f} dB")
+    shown = [limit for limit in METRIC_LIMITS if limit.metric == "psnr" or limit.value(scores) is not None]
     return (
-        judged(ssim, f"≥ {limits.ssim_min:g}", used[0], kept=scores.ssim >= limits.ssim_min),
-        judged(lpips, f"≤ {limits.lpips_max:g}", used[1], kept=scores.lpips <= limits.lpips_max),
-        judged(psnr, psnr_limit, used[2], kept=psnr_kept),
+        *(
+            _judged(measure(limit.label, partial(_value, limit)), limit, row.tolerance, scores)
+            for limit in shown
+        ),
         measure("Pixels changed", lambda each: percent(each.pixels.changed)),
         measure("Largest difference", lambda each: f"{each.pixels.max_abs} of 255"),
         measure("Mean difference", lambda each: number(each.pixels.mean_abs, 2)),
@@ -69,10 +69,30 @@ def measures(row: Row) -> tuple[Measure, ...]:
     )
 
 
+def _value(limit: MetricLimit, scores: Scores) -> str:
+    value = limit.value(scores)
+    if value is not None:
+        return limit.shown(value)
+    return "identical" if limit.metric == "psnr" else NONE
+
+
+def _judged(found: Measure, limit: MetricLimit, tolerance: Tolerance, scores: Scores) -> Measure:
+    """Return a line of the table with its limit, where one is set."""
+    bound, value = limit.of(tolerance), limit.value(scores)
+    if bound is None:
+        return found
+    share = _used(limit, bound, value)
+    kept = value is None or limit.kept(value, bound)
+    words = f"{limit.sign} {bound:g}{limit.unit}"
+    return Measure(found.name, found.values, words, kept, percent(share), min(share, GAUGE_END))
+
+
 def severity(row: Row) -> float:
     """Return how much of its tightest limit a row used: above 1 it drifted; -1 without scores."""
     scores = row.scores
-    return -1.0 if scores is None else max(share for share in _used(row, scores) if share is not None)
+    if scores is None:
+        return -1.0
+    return max(_used(limit, bound, limit.value(scores)) for limit, bound in set_limits(row.tolerance))
 
 
 def codec_sentence(row: Row) -> str | None:
@@ -97,15 +117,17 @@ def codec_sentence(row: Row) -> str | None:
     )
 
 
-def _used(row: Row, scores: Scores) -> tuple[float, float, float | None]:
-    limits = row.tolerance
-    psnr = None
-    if limits.psnr_min is not None:
-        psnr = 0.0 if scores.psnr is None else 10 ** ((limits.psnr_min - scores.psnr) / 20)
-    return _share(1 - scores.ssim, 1 - limits.ssim_min), _share(scores.lpips, limits.lpips_max), psnr
+def _used(limit: MetricLimit, bound: float, value: float | None) -> float:
+    """Return the distance from equal as a share of what the limit allows; 0 where nothing was measured."""
+    if value is None:
+        return 0.0
+    if limit.metric == "psnr":
+        return float(10 ** ((bound - value) / 20))
+    equal = EQUAL[limit.metric]
+    return _share(abs(equal - value), abs(equal - bound))
 
 
 def _share(distance: float, allowed: float) -> float:
     if allowed > 0:
-        return max(0.0, distance) / allowed
+        return distance / allowed
     return math.inf if distance > 0 else 0.0

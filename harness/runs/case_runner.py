@@ -10,7 +10,6 @@ from typing import Any
 from harness._util.atomic_files import write_bytes
 from harness._util.signals import deliver_interrupts
 from harness.errors import HarnessError
-from harness.judging.baseline import environment_key
 from harness.judging.baseline_store import BaselineStore
 from harness.judging.drift_origin import beside_reference
 from harness.judging.tolerance import Tolerances
@@ -125,7 +124,7 @@ class CaseRunner:
             "latents_sha256": render.latents_sha256,
             "render_key": render.key,
             "taken_from": render.taken_from,
-            "warnings": list(render.warnings),
+            "warnings": [*render.warnings, *result.warnings],
             "images": result.images,
             "seconds": {**render.seconds, "score": result.seconds},
             "against_reference": render.against_reference,
@@ -183,8 +182,7 @@ class CaseRunner:
 
 def tolerance_of(case: Case, options: RunOptions, environment: dict[str, Any]) -> Tolerance:
     """Return the limits that apply to a case in an environment."""
-    limits = Tolerances(options.tolerance, options.project_tolerance)
-    return limits.of(case, environment_key(environment))
+    return Tolerances(options.tolerance, options.project_tolerance).of(case, environment)
 
 
 def against_accepted(row: Row, options: RunOptions, run: Path) -> Row:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CaseError
+from harness.metrics.scores import MetricName
 from harness.schema.case import Base, Case, Noise, Tolerance
 from harness.schema.render import (
     REFERENCE_DIALECT,
@@ -64,6 +65,7 @@ class RunOptions:
         comfy: address of a ComfyUI that renders instead.
         comfy_file: ``NAME=FILE`` each: input NAME of its loaders is the file FILE there.
         against_reference: score the server's images against renders in this process too.
+        metrics: what to measure beside SSIM, LPIPS and PSNR, and beside what a limit is set on.
     """
 
     device: str = "auto"
@@ -90,6 +92,7 @@ class RunOptions:
     comfy_file: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     against_reference: bool = False
     keep_latents: bool = True
+    metrics: tuple[MetricName, ...] = ()
 
     def identity(self) -> dict[str, Any]:
         """Return the options that decide pixels or scores; a resumed run must have the same."""
@@ -101,6 +104,7 @@ class RunOptions:
             "offload": self.offload,
             "lpips_weights": str(self.lpips_weights) if self.lpips_weights else None,
             **({"against_reference": True} if self.against_reference else {}),
+            **({"metrics": sorted(self.metrics)} if self.metrics else {}),
         }
 
     @property

@@ -2,38 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ImageError
-from harness.judging.baseline import environment_key
 from harness.judging.drift_origin import beside_reference
 from harness.judging.tolerance import Source
 from harness.judging.verdict import judge_baseline, judge_variant
+from harness.metrics.perceptual import INSTALL
+from harness.metrics.scores import MetricName
 from harness.runs.folder import locked, read_manifest, write_rows
 from harness.runs.results import RunResult, load_run
 from harness.runs.scorer import Scorer
 from harness.schema.case import Tolerance
+from harness.schema.metric_limits import measured_metrics, needed_metrics
 from harness.schema.result import Row
 
 
 def rescore(
-    folder: Path, *, tolerance: Tolerance | Source | None = None, lpips_weights: Path | None = None
+    folder: Path,
+    *,
+    tolerance: Tolerance | Source | None = None,
+    lpips_weights: Path | None = None,
+    metrics: Collection[MetricName] = (),
 ) -> RunResult:
     """Score every row that has images again and judge it; no model is loaded and nothing is rendered.
 
     Args:
         tolerance: judge by this instead of the tolerance in the row, where it knows the case.
+        metrics: what to measure beside SSIM, LPIPS and PSNR, beside what was measured before and what a
+            limit is set on.
 
     Raises:
         RunError: not a run folder, or a run is writing there.
         ImageError: an image of the run is missing or damaged.
     """
     read_manifest(folder)
-    scorer = Scorer(lpips_weights)
     with locked(folder):
-        write_rows(folder, [_again(folder, row, scorer, tolerance) for row in load_run(folder).rows])
+        rows = load_run(folder).rows
+        limits = [_limits(row, tolerance) for row in rows]
+        wanted = {*metrics, *chain.from_iterable(map(measured_metrics, rows))}
+        scorer = Scorer(lpips_weights, wanted.union(*map(needed_metrics, limits)))
+        pairs = zip(rows, limits, strict=True)
+        write_rows(folder, [_again(folder, row, scorer, limit) for row, limit in pairs])
     return load_run(folder)
+
+
+def _limits(row: Row, tolerance: Tolerance | Source | None) -> Tolerance:
+    if isinstance(tolerance, Source):
+        tolerance = tolerance.tolerance(row.description, row.environment)
+    return tolerance or row.tolerance
 
 
 def judge_again(row: Row, tolerance: Tolerance) -> Row:
@@ -49,14 +69,17 @@ def judge_again(row: Row, tolerance: Tolerance) -> Row:
     return row.model_copy(update=judged)
 
 
-def _again(folder: Path, row: Row, scorer: Scorer, tolerance: Tolerance | Source | None) -> Row:
-    if isinstance(tolerance, Source):
-        tolerance = tolerance.tolerance(row.case, environment_key(row.environment))
-    limits = tolerance or row.tolerance
+def _again(folder: Path, row: Row, scorer: Scorer, limits: Tolerance) -> Row:
     if row.scores is None:
         return judge_again(row, limits)
     if row.images.rerun is None:
         raise ImageError("the row has scores but no re-run", file=folder, field=row.case, fix="run it again")
     scored = scorer.score(folder, row.images)
-    update = {"raw": scored.raw, "codec_floor": scored.codec_floor, "images": scored.images}
+    warnings = [text for text in row.warnings if INSTALL not in text]
+    update = {
+        "raw": scored.raw,
+        "codec_floor": scored.codec_floor,
+        "images": scored.images,
+        "warnings": [*warnings, *scorer.metrics.absent],
+    }
     return judge_again(row.model_copy(update={**dict(scored.matched), **update}), limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 from harness.metrics.codec import Codec
 from harness.metrics.images import load_rgb, save_png
 from harness.metrics.lpips import Lpips
+from harness.metrics.perceptual import choose_metrics
 from harness.metrics.score_pair import score_images, score_pair
-from harness.metrics.scores import Scores
+from harness.metrics.scores import MetricName, Scores
 from harness.schema.result import Images
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class ScoringResult:
     image_sha256: str
     scored: PairScores | None
     seconds: float
+    warnings: tuple[str, ...] = ()
 
 
 class Scorer:
@@ -60,13 +63,15 @@ class Scorer:
 
     Args:
         weights: another file of AlexNet layers than the shipped one.
+        metrics: what to measure beside SSIM, LPIPS and PSNR, where its package is installed.
 
     Raises:
         WeightsError: the weights are missing or not what they should be.
     """
 
-    def __init__(self, weights: Path | None = None) -> None:
+    def __init__(self, weights: Path | None = None, metrics: Collection[MetricName] = ()) -> None:
         self._lpips = Lpips(weights)
+        self.metrics = choose_metrics(metrics)
 
     def run(self, job: ScoringJob) -> ScoringResult:
         """Write the re-run as a lossless image, hash it, and score it."""
@@ -78,6 +83,7 @@ class Scorer:
             image_sha256=pixels_sha256(job.image),
             scored=scored,
             seconds=round(time.perf_counter() - started, 4),
+            warnings=self.metrics.absent if scored else (),
         )
 
     def score(self, run: Path, images: Images) -> PairScores:
@@ -85,7 +91,7 @@ class Scorer:
         if images.rerun is None:
             raise ValueError("a row without a re-run has no scores")
         rerun = run / images.rerun
-        pair = score_pair(run / images.preview, load_rgb(rerun), self._lpips)
+        pair = score_pair(run / images.preview, load_rgb(rerun), self._lpips, self.metrics)
         maps = {}
         for name, picture in pair.maps.items():
             save_png(rerun.with_name(f"{name}.png"), picture)
@@ -97,7 +103,7 @@ class Scorer:
         preview = run / images.preview
         codec = Codec.of(preview)
         copy = codec.apply(load_rgb(run / str(images.rerun)))
-        return score_images(load_rgb(preview), codec.apply(copy), self._lpips)
+        return score_images(load_rgb(preview), codec.apply(copy), self._lpips, self.metrics)
 
     def score_reruns(self, run: Path, one: Images, other: Images) -> Scores:
         """Score two re-runs of one preview against each other, as the preview's codec leaves them."""

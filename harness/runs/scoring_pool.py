@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Collection
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
 
 from harness._util.signals import deliver_interrupts, shield_children
+from harness.metrics.scores import MetricName
 from harness.runs.scorer import Scorer, ScoringJob, ScoringResult
 
 MAX_WORKERS = 4
@@ -31,7 +33,7 @@ class ScoringPool:
         self.depth = 2 * workers
         """How many images may wait for their scores before rendering waits for them."""
         self._scorer = scorer
-        self._processes = _start(workers, weights) if workers else None
+        self._processes = _start(workers, weights, scorer.metrics.names) if workers else None
 
     def submit(self, job: ScoringJob) -> Future[ScoringResult]:
         """Begin to score."""
@@ -63,12 +65,12 @@ class ScoringPool:
             _end(self._processes)
 
 
-def _start(workers: int, weights: Path | None) -> ProcessPoolExecutor:
+def _start(workers: int, weights: Path | None, metrics: Collection[MetricName]) -> ProcessPoolExecutor:
     """Start all workers: they import for seconds, while the base loads and not while images wait."""
     import multiprocessing
 
     spawn = multiprocessing.get_context("spawn")
-    processes = ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=(weights,))
+    processes = ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=(weights, metrics))
     try:
         with suppress(BrokenProcessPool), deliver_interrupts(), shield_children():
             for _ in range(workers):
@@ -97,14 +99,14 @@ def default_workers(device: str, renderers: int = 1) -> int:
     return min(MAX_WORKERS * renderers, max(1, (os.cpu_count() or 2) - 1))
 
 
-def _begin(weights: Path | None) -> None:
+def _begin(weights: Path | None, metrics: Collection[MetricName]) -> None:
     """Load the scorer in a worker, which ends with its parent."""
     import torch
 
     global _scorer  # noqa: PLW0603
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _scorer = Scorer(weights)
+    _scorer = Scorer(weights, metrics)
 
 
 def _end_with_parent() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from harness._util.garbage_collector import pause_collection
 from harness._util.signals import deliver_interrupts
 from harness.errors import HarnessError
+from harness.metrics.scores import MetricName
 from harness.pipeline.checkpoint import Checkpoint
 from harness.runs.case_runner import CaseRunner, against_accepted, tolerance_of
 from harness.runs.dispatch import Outcome, dispatch
@@ -32,6 +33,7 @@ from harness.runs.scoring_pool import ScoringPool, default_workers
 from harness.runs.t5_kernel import T5Kernels, with_other
 from harness.runs.workers import Machine, WorkerPool, reference_renderer
 from harness.schema.case import Case
+from harness.schema.metric_limits import needed_metrics
 from harness.schema.render import Renderer
 from harness.schema.result import Row, Verdict
 
@@ -59,6 +61,12 @@ class Setup:
             "bases": {name: base.revision for name, base in self.bases.items()},
             "environment": self.machine.environment,
         }
+
+    def metrics(self) -> set[MetricName]:
+        """Return what is measured beside SSIM, LPIPS and PSNR: what was asked for or has a limit."""
+        facts = self.machine.environment
+        limited = (needed_metrics(tolerance_of(item.case, self.options, facts)) for item in self.planned)
+        return set(self.options.metrics).union(*limited)
 
     def keys(self) -> RenderKeys:
         """Return what names renders by all that decides their pixels."""
@@ -258,7 +266,7 @@ def open_run(
     options, identity = setup.options, setup.identity()
     progress = progress or Progress()
     with pause_collection():
-        scorer = Scorer(options.lpips_weights)
+        scorer = Scorer(options.lpips_weights, setup.metrics())
     with ExitStack() as stack:
         mirror = Mirror(out, options.copy_to, progress.told) if options.copy_to is not None else None
         if mirror is not None:

@@ -210,10 +210,16 @@ class Tolerance(Strict):
     ssim_min: float = Field(ge=-1, le=1)
     lpips_max: float = Field(ge=0)
     psnr_min: float | None = Field(None, description="dB; None sets no limit.")
+    flip_max: float | None = Field(None, ge=0, le=1, description="Largest FLIP; None sets no limit.")
+    ssimulacra2_min: float | None = Field(None, le=100, description="Least SSIMULACRA2; None sets no limit.")
+    jod_min: float | None = Field(None, le=10, description="Least JOD of ColorVideoVDP; None sets no limit.")
     noise_ssim: float | None = Field(
         None, description="The worst SSIM of the case's equally valid re-runs when it was calibrated."
     )
     source: str = Field(description="Where the limits come from, e.g. 'calibrated 2026-11-20 on H100'.")
+    provisional: bool = Field(
+        False, description="They were measured on another kind of machine, torch or size."
+    )
 
 
 class Case(Strict):

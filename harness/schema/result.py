@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from harness.metrics.scores import LatentDistance, PixelStats, Record, Scores
+from harness.metrics.scores import METRIC_NAMES, LatentDistance, Perceptual, PixelStats, Record, Scores
 from harness.schema.case import Case, CaseId, InnerPath, Tolerance
 
 REFERENCE = "reference"
@@ -134,10 +134,11 @@ class NearestCheckpoints(Record):
     place: Place | None = Field(None, description="None where only one could be rendered.")
 
 
-class Row(Record):
+class Row(Perceptual):
     """One case under one variant: verdict, scores, and everything needed to trust them.
 
-    ``ssim``, ``lpips``, ``psnr`` and ``pixels`` are codec-matched: the re-run was encoded as the preview was.
+    ``ssim`` to ``pixels`` and what ``Perceptual`` holds are codec-matched: the re-run was encoded as the
+    preview was.
     ``raw`` compares the re-run as rendered; ``codec_floor`` is what the codec alone does to the re-run.
     """
 
@@ -198,4 +199,5 @@ class Row(Record):
         """The codec-matched scores, or None for a row without any."""
         if self.ssim is None or self.lpips is None or self.pixels is None:
             return None
-        return Scores(ssim=self.ssim, lpips=self.lpips, psnr=self.psnr, pixels=self.pixels)
+        more = {name: getattr(self, name) for name in METRIC_NAMES}
+        return Scores(ssim=self.ssim, lpips=self.lpips, psnr=self.psnr, pixels=self.pixels, **more)

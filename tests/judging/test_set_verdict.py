@@ -9,7 +9,6 @@ import pytest
 
 from harness.judging.baseline_judging import against_baseline
 from harness.judging.set_verdict import MIN_CASES, SAME_MACHINE_NOISE, SetVerdict, bound, judge_sets
-from harness.judging.tolerance_file import Environment, Measured, Proposal, ToleranceFile
 from harness.report.build import build_report
 from harness.report.text_report import job_summary
 from harness.runs.folder import MANIFEST, RESULTS
@@ -85,24 +84,6 @@ def test_the_bound_is_calibrated_or_the_accepted_score_less_noise() -> None:
     drift = against_baseline(row(scores(0.9), image="b"), accepted(row(scores(0.9))))
     known = drift.model_copy(update={"tolerance": limits})
     assert bound(known) == pytest.approx(0.9 - SAME_MACHINE_NOISE)
-
-
-def test_a_calibration_tells_the_worst_valid_re_run_of_its_cases() -> None:
-    proposal = Proposal(
-        ssim_min=0.9, lpips_max=0.1, psnr_min=None, separated=[], overlap=[], margin={}, undetected=[]
-    )
-    evidence = [
-        Measured(control=name, kind=kind, ssim=ssim, lpips=0.0, psnr=None)
-        for name, kind, ssim in (("again", "noise", 0.99), ("batch", "noise", 0.98), ("seed", "signal", 0.5))
-    ]
-    environment = Environment(
-        date="2026-11-28", command="", fingerprint={}, all_cases=proposal, cases={}, evidence={"a": evidence}
-    )
-    file = ToleranceFile(environments={"cpu": environment})
-    known, unknown = file.tolerance("a", "cpu"), file.tolerance("b", "cpu")
-    assert known is not None
-    assert unknown is not None
-    assert (known.noise_ssim, unknown.noise_ssim) == (0.98, None)
 
 
 def test_a_drifting_set_decides_exit_code_report_and_summary(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -143,8 +144,9 @@ def test_a_real_calibration_separates_and_is_used(
         f"{CASES}/lora_0.case.yaml", "--no-harness-report", "--harness-tolerance=tolerance.json"
     )
     tolerance = rows(only_run(project))[case.id].tolerance
-    assert tolerance.source.startswith("calibrated 20")
-    assert tolerance.source.endswith(f"on {key}, this case")
+    assert tolerance.source.startswith("CPU with ")
+    assert f", torch {version('torch').partition('+')[0]}, 64×64, calibrated 20" in tolerance.source
+    assert not tolerance.provisional
     assert tolerance.ssim_min == made.environments[key].cases[case.id].ssim_min
     (judged,) = rescore(tmp_path / "again", tolerance=made).rows
     assert judged.tolerance == tolerance

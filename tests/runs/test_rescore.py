@@ -70,3 +70,22 @@ def test_a_rescore_of_a_damaged_run_leaves_its_rows(finished: RunResult, damage:
     with pytest.raises(HarnessError, match=r"rerun\.png"):
         rescore(finished.folder)
     assert load_run(finished.folder).rows == finished.rows
+
+
+def test_a_rescore_adds_metrics_and_names_those_that_are_gone(
+    finished: RunResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ssimulacra2")
+    added = rescore(finished.folder, metrics=["ssimulacra2"])
+    assert by_name(added)["a"].ssimulacra2 is not None
+    assert by_name(added)["b"].ssimulacra2 is None
+    limited = DEFAULT_TOLERANCE.model_copy(update={"ssim_min": 0.0, "lpips_max": 9.0, "psnr_min": None})
+    limited = limited.model_copy(update={"ssimulacra2_min": 99.0})
+    drift = by_name(rescore(finished.folder, tolerance=limited))["a"]
+    assert (drift.verdict, drift.ssimulacra2) == (Verdict.DRIFT, by_name(added)["a"].ssimulacra2)
+    monkeypatch.setitem(sys.modules, "ssimulacra2", None)
+    for _ in range(2):
+        gone = by_name(rescore(finished.folder))["a"]
+        assert (gone.verdict, gone.ssimulacra2) == (Verdict.INCOMPARABLE, None)
+        (warning,) = gone.warnings
+        assert warning.startswith("SSIMULACRA2 was not measured")
