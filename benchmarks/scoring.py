@@ -3,8 +3,8 @@
     python benchmarks/scoring.py OLD NEW [--size 1024] [--rounds 8] [--metrics all|none]
 
 Each is a folder that holds ``harness/``. In turns, each in a process that stays, a re-run is written, hashed
-and scored against a JPEG preview, maps and all, as a run does it. ``OMP_NUM_THREADS`` is the caller's. Prints the
-minimum and median of wall and processor time, and NEW's share of OLD.
+and scored against a JPEG preview, maps and all, as a run does it. ``OMP_NUM_THREADS`` is the caller's. It
+prints minimum and median of wall and processor time, and NEW's share of OLD.
 """
 
 from __future__ import annotations

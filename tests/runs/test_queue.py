@@ -196,7 +196,7 @@ def _state(process: int) -> str:
 
 def test_no_more_processes_score_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
-    monkeypatch.setattr(scoring_pool, "_start", lambda workers, _: started.append(workers))
+    monkeypatch.setattr(scoring_pool, "_start", lambda workers, *_: started.append(workers))
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     depths = [ScoringPool(Scorer(), None, asked).depth for asked in (2, 99_999_999)]
     assert (started, depths) == ([2, 3], [4, 6])
