@@ -66,4 +66,4 @@ def origins_in_words(names: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _origin(scores: Scores, tolerance: Tolerance) -> Origin:
-    return "settings" if judge(scores, tolerance)[0] is Verdict.MATCH else "server"
+    return "server" if judge(scores, tolerance)[0] is Verdict.DRIFT else "settings"

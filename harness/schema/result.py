@@ -70,7 +70,7 @@ class Images(Record):
 
     preview: InnerPath
     rerun: InnerPath | None = None
-    latents: InnerPath | None = Field(None, description="Latents before decoding, fp16, packed; compressed.")
+    latents: InnerPath | None = Field(None, description="Sketch of the latents before decoding, 4 kB.")
     maps: dict[str, InnerPath] = Field(default_factory=dict, description="'difference', 'ssim', 'lpips'.")
 
 
