@@ -2,11 +2,11 @@
 
     python benchmarks/metrics.py FOLDER [--processor native avx2]
 
-Scores the renders that ``python benchmarks/set_verdict.py FOLDER`` made of the shipped job's 16 previews, and
-prints for every metric the area under the ROC curve: how likely a wrong setting scores worse than a valid
-re-run, be it of another kernel or, with ``avx2``, of another processor's rounding. Beside it stands the share of wrong renders that is caught where 1 % of the valid ones would be called
-wrong. By the step of the LoRA, by the size that the renders are scored at (128² and half of it), and by
-control.
+Scores the renders that ``python benchmarks/set_verdict.py FOLDER`` made of the shipped job's 16 previews:
+equally valid ones, with ``avx2`` by another processor's rounding too, and mildly wrong ones. It prints for
+every metric the area under the ROC curve, which is how likely a wrong setting scores worse than a valid
+re-run, and the share of wrong renders that is caught where 1 % of the valid ones would be called wrong: of all, at half the size, by the
+step of the LoRA, and by wrong setting.
 """
 
 from __future__ import annotations
