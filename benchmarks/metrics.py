@@ -5,8 +5,8 @@
 Scores the renders that ``python benchmarks/set_verdict.py FOLDER`` made of the shipped job's 16 previews:
 equally valid ones, with ``avx2`` by another processor's rounding too, and mildly wrong ones. It prints for
 every metric the area under the ROC curve, which is how likely a wrong setting scores worse than a valid
-re-run, and the share of wrong renders that is caught where 1 % of the valid ones would be called wrong: of all, at half the size, by the
-step of the LoRA, and by wrong setting.
+re-run, and the share of wrong renders that is caught where 1 % of the valid ones would be called wrong: of
+all, at half the size, by the step of the LoRA, and by wrong setting.
 """
 
 from __future__ import annotations
