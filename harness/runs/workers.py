@@ -136,6 +136,8 @@ def _refuse_contradictions(options: RunOptions) -> None:
     if not options.tests_system and options.against_reference:
         fix = "give --server URL or --comfy URL too"
         raise HarnessError("needs --server or --comfy", field="--against-reference", fix=fix)
+    if options.comfy is None and options.comfy_file:
+        raise HarnessError("needs --comfy", field="--comfy-file", fix="give --comfy URL too")
     if not options.tests_system and options.ray is None and options.ray_workers is not None:
         raise HarnessError("needs --ray", field="--ray-workers", fix="give --ray ADDRESS too")
     if options.ray is not None and options.gpus:

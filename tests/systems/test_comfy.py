@@ -143,6 +143,12 @@ def test_bad_options_are_one_line_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_file_for_comfyui_needs_one(cases: list[Case], tmp_path: Path) -> None:
+    options = RunOptions(device="cpu", comfy_file=("vae_name=x",))
+    with pytest.raises(HarnessError, match="--comfy-file: needs --comfy; give --comfy URL too"):
+        run_cases(cases, out=tmp_path / "run", options=options)
+
+
 def test_out_of_order_for_a_moment_and_for_good(
     comfy: ComfyServer, cases: list[Case], tmp_path: Path
 ) -> None:
