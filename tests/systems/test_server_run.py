@@ -77,14 +77,14 @@ def test_rows_are_those_of_a_run_in_process(
 def test_a_server_that_restarts_costs_no_row_and_doubles_none(
     server: ReferenceServer, make_cases: MakeCases, tmp_path: Path
 ) -> None:
-    cases = make_cases(20)
-    with restarting(server, 8, every=3):
+    cases = make_cases(12)
+    with restarting(server, 5, every=2):
         result = run_cases(cases, out=tmp_path / "run", options=on(server))
     lines = (tmp_path / "run" / "results.jsonl").read_text().splitlines()
-    assert len(lines) == len(result.rows) == 20
+    assert len(lines) == len(result.rows) == 12
     assert {row.verdict for row in result.rows} <= {Verdict.MATCH, Verdict.DRIFT}
     assert server.forgotten > 0, "no request was lost: the restarts tested nothing"
-    assert len(server.posts) > 20
+    assert len(server.posts) > 12
 
 
 def test_steps_and_multiplier_of_a_sweep_reach_the_server(
