@@ -124,7 +124,7 @@ def _unsearched(trials: TrialRenderer) -> Diagnosis:
         floor={"rms": None, "source": "nothing was rendered"}, causes=[], explained=False, identical=False,
         rivals=[], nearer_without_lora=None, step_zero=None, tried={},
         not_tried={"everything": "the preview is one flat colour, which no setting explains"},
-        renders=0, spent=0.0, recipe=recipe(case, request, trials.effective({}).weights[2]),
+        renders=0, spent=0.0, recipe=recipe(case, request, trials.effective({}).dtype),
     )  # fmt: skip
 
 

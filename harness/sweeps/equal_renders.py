@@ -16,6 +16,7 @@ class Effective:
     """Everything about a request that reaches the pixels, the sigmas as a hash."""
 
     weights: tuple[str, ...]
+    dtype: str
     lora: tuple[str, ...]
     prompt: tuple[str, int, str]
     size: tuple[int, int]
@@ -44,10 +45,10 @@ def effective(request: RenderRequest, device: str) -> Effective:
             request.model,
             str(request.base),
             request.pipeline,
-            dtype,
             request.quantize,
             request.encoder_dtype or "",
         ),
+        dtype=dtype,
         lora=_lora(request),
         prompt=(
             request.prompt,
