@@ -187,10 +187,12 @@ def test_a_sample_folder_alone(tmp_path: Path) -> None:
     assert all("no LoRA lies beside the previews" in said for said in trained)
 
 
-def test_the_samples_of_a_job_folder_lead_to_the_job(tmp_path: Path) -> None:
+def test_the_folders_in_and_around_a_job_lead_to_it(tmp_path: Path) -> None:
     job = shipped_job(tmp_path)
     with pytest.raises(JobError, match=f"give the job folder {job}"):
         import_job(job / "samples", out=tmp_path / "cases")
+    with pytest.raises(JobError, match=f"give one of the job folders in it, such as {job}"):
+        import_job(tmp_path, out=tmp_path / "cases")
 
 
 def test_name_in_a_config_that_the_user_wrote(tmp_path: Path) -> None:

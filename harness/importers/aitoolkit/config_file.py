@@ -63,13 +63,18 @@ def find_config(job_dir: Path) -> Path:
     for name in CONFIG_FILES:
         if (job_dir / name).is_file():
             return job_dir / name
-    fix = "give the job folder (training_folder/<job name>), or name its config with --config FILE"
-    others = sorted(path.name for suffix in ("yaml", "yml", "json") for path in job_dir.glob(f"*.{suffix}"))
-    if any((job_dir.parent / name).is_file() for name in CONFIG_FILES):
-        fix = f"give the job folder {job_dir.parent}, or name its config with --config FILE"
-    elif others:
-        fix = f"is it {others[0]}? name it with --config"
-    raise JobError(f"holds neither {' nor '.join(CONFIG_FILES)}", file=job_dir, fix=fix)
+    raise JobError(f"holds neither {' nor '.join(CONFIG_FILES)}", file=job_dir, fix=_way_to_config(job_dir))
+
+
+def _way_to_config(folder: Path) -> str:
+    """Return what to do about a folder without a config, by what lies around it and in it."""
+    if any((folder.parent / name).is_file() for name in CONFIG_FILES):
+        return f"give the job folder {folder.parent}, or name its config with --config FILE"
+    if others := sorted(path.name for end in ("yaml", "yml", "json") for path in folder.glob(f"*.{end}")):
+        return f"is it {others[0]}? name it with --config"
+    if jobs := sorted(path.parent for name in CONFIG_FILES for path in folder.glob(f"*/{name}")):
+        return f"give one of the job folders in it, such as {jobs[0]}"
+    return "give the job folder (training_folder/<job name>), or name its config with --config FILE"
 
 
 def load_config(path: Path) -> JobConfig:
