@@ -1,11 +1,13 @@
 """Metrics of what a person sees, each by its own package. None is needed; the extra ``metrics`` installs them.
 
-| name | metric | equal | seen from |
-|---|---|---|---|
-| ``flip`` | FLIP (Andersson et al. 2020), mean | 0, up to 1 | 67 pixels a degree: 0.7 m from a 0.7 m wide 4K display |
-| ``ssimulacra2`` | SSIMULACRA2 (Sneyers 2023) | 100, no lower end | – |
-| ``jod`` | ColorVideoVDP (Mantiuk et al. 2024), JOD | 10, down to 0 | 75 pixels a degree: 0.75 m from a 30-inch 4K display |
-"""  # noqa: E501
+| name | metric | equal |
+|---|---|---|
+| ``flip`` | FLIP (Andersson et al. 2020), mean | 0, up to 1 |
+| ``ssimulacra2`` | SSIMULACRA2 (Sneyers 2023) | 100, no lower end |
+| ``jod`` | ColorVideoVDP (Mantiuk et al. 2024), JOD | 10, down to 0 |
+
+FLIP is seen from 0.7 m before a 4K display 0.7 m wide, ColorVideoVDP from 0.75 m before a 30-inch 4K display.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from harness.judging.baseline import environment_key
+from harness.judging.drift_origin import drift_origin
 from harness.judging.tolerance_file import Environment, Measured, Proposal, ToleranceFile
 from harness.judging.verdict import DEFAULT_TOLERANCE, judge, judge_variant
 from harness.schema.case import Tolerance
@@ -102,3 +103,11 @@ def test_limits_on_other_metrics_judge_or_say_what_was_not_measured(
     unmeasured = judge(scores(0.995), tolerance)
     assert unmeasured == (Verdict.INCOMPARABLE, f"limits are set on what was not measured: {metric}")
     assert judge(scores(0.5), tolerance)[0] is Verdict.DRIFT
+
+
+def test_a_limit_on_what_was_not_measured_does_not_make_a_drift_the_servers() -> None:
+    """Against the reference only SSIM, LPIPS and PSNR are measured."""
+    tolerance = DEFAULT_TOLERANCE.model_copy(update={"flip_max": 0.06})
+    drift = row(scores(0.9)).model_copy(update={"tolerance": tolerance})
+    near, far = (drift.model_copy(update={"against_reference": scores(ssim)}) for ssim in (0.999, 0.9))
+    assert (drift_origin(near), drift_origin(far)) == ("settings", "server")
