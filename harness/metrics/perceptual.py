@@ -1,4 +1,4 @@
-"""Metrics of what a person sees, each by its own package. None is needed; the extra ``metrics`` installs them.
+"""Metrics of what a person sees, each by its own package, which the extra ``metrics`` installs.
 
 | name | metric | equal |
 |---|---|---|
@@ -6,7 +6,8 @@
 | ``ssimulacra2`` | SSIMULACRA2 (Sneyers 2023) | 100, no lower end |
 | ``jod`` | ColorVideoVDP (Mantiuk et al. 2024), JOD | 10, down to 0 |
 
-FLIP is seen from 0.7 m before a 4K display 0.7 m wide, ColorVideoVDP from 0.75 m before a 30-inch 4K display.
+FLIP is seen from 0.7 m before a 4K display that is 0.7 m wide, ColorVideoVDP from 0.75 m before one of 30
+inches.
 """
 
 from __future__ import annotations
