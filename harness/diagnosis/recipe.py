@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.pipeline.quantize import COMPONENTS
 from harness.pipeline.schedulers import find_scheduler
 from harness.schema.case import Case
+from harness.schema.quantizers import QUANTIZERS, quantizer_of
 from harness.schema.render import RenderRequest
 
 _DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16", "fp32": "torch.float32"}
@@ -18,9 +18,11 @@ def recipe(case: Case, request: RenderRequest, dtype: str) -> str:
     Args:
         dtype: ``bf16``, ``fp16`` or ``fp32``, as rendered.
     """
-    return "\n".join(
-        [*_load(request, dtype), *_lora(request), *_scheduler(request), *_call(case, request, dtype)]
-    )
+    weights = [_quantize(request.quantize), _lora(request)]
+    if request.effective_lora_mode == "fp32":  # before the weights are quantized
+        weights.reverse()
+    lines = [*_load(request, dtype), *weights[0], *weights[1]]
+    return "\n".join([*lines, *_scheduler(request), *_call(case, request, dtype)])
 
 
 def _load(request: RenderRequest, dtype: str) -> list[str]:
@@ -43,10 +45,19 @@ def _load(request: RenderRequest, dtype: str) -> list[str]:
         "from harness.pipeline.attention import set_t5_attention",
         f"set_t5_attention(pipe.text_encoder_2, {request.t5_attention!r})",
     ]
-    if parts := sorted(COMPONENTS[request.quantize], reverse=True):
-        lines += ["", "from optimum.quanto import freeze, qfloat8, quantize", ""]
-        lines += [f"quantize(pipe.{part}, weights=qfloat8); freeze(pipe.{part})" for part in parts]
     return lines
+
+
+def _quantize(setting: str) -> list[str]:
+    name, found = quantizer_of(setting)
+    parts = sorted(found, reverse=True)
+    if name is None:
+        return []
+    if QUANTIZERS[name].library == "optimum-quanto":
+        calls = [f"quantize(pipe.{part}, weights={name}); freeze(pipe.{part})" for part in parts]
+        return ["", f"from optimum.quanto import freeze, {name}, quantize", "", *calls]
+    calls = [f"quantize_part(pipe.{part}, {name!r})" for part in parts]
+    return ["", "from harness.pipeline.quantize import quantize_part", "", *calls]
 
 
 def _lora(request: RenderRequest) -> list[str]:
@@ -61,6 +72,15 @@ def _lora(request: RenderRequest) -> list[str]:
             f"pipe.load_lora_weights({folder!r}, weight_name={name!r}, adapter_name='lora')",
             f"pipe.fuse_lora(adapter_names=['lora'], lora_scale={scale})",
             "pipe.unload_lora_weights()",
+        ]
+    if mode in {"merged", "stochastic"}:
+        return [
+            "",
+            "from pathlib import Path",
+            "from harness.schema.lora_file import inspect_lora",
+            "from harness.pipeline.rounded_merge import merge_rounded",
+            f"merge_rounded(pipe.transformer, inspect_lora(Path({file!r})), {scale}, "
+            f"{request.transformer_quantizer!r}, {mode!r})",
         ]
     name, call = ("LiveAdapter", "LiveAdapter().attach") if mode == "adapter" else ("merge_fp32",) * 2
     return [

@@ -10,6 +10,7 @@ from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Trial
+from harness.schema.quantizers import setting_of
 
 POINTING, LIKELY, STRONG = 0.1, 0.25, 0.45
 """Cosines from which a factor points to the preview at all, is likely, and is tried before other noise."""
@@ -104,8 +105,8 @@ class Singles:
     def _recorded(self, numeric: list[Factor]) -> list[Factor]:
         """Return the quantization that the job recorded and the case does not have."""
         trained = self._progress.trials.context.case.trained
-        kinds = {(True, True): "qfloat8", (True, False): "qfloat8-transformer", (False, True): "qfloat8-te"}
-        wanted = kinds.get((trained.quantize, trained.quantize_te))
+        qtype = trained.qtype or trained.qtype_te or "qfloat8"
+        wanted = setting_of(qtype, trained.quantize, trained.quantize_te)
         return [each for each in numeric if each.axis.name == "quantize" and each.values[0] == wanted]
 
 

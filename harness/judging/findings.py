@@ -10,8 +10,10 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.metrics.codec import Codec
 from harness.metrics.images import load_rgb
+from harness.precision.availability import missing
 from harness.schema.case import Case
 from harness.schema.lora_file import inspect_lora
+from harness.schema.quantizers import setting_of
 from harness.schema.result import Finding
 from harness.schema.versions import behaviour, era_of_software, pins_of_software
 
@@ -156,20 +158,23 @@ def _quantized(case: Case) -> Finding | None:
         return None
     kind = trained.qtype or trained.qtype_te or "qfloat8"
     said = f"the job rendered with a quantized {' and '.join(parts)} ({kind}) and the LoRA as a live adapter"
-    if kind == "qfloat8":
-        fix = "set quantize in the case file, or let harness fix do it"
-        found = f"{said}; the re-run is not quantized"
-        return Finding("quantized", "warning", found, "trained.quantize", fix)
     usual = f"; {_USUAL[kind]}" if kind in _USUAL else ""
-    found = f"{said}, which cannot be rendered here: the re-run is not quantized{usual}"
-    return Finding("quantized", "warning", found, "trained.quantize")
+    setting = setting_of(kind, trained.quantize, trained.quantize_te)
+    why = "" if setting is None else missing(kind) or ""
+    if setting is None or why:
+        found = f"{said}, which cannot be rendered here: the re-run is not quantized{usual}"
+        fix = why if why.startswith("needs") else ""
+        return Finding("quantized", "warning", found, "trained.quantize", fix)
+    fix = f"set quantize: {setting} in the case file, or let harness fix do it"
+    found = f"{said}; the re-run is not quantized{usual}"
+    return Finding("quantized", "warning", found, "trained.quantize", fix)
 
 
 _USUAL = {
     "uint4": "step-0 previews of a uint4 base were 26 to 31 dB and SSIM .91 to .96 from it",
     "float8": "step-0 previews of a float8 base were 30 to 36 dB from it",
 }
-"""How far quantizers that are not rendered here moved previews of the drawing checkpoint."""
+"""How far quantizers moved previews of the drawing checkpoint from an unquantized re-run."""
 
 
 def _noise(case: Case) -> Finding | None:

@@ -7,6 +7,8 @@ before the next: exact, whatever came before.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +17,7 @@ from harness.errors import LoraError
 from harness.pipeline.load import LoadedPipeline, quiet
 from harness.pipeline.lora_adapter import LiveAdapter, merge_fp32
 from harness.pipeline.lora_shapes import check_lora_shapes
+from harness.pipeline.rounded_merge import merge_rounded
 from harness.schema.lora_file import LoraFile, inspect_lora
 from harness.schema.render import Lora, LoraMode
 
@@ -23,6 +26,14 @@ if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
 
 ADAPTER = "lora"
+
+
+@dataclass(frozen=True)
+class RoundedBase:
+    """A transformer with quantized weights: the quantizer's name, and the weights as they were before."""
+
+    quantizer: str
+    weights: Mapping[str, torch.Tensor]
 
 
 class LoraSwitch:
@@ -35,8 +46,15 @@ class LoraSwitch:
         self._adapter = LiveAdapter()
         self._current: tuple[Lora | None, LoraMode] = (None, "none")
 
-    def apply(self, lora: Lora | None, mode: LoraMode = "fused") -> None:
+    def forget_weights(self) -> None:
+        """Drop the saved weights: the pipeline gets another transformer. It must hold no LoRA."""
+        self._originals.clear()
+
+    def apply(self, lora: Lora | None, mode: LoraMode = "fused", base: RoundedBase | None = None) -> None:
         """Leave ``lora`` in the transformer, applied as ``mode`` says, and nothing else.
+
+        Args:
+            base: of a transformer with quantized weights.
 
         Raises:
             LoraError: the file is unsafe, of another kind, or fits the transformer only in part.
@@ -53,13 +71,13 @@ class LoraSwitch:
         try:
             self._restore()
             if lora is not None and mode != "none":
-                self._add(lora, mode)
+                self._add(lora, mode, base)
         finally:
             if self._loaded.offload != "none":
                 self._loaded.place()
         self._current = wanted
 
-    def _add(self, lora: Lora, mode: LoraMode) -> None:
+    def _add(self, lora: Lora, mode: LoraMode, base: RoundedBase | None) -> None:
         transformer = self._loaded.pipe.transformer
         checked = inspect_lora(lora.file)
         check_lora_shapes(
@@ -71,7 +89,9 @@ class LoraSwitch:
             return
         self._save_originals(checked)
         self._merged = True
-        if mode == "fp32":
+        if base is not None:
+            merge_rounded(transformer, checked, lora.network_multiplier, base.quantizer, mode, base.weights)
+        elif mode == "fp32":
             merge_fp32(transformer, checked, lora.network_multiplier)
         else:
             self._fuse(lora, checked)

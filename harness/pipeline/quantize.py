@@ -1,57 +1,58 @@
 """Quantized copies of the transformer and of T5, swapped in and out of one loaded pipeline.
 
-AI Toolkit quantizes both with optimum-quanto's defaults: every linear layer's weights, no activations.
-Source: ``ostris/ai-toolkit``, ``extensions_built_in/flex2/flex2.py``.
+AI Toolkit quantizes the weights of every linear layer, and no activations; what each quantizer does is in
+``harness.precision``. Source: ``ostris/ai-toolkit``, ``extensions_built_in/flex2/flex2.py``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import logging
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.pipeline.load import LoadedPipeline
+from harness.precision.availability import require
 from harness.schema.case import Quantize
+from harness.schema.quantizers import QUANTIZERS, quantizer_of
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 TRANSFORMER, T5 = "transformer", "text_encoder_2"
-COMPONENTS: dict[Quantize, frozenset[str]] = {
-    "none": frozenset(),
-    "qfloat8": frozenset({TRANSFORMER, T5}),
-    "qfloat8-transformer": frozenset({TRANSFORMER}),
-    "qfloat8-te": frozenset({T5}),
-}
 
 
-def require_quanto() -> None:
-    """Check that optimum-quanto is installed.
+def quantize_part(part: nn.Module, name: str) -> None:
+    """Quantize every linear layer of ``part`` in place.
 
     Raises:
-        HarnessError: it is not; says the line that installs it.
+        HarnessError: the quantizer cannot run here.
     """
-    try:
-        with _quiet():
-            import optimum.quanto  # noqa: F401
-    except ImportError as error:
-        raise HarnessError(
-            "needs optimum-quanto, which is not installed",
-            field="quantize",
-            fix="pip install optimum-quanto",
-        ) from error
+    import torch
+
+    from harness.precision.libraries import quantize_in_place
+    from harness.precision.rounding import rounded
+
+    require(name)
+    if not QUANTIZERS[name].keeps_layers:
+        quantize_in_place(part, name)
+        return
+    for module in part.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.weight.data = rounded(name, module.weight.data)
 
 
 class QuantizedParts:
-    """Which parts of one pipeline are quantized; a copy is made once and kept beside its original."""
+    """Which parts of one pipeline are quantized; copies of one quantizer are kept beside the originals."""
 
     def __init__(self, loaded: LoadedPipeline) -> None:
         self._loaded = loaded
-        self._originals = {name: getattr(loaded.pipe, name) for name in (TRANSFORMER, T5)}
+        self._originals: dict[str, nn.Module] = {
+            name: getattr(loaded.pipe, name) for name in (TRANSFORMER, T5)
+        }
         self._copies: dict[str, nn.Module] = {}
+        self._quantizer: str | None = None
         self.current: Quantize = "none"
 
     def apply(self, wanted: Quantize) -> None:
@@ -60,7 +61,7 @@ class QuantizedParts:
         The transformer must hold no LoRA when this is called.
 
         Raises:
-            HarnessError: optimum-quanto is missing, or weights are offloaded.
+            HarnessError: the quantizer cannot run here, or weights are offloaded.
         """
         if wanted == self.current:
             return
@@ -70,30 +71,23 @@ class QuantizedParts:
                 field="quantize",
                 fix="give --offload none, or a GPU with more memory",
             )
+        quantizer, parts = quantizer_of(wanted)
+        made = {name: self._copy(name, quantizer) for name in parts if quantizer is not None}
         for name, original in self._originals.items():
-            setattr(self._loaded.pipe, name, self._copy(name) if name in COMPONENTS[wanted] else original)
+            setattr(self._loaded.pipe, name, made.get(name, original))
         self.current = wanted
 
-    def _copy(self, name: str) -> nn.Module:
-        if name not in self._copies:
-            require_quanto()
-            from optimum.quanto import freeze, qfloat8, quantize
+    def unquantized_weights(self) -> Mapping[str, torch.Tensor]:
+        """Return the transformer's weights as loaded, by name."""
+        return dict(self._originals[TRANSFORMER].named_parameters())
 
+    def _copy(self, name: str, quantizer: str) -> nn.Module:
+        require(quantizer)
+        if quantizer != self._quantizer:
+            self._copies.clear()
+            self._quantizer = quantizer
+        if name not in self._copies:
             part = copy.deepcopy(self._originals[name])
-            with _quiet():
-                quantize(part, weights=qfloat8)
-                freeze(part)
+            quantize_part(part, quantizer)
             self._copies[name] = part
         return self._copies[name]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence torch's remark that it finds no CUDA, where quanto looks for its own kernels."""
-    logger = logging.getLogger("torch.utils.cpp_extension")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

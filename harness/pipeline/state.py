@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.pipeline.attention import set_t5_attention
 from harness.pipeline.engine.exact import Engine, why_eager
 from harness.pipeline.load import LoadedPipeline
-from harness.pipeline.lora import LoraSwitch
+from harness.pipeline.lora import LoraSwitch, RoundedBase
 from harness.pipeline.prompt_cache import PromptCache
 from harness.pipeline.quantize import QuantizedParts
 from harness.pipeline.transformer_calls import FirstCallCache, route_calls
@@ -47,10 +47,16 @@ class PipelineState:
         """Apply the request's quantization and LoRA; what it does not change stays."""
         if self._quantized.current != request.quantize:
             self._loras.apply(None)
+            self._loras.forget_weights()
             self._quantized.apply(request.quantize)
         self.prompts.encoders = f"{request.quantize} {request.t5_attention}"
         set_t5_attention(self.loaded.pipe.text_encoder_2, request.t5_attention)
-        self._loras.apply(request.lora, request.effective_lora_mode)
+        self._loras.apply(request.lora, request.effective_lora_mode, self._rounded_base(request))
+
+    def _rounded_base(self, request: RenderRequest) -> RoundedBase | None:
+        """Return what a merge into rounded weights needs; None where nothing is rounded."""
+        quantizer = request.transformer_quantizer
+        return RoundedBase(quantizer, self._quantized.unquantized_weights()) if quantizer else None
 
     @contextmanager
     def transformer_calls(self, request: RenderRequest, wanted: EngineName) -> Iterator[EngineReport]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import LoraError
+from harness.precision.availability import missing
 from harness.precision.base_modules import ModuleWeight, base_modules
 from harness.precision.key_audit import LoaderKeys, audit_keys
 from harness.precision.layer_audit import Applied, LayerAudit, LayerMeter, applied_json, layer_of
@@ -76,8 +77,6 @@ def audit(
         LoraError: missing, a pickle, or truncated; with a base, also a LoRA of another shape.
         CheckpointError: the base cannot be read, or is no transformer of this kind.
     """
-    from harness.precision.libraries import missing
-
     found = Audit(lora, multiplier, _keys(lora), base=base, rows=rows)
     try:
         checked = inspect_lora(lora)

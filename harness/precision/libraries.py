@@ -6,39 +6,12 @@ import contextlib
 import importlib
 import logging
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import nn
 
-from harness.errors import HarnessError
 from harness.schema.quantizers import QUANTIZERS
-
-_MODULES = {"optimum-quanto": "optimum.quanto"}
-
-
-def missing(name: str) -> str | None:
-    """Return why a quantizer cannot run here, or None where it can."""
-    quantizer = QUANTIZERS[name]
-    if quantizer.refused is not None:
-        return f"{name} cannot be computed here: {quantizer.refused}"
-    package = quantizer.package
-    if package is None or find_spec(_MODULES.get(package, package).partition(".")[0]) is not None:
-        return None
-    return f"needs {package}, which is not installed"
-
-
-def require(name: str) -> None:
-    """Check that a quantizer can run here.
-
-    Raises:
-        HarnessError: it cannot; says the line that installs what is missing.
-    """
-    if (why := missing(name)) is not None:
-        package = QUANTIZERS[name].package
-        fix = "choose another" if QUANTIZERS[name].refused or package is None else f"pip install {package}"
-        raise HarnessError(why, field="quantize", fix=fix)
 
 
 def quanto(weight: torch.Tensor, name: str) -> torch.Tensor:

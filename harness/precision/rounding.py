@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     Round = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 
-STOCHASTIC = frozenset({"fp8_e4m3fn"})
-"""Quantizers into which ComfyUI merges a LoRA by rounding at random."""
-
 NEEDS_LARGEST = frozenset({"fp8_scaled", "nvfp4"})
 """Quantizers with one scale for a whole weight."""
 

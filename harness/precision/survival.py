@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.precision.rounding import STOCHASTIC, rounded
+from harness.precision.rounding import rounded
+from harness.schema.quantizers import STOCHASTIC
 
 if TYPE_CHECKING:
     import torch

@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -26,6 +27,7 @@ from harness._util.atomic_files import sha256_file, write_bytes
 from harness._util.strict_yaml import read_mapping, write_yaml
 from harness._util.validation import problems_as
 from harness.errors import CaseError
+from harness.schema.quantizers import SETTINGS
 from harness.schema.spec import DEFAULT_MODEL, MODELS, Defaults, Limits, ModelSpec, known_model, spec_of
 from harness.schema.versions import T5Attention
 
@@ -53,12 +55,20 @@ def _inside(value: str) -> str:
     return value
 
 
+def _quantizer(value: str) -> str:
+    if value not in SETTINGS:
+        raise ValueError("must be none, or a quantizer of docs/quantization.md, e.g. qfloat8 or qfloat8-te")
+    return value
+
+
 CaseId = Annotated[str, Field(pattern=r"^[\w.+ -]+(/[\w.+ -]+)*$", max_length=200), AfterValidator(_safe_id)]
 AnyPath = Annotated[str, AfterValidator(_without_nul)]
 InnerPath = Annotated[AnyPath, Field(min_length=1), AfterValidator(_inside)]
 Noise = Literal["auto", "current", "legacy"]
 EncoderDtype = Literal["fp16"]
-Quantize = Literal["none", "qfloat8", "qfloat8-transformer", "qfloat8-te"]
+Quantize = Annotated[
+    str, AfterValidator(_quantizer), WithJsonSchema({"enum": list(SETTINGS), "type": "string"})
+]
 ModelName = Annotated[str, AfterValidator(known_model), Field(json_schema_extra={"enum": [*MODELS]})]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -247,7 +257,8 @@ class Case(Strict):
         "software version says so, else what the installed torch draws.",
     )
     quantize: Quantize = Field(
-        "none", description="Quantize as the job did: qfloat8 both, or the transformer or T5 (te) alone."
+        "none",
+        description="Quantize as the job did, e.g. qfloat8: both, or the transformer or T5 (te) alone.",
     )
     encoder_dtype: EncoderDtype | None = Field(
         None,

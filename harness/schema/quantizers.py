@@ -39,6 +39,11 @@ class Quantizer:
     package: str | None = None
     refused: str | None = None
 
+    @property
+    def keeps_layers(self) -> bool:
+        """Whether rounded weights in plain linear layers compute the same as the library does."""
+        return self.library not in {"optimum-quanto", "torchao"}
+
 
 _TRAINER, _QUANTO = "AI Toolkit 0.12.26, toolkit/util", "optimum-quanto 0.2.7, quantize and freeze"
 _TORCHAO, _GGUF = "torchao 0.18.0, quantize_", "gguf 0.19.0, gguf.quants"
@@ -99,6 +104,9 @@ _ALL = (
 
 QUANTIZERS: Final = {each.name: each for each in _ALL}
 """By name: the trainer's first, the likeliest of each side first."""
+
+STOCHASTIC: Final = frozenset({"fp8_e4m3fn"})
+"""Quantizers into which ComfyUI merges a LoRA by rounding at random."""
 
 SETTINGS: Final = ("none", *(f"{name}{end}" for name in QUANTIZERS for end in PARTS))
 """Every value of a case's ``quantize``: a quantizer for transformer and T5, or for one of them."""

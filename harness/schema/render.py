@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.errors import HarnessError
+from harness.schema.quantizers import QUANTIZERS, STOCHASTIC, quantizer_of
 from harness.schema.spec import DEFAULT_MODEL, ModelSpec, spec_of
 from harness.schema.versions import T5Attention
 
@@ -31,7 +32,7 @@ PipelineCode = Literal["hub", "builtin"]
 Offload = Literal["auto", "none", "model", "sequential"]
 EngineName = Literal["auto", "eager", "exact"]
 Dtype = Literal["bf16", "fp16", "fp32"]
-LoraMode = Literal["fused", "adapter", "peft", "fp32", "none"]
+LoraMode = Literal["fused", "adapter", "peft", "fp32", "merged", "stochastic", "none"]
 Blanks = Literal["zero", "flextools"]
 Precision = Literal["bf16", "fp32"]
 Rounding = Literal["round", "truncate"]
@@ -125,6 +126,16 @@ class Lora:
     network_multiplier: float
 
 
+def lora_modes(quantizer: str | None) -> frozenset[str]:
+    """Return how a LoRA can be applied to a transformer in ``quantizer``, or to an unquantized one (None)."""
+    if quantizer is None:
+        return frozenset({"fused", "adapter", "peft", "fp32", "none"})
+    if not QUANTIZERS[quantizer].keeps_layers:
+        return frozenset({"adapter", "none"})
+    random = {"stochastic"} if quantizer in STOCHASTIC else set()
+    return frozenset({"adapter", "peft", "fp32", "merged", "none", *random})
+
+
 @dataclass(frozen=True)
 class RenderRequest:
     """Everything that decides a re-run's pixels, apart from the machine.
@@ -139,8 +150,9 @@ class RenderRequest:
         generator: where the first latents are drawn, ``cpu`` or ``cuda``.
         lora_mode: ``fused`` by PEFT as the reference does; live beside the weights, in fp32 as the trainer's
             ``adapter`` beside quantized ones, or in the model's dtype as ``peft`` has an adapter that is not
-            fused; merged in ``fp32`` and rounded once; or ``none``. None chooses ``adapter`` for a quantized
-            transformer, else ``fused``.
+            fused; merged in ``fp32`` and rounded once, before a transformer is quantized; ``merged`` into
+            quantized weights, which are rounded to nearest again, or at random (``stochastic``); or ``none``.
+            None chooses ``adapter`` for a quantized transformer, else ``fused``.
         attention: diffusers' attention backend; None keeps the active one.
         max_sequence_length: T5 tokens; None is the model's own.
         t5_attention: kernel of T5's attention; the reference's transformers, 4.57, has ``eager`` alone.
@@ -198,19 +210,25 @@ class RenderRequest:
         """How the LoRA is applied once ``lora_mode`` None has chosen.
 
         Raises:
-            HarnessError: a merge into a quantized transformer was asked for.
+            HarnessError: the mode is none of ``lora_modes``.
         """
         if self.lora is None or self.lora_mode == "none":
             return "none"
-        if self.quantize not in {"qfloat8", "qfloat8-transformer"}:
-            return self.lora_mode or "fused"
-        if self.lora_mode in {"fused", "fp32", "peft"}:
-            raise HarnessError(
-                f"{self.lora_mode}: a LoRA cannot be merged into a quantized transformer",
-                field="lora_mode",
-                fix="use adapter, as the trainer does",
-            )
-        return "adapter"
+        mode = self.lora_mode or ("adapter" if self.transformer_quantizer else "fused")
+        allowed = lora_modes(self.transformer_quantizer)
+        if mode in allowed:
+            return mode
+        found = f"{mode}: a LoRA cannot be merged into a quantized transformer so"
+        fix = "use adapter, as the trainer does"
+        if self.transformer_quantizer is None:
+            found, fix = f"{mode}: the transformer is not quantized", "set quantize, or use fused"
+        raise HarnessError(found, field="lora_mode", fix=fix)
+
+    @property
+    def transformer_quantizer(self) -> str | None:
+        """Name of the quantizer of the transformer; None where it is not quantized."""
+        name, parts = quantizer_of(self.quantize)
+        return name if "transformer" in parts else None
 
     @property
     def weights_key(self) -> tuple[str, ...]:

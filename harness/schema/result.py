@@ -55,7 +55,9 @@ class Rendered(Record):
     offload: str
     pipeline: str = Field(description="'hub' or 'builtin'.")
     pipeline_sha256: str = Field(description="Hash of the pipeline's source file.")
-    lora_mode: str = Field(description="'fused', 'adapter', 'peft', 'fp32' or 'none'.")
+    lora_mode: str = Field(
+        description="'fused', 'adapter', 'peft', 'fp32', 'merged', 'stochastic' or 'none'."
+    )
     lora_sha256: str | None
     network_multiplier: float | None
     dialect: dict[str, str] = Field(

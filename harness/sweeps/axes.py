@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, get_args
 
 from harness.pipeline.schedulers import SCHEDULERS, find_scheduler
-from harness.schema.case import Quantize
-from harness.schema.render import RenderRequest
+from harness.precision.availability import missing
+from harness.schema.quantizers import SETTINGS, quantizer_of, setting_of
+from harness.schema.render import LoraMode, RenderRequest, lora_modes
 from harness.schema.spec import Limits
 from harness.sweeps.axis import Axis, Context, Family, Grid, checkpoints, prompts
 from harness.sweeps.axis_values import Parse, Value, choice, integer, number, switch, unknown
@@ -97,14 +97,23 @@ def _cuda_only(context: Context, value: Value) -> str | None:
 
 
 def _quantize_problem(_context: Context, value: Value) -> str | None:
-    lacks = value != "none" and find_spec("optimum") is None
-    return "needs optimum-quanto, which is not installed" if lacks else None
+    name, _ = quantizer_of(str(value))
+    return None if name is None else missing(name)
+
+
+def _quantize_candidates(context: Context) -> list[Value]:
+    """Return what the job recorded, where it is no usual one, and then the usual ones."""
+    trained = context.case.trained
+    recorded = setting_of(trained.qtype or trained.qtype_te, trained.quantize, trained.quantize_te)
+    usual = ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none")
+    return [*([recorded] if recorded is not None and recorded not in usual else []), *usual]
 
 
 def _lora_mode_problem(context: Context, value: Value) -> str | None:
-    quantized = context.request.quantize in {"qfloat8", "qfloat8-transformer"}
-    if quantized and value in {"fused", "fp32", "peft"}:
-        return "a quantized transformer takes its LoRA as a live adapter only"
+    quantizer = context.request.transformer_quantizer
+    if value not in lora_modes(quantizer):
+        stored = "an unquantized transformer" if quantizer is None else f"a transformer in {quantizer}"
+        return f"{stored} takes its LoRA as {', '.join(sorted(lora_modes(quantizer)))} only"
     return _needs_lora(context, value)
 
 
@@ -229,15 +238,17 @@ _ALL = (
            number("base_shift", -10, 10), [tenths / 10 for tenths in range(11)]),
     _shift("max_shift", "max_shift", "Log of the dynamic shift at 4096 tokens.",
            number("max_shift", -10, 10), [tenths / 10 for tenths in range(7, 17)]),
-    _field("quantize", Family.NUMERICS, "Weights as optimum-quanto stores them: transformer, T5 (te), both.",
-           choice("quantize", get_args(Quantize)), ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none"),
-           problem=_quantize_problem),
+    Axis("quantize", Family.NUMERICS,
+         "Weights as a quantizer stores them (docs/quantization.md): transformer, T5 (te), both.",
+         choice("quantize", SETTINGS), _set("quantize"), lambda _, request: request.quantize,
+         _quantize_candidates, _quantize_problem),
     Axis("dtype", Family.NUMERICS, "Floating-point type of weights, activations and first latents.",
          choice("dtype", ("bf16", "fp16", "fp32")), _set("dtype"), lambda _, request: request.dtype or "auto",
          lambda context: ["fp32", "bf16", "fp16"] if context.device == "cuda" else ["fp32", "bf16"]),
     Axis("lora_mode", Family.NUMERICS,
-         "LoRA fused by PEFT, live in fp32 (adapter) or as PEFT does (peft), merged in fp32, or none.",
-         choice("lora_mode", ("fused", "adapter", "peft", "fp32", "none")), _set("lora_mode"),
+         "LoRA fused by PEFT, live in fp32 (adapter) or as PEFT does (peft), merged in fp32, or none; into "
+         "quantized weights rounded to nearest (merged) or at random (stochastic).",
+         choice("lora_mode", get_args(LoraMode)), _set("lora_mode"),
          lambda _, request: request.effective_lora_mode,
          lambda _: ["none", "adapter", "fp32", "fused"], _lora_mode_problem),
     _field("max_sequence_length", Family.NUMERICS, "T5 tokens; padding is not masked, so it counts.",

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import CaseError, HarnessError
+from harness.precision.availability import require
 from harness.runs.plan import Planned, RunOptions, in_order, request_of, sendable
 from harness.runs.progress import Progress
 from harness.runs.results import RunResult
 from harness.runs.run import run_cases
 from harness.schema.case import Case
+from harness.schema.quantizers import quantizer_of
 from harness.schema.render import Renderer, RenderRequest
 from harness.schema.result import REFERENCE
 from harness.sweeps.axes import AXES
@@ -50,15 +52,14 @@ def plan_sweep(
     Raises:
         HarnessError: no variants, or one that no case can take.
     """
-    from harness.pipeline.quantize import require_quanto
-
     if not variants:
         raise HarnessError("the grid is empty", field="grid", fix="give --axis, --grid or --preset")
     planned = [item for case in cases for item in _of_case(case, variants, options, device)]
     planned = sendable(planned, options)
     _refuse_hopeless(planned, cases)
-    if any(item.request is not None and item.request.quantize != "none" for item in planned):
-        require_quanto()
+    for item in planned:
+        if item.request is not None and (name := quantizer_of(item.request.quantize)[0]) is not None:
+            require(name)
     return in_order(planned)
 
 

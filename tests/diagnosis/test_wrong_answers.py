@@ -15,9 +15,9 @@ from harness.diagnosis.fix import fix_case
 from harness.diagnosis.sentences import sentences
 from harness.judging.findings import static_findings
 from harness.pipeline.renderer import ReferenceRenderer
+from harness.precision import availability
 from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case, load_case, save_case
-from harness.sweeps import axes
 from tests.diagnosis.truths import changed, saved
 
 Altered = Callable[..., Case]
@@ -86,7 +86,7 @@ def test_a_flat_preview_is_a_static_finding_and_costs_nothing(
 def test_what_cannot_run_here_is_left_out_and_named(
     altered: Altered, renderer: ReferenceRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(axes, "find_spec", lambda _name: None)
+    monkeypatch.setattr(availability, "find_spec", lambda _name: None)
     found = diagnose(altered("no-quanto", guidance_scale=3.0), renderer=renderer)
     assert named(found) == {"guidance_scale": 3.0}
     assert found.not_tried["quantize = qfloat8"] == "needs optimum-quanto, which is not installed"

@@ -77,6 +77,16 @@ def test_what_can_be_rerun_of_jobs_that_cannot(
     else:
         assert cases["000000000_0"].trained.qtype == "uint4"
         assert compare(cases["000000000_0"]) < SAME
+        assert compare(cases["000000000_0"], quantize="uint4") >= SAME
+
+
+def test_torchaos_float8_is_rendered_as_the_trainer_did(
+    tmp_path: Path, genuine: Callable[[str], Path], compare: Compare
+) -> None:
+    pytest.importorskip("torchao", reason="needs torchao: pip install flex2-harness[quantizers]")
+    case = import_job(genuine("ink_q_float8"), out=tmp_path / "cases").cases[0]
+    assert compare(case, quantize="float8") >= SAME
+    assert compare(case, quantize="qfloat8") < SAME
 
 
 def test_a_resumed_job_under_both_configs(

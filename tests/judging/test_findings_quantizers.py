@@ -7,25 +7,36 @@ from pathlib import Path
 import pytest
 
 from harness.importers.aitoolkit import import_job
-from harness.judging.findings import static_findings
+from harness.judging.findings import Finding, static_findings
+from harness.precision import availability
 from tests.importers.shared_jobs import shared_job
 
 
-@pytest.mark.parametrize(("job", "kind"), [("layer_offloading", "float8"), ("uint4", "uint4")])
-def test_what_cannot_be_rendered_here(tmp_path: Path, job: str, kind: str) -> None:
-    case = import_job(shared_job(job, tmp_path), out=tmp_path / "cases").cases[-1]
+def quantized(folder: Path, out: Path) -> Finding:
+    case = import_job(folder, out=out).cases[-1]
     (found,) = [finding for finding in static_findings(case) if finding.id == "quantized"]
-    assert f"({kind})" in found.message
+    return found
+
+
+def test_what_a_missing_package_hides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(availability, "find_spec", lambda _name: None)
+    found = quantized(shared_job("layer_offloading", tmp_path), tmp_path / "cases")
+    assert "(float8)" in found.message
     assert "cannot be rendered here" in found.message
     assert "dB" in found.message
-    assert not found.fix
+    assert found.fix == "needs torchao, which is not installed"
 
 
 def test_what_can_be(tmp_path: Path) -> None:
-    case = import_job(shared_job("layer_offloading", tmp_path, "0.5.0"), out=tmp_path / "cases").cases[-1]
-    (found,) = [finding for finding in static_findings(case) if finding.id == "quantized"]
+    found = quantized(shared_job("layer_offloading", tmp_path, "0.5.0"), tmp_path / "cases")
     assert "(qfloat8)" in found.message
-    assert "set quantize in the case file" in found.fix
+    assert "set quantize: qfloat8 in the case file" in found.fix
+
+
+def test_the_trainers_own_kind_can_be(tmp_path: Path) -> None:
+    found = quantized(shared_job("uint4", tmp_path), tmp_path / "cases")
+    assert "(uint4)" in found.message
+    assert "set quantize: uint4" in found.fix
 
 
 def test_an_average_that_was_never_set_up_is_no_finding(tmp_path: Path) -> None:

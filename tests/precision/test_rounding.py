@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
+from harness.precision.availability import missing, require
 from harness.precision.floats import stochastic
-from harness.precision.libraries import missing, quantize_in_place, require
+from harness.precision.libraries import quantize_in_place
 from harness.precision.rounding import rounded
 from harness.schema.quantizers import QUANTIZERS, SETTINGS, quantizer_of, setting_of
 

@@ -78,6 +78,16 @@ def test_any_order_of_modes_and_quantization_gives_the_same_bits(
     assert len({picture.tobytes() for picture in forward}) == len(requests)
 
 
+def test_rounded_weights_take_a_lora_in_every_way(renderer: ReferenceRenderer, small_request: Make) -> None:
+    modes = ("adapter", "fp32", "merged", "stochastic")
+    requests = [small_request(quantize="fp8_e4m3fn-transformer", lora_mode=mode) for mode in modes]
+    forward = [image(renderer, request) for request in requests]
+    image(renderer, small_request(quantize="nvfp4-transformer", lora_mode="merged"))
+    backward = [image(renderer, request) for request in reversed(requests)][::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(forward, backward, strict=True))
+    assert len({picture.tobytes() for picture in forward}) == len(modes)
+
+
 def test_a_quantized_transformer_takes_its_lora_as_a_branch(small_request: Make) -> None:
     assert small_request(quantize="qfloat8").effective_lora_mode == "adapter"
     assert small_request(quantize="qfloat8-te").effective_lora_mode == "fused"

@@ -21,7 +21,7 @@ def why_eager(wanted: EngineName, request: RenderRequest, device: str, offload: 
         (wanted == "eager", "asked for"),
         (wanted == "auto" and device == "cpu", "the exact engine is for CUDA"),
         (offload == "sequential", "weights are offloaded (sequential)"),
-        (request.quantize in {"qfloat8", "qfloat8-transformer"}, "the transformer is quantized"),
+        (request.transformer_quantizer is not None, "the transformer is quantized"),
         (request.effective_lora_mode in {"adapter", "peft"}, "the LoRA is a live adapter"),
         (request.dialect.timestep == "fp32", "the timestep is not rounded"),
         (request.dialect.kernels != "diffusers", f"the kernels are those of {request.dialect.kernels}"),

@@ -1,0 +1,40 @@
+"""Which quantizers can run here, without loading what they need."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from harness.errors import HarnessError
+from harness.schema.quantizers import QUANTIZERS
+
+_MODULES = {"optimum-quanto": "optimum.quanto"}
+
+
+def missing(name: str) -> str | None:
+    """Return why a quantizer cannot run here, or None where it can."""
+    quantizer = QUANTIZERS[name]
+    if quantizer.refused is not None:
+        return f"{name} cannot be computed here: {quantizer.refused}"
+    package = quantizer.package
+    if package is None or _is_installed(_MODULES.get(package, package)):
+        return None
+    return f"needs {package}, which is not installed"
+
+
+def require(name: str) -> None:
+    """Check that a quantizer can run here.
+
+    Raises:
+        HarnessError: it cannot; says the line that installs what is missing.
+    """
+    if (why := missing(name)) is not None:
+        quantizer = QUANTIZERS[name]
+        fix = "choose another" if quantizer.refused else f"pip install {quantizer.package}"
+        raise HarnessError(why, field="quantize", fix=fix)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that holds it
+        return False
