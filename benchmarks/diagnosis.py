@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default="single,double,none,genuine")
-    parser.add_argument("--seconds", type=float, default=1e9, help="begin no diagnosis of a kind after that")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no diagnosis after that")
     parser.add_argument("--limit", type=int, help="at most so many of each kind")
     parser.add_argument("--only", help="names of truths, comma-separated, as in single0-007; no others")
     parser.add_argument("--baseline", type=Path, help="checkout whose build diagnoses, instead of this one")
@@ -58,19 +58,22 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write one row for each diagnosis here")
     chosen = parser.parse_args()
     folder = chosen.truths or Path(tempfile.mkdtemp())
-    rows: list[Row] = []
+    made: list[Row] = []
     for kind in chosen.kinds.split(","):
-        made = made_genuine(folder, chosen.limit) if kind == "genuine" else made_truths(kind, folder, chosen)
-        started = time.perf_counter()
-        tasks = [row.pop("task") for row in made]
-        answers = diagnosed(tasks, chosen.baseline or ROOT, chosen.jobs, chosen.seconds)
-        found = [judged({**made[number], **answer}) for number, answer in sorted(answers.items())]
-        if len(found) < len(made):
-            print(f"{len(made) - len(found)} of {len(made)} were not reached in time")
-        report(kind, found, time.perf_counter() - started, chosen)
-        rows += found
+        rows = made_genuine(folder, chosen.limit) if kind == "genuine" else made_truths(kind, folder, chosen)
+        made += [{"kind": kind, **row} for row in rows]
+    tasks = [row.pop("task") for row in made]
+    started = time.perf_counter()
+    found: list[Row] = []
+    for number, answer in diagnosed(tasks, chosen.baseline or ROOT, chosen.jobs, chosen.seconds):
+        found.append(judged({**made[number], **answer}))
+        print(f"{len(found)} of {len(tasks)}", file=sys.stderr, flush=True)
         if chosen.json:
-            chosen.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            chosen.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    for kind in chosen.kinds.split(","):
+        wanted = sum(row["kind"] == kind for row in made)
+        report(kind, [row for row in found if row["kind"] == kind], wanted, chosen)
+    print(f"\n{time.perf_counter() - started:.0f} s in {chosen.jobs} processes")
 
 
 def made_truths(kind: str, folder: Path, chosen: argparse.Namespace) -> list[Row]:
@@ -150,8 +153,10 @@ def title(each: Alteration) -> str:
     return f"{each.job} {each.case}: {each.name}"
 
 
-def diagnosed(tasks: list[dict[str, str]], build: Path, processes: int, seconds: float) -> dict[int, Row]:
-    """Diagnose ``tasks`` with the build in the folder ``build``; return the answers by the task's number.
+def diagnosed(
+    tasks: list[dict[str, str]], build: Path, processes: int, seconds: float
+) -> Iterator[tuple[int, Row]]:
+    """Diagnose ``tasks`` with the build in the folder ``build``; yield each answer with its task's number.
 
     Several processes take them in turn. None is begun after ``seconds``.
     """
@@ -159,34 +164,47 @@ def diagnosed(tasks: list[dict[str, str]], build: Path, processes: int, seconds:
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(len(tasks)):
         waiting.put(number)
-    answers: dict[int, Row] = {}
+    answers: queue.SimpleQueue[tuple[int, Row] | None] = queue.SimpleQueue()
 
     def serve() -> None:
-        command = [sys.executable, str(Path(__file__).with_name("diagnosis_worker.py"))]
-        others = [entry for entry in sys.path if "site" in entry]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(build.resolve()), *others])}
-        pipe = subprocess.PIPE
-        with subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=build
-        ) as worker:
+        with worker_of(build) as worker:
             assert worker.stdin is not None
             assert worker.stdout is not None
             while time.monotonic() < deadline:
                 try:
                     number = waiting.get_nowait()
                 except queue.Empty:
-                    return
+                    break
                 worker.stdin.write(json.dumps(tasks[number]) + "\n")
                 worker.stdin.flush()
-                answers[number] = json.loads(worker.stdout.readline())
-                print(f"{len(answers)} of {len(tasks)}", file=sys.stderr, flush=True)
+                line = worker.stdout.readline() or '{"error": "the process ended", "seconds": 0}'
+                answers.put((number, json.loads(line)))
+                if worker.poll() is not None:
+                    break
+        answers.put(None)
 
-    threads = [threading.Thread(target=serve) for _ in range(min(processes, len(tasks)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
+    count = min(processes, len(tasks))
+    for _ in range(count):
+        threading.Thread(target=serve).start()
+    while count:
+        answer = answers.get()
+        if answer is None:
+            count -= 1
+        else:
+            yield answer
+
+
+def worker_of(build: Path) -> subprocess.Popen[str]:
+    """Start a process that diagnoses with the build in the folder ``build``."""
+    others = [entry for entry in sys.path if "site" in entry]
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("diagnosis_worker.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(build.resolve()), *others])},
+        cwd=build,
+    )
 
 
 def judged(row: Row) -> Row:
@@ -206,10 +224,12 @@ def judged(row: Row) -> Row:
     return row
 
 
-def report(kind: str, rows: list[Row], seconds: float, chosen: argparse.Namespace) -> None:
+def report(kind: str, rows: list[Row], wanted: int, chosen: argparse.Namespace) -> None:
     """Print how often the truth was named, what it cost, and what was missed."""
     right, build = sum(row["right"] for row in rows), chosen.baseline or "this build"
-    print(f"\n== {kind}, seed {chosen.seed}, {build}: {right} of {len(rows)} right ({right / len(rows):.1%})")
+    print(f"\n== {kind}, seed {chosen.seed}, {build}: {right} of {len(rows)} right")
+    if len(rows) < wanted:
+        print(f"{wanted - len(rows)} of {wanted} were not reached in time")
     spent = sorted(row["spent"] for row in rows if "spent" in row)
     if spent:
         middle, high = spent[len(spent) // 2], spent[int(0.95 * (len(spent) - 1))]
@@ -219,13 +239,13 @@ def report(kind: str, rows: list[Row], seconds: float, chosen: argparse.Namespac
         )
     alone = sum(row["alone"] for row in rows)
     busy = sum(row["seconds"] for row in rows)
-    print(f"nothing named besides: {alone}; {seconds:.0f} s in {chosen.jobs} processes, {busy:.0f} s of work")
+    print(f"nothing named besides: {alone}; {busy:.0f} s of work")
     missed: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         if not row["right"]:
             missed[f"{row['name']} {row['factors']}"][str(row.get("error") or row["named"] or "nothing")] += 1
-    for wanted, answers in missed.items():
-        print(f"  missed {wanted}: {', '.join(answers)}")
+    for sought, answers in missed.items():
+        print(f"  missed {sought}: {', '.join(answers)}")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from harness.diagnosis.trials import Trial, TrialRenderer, rms
 from harness.sweeps.axes import ATTENTION
 
 FACTOR = 1.5
 MIN_FLOOR = 0.5
 """Half a level of 255: what rounding to 8 bits hides."""
+ROUNDED = 0.3
+"""Share of an image's values that another rounding moves by one level: 0.55 of 255 before the codec."""
 MAX_FLOOR = 6.0
 """A trial farther than this (32.6 dB) is never within the floor, so the floor is not measured there."""
 
@@ -28,11 +32,23 @@ class Floor:
         return trial.distance <= self.at(trial)
 
     def at(self, trial: Trial) -> float:
-        """Return 1.5 times what another attention kernel changes at a trial's settings, 0 to 255."""
+        """Return the floor at a trial's settings, 0 to 255.
+
+        It is 1.5 times what another attention kernel changes there, and at least what the preview's codec
+        makes of rounding.
+        """
         kernels = ATTENTION[self._trials.context.device]
         kernel = kernels[trial.settings.get("attention", kernels[0]) == kernels[0]]
         other = self._trials.attempt({**trial.settings, "attention": kernel})
+        least = max(self._least, self._rounded(trial))
         if other is None or other.image.shape != trial.image.shape or math.isinf(trial.distance):
-            return self._least
+            return least
         between = rms(self._trials.matched(trial.image), self._trials.matched(other.image))
-        return max(self._least, FACTOR * between)
+        return max(least, FACTOR * between)
+
+    def _rounded(self, trial: Trial) -> float:
+        """Return the distance that the codec makes of values that are rounded to the next level."""
+        draw = np.random.default_rng(0)
+        flips = draw.choice([-1, 0, 1], trial.image.shape, p=[ROUNDED / 2, 1 - ROUNDED, ROUNDED / 2])
+        other = np.clip(trial.image + flips, 0, 255).astype(np.uint8)
+        return rms(self._trials.matched(trial.image), self._trials.matched(other))

@@ -10,12 +10,15 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor
 from harness.diagnosis.narrowing import narrow, project
 from harness.diagnosis.search_progress import Progress, Render
-from harness.diagnosis.trials import Trial
+from harness.diagnosis.trials import Settings, Trial
 from harness.sweeps.axes import AXES
 
 NEARER, TOWARD = 0.7, 0.65
 """A number is narrowed at once where its first value leaves less of the distance, or goes more straight to
 the preview as the cosine says; two unrelated renders have a cosine of one half."""
+AGAIN = 0.9
+"""Share of its base's distance that another factor leaves at most for the base's numbers, which were narrowed
+without it, to be narrowed again."""
 MAX_ROUNDS = 3
 
 
@@ -43,12 +46,29 @@ class Lines:
         for factor in found:
             yield lambda factor=factor: self._attempt(factor)  # type: ignore[misc]
 
+    def settings(self, found: Iterable[Settings]) -> Iterator[Render]:
+        """Yield the render of each of the settings."""
+        for settings in found:
+            yield lambda settings=settings: self.progress.trials.attempt(settings)  # type: ignore[misc]
+
     def waiting(self) -> Iterator[Render]:
         """Yield the narrowing of the numbers that wait, the most promising first."""
         while self._waiting:
             self._waiting.sort(key=lambda each: each[0])
             _, base, estimate = self._waiting.pop(0)
             yield lambda base=base, estimate=estimate: self._narrow(base, estimate)  # type: ignore[misc]
+
+    def between(self, factor: Factor, trial: Trial) -> Iterator[Render]:
+        """Yield the values of a number between the usual ones beside that of ``trial``, the nearest first."""
+        grid, own = factor.axis.grid, float(trial.settings[factor.axis.name])
+        assert grid is not None
+        usual = sorted(float(value) for value in factor.values)
+        low = max((value for value in usual if value < own), default=own)
+        high = min((value for value in usual if value > own), default=own)
+        count = round((high - low) / grid.step)
+        inner = [grid.snap(low + number * grid.step) for number in range(1, count)]
+        for value in sorted(inner, key=lambda value: abs(value - own)):
+            yield lambda value=value: self.progress.trials.attempt(factor.settings(value))  # type: ignore[misc]
 
     def narrow_again(self, trial: Trial) -> Trial:
         """Narrow each number of a trial while the others stand, and return the nearest trial."""
@@ -77,6 +97,11 @@ class Lines:
     def _line(self, base: Trial, estimate: Estimate) -> None:
         if estimate.factor.own is None:
             self._attempt(estimate.factor)
+            best = self.progress.followed
+            if best.settings == estimate.factor.settings(estimate.factor.values[0]) and (
+                best.distance < AGAIN * base.distance
+            ):
+                self.narrow_again(best)
             return
         trials = self.progress.trials
         trial = trials.attempt(estimate.factor.settings(_first(estimate)))

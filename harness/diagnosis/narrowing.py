@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from harness.diagnosis.factors import Factor
+from harness.diagnosis.floor import MAX_FLOOR
 from harness.diagnosis.trials import Trial, TrialRenderer
 
 MAX_RENDERS = 14
@@ -39,8 +40,9 @@ def narrow(
 ) -> list[Trial]:
     """Return the renders of the number ``factor`` from ``base`` over ``first`` to the nearest value.
 
-    The last value is identical to the preview, or was rendered with both its neighbours on the grid and,
-    unless it is ``enough``, the usual values beside it. A number that comes no nearer is soon given up.
+    The last value is identical to the preview, or was rendered with both its neighbours on the grid, where
+    rounding may hide the right one with two to either side, and, unless it is ``enough``, the usual values
+    beside it. A number that comes no nearer is soon given up.
     """
     assert factor.own is not None
     made = {factor.own: base}
@@ -68,7 +70,7 @@ def _next(
     other = min((value for value in made if value != best), key=lambda value: abs(value - best))
     place, cosine = project(trials, made[best], made[other])
     if best == own and (len(made) > 2 or abs(cosine) < MIN_PROJECTION):
-        return None
+        return _on_other_side(factor, made)
     if -SURE < cosine < 0 and best in {min(made), max(made)}:
         place = -MAX_STRIDE
     if len(made) > PATIENCE and best != own and _is_idle(made[best], made[own]):
@@ -80,7 +82,8 @@ def _next(
     if value not in made:
         return value
     toward = grid.step if place * (other - best) >= 0 else -grid.step
-    close = [best + toward, best - toward]
+    reaches = (1, 2) if made[best].distance < MAX_FLOOR else (1,)
+    close = [best + sign * count * toward for count in reaches for sign in (1, -1)]
     usual = (
         []
         if enough(made[best])
@@ -89,6 +92,20 @@ def _next(
     above, below = [value for value in usual if value > best], [value for value in usual if value < best]
     near = [*close, *above[:2], *below[:1]]
     return next((value for value in map(grid.snap, near) if value not in made), None)
+
+
+def _on_other_side(factor: Factor, made: dict[float, Trial]) -> float | None:
+    """Return the usual value across the number's own from what was rendered, where nothing was yet.
+
+    The direction in which a schedule goes is known from its estimates.
+    """
+    own = factor.own
+    assert own is not None
+    sides = {value > own for value in made if value != own}
+    beyond = [float(value) for value in factor.values if (float(value) > own) not in sides]
+    if factor.is_schedule or len(sides) > 1:
+        return None
+    return min(beyond, key=lambda value: abs(value - own), default=None)
 
 
 def _is_idle(best: Trial, base: Trial) -> bool:

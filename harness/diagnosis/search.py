@@ -16,7 +16,7 @@ from types import MappingProxyType
 from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.floor import MAX_FLOOR
 from harness.diagnosis.identity import Identity
-from harness.diagnosis.lines import Lines
+from harness.diagnosis.lines import NEARER, Lines
 from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bases_of
 from harness.diagnosis.path import minimal_path, untried_factors
 from harness.diagnosis.search_progress import Progress, Render
@@ -31,6 +31,8 @@ LEADS = 0.85
 """Share of the distance that a trial leaves at most to be followed before what is unlikely."""
 MAX_NOISE = 1
 """Other noise that an early stop makes likely, and that is a base for pairs however far it ends."""
+MAX_CROSSED = 4
+"""Pairs of trials that come nearer, each alone, that are tried together before others on top of them."""
 MAX_SIBLINGS = 4
 """Values that an axis has at most to be rendered whole where one of them leaves little."""
 LEFTOVERS = {"guidance_scale": -3, "network_multiplier": -2, "steps": -1}
@@ -101,8 +103,9 @@ class _Stages:
         self.likely, self.unlikely = self.singles.likely(), self.singles.unlikely()
         if not progress.is_covered:
             stages = (
-                partial(self._singles, self.likely), partial(self._pairs, LEADS),
-                partial(self._singles, self.unlikely), self._pairs, self._leftovers, self._more,
+                partial(self._singles, self.likely), partial(self._singles, self.singles.other_noise()),
+                partial(self._pairs, LEADS), partial(self._singles, self.unlikely),
+                self._pairs, self._leftovers, self._more,
             )  # fmt: skip
             any(stage() for stage in stages)
         if progress.is_covered and not progress.is_settled:
@@ -149,7 +152,8 @@ class _Stages:
         drawn = [trial.settings for trial in bases]
         near = bases_of(self.progress, self.base, 1, share or NO_NEARER)
         bases += [each for each in near if each.settings not in drawn]
-        return self._on_top_of(bases)
+        crossed = itertools.islice(_crossed(bases), MAX_CROSSED)
+        return self.progress.run(self.lines.settings(crossed)) or self._on_top_of(bases)
 
     def _more(self) -> bool:
         """Render pairs once more, on top of what the leftovers found, and triples."""
@@ -162,25 +166,25 @@ class _Stages:
         found = [each for each in every if each.own is None]
         return self.lines.values(found if len(found) <= MAX_SIBLINGS else [])
 
-    def _on_top_of(self, bases: list[Trial]) -> bool:
+    def _on_top_of(self, bases: list[Trial], depth: int = 1) -> bool:
         """Render further factors on top of the bases; return whether the preview is explained.
 
-        Where one leaves little, the next is sought on top of it at once.
+        Where one leaves little, the next is sought on top of it at once, then what is left on the bases.
         """
-        for _ in range(MAX_DEPTH):
-            if not bases:
-                break
-            self.tell(f"on top of {'; '.join(words(each.settings) for each in bases)}")
-            nearest = min(bases, key=lambda each: each.distance)
-            pairs = itertools.islice(
-                Pairs(self.progress, self.lines, bases).renders(), MAX_PAIRS if len(bases) > 1 else MAX_ON_ONE
-            )
-            if self.progress.run(pairs, until=lambda: self.progress.stands_alone(nearest)):  # noqa: B023
+        if not bases or depth > MAX_DEPTH:
+            return self.progress.is_settled
+        self.tell(f"on top of {'; '.join(words(each.settings) for each in bases)}")
+        nearest = min(bases, key=lambda each: each.distance)
+        most = MAX_PAIRS if len(bases) > 1 or depth > 1 else MAX_ON_ONE
+        pairs = itertools.islice(Pairs(self.progress, self.lines, bases).renders(), most)
+        if self.progress.run(pairs, until=lambda: self.progress.stands_alone(nearest)):
+            return True
+        if self.progress.stands_alone(nearest):
+            best = self.progress.followed
+            instead = Identity(self.progress, self.lines, self.base, best).instead()
+            if self.progress.run(instead) or self._on_top_of([best], depth + 1):
                 return True
-            if not self.progress.stands_alone(nearest):
-                break
-            bases = [self.progress.followed]
-        return self.progress.is_settled
+        return self.progress.run(pairs)
 
     def _leftovers(self) -> bool:
         """Render every value that is left of every factor; return whether the preview is explained."""
@@ -192,7 +196,10 @@ class _Stages:
                     return True
                 self.trials.attempt(factor.settings(value))
             if factor.own is not None and not self.progress.is_settled:
-                self.lines.narrow_again(self._best_of(factor))
+                usual = self._best_of(factor)
+                nearest = self.lines.narrow_again(usual)
+                if nearest.distance < NEARER * self.base.distance:
+                    self.progress.run(self.lines.between(factor, usual))
         return self.progress.is_settled or self.progress.is_covered
 
     def _best_of(self, factor: Factor) -> Trial:
@@ -219,3 +226,10 @@ class _Stages:
             found.floor = floor.at(best)
         found.untried = untried_factors(self.trials, best, spent=progress.is_spent)
         return found
+
+
+def _crossed(trials: list[Trial]) -> Iterator[Settings]:
+    """Yield the settings of each two trials together, where they change different axes."""
+    for one, other in itertools.combinations(trials, 2):
+        if not one.settings.keys() & other.settings.keys():
+            yield {**one.settings, **other.settings}

@@ -9,7 +9,7 @@ from harness.diagnosis.factors import ROUNDING_AXES
 from harness.diagnosis.floor import MIN_FLOOR, Floor
 from harness.diagnosis.trials import Trial, TrialRenderer
 
-CONFIRMING = 24
+CONFIRMING = 40
 """Renders that look for identity once a trial is within the floor."""
 ALONE = 0.4
 """Share of the distance that a trial leaves at most to be followed at once by others on top of it."""

@@ -11,12 +11,14 @@ from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Trial
 from harness.schema.quantizers import setting_of
+from harness.sweeps.axes import AXES
+from harness.sweeps.axis import Family
 
 POINTING, LIKELY, STRONG = 0.1, 0.25, 0.45
 """Cosines from which a factor points to the preview at all, is likely, and is tried before other noise."""
 MIN_COMPOSITION_GAIN = 0.03
 """Coarse correlation that an early stop of other noise gains to be likely."""
-NOISE_FROM = 25.0
+NOISE_FROM = 18.0
 """Distance from which other noise is likely, though the composition may be the same."""
 QUANTIZE_REACH = 60.0
 """Distance that other quantization hardly exceeds."""
@@ -55,7 +57,7 @@ class Singles:
         is_control = progress.trials.context.request.lora is None
         if is_control or base.distance < MAX_ROUNDING:
             yield from lines.values(_kernels(numeric))
-        yield from lines.values(recorded)
+        yield from lines.values([*recorded, *self._usual_dtype(numeric)])
         self.ranked = lines.ranked(base, rest)
         far = base.distance > NOISE_FROM or progress.trials.composition(base) == "different"
         strong = STRONG if far else LIKELY
@@ -74,6 +76,12 @@ class Singles:
         yield from self._next_group()
         yield from self._next_group()
         self._unlikely_noise = unlikely_noise
+
+    def other_noise(self) -> Iterator[Render]:
+        """Yield what is left of the noise where other noise leads: a neighbour of the right seed may."""
+        changed = set(self._progress.followed.settings) - set(self._base.settings)
+        if any(AXES[name].family is Family.NOISE for name in changed):
+            yield from self._lines.values(self._unlikely_noise)
 
     def unlikely(self) -> Iterator[Render]:
         """Yield the renders of what nothing points to."""
@@ -101,6 +109,11 @@ class Singles:
         if distance > QUANTIZE_REACH:
             return [pointing, others, quantized, rounded]
         return [quantized, pointing, others, rounded]
+
+    def _usual_dtype(self, numeric: list[Factor]) -> list[Factor]:
+        """Return AI Toolkit's usual dtype where the case has another and the preview is not far."""
+        near = self._base.distance < QUANTIZE_REACH
+        return [each for each in numeric if near and each.axis.name == "dtype" and each.values[0] == "bf16"]
 
     def _recorded(self, numeric: list[Factor]) -> list[Factor]:
         """Return the quantization that the job recorded and the case does not have."""

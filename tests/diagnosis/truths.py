@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from harness._util.atomic_files import sha256_file
-from harness.diagnosis.floor import MIN_FLOOR
-from harness.diagnosis.trials import TrialRenderer, rms
+from harness.diagnosis.floor import MIN_FLOOR, Floor
+from harness.diagnosis.trials import TrialRenderer
 from harness.errors import HarnessError
 from harness.importers.aitoolkit import import_job
 from harness.metrics.codec import Codec
@@ -33,8 +33,9 @@ ANOTHER_MACHINE = 0.4
 """Standard deviation, in levels, of the rounding noise that a preview without a fault may have."""
 _NOT_DRAWN = {"generator", "shift", *(axis.name for axis in DIALECT_AXES)}
 AXES_ON_CPU = tuple(name for name in AXES if name not in _NOT_DRAWN)
-ROUNDED = {"attention", "lora_mode", "dtype"}
-"""Axes that change how numbers are rounded: any pixel that differs is one to explain."""
+ROUNDED = {"attention": 0.0, "lora_mode": 0.0, "dtype": 0.0, "t5_attention": MIN_FLOOR}
+"""Axes that only round otherwise, with the distance from which there is something to explain: any pixel that
+differs, or half a level. Of any other axis it is the floor: what is within it is explained as it is."""
 Factors = dict[str, Value]
 
 _VALUES: Mapping[str, tuple[Value, ...]] = {
@@ -87,9 +88,8 @@ def changed(case: Case, **settings: object) -> Case:
 def truth(bases: list[Case], names: tuple[str, ...], renderer: Renderer, stem: str) -> Truth | None:
     """Return the truth called ``stem``, which decides the draw; its files lie in the bases' folder.
 
-    A draw is made again where nobody could find it: where without one of its factors the preview would be the
-    same within half a level, or, of axes that only round otherwise, the same pixel by pixel. None where every
-    draw is such a one.
+    A draw is made again where nobody could find it: where without one of its factors the preview would be
+    within the floor, or, of axes that only round otherwise, the same. None where every draw is such a one.
     """
     draw = random.Random(stem)
     for _ in range(MAX_DRAWS):
@@ -123,11 +123,13 @@ def _truth(
             shown = _on_another_machine(shown, draw)
         file = case.folder / "previews" / f"{stem}.{draw.choice(FORMATS)}"
         Image.fromarray(shown).save(file)  # Pillow's defaults, as the trainer
-        preview, codec = load_rgb(file), Codec.of(file)
-        least = 0.0 if ROUNDED & set(names) else MIN_FLOOR
+        codec = Codec.of(file)
+        measured = TrialRenderer(context, renderer, file, codec)
         for name in names:
-            without = trials.trial({key: value for key, value in factors.items() if key != name}).image
-            if without.shape == preview.shape and rms(preview, codec.apply(without)) <= least:
+            without = measured.trial({key: value for key, value in factors.items() if key != name})
+            if name in ROUNDED and without.distance <= ROUNDED[name]:
+                return None
+            if name not in ROUNDED and Floor(measured).covers(without):
                 return None
     except HarnessError:
         return None  # the values exclude each other

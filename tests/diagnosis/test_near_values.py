@@ -1,0 +1,82 @@
+"""Values beside the one that a search came to first: across its own, between usual ones, within the floor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.diagnosis.diagnose import diagnose
+from harness.diagnosis.factors import Factor, factors
+from harness.diagnosis.floor import MIN_FLOOR, Floor
+from harness.diagnosis.identity import Identity
+from harness.diagnosis.lines import Lines
+from harness.diagnosis.narrowing import narrow
+from harness.diagnosis.search_progress import Progress
+from harness.diagnosis.trials import Trial, TrialRenderer
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.runs.plan import RunOptions, request_of
+from harness.schema.case import Case
+from harness.sweeps.axis import Context
+
+Altered = Callable[..., Case]
+
+
+def trials_of(case: Case, renderer: ReferenceRenderer) -> TrialRenderer:
+    return TrialRenderer(Context(case, request_of(case, RunOptions(), "cpu"), "cpu"), renderer)
+
+
+@pytest.fixture(scope="module")
+def progress(altered: Altered, renderer: ReferenceRenderer) -> Progress:
+    return Progress(trials_of(altered("near", guidance_scale=3.4), renderer), 100, None)
+
+
+def guidance(progress: Progress) -> Factor:
+    return next(each for each in factors(progress.trials, {}) if each.axis.name == "guidance_scale")
+
+
+def attempt(progress: Progress, value: float) -> Trial:
+    trial = progress.trials.attempt({"guidance_scale": value})
+    assert trial is not None
+    return trial
+
+
+def test_a_number_that_comes_no_nearer_is_tried_on_its_other_side(progress: Progress) -> None:
+    made = narrow(progress.trials, progress.reference, guidance(progress), 4.5)
+    assert made[-1].settings == {"guidance_scale": 3.4}
+    assert made[-1].distance == 0
+
+
+def test_values_between_two_usual_ones_are_all_rendered(progress: Progress) -> None:
+    usual = attempt(progress, 2.5)
+    for render in Lines(progress).between(guidance(progress), usual):
+        render()
+    rendered = {trial.settings.get("guidance_scale") for trial in progress.trials.made}
+    assert {2.1, 2.2, 2.3, 2.4, 2.6, 2.7, 2.8, 2.9} <= rendered
+
+
+def test_within_the_floor_a_number_beside_may_be_identical(
+    altered: Altered, renderer: ReferenceRenderer
+) -> None:
+    progress = Progress(trials_of(altered("beside", guidance_scale=3.4), renderer), 100, None)
+    found = Identity(progress, Lines(progress), progress.reference, attempt(progress, 3.6))
+    progress.confirm(found.renders())
+    assert progress.best.distance == 0
+    assert progress.best.settings == {"guidance_scale": 3.4}
+
+
+def test_the_usual_dtype_is_tried_early(altered: Altered, renderer: ReferenceRenderer) -> None:
+    found = diagnose(altered("rounded", dtype="bf16"), renderer=renderer)
+    assert [(cause.axis, cause.value) for cause in found.causes] == [("dtype", "bf16")]
+    assert found.spent < 10
+
+
+def test_the_floor_knows_what_the_codec_makes_of_rounding(
+    altered: Altered, renderer: ReferenceRenderer
+) -> None:
+    floors = {}
+    for suffix in ("png", "webp"):
+        trials = trials_of(altered("floor", suffix=suffix), renderer)
+        floors[suffix] = Floor(trials).at(trials.trial({}))
+    assert MIN_FLOOR <= floors["png"] < 0.6
+    assert floors["webp"] > 1
