@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -11,6 +12,12 @@ from harness.schema.quantizers import QUANTIZERS
 
 DEFAULT = ("fp8_e4m3fn", "qfloat8", "int8", "nf4")
 """Quantizers that are asked where none is named: one for each usual way to 8 and to 4 bits."""
+
+
+def _finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no strength: name a number, as in 0.8")
+    return value
 
 
 @command()
@@ -24,7 +31,7 @@ DEFAULT = ("fp8_e4m3fn", "qfloat8", "int8", "nf4")
     "--quantize", "quantizers", metavar="NAME", multiple=True, type=choice_of(QUANTIZERS),
     help="A quantizer of docs/quantization.md; again for more. Default: fp8_e4m3fn, qfloat8, int8, nf4.",
 )  # fmt: skip
-@option("--multiplier", type=float, default=1.0, help="The LoRA's strength.")
+@option("--multiplier", type=float, callback=_finite, default=1.0, help="The LoRA's strength.")
 @option(
     "--rows", type=click.IntRange(min=0), default=256,
     help="Rows of each layer to read, evenly spread; 0 reads all.",

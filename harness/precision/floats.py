@@ -29,8 +29,8 @@ def scaled(weight: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
 def stochastic(weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Return ``weight`` as float8 e4m3fn, rounded up as often as it is near the upper number.
 
-    ComfyUI merges a LoRA into float8 weights so, with a seed from the name of each weight. These are the same
-    chances with other random numbers. Source: ComfyUI 0.3.64, ``comfy/float.py``, read for facts.
+    ComfyUI merges a LoRA into float8 weights so, from half precision and with a seed from the name of each
+    weight: about the same chances, with other random numbers. Source: ComfyUI, ``comfy/float.py``.
     """
     size = weight.float().abs()
     exponent = (torch.frexp(size).exponent - 1).clamp(min=MIN_EXPONENT)

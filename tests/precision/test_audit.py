@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+from harness.cli.app import app
 from harness.errors import CheckpointError, LoraError
 from harness.precision.audit import Audit, audit
 from harness.precision.base_modules import base_modules
@@ -137,3 +139,9 @@ def test_histograms_count_every_layer(audited: Audit) -> None:
     made = histograms(audited)
     assert len(made) == len(audited.total)
     assert all(each.summary.startswith(f"{len(audited.layers)} layers keep") for each in made)
+
+
+def test_a_strength_that_is_no_number_is_refused(lora: Path) -> None:
+    done = CliRunner().invoke(app, ["audit", str(lora), "--multiplier", "nan"])
+    assert done.exit_code == 2
+    assert "nan is no strength" in done.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -185,6 +186,9 @@ def test_a_token_is_sent_and_never_stored(
     make_cases(1)
     server = ReferenceServer(tmp_path / "outputs", token=token)
     monkeypatch.chdir(tmp_path)
+    logger = logging.getLogger("harness")
+    monkeypatch.setattr(logger, "level", logger.level)  # -vv sets both for the whole process
+    monkeypatch.setattr(logger, "handlers", [*logger.handlers])
 
     def harness(variable: str) -> int:
         arguments = ["run", "cases", "--out", "run", "--server", server.url, "--device", "cpu", "-vv"]
