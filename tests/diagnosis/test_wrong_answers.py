@@ -95,7 +95,7 @@ def test_what_cannot_run_here_is_left_out_and_named(
 
 def test_nothing_is_named_where_only_rounding_differs(bases: list[Case], renderer: ReferenceRenderer) -> None:
     case = bases[0]
-    own = diagnose(case_of(case, renderer, "unaltered", noise=0.3), renderer=renderer, budget=40)
+    own = diagnose(case_of(case, renderer, "unaltered", noise=0.3), renderer=renderer, budget=12)
     assert own.explained
     assert own.causes == []
 
