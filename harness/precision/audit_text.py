@@ -19,7 +19,7 @@ def sentences(found: Audit) -> Iterator[str]:
     if found.unread is not None:
         yield f"its changes were not measured: the file {found.unread}"
         return
-    yield from (f"left out: {why}" for why in found.left_out.values())
+    yield from left_out(found)
     if found.base is None:
         yield f"{len(found.layers)} layers; the largest changes (root mean square):"
         yield from (f"  {each.module}  {each.change:.3g}" for each in found.layers[:SHOWN_LAYERS])
@@ -31,6 +31,12 @@ def sentences(found: Audit) -> Iterator[str]:
     yield from losses(found)
     yield "worst layers:"
     yield from (_layer(each) for each in found.layers[:SHOWN_LAYERS])
+
+
+def left_out(found: Audit) -> Iterator[str]:
+    """Yield which quantizers were left out, and why."""
+    for name, why in found.left_out.items():
+        yield f"{name} is left out: {why.removeprefix(f'{name} ')}"
 
 
 def losses(found: Audit) -> Iterator[str]:

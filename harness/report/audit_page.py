@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness._util.atomic_files import write_text
 from harness.precision.audit import Audit
-from harness.precision.audit_text import losses
+from harness.precision.audit_text import left_out, losses
 from harness.precision.survival import WAYS
 from harness.report.page import inlined_page, render
 
@@ -42,6 +42,7 @@ def write_audit_page(found: Audit, out: Path) -> Path:
             audit=found,
             histograms=histograms(found),
             losses=list(losses(found)),
+            left_out=list(left_out(found)),
             ways=WAYS,
             page=inlined_page("audit"),
         ),

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from harness.cli.app import app
 from harness.errors import CheckpointError, LoraError
 from harness.precision.audit import Audit, audit
+from harness.precision.audit_text import left_out
 from harness.precision.base_modules import base_modules
 from harness.precision.rounding import rounded
 from harness.precision.row_blocks import row_blocks
@@ -139,6 +140,11 @@ def test_histograms_count_every_layer(audited: Audit) -> None:
     made = histograms(audited)
     assert len(made) == len(audited.total)
     assert all(each.summary.startswith(f"{len(audited.layers)} layers keep") for each in made)
+
+
+def test_what_cannot_run_here_is_named(lora: Path, tiny: Path) -> None:
+    found = audit(lora, base=tiny, quantizers=("gguf_q6_k",))
+    assert next(left_out(found)).startswith("gguf_q6_k is left out: cannot be computed here: ")
 
 
 def test_a_strength_that_is_no_number_is_refused(lora: Path) -> None:
