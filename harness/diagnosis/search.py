@@ -198,7 +198,8 @@ class _Stages:
             if factor.own is not None and not self.progress.is_settled:
                 usual = self._best_of(factor)
                 nearest = self.lines.narrow_again(usual)
-                if nearest.distance < NEARER * self.base.distance:
+                is_sharp = nearest.distance < NEARER * self.base.distance
+                if is_sharp and factor.axis.name in usual.settings:
                     self.progress.run(self.lines.between(factor, usual))
         return self.progress.is_settled or self.progress.is_covered
 
