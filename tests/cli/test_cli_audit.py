@@ -35,7 +35,7 @@ def test_the_command_writes_table_json_and_page(harness: Harness, lora: Path, tm
     assert ended.code == 0
     assert "diffusers: applies 8 keys" in ended.out
     assert "rounded to nearest again: rounds away" in ended.out
-    assert "left out: convrot8" in ended.out
+    assert "convrot8 is left out: cannot be computed here" in ended.out
     body = json.loads((tmp_path / "a.json").read_text())
     assert [layer["module"] for layer in body["layers"]] == sorted(
         (layer["module"] for layer in body["layers"]),
