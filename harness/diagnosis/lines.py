@@ -91,17 +91,14 @@ class Lines:
                 break
         return trial
 
-    def _attempt(self, factor: Factor) -> None:
-        self.progress.trials.attempt(factor.settings(factor.values[0]))
+    def _attempt(self, factor: Factor) -> Trial | None:
+        return self.progress.trials.attempt(factor.settings(factor.values[0]))
 
     def _line(self, base: Trial, estimate: Estimate) -> None:
         if estimate.factor.own is None:
-            self._attempt(estimate.factor)
-            best = self.progress.followed
-            if best.settings == estimate.factor.settings(estimate.factor.values[0]) and (
-                best.distance < AGAIN * base.distance
-            ):
-                self.narrow_again(best)
+            made = self._attempt(estimate.factor)
+            if made is not None and made is self.progress.followed and made.distance < AGAIN * base.distance:
+                self.narrow_again(made)
             return
         trials = self.progress.trials
         trial = trials.attempt(estimate.factor.settings(_first(estimate)))

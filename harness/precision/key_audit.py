@@ -1,6 +1,6 @@
 """What each loader makes of a LoRA file's keys: applied, ignored, or a reason to refuse the file.
 
-Sources: ``lora_forms`` for diffusers; ComfyUI 0.3.64, ``comfy/lora.py``, read for facts; AI Toolkit 0.12.26,
+Sources: ``lora_forms`` for diffusers; ComfyUI's ``comfy/lora.py``; AI Toolkit 0.12.26,
 ``toolkit/network_mixins.py``.
 """
 

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from harness._util.atomic_files import write_bytes
-from harness.errors import ImageError, RenderError, ServerError
+from harness.errors import RenderError
 from harness.metrics.codec import Codec
-from harness.metrics.images import Pixels, load_rgb
+from harness.metrics.images import Pixels
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Rendered
 from harness.systems.comfy_client import ComfyClient, Executed
 from harness.systems.comfy_graph import SAMPLER, Graph, api_graph
-from harness.systems.fetched_image import FetchedImage, ImageSource
-from harness.systems.polling import MAX_RENDER_SECONDS, MAX_SENDINGS, pause
+from harness.systems.fetched_image import FetchedImage, ImageSource, read_fetched, rendered_elsewhere
+from harness.systems.polling import MAX_RENDER_SECONDS, pause, sent_until_ended
 
-UNKNOWN = "unknown"
 PREFIX = "flex2-harness"
 """How ComfyUI begins the names of the image files that it writes for us."""
 
 RUN_INPUT = "harness_run"
 """An input that no node has: ComfyUI passes it over, but takes no node with another value from its cache."""
-
-_log = logging.getLogger(__name__)
 
 
 class ComfyRenderer(ImageSource):
@@ -93,13 +88,7 @@ class ComfyRenderer(ImageSource):
     def _made(self, request: RenderRequest) -> tuple[Graph, bytes]:
         """Return the workflow that was run, and the one image that it saved."""
         graph = api_graph(request, PREFIX, self._files)
-        for sending in range(1, MAX_SENDINGS + 1):
-            done = self._wait(self._client.submit(_fresh(graph)))
-            if done is not None:
-                break
-            _log.info("ComfyUI at %s forgot a workflow, sending %d", self._client.host, sending)
-        else:
-            raise ServerError(f"forgot a workflow {MAX_SENDINGS} times", file=f"server {self._client.host}")
+        done = sent_until_ended(lambda: self._wait(self._client.submit(_fresh(graph))), self._client.host)
         if done.failure is not None:
             raise RenderError(f"ComfyUI failed: {done.failure}")
         if len(done.images) != 1:
@@ -120,26 +109,12 @@ class ComfyRenderer(ImageSource):
 
     def _rendered(self, request: RenderRequest, graph: Graph, image: Pixels) -> Rendered:
         height, width, _ = image.shape
-        unknown = ("sigmas_sha256", "dtype", "noise", "attention", "engine", "offload", "pipeline_sha256")
         unet = next(node["inputs"]["unet_name"] for node in graph.values() if "unet_name" in node["inputs"])
-        lora: dict[str, Any] = {}
-        if request.lora is not None:
-            lora = {
-                "lora_sha256": request.lora.sha256, "network_multiplier": request.lora.network_multiplier,
-            }  # fmt: skip
-        return Rendered(
-            width=width,
-            height=height,
-            steps=request.sample_steps,
-            seed=request.seed,
-            guidance_scale=request.guidance_scale,
-            sigmas=[],
-            device=f"server {self._client.host}",
-            pipeline=f"ComfyUI {self._stats.comfyui_version}",
+        version = f"ComfyUI {self._stats.comfyui_version}"
+        return rendered_elsewhere(
+            request, size=(width, height), seed=request.seed, host=self._client.host, pipeline=version,
             base=unet,
-            **lora,
-            **dict.fromkeys((*unknown, "lora_mode", "revision"), UNKNOWN),
-        )
+        )  # fmt: skip
 
 
 def _fresh(graph: Graph) -> Graph:
@@ -155,7 +130,4 @@ def _read(data: bytes) -> tuple[Pixels, Codec]:
     with tempfile.TemporaryDirectory(prefix="harness-comfy-") as folder:
         file = Path(folder) / "image.png"
         file.write_bytes(data)
-        try:
-            return load_rgb(file), Codec.of(file)
-        except ImageError as error:
-            raise RenderError(f"ComfyUI's image {error.found}") from error
+        return read_fetched(file, "ComfyUI's image")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -12,21 +11,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness._util.atomic_files import write_bytes, write_json
-from harness.errors import ImageError, LoraError, RenderError, ServerError
+from harness.errors import LoraError, RenderError, ServerError
 from harness.metrics.codec import Codec
-from harness.metrics.images import Pixels, load_rgb
+from harness.metrics.images import Pixels
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Rendered
 from harness.schema.server_result import ImageOutput, ServerResult
-from harness.systems.fetched_image import FetchedImage, ImageSource
+from harness.systems.fetched_image import FetchedImage, ImageSource, read_fetched, rendered_elsewhere
 from harness.systems.inference_body import inference_body
-from harness.systems.polling import MAX_RENDER_SECONDS, MAX_SENDINGS, pause
+from harness.systems.polling import MAX_RENDER_SECONDS, pause, sent_until_ended
 from harness.systems.server_client import ServedModel, ServerClient
 
 UNDER_WAY = frozenset({"queued", "in_queue", "in_progress"})
-UNKNOWN = "unknown"
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ class ServerRenderer(ImageSource):
         assert request.lora is not None
         self.check(request)
         body = inference_body(request, self._path_there(request.lora.file))
-        result = self._result(body)
+        result = sent_until_ended(lambda: self._wait(self._client.submit(body)), self._client.host)
         output = _output(result)
         with self._file(str(output.file_path)) as file:
             yield _Served(body, result, output, file)
@@ -116,14 +112,6 @@ class ServerRenderer(ImageSource):
             known = ", ".join(sorted(self._models)) or "nothing"
             raise ServerError(f"serves no {request.model}, only {known}", file=f"server {self._client.host}")
         return self._models[request.model]
-
-    def _result(self, body: dict[str, Any]) -> ServerResult:
-        for sending in range(1, MAX_SENDINGS + 1):
-            result = self._wait(self._client.submit(body))
-            if result is not None:
-                return result
-            _log.info("the server %s forgot a request, sending %d", self._client.host, sending)
-        raise ServerError(f"forgot a request {MAX_SENDINGS} times", file=f"server {self._client.host}")
 
     def _wait(self, request_id: str) -> ServerResult | None:
         """Return the result of a request that ended; None where the server has forgotten it."""
@@ -175,26 +163,14 @@ class ServerRenderer(ImageSource):
         return file
 
     def _rendered(self, request: RenderRequest, output: ImageOutput) -> Rendered:
-        assert request.lora is not None
         assert output.width is not None
         assert output.height is not None
         assert output.seed is not None
-        unknown = ("sigmas_sha256", "dtype", "noise", "attention", "engine", "offload", "pipeline_sha256")
-        model = self._model(request)
-        return Rendered(
-            width=output.width,
-            height=output.height,
-            steps=request.sample_steps,
-            seed=output.seed,
-            guidance_scale=request.guidance_scale,
-            sigmas=[],
-            device=f"server {self._client.host}",
-            pipeline=f"server {model.id}",
-            lora_sha256=request.lora.sha256,
-            network_multiplier=request.lora.network_multiplier,
+        model, size = self._model(request), (output.width, output.height)
+        return rendered_elsewhere(
+            request, size=size, seed=output.seed, host=self._client.host, pipeline=f"server {model.id}",
             base=model.base_model,
-            **dict.fromkeys((*unknown, "lora_mode", "revision"), UNKNOWN),
-        )
+        )  # fmt: skip
 
     def _warnings(self, request: RenderRequest, output: ImageOutput) -> tuple[str, ...]:
         said, base = [], self._model(request).base_model
@@ -218,10 +194,7 @@ def _output(result: ServerResult) -> ImageOutput:
 
 def _read(served: _Served) -> tuple[Pixels, Codec]:
     output = served.output
-    try:
-        image, codec = load_rgb(served.file), Codec.of(served.file)
-    except ImageError as error:
-        raise RenderError(f"the server's image {output.file_path} {error.found}") from error
+    image, codec = read_fetched(served.file, f"the server's image {output.file_path}")
     height, width, _ = image.shape
     if (width, height) != (output.width, output.height):
         raise RenderError(f"the server's image is {width}×{height}, it says {output.width}×{output.height}")
