@@ -28,6 +28,7 @@ from harness.schema.spec import ModelSpec
 if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,17 @@ def load_pipeline(
         offload=resolved_offload(offload, device, checkpoint),
         warnings=_other_scheduler(spec, effective),
     )
+    if device == "cpu":
+        _use_ordered_convolutions(pipe.vae)
     with quiet():
         loaded.place()
     return loaded
+
+
+def _use_ordered_convolutions(vae: nn.Module) -> None:
+    from harness.pipeline.ordered_convolution import use_ordered_convolutions
+
+    use_ordered_convolutions(vae)
 
 
 @contextmanager
