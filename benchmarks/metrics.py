@@ -1,6 +1,6 @@
 """Which metric tells equally valid re-runs from wrong settings best?
 
-    python benchmarks/metrics.py FOLDER [--processor native avx2]
+    python benchmarks/metrics.py FOLDER [--processor native avx2] [--jobs 2]
 
 Scores the renders that ``python benchmarks/set_verdict.py FOLDER`` made of the shipped job's 16 previews:
 equally valid ones, with ``avx2`` by another processor's rounding too, and mildly wrong ones. It prints for
@@ -12,8 +12,10 @@ all, at half the size, by the step of the LoRA, and by wrong setting.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from set_verdict import MILD, NOISE, PROCESSORS, image_of  # noqa: E402
+from set_controls import MILD, NOISE, PROCESSORS, image_of  # noqa: E402
 
 from harness.calibration.limits import METRICS  # noqa: E402
 from harness.judging.tolerance_file import Measured  # noqa: E402
@@ -34,7 +36,7 @@ from harness.metrics.lpips import Lpips  # noqa: E402
 from harness.metrics.perceptual import choose_metrics  # noqa: E402
 from harness.metrics.score_pair import score_images  # noqa: E402
 from harness.metrics.scores import METRIC_NAMES  # noqa: E402
-from harness.schema.case import load_cases  # noqa: E402
+from harness.schema.case import Case, load_cases  # noqa: E402
 
 FALSE_ALARMS = 0.01
 SIZES = (128, 64)
@@ -50,26 +52,33 @@ class Scored:
     measured: Measured
 
 
-def score(folder: Path, processors: list[str]) -> list[Scored]:
-    """Return the scores of every render that is there, at every size."""
-    lpips, metrics = Lpips(), choose_metrics(METRIC_NAMES)
-    for why in metrics.absent:
+def score(folder: Path, processors: list[str], jobs: int) -> list[Scored]:
+    """Return the scores of every render that is there, at every size, case by case in ``jobs`` processes."""
+    for why in choose_metrics(METRIC_NAMES).absent:
         print(why)
+    cases = load_cases([folder / "cases"])
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        found = pool.map(score_case, [folder] * len(cases), cases, [processors] * len(cases))
+        return [scored for part in found for scored in part]
+
+
+def score_case(folder: Path, case: Case, processors: list[str]) -> list[Scored]:
+    """Return the scores of every render of a case."""
+    lpips, metrics = Lpips(), choose_metrics(METRIC_NAMES)
+    preview, codec = load_rgb(case.preview_path), Codec.of(case.preview_path)
     found = []
-    for case in load_cases([folder / "cases"]):
-        preview, codec = load_rgb(case.preview_path), Codec.of(case.preview_path)
-        for processor in processors:
-            for control in (*NOISE, *MILD):
-                file = image_of(folder, processor, control, case)
-                if not file.exists() or (control in MILD and processor != processors[0]):
-                    continue
-                image, kind = codec.apply(load_rgb(file)), "noise" if control in NOISE else "signal"
-                for size in SIZES:
-                    pair = resized(preview, size), resized(image, size)
-                    scores = score_images(*pair, lpips, metrics).model_dump(exclude={"pixels"})
-                    name = control if processor == "native" else f"{control}, {processor}"
-                    measured = Measured(control=name, kind=kind, **scores)
-                    found.append(Scored(case.id, case.preview.step, size, measured))
+    for processor in processors:
+        for control in (*NOISE, *MILD):
+            file = image_of(folder, processor, control, case)
+            if not file.exists() or (control in MILD and processor != processors[0]):
+                continue
+            image, kind = codec.apply(load_rgb(file)), "noise" if control in NOISE else "signal"
+            for size in SIZES:
+                pair = resized(preview, size), resized(image, size)
+                scores = score_images(*pair, lpips, metrics).model_dump(exclude={"pixels"})
+                name = control if processor == "native" else f"{control}, {processor}"
+                measured = Measured(control=name, kind=kind, **scores)
+                found.append(Scored(case.id, case.preview.step, size, measured))
     return found
 
 
@@ -137,8 +146,9 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--processor", nargs="+", choices=list(PROCESSORS), default=["native"])
+    parser.add_argument("--jobs", type=int, default=2, help="processes that score")
     options = parser.parse_args()
-    scored = score(options.folder, options.processor)
+    scored = score(options.folder, options.processor, options.jobs)
     whole = [each for each in scored if each.size == SIZES[0]]
     report(f"all, {SIZES[0]}²", whole)
     for size in SIZES[1:]:

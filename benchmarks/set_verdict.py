@@ -1,152 +1,70 @@
 """Equally valid re-runs and mildly wrong ones of a job: what do single verdicts and the set verdict say?
 
-    python benchmarks/set_verdict.py FOLDER [--jobs 2] [--processor native avx2]
+    python benchmarks/set_verdict.py FOLDER [--jobs 2] [--processor native avx2] [--seconds 600]
 
 Renders the shipped job's 16 previews under controls and keeps the renders in FOLDER; repeated, it goes on
 there. ``avx2`` stands for another processor: torch and oneDNN without AVX-512. A run is all 16 previews under
 one control; where a control needs a LoRA, the step-0 previews are rendered plainly. The bounds are what
-``harness calibrate`` measures here, without the control that is judged. Shares of smaller sets: 500 draws of
-10 previews each, seed 1.
+``harness calibrate`` measures on that processor, without the control that is judged. Shares of smaller sets:
+500 draws of 10 previews each, seed 1. What was not rendered in time is not judged.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import os
+import multiprocessing
 import random
-import subprocess
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from harness.calibration.controls import OTHER_ATTENTION  # noqa: E402
-from harness.importers.aitoolkit import import_job  # noqa: E402
-from harness.judging.set_verdict import judge_sets  # noqa: E402
+from set_controls import CALIBRATED, MILD, NAMED, NOISE, PROCESSORS, cases_in, image_of, render_all  # noqa: E402
+
+from harness.judging.set_verdict import SetVerdict, judge_sets  # noqa: E402
 from harness.judging.tolerance_file import Measured, worst_noise  # noqa: E402
 from harness.judging.verdict import DEFAULT_TOLERANCE, judge  # noqa: E402
 from harness.metrics.codec import Codec  # noqa: E402
-from harness.metrics.images import load_rgb, save_png  # noqa: E402
+from harness.metrics.images import load_rgb  # noqa: E402
 from harness.metrics.lpips import Lpips  # noqa: E402
 from harness.metrics.score_pair import score_images  # noqa: E402
 from harness.metrics.scores import Scores  # noqa: E402
-from harness.runs.plan import RunOptions, plan  # noqa: E402
-from harness.schema.case import Case, Tolerance, load_cases  # noqa: E402
-from harness.schema.render import LoraMode, RenderRequest, Shift  # noqa: E402
+from harness.schema.case import Case, Tolerance  # noqa: E402
 from harness.schema.result import Images, Row, Verdict  # noqa: E402
-from harness.schema.spec import FLEX2  # noqa: E402
 
-PROCESSORS = {"native": {}, "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}}
-Change = Callable[[RenderRequest], RenderRequest | None]
-
-
-def _with_lora(*, lora_mode: LoraMode, **changes: Any) -> Change:
-    return lambda request: replace(request, **changes, lora_mode=lora_mode if request.lora else None)
-
-
-def _shift_times(factor: float) -> Shift:
-    ends = FLEX2.scheduler["base_shift"], FLEX2.scheduler["max_shift"]
-    base_shift, max_shift = (mu + math.log(factor) for mu in ends)
-    return Shift(base_shift=base_shift, max_shift=max_shift)
-
-
-def _weaker(request: RenderRequest) -> RenderRequest:
-    lora = request.lora
-    if lora is None:
-        return request
-    return replace(request, lora=replace(lora, network_multiplier=lora.network_multiplier * 0.95))
-
-
-NOISE: dict[str, Change] = {
-    "repeat": lambda request: request,
-    "other attention": lambda request: replace(request, attention=OTHER_ATTENTION),
-    "batch of two": lambda request: replace(request, batch=2),
-    "live adapter": _with_lora(lora_mode="adapter"),
-    "merged in fp32": _with_lora(lora_mode="fp32"),
-    "adapter, other attention": _with_lora(attention=OTHER_ATTENTION, lora_mode="adapter"),
-    "fp32, other attention": _with_lora(attention=OTHER_ATTENTION, lora_mode="fp32"),
-    "adapter, batch of two": _with_lora(batch=2, lora_mode="adapter"),
-    "fp32, batch of two": _with_lora(batch=2, lora_mode="fp32"),
-}
-CALIBRATED = ("repeat", "other attention", "batch of two", "live adapter", "merged in fp32")
-MILD: dict[str, Change] = {
-    "half the shift": lambda request: replace(request, shift=_shift_times(0.5)),
-    "15 steps": lambda request: replace(request, sample_steps=15),
-    "fp32 for bf16": lambda request: replace(request, dtype="fp32"),
-    "guidance 3 for 4": lambda request: replace(request, guidance_scale=request.guidance_scale - 1),
-    "guidance 4.5 for 4": lambda request: replace(request, guidance_scale=request.guidance_scale + 0.5),
-    "guidance 3.5 for 4": lambda request: replace(request, guidance_scale=request.guidance_scale - 0.5),
-    "LoRA at 0.95": _weaker,
-    "30 steps": lambda request: replace(request, sample_steps=30),
-    "three quarters of the shift": lambda request: replace(request, shift=_shift_times(0.75)),
-    "four of five steps": lambda request: replace(request, sample_steps=request.sample_steps * 4 // 5),
-}
-
-
-def render(folder: Path, processor: str, names: list[str], part: int, parts: int) -> None:
-    """Render a part of the controls on this processor; what is there stays."""
-    from harness.pipeline.renderer import ReferenceRenderer
-
-    renderer = ReferenceRenderer(device="cpu")
-    controls = {**NOISE, **MILD}
-    wanted = []
-    for item in plan(load_cases([folder / "cases"]), RunOptions(device="cpu"), "cpu"):
-        if item.request is not None:
-            request = replace(item.request, t5_attention="sdpa")  # as the job was sampled: a run proves it
-            wanted += [(name, item.case, controls[name](request)) for name in names]
-    wanted.sort(key=lambda each: each[2].weights_key if each[2] else ())
-    for name, case, request in wanted[part::parts]:
-        file = image_of(folder, processor, name, case)
-        if request is not None and not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            save_png(file, renderer.render(request).image)
-
-
-def image_of(folder: Path, processor: str, control: str, case: Case) -> Path:
-    """Return where a render lies."""
-    return folder / "renders" / processor / control / f"{case.id.rpartition('/')[2]}.png"
-
-
-def render_all(folder: Path, processors: list[str], jobs: int) -> None:
-    """Render everything that is not there, in ``jobs`` processes."""
-
-    def start(processor: str, part: int) -> int:
-        command = [sys.executable, __file__, str(folder), "--render", processor, str(part), str(jobs)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **PROCESSORS[processor]}
-        return subprocess.run(command, env=environment, check=False).returncode
-
-    with ThreadPoolExecutor(jobs) as pool:
-        tasks = [(processor, part) for processor in processors for part in range(jobs)]
-        if any(pool.map(lambda task: start(*task), tasks)):
-            sys.exit("rendering failed")
-
-
+DRAWS = 500
 Scored = dict[tuple[str, str, str], Scores]
 """Codec-matched scores by processor, control and case."""
 
 
-def score_all(folder: Path, cases: list[Case], processors: list[str]) -> Scored:
-    """Score every render against its preview."""
-    lpips = Lpips()
+def score_case(folder: Path, case: Case, processors: list[str]) -> Scored:
+    """Score every render of a case against its preview."""
+    lpips, codec, preview = Lpips(), Codec.of(case.preview_path), load_rgb(case.preview_path)
     scored = {}
-    for case in cases:
-        codec, preview = Codec.of(case.preview_path), load_rgb(case.preview_path)
-        for processor in processors:
-            for control in (*NOISE, *MILD):
-                image = codec.apply(load_rgb(image_of(folder, processor, control, case)))
+    for processor in processors:
+        for control in (*NOISE, *MILD):
+            if (file := image_of(folder, processor, control, case)).exists():
+                image = codec.apply(load_rgb(file))
                 scored[processor, control, case.id] = score_images(preview, image, lpips)
     return scored
 
 
+def score_all(folder: Path, cases: list[Case], processors: list[str], jobs: int) -> Scored:
+    """Score every render, case by case in ``jobs`` processes."""
+    count = len(cases)
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        found = pool.map(score_case, [folder] * count, cases, [processors] * count)
+        return {key: scores for part in found for key, scores in part.items()}
+
+
 @dataclass(frozen=True)
 class Judge:
-    """Judges runs by what the calibrated controls of the first processor say.
+    """Judges runs by what the calibrated controls of the same processor say.
 
     Attributes:
         excluded: the control that is judged, which must not set its own bound.
@@ -159,16 +77,16 @@ class Judge:
 
     def tolerance(self, case: Case) -> Tolerance:
         """Return the case's limits and noise bound."""
-        noise = [self._measured("noise", name, case) for name in CALIBRATED if name != self.excluded]
+        noise = [self._measured(name, case) for name in CALIBRATED if name != self.excluded]
         return Tolerance(**DEFAULT_TOLERANCE.model_dump() | {"noise_ssim": worst_noise(noise)})
 
-    def _measured(self, kind: str, name: str, case: Case) -> Measured:
+    def _measured(self, name: str, case: Case) -> Measured:
         scores = self.scored[self.processor, name, case.id]
-        return Measured(control=name, kind=kind, ssim=scores.ssim, lpips=scores.lpips, psnr=scores.psnr)
+        return Measured(control=name, kind="noise", ssim=scores.ssim, lpips=scores.lpips, psnr=scores.psnr)
 
-    def rows(self, processor: str, control: str) -> list[Row]:
-        """Return one run: every case under one control."""
-        return [self._row(case, self.scored[processor, control, case.id]) for case in self.cases]
+    def rows(self) -> list[Row]:
+        """Return one run: every case under the control."""
+        return [self._row(case, self.scored[self.processor, self.excluded, case.id]) for case in self.cases]
 
     def _row(self, case: Case, scores: Scores) -> Row:
         tolerance = self.tolerance(case)
@@ -179,39 +97,57 @@ class Judge:
         )  # fmt: skip
 
 
-def share_of_sets(rows: list[Row], size: int = 10, draws: int = 500) -> float:
-    """Return the share of random sets of ``size`` rows that drift."""
+@dataclass(frozen=True)
+class Judged:
+    """What the single verdicts, the set verdict and the verdicts of smaller sets say of one run."""
+
+    control: str
+    processor: str
+    alone: int
+    verdict: SetVerdict
+    sets_of_ten: int
+
+    def __str__(self) -> str:
+        found = self.verdict
+        return (
+            f"{self.control:<28}{self.processor:<10}{f'{self.alone} of {found.cases}':>14}"
+            f"{found.worse:>5}/{found.cases}{found.p_value:>9.4f}  {'drift' if found.drifts else 'match':<7}"
+            f"{self.sets_of_ten / DRAWS:>9.1%}"
+        )
+
+
+def drifting_sets(rows: list[Row], size: int = 10) -> int:
+    """Return how many of ``DRAWS`` random sets of ``size`` rows drift."""
     draw = random.Random(1)
-    drifting = 0
-    for _ in range(draws):
-        found = judge_sets(draw.sample(rows, size))
-        drifting += any(verdict.drifts for verdict in found)
-    return drifting / draws
+    return sum(judge_sets(draw.sample(rows, size))[0].drifts for _ in range(DRAWS))
 
 
-def report(cases: list[Case], scored: Scored, processors: list[str]) -> None:
-    """Print one line per control and processor, then the totals."""
-    print(f"{'control':<28}{'processor':<10}{'single drifts':>14}{'worse':>8}{'p':>9}  set      sets of 10")
-    totals: dict[str, list[float]] = {"valid": [], "wrong": []}
-    singles: dict[str, list[int]] = {"valid": [0, 0], "wrong": [0, 0]}
-    for control in (*NOISE, *MILD):
-        kind = "valid" if control in NOISE else "wrong"
-        for processor in processors:
-            excluded = control if processor == processors[0] else ""
-            rows = Judge(cases, scored, processors[0], excluded).rows(processor, control)
-            (found,) = judge_sets(rows)
+def judge_all(cases: list[Case], scored: Scored, processors: list[str]) -> list[Judged]:
+    """Judge every run that is whole; without the calibrated controls nothing of a processor is."""
+    found = []
+    for processor in processors:
+        whole = [
+            control for control in (*NOISE, *MILD)
+            if all((processor, control, case.id) in scored for case in cases)
+        ]  # fmt: skip
+        for control in whole if set(CALIBRATED) <= set(whole) else ():
+            rows = Judge(cases, scored, processor, control).rows()
             alone = sum(row.verdict is Verdict.DRIFT for row in rows)
-            share = share_of_sets(rows)
-            totals[kind] += [float(found.drifts)]
-            singles[kind] = [singles[kind][0] + alone, singles[kind][1] + len(rows)]
-            verdict = "drift" if found.drifts else "match"
-            print(
-                f"{control:<28}{processor:<10}{f'{alone} of {len(rows)}':>14}"
-                f"{found.worse:>5}/{found.cases}{found.p_value:>9.4f}  {verdict:<7}{share:>9.1%}"
-            )
-    for kind, (alone, pairs) in singles.items():
-        drifting = int(sum(totals[kind]))
-        print(f"{kind}: {alone} of {pairs} pairs drift alone; {drifting} of {len(totals[kind])} sets drift")
+            (verdict,) = judge_sets(rows)
+            found.append(Judged(control, processor, alone, verdict, drifting_sets(rows)))
+    return found
+
+
+def total(name: str, judged: Iterable[Judged]) -> str:
+    """Return the sums of some runs in one line."""
+    runs = list(judged)
+    pairs, sets = sum(each.verdict.cases for each in runs), len(runs)
+    alone, small = sum(each.alone for each in runs), sum(each.sets_of_ten for each in runs)
+    drifting, draws = sum(each.verdict.drifts for each in runs), sets * DRAWS
+    return (
+        f"{name}: {alone} of {pairs} pairs drift alone; {drifting} of {sets} sets drift, "
+        f"{small} of {draws} sets of 10 ({small / max(draws, 1):.2%})"
+    )
 
 
 def main() -> None:
@@ -220,19 +156,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--jobs", type=int, default=2, help="processes that render")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that render and score")
     parser.add_argument("--processor", nargs="+", choices=list(PROCESSORS), default=["native"])
-    parser.add_argument("--render", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no render after that")
     options = parser.parse_args()
-    if options.render:
-        processor, part, parts = options.render
-        render(options.folder, processor, [*NOISE, *MILD], int(part), int(parts))
-        return
-    if not (options.folder / "cases").is_dir():
-        import_job(ROOT / "harness/data/jobs/emoji_inkprint", out=options.folder / "cases")
-    render_all(options.folder, options.processor, options.jobs)
-    cases = load_cases([options.folder / "cases"])
-    report(cases, score_all(options.folder, cases, options.processor), options.processor)
+    cases = cases_in(options.folder)
+    render_all(options.folder, options.processor, options.jobs, options.seconds)
+    scored = score_all(options.folder, cases, options.processor, options.jobs)
+    judged = judge_all(cases, scored, options.processor)
+    print(f"{'control':<28}{'processor':<10}{'single drifts':>14}{'worse':>8}{'p':>9}  set      sets of 10")
+    print(*judged, sep="\n")
+    print(total("valid", (each for each in judged if each.control in NOISE)))
+    print(total("wrong, the four", (each for each in judged if each.control in NAMED)))
+    print(total("wrong, all", (each for each in judged if each.control in MILD)))
 
 
 if __name__ == "__main__":
