@@ -35,6 +35,9 @@ def calibrate(
 ) -> ToleranceFile:
     """Measure noise and signal on this machine and write the limits between them, with the evidence.
 
+    Where a case does not say T5's kernel and a preview of its job proves it, all controls have that kernel,
+    as the job's re-runs have.
+
     Limits of other environments that ``out`` holds already are kept.
 
     Args:
@@ -81,7 +84,7 @@ def _controls(planned: Sequence[Planned]) -> list[tuple[Planned, Control]]:
             continue
         for control in controls(item.request, _other_lora(item, planned)):
             variant = control.name.replace(" ", "-")
-            found.append((Planned(item.case, control.request, variant), control))
+            found.append((Planned(item.case, control.request, variant, free_t5=item.free_t5), control))
     return found
 
 

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from harness.runs.t5_kernel import REPEAT
 from harness.schema.render import Lora, RenderRequest, Shift
 from harness.schema.spec import ModelSpec
 
 Kind = Literal["noise", "signal"]
-REPEAT = "repeat"
 CODEC = "codec round trip"
 OTHER_KERNEL = "other attention kernel"
 IN_A_BATCH = "batch of two"

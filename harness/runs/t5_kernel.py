@@ -2,7 +2,8 @@
 
 Nothing in a job folder names the kernel. A preview that the other kernel renders bit for bit proves it for
 the whole job: no other setting has that effect by chance. So each job costs at most one more render in each
-process, and none where the default is identical already or too far away for a kernel to be the reason.
+process, and none where the default is identical already or too far away for a kernel to be the reason. A
+calibration asks before anything else is rendered, since all its controls must have one kernel.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from harness.runs.dispatch import Outcome
 from harness.runs.plan import Planned
 from harness.schema.render import Render
 from harness.schema.versions import T5Attention
+
+REPEAT = "repeat"
+"""The variant of a calibration that is the case's own settings."""
 
 OTHER: T5Attention = "sdpa"
 """The kernel that a case's default is not."""
@@ -47,10 +51,11 @@ class T5Kernels:
 
     def __init__(self, planned: Sequence[Planned], tell: Callable[[str], None]) -> None:
         self._controls: dict[str, Planned] = {}
-        for item in sorted(planned, key=lambda item: item.case.id):
+        for item in sorted(planned, key=lambda item: (item.case.id, item.variant != REPEAT)):
             if item.free_t5 and item.case.preview.older_config is None:
                 self._controls.setdefault(_job(item), item)
         self._proved: dict[str, bool] = {}
+        self._asked: dict[str, Render] = {}
         self._tell, self._lock = tell, threading.Lock()
 
     def render(
@@ -67,6 +72,10 @@ class T5Kernels:
             return render(item)
         if job not in self._proved and (held := stored(with_other(control))) is not None:
             self._decide(job, held, control)
+        if control.variant == REPEAT:
+            self._ask_first(job, control, render)
+            if item is control and (kept := self._asked.pop(job, None)) is not None:
+                return kept
         if self._proved.get(job):
             return render(with_other(item))
         made = render(item)
@@ -74,11 +83,28 @@ class T5Kernels:
             found = _psnr(item, made)
             if found is None:
                 self._proved[job] = False
-            elif found >= MIN_PSNR:
+            elif _near(found):
                 trial = self._try(job, control, render)
                 if control is item and self._proved[job] and trial is not None:
                     return trial
         return render(with_other(item)) if self._proved.get(job) else made
+
+    def _ask_first(self, job: str, control: Planned, render: RenderItem) -> None:
+        """Decide before anything of the job is rendered, unless that was done; keep the control's render."""
+        with self._lock:
+            if job in self._proved:
+                return
+            self._proved[job] = False
+            try:
+                made = render(control)
+                if isinstance(made, Render) and _near(_psnr(control, made)):
+                    trial = render(with_other(control))
+                    self._decide(job, trial, control)
+                    made = trial if self._proved[job] else made
+            except HarnessError:  # the control's own turn tells the user
+                return
+            if isinstance(made, Render):
+                self._asked[job] = made
 
     def _try(self, job: str, control: Planned, render: RenderItem) -> Outcome:
         """Render the control with the other kernel, unless that was done meanwhile, and decide."""
@@ -109,6 +135,11 @@ def with_other(item: Planned) -> Planned:
     if item.request is None or not item.free_t5:
         return item
     return replace(item, request=replace(item.request, t5_attention=OTHER))
+
+
+def _near(found: float | None) -> bool:
+    """Whether a re-run of this PSNR, dB, is near its preview and not identical."""
+    return found is not None and found >= MIN_PSNR
 
 
 def _psnr(item: Planned, made: Render) -> float | None:

@@ -44,7 +44,7 @@ def test_evidence_of_one_machine_is_not_filed_under_another(
     real = harness.runs.environment.environment
 
     def other(device: str) -> dict[str, Any]:
-        return {**real(device), "cpu": "AVX2", "threads": 64}
+        return {**real(device), "cpu": "another", "threads": 64}
 
     with monkeypatch.context() as patch:
         patch.setattr(harness.runs.environment, "environment", other)

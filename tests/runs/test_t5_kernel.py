@@ -14,18 +14,31 @@ from harness._util.atomic_files import sha256_file
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.run import run_cases
-from harness.runs.t5_kernel import PROOF, T5Kernels
+from harness.runs.t5_kernel import PROOF, REPEAT, T5Kernels
 from harness.schema.case import Case, Preview, save_case
-from harness.schema.render import Render
+from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.versions import T5Attention
 
 CPU = RunOptions(device="cpu")
 MadeWith = Callable[..., list[Case]]
 
 
+class Remembering(ReferenceRenderer):
+    """The reference pipeline, asked once for each render: these tests want the same few of them."""
+
+    def __init__(self) -> None:
+        super().__init__(device="cpu")
+        self._renders: dict[RenderRequest, Render] = {}
+
+    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
+        if request not in self._renders:
+            self._renders[request] = super().render(request, on_step)
+        return self._renders[request]
+
+
 @pytest.fixture(scope="module")
 def renderer() -> Iterator[ReferenceRenderer]:
-    made = ReferenceRenderer(device="cpu")
+    made = Remembering()
     yield made
     made.close()
 
@@ -98,6 +111,28 @@ def test_where_nothing_is_identical_one_render_is_added(
     for case in cases:
         Image.fromarray(spoiled[::-1]).save(case.preview_path)
     assert rendered(renderer, cases)[1] == ["a eager", "b eager"]
+
+
+def test_a_calibration_asks_before_its_first_control(
+    made_with: MadeWith, renderer: ReferenceRenderer
+) -> None:
+    case, made = made_with("sdpa", "a")[0], list[str]()
+    (own,) = plan([case], CPU, "cpu")
+    assert own.request is not None
+    repeat = dataclasses.replace(own, variant=REPEAT)
+    wrong = dataclasses.replace(own, variant="wrong-seed", request=dataclasses.replace(own.request, seed=9))
+    kernels = T5Kernels([wrong, repeat], lambda line: None)
+
+    def render(item: Planned) -> Render:
+        assert item.request is not None
+        made.append(f"{item.variant} {item.request.t5_attention}")
+        return renderer.render(item.request)
+
+    for item in (wrong, repeat):
+        outcome = kernels.render(item, render, lambda item: None)
+        assert isinstance(outcome, Render)
+        assert outcome.rendered.t5_attention == "sdpa"
+    assert made == ["repeat eager", "repeat sdpa", "wrong-seed sdpa"]
 
 
 def test_a_kernel_that_a_case_says_is_not_tried(made_with: MadeWith, renderer: ReferenceRenderer) -> None:
