@@ -1,6 +1,6 @@
 """What `harness audit` costs at full size: memory and time against one read of the file, and what survives.
 
-    python benchmarks/full_size_audit.py FOLDER [--quantize NAME ...]
+    python benchmarks/full_size_audit.py FOLDER [--quantize NAME ...] [--rows N ...]
 
 Writes a random base of Flex.2's real shape (one 16 GB safetensors file) and a random rank-32 LoRA of every
 layer of the blocks to FOLDER, unless they are there; reads the base once, cold; then audits, cold: every row,
@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, default=38, help="at most so many blocks of each kind")
     parser.add_argument("--quantize", action="append", help="default: fp8_e4m3fn, qfloat8, int8, nf4")
+    parser.add_argument("--rows", type=int, action="append", help="of each layer; default: 0 (all), then 256")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     base, lora = options.folder / "base.safetensors", options.folder / "lora.safetensors"
@@ -127,11 +128,11 @@ def main() -> None:
     once = read_once(base)
     print(f"one read of the file: {once:.1f} s ({base.stat().st_size / once / 1e9:.1f} GB/s)", flush=True)
     quantizers = options.quantize or ["fp8_e4m3fn", "qfloat8", "int8", "nf4"]
-    for what, rows, names in (
-        ("every row, fp8 alone", 0, ["fp8_e4m3fn"]),
-        (f"every row, {len(quantizers)} quantizers", 0, quantizers),
-        (f"256 rows of each layer, {len(quantizers)} quantizers", 256, quantizers),
-    ):
+    wanted = options.rows or [0, 256]
+    runs = [(rows, quantizers) for rows in wanted]
+    for rows, names in [(0, ["fp8_e4m3fn"]), *runs] if 0 in wanted else runs:
+        read = f"{rows} rows of each layer" if rows else "every row"
+        what = f"{read}, {', '.join(names)}"
         drop_from_cache(base)
         seconds, memory, said = audit(lora, base, rows, names)
         print(

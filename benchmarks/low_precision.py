@@ -1,0 +1,252 @@
+"""What a quantized base leaves of a LoRA, in weights and in pictures, on the checkpoint that draws.
+
+    python benchmarks/low_precision.py --jobs 2 --dtype fp32 --json low-precision.json
+    python benchmarks/low_precision.py --rows low-precision.json      # the tables of rows made before
+
+Renders the shipped job's prompts with its last LoRA: every quantizer that runs here × each way of applying a
+LoRA that it takes × strength, T5 unquantized. Survival is ``harness audit``'s, over every row of the base's
+file. SSIM and LPIPS are to the unquantized render of the same strength, and to the same quantized base with
+the LoRA live, which shows what rounding took of the LoRA alone. A LoRA that is weaker by as much as is lost
+stands beside them, on the unquantized base.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from harness.data import CHECKPOINTS  # noqa: E402
+from harness.importers.aitoolkit import import_job  # noqa: E402
+from harness.metrics.images import Pixels  # noqa: E402
+from harness.metrics.lpips import Lpips  # noqa: E402
+from harness.metrics.score_pair import score_images  # noqa: E402
+from harness.pipeline.renderer import ReferenceRenderer  # noqa: E402
+from harness.precision.audit import audit  # noqa: E402
+from harness.precision.availability import missing  # noqa: E402
+from harness.runs.plan import RunOptions, request_of  # noqa: E402
+from harness.schema.case import load_cases  # noqa: E402
+from harness.schema.quantizers import QUANTIZERS  # noqa: E402
+from harness.schema.render import RenderRequest, lora_modes  # noqa: E402
+
+JOB = ROOT / "harness" / "data" / "jobs" / "emoji_inkprint"
+STRENGTHS = (0.2, 0.5, 1.0)
+WEAKER = (0.0, 0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95)
+"""Shares of a strength that are rendered on the unquantized base."""
+WAY_OF = {"adapter": "live", "peft": "live", "fp32": "fused", "merged": "merged", "stochastic": "stochastic"}
+"""What the audit calls a case's ``lora_mode``."""
+NOT_RENDERED = {"uint8", "qint4", "qint2"}
+"""The first changes nothing; optimum-quanto compiles for minutes before the others' first use."""
+BINS = (0.0, 0.01, 0.05, 0.15, 0.3, 0.5, 0.75, 1.01)
+"""Shares that are lost, by which renders are counted together."""
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Render and measure what was asked for, or take it from a file, and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--dtype", default="bf16", help="bf16 as the job, or fp32: faster without AVX-512")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, help="denoising steps; default: each case's own")
+    parser.add_argument("--cases", type=int, default=2, help="prompts of the job, 1 to 4")
+    parser.add_argument("--quantize", action="append", help="default: every one that runs here")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no quantizer after that")
+    parser.add_argument("--json", type=Path, help="write one row for each render here")
+    parser.add_argument("--rows", type=Path, help="take the rows from here, and render nothing")
+    chosen = parser.parse_args()
+    report(json.loads(chosen.rows.read_text(encoding="utf-8")) if chosen.rows else made(chosen))
+
+
+def made(chosen: argparse.Namespace) -> list[Row]:
+    """Return the rows of every quantizer, which processes take in turn; those with most ways first."""
+    started, names = time.monotonic(), chosen.quantize or usual()
+    options = {"dtype": chosen.dtype, "device": chosen.device, "steps": chosen.steps}
+    with tempfile.TemporaryDirectory() as folder:
+        import_job(JOB, out=Path(folder), steps="last")
+        rows: list[Row] = []
+        context = get_context("spawn")
+        with ProcessPoolExecutor(chosen.jobs, mp_context=context) as pool:
+            order = sorted(names, key=lambda name: -len(lora_modes(name)))
+            deadline = time.time() + chosen.seconds
+            tasks = [
+                pool.submit(rows_of, Path(folder), name, case, options, deadline)
+                for case in range(chosen.cases)
+                for name in ("none", *order)
+            ]
+            for done in as_completed(tasks):
+                rows += done.result()
+                print(f"{len(rows)} renders, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+                if chosen.json:
+                    chosen.json.write_text(json.dumps(rows, indent=0), encoding="utf-8")
+    return rows
+
+
+def usual() -> list[str]:
+    """Return the quantizers that run here and change anything."""
+    return [name for name in QUANTIZERS if missing(name) is None and name not in NOT_RENDERED]
+
+
+@cache
+def renderer(device: str) -> ReferenceRenderer:
+    """Return the renderer of this process."""
+    return ReferenceRenderer(device=device)
+
+
+@cache
+def lpips() -> Lpips:
+    """Return the LPIPS network of this process."""
+    return Lpips()
+
+
+@cache
+def unquantized(request: RenderRequest, device: str) -> Pixels:
+    """Return a render of this process, each once."""
+    return renderer(device).render(request).image
+
+
+def rows_of(folder: Path, name: str, number: int, options: Row, deadline: float) -> list[Row]:
+    """Return the rows of one quantizer and one case; none where the time is over."""
+    if time.time() > deadline:
+        return []
+    case = load_cases([folder])[number]
+    device = options["device"]
+    own = request_of(case, RunOptions(), device)
+    own = dataclasses.replace(
+        own, dtype=options["dtype"], sample_steps=options["steps"] or own.sample_steps, lora_mode="fp32"
+    )
+    rows = []
+    for strength in STRENGTHS:
+        request = at_strength(own, strength)
+        wanted = unquantized(request, device)
+        if name == "none":
+            rows += list(weaker_rows(request, strength, wanted, device))
+            continue
+        quantized = dataclasses.replace(request, quantize=f"{name}-transformer")  # type: ignore[arg-type]
+        live = renderer(device).render(dataclasses.replace(quantized, lora_mode="adapter")).image
+        for mode in [mode for mode in WAY_OF if mode in lora_modes(name)]:
+            if mode == "peft" and options["dtype"] == "fp32":
+                continue  # the same as adapter
+            image = live
+            if mode != "adapter":
+                image = renderer(device).render(dataclasses.replace(quantized, lora_mode=mode)).image
+            row = {"quantize": name, "mode": mode, "strength": strength, **survival(request, name, mode)}
+            rows.append(row | scores("unquantized", wanted, image) | scores("live", live, image))
+    return [{**row, "case": case.id} for row in rows]
+
+
+def weaker_rows(request: RenderRequest, strength: float, wanted: Pixels, device: str) -> Iterator[Row]:
+    """Yield what a weaker LoRA on the unquantized base is from that of full strength."""
+    for share in WEAKER:
+        image = unquantized(at_strength(request, round(strength * share, 4)), device)
+        yield {
+            "quantize": "none", "mode": "weaker", "strength": strength, "survival": share, "cosine": 1.0,
+            **scores("unquantized", wanted, image),
+        }  # fmt: skip
+
+
+def at_strength(request: RenderRequest, strength: float) -> RenderRequest:
+    """Return a request whose LoRA has another strength."""
+    assert request.lora is not None
+    return dataclasses.replace(request, lora=dataclasses.replace(request.lora, network_multiplier=strength))
+
+
+def survival(request: RenderRequest, name: str, mode: str) -> Row:
+    """Return what of the LoRA survives in the weights, over all layers."""
+    assert request.lora is not None
+    found = audited(request.lora.file, name, request.lora.network_multiplier)
+    return {key: found[WAY_OF[mode]][key] for key in ("survival", "cosine")}
+
+
+@cache
+def audited(lora: Path, name: str, strength: float) -> dict[str, Row]:
+    """Return an audit's shares by way."""
+    total = audit(lora, base=CHECKPOINTS / "tiny-flex2-emoji", quantizers=[name], multiplier=strength).total
+    return {way: each.to_json() for (_, way), each in total.items()}
+
+
+def scores(prefix: str, wanted: Pixels, image: Pixels) -> Row:
+    """Return SSIM and LPIPS of two renders."""
+    found = score_images(wanted, image, lpips())
+    return {f"ssim_{prefix}": found.ssim, f"lpips_{prefix}": found.lpips}
+
+
+def report(rows: list[Row]) -> None:
+    """Print both tables."""
+    cases = len({row["case"] for row in rows})
+    print(f"{len(rows)} renders of {cases} prompts; SSIM and LPIPS are means over the prompts\n")
+    print("Against the unquantized render of the same strength: survives / SSIM / LPIPS\n")
+    head = " | ".join(f"strength {strength:g}" for strength in STRENGTHS)
+    print(f"| quantizer | LoRA | {head} |\n|{'---|' * (2 + len(STRENGTHS))}")
+    for name in [name for name in QUANTIZERS if any(row["quantize"] == name for row in rows)]:
+        for mode in WAY_OF:
+            cells = [cell([row for row in rows if key(row) == (name, mode, each)]) for each in STRENGTHS]
+            if any(cells):
+                print(f"| `{name}` | {mode} | {' | '.join(cells)} |")
+    print("\nWhat is lost, and how far the render is from the same base with the LoRA live, strength 1")
+    print("(quantized), or from full strength (weaker): median and 10th to 90th percentile\n")
+    print("| lost | renders | SSIM | LPIPS | weaker: renders | SSIM | LPIPS |\n|---|---|---|---|---|---|---|")
+    for low, high in itertools.pairwise(BINS):
+        parts = []
+        for weaker in (False, True):
+            found = [row for row in rows if low <= 1 - row["survival"] < high and is_weaker(row) is weaker]
+            parts.append(relation(found, "unquantized" if weaker else "live"))
+        print(f"| {low:.0%} to {min(high, 1):.0%} | {' | '.join(parts)} |")
+
+
+def is_weaker(row: Row) -> bool | None:
+    """Whether a row is of a weaker LoRA on the unquantized base; None where nothing could be lost."""
+    if row["mode"] in {"adapter", "peft"}:
+        return None
+    return bool(row["mode"] == "weaker")
+
+
+def relation(rows: list[Row], to: str) -> str:
+    """Return cells of one bin: how many, SSIM and LPIPS."""
+    if not rows:
+        return "0 | – | –"
+    values = [spread([row[f"{metric}_{to}"] for row in rows]) for metric in ("ssim", "lpips")]
+    return f"{len(rows)} | {values[0]} | {values[1]}"
+
+
+def spread(values: list[float]) -> str:
+    """Return a median and the 10th and 90th percentiles."""
+    ordered = sorted(values)
+    low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.1, 0.9))
+    return f"{statistics.median(ordered):.3f} ({low:.3f} to {high:.3f})"
+
+
+def key(row: Row) -> tuple[str, str, float]:
+    """Return a row's cell."""
+    return row["quantize"], row["mode"], row["strength"]
+
+
+def cell(rows: list[Row]) -> str:
+    """Return survival and mean scores of a cell, or nothing where it was not rendered."""
+    if not rows:
+        return ""
+    ssim, lpips_ = (statistics.mean(row[f"{name}_unquantized"] for row in rows) for name in ("ssim", "lpips"))
+    return f"{statistics.mean(row['survival'] for row in rows):.0%} / {ssim:.3f} / {lpips_:.3f}"
+
+
+if __name__ == "__main__":
+    main()
