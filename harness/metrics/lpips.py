@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +20,12 @@ from harness.metrics.threads import one_thread
 
 if TYPE_CHECKING:
     import torch
-    from lpips import LPIPS
+
+    from harness.metrics.lpips_network import Features, LpipsNetwork
 
 SHIPPED_SHA256 = "3184da9c6fd1a785f42344e26a7a5e2edca2feef1ae878ff5ee9f8a5fe38d5ad"
-Features = tuple["torch.Tensor", ...]
-"""Outputs of AlexNet's five layers."""
+KEPT = 3
+"""Images whose layers are kept: a preview, its re-run, and the re-run after the codec."""
 
 MIN_SIZE = 31
 """Smallest edge, pixels, that reaches the last layer of AlexNet's features."""
@@ -47,7 +50,17 @@ class Lpips:
         self.sha256 = _checked_hash(self.weights, SHIPPED_SHA256 if weights is None else None)
         self._device = torch.device(device)
         self._net = _network(self.weights).to(self._device)
-        self._net.net.forward = _FeatureCache(self._net.net.forward)
+        self._features: deque[tuple[Pixels, Features]] = deque(maxlen=KEPT)
+
+    def prepare(self, images: Iterable[Pixels], executor: Executor) -> None:
+        """Compute the layers of up to three H×W×3 images at once, for the comparisons that follow."""
+        wanted: list[Pixels] = []
+        for image in images:
+            if not any(image is other or np.array_equal(image, other) for other in wanted):
+                wanted.append(image)
+        with one_thread():
+            layers = list(executor.map(lambda image: self._find(image) or self._layers(image), wanted))
+        self._features = deque(zip(wanted, layers, strict=True), maxlen=KEPT)
 
     def score(self, a: Pixels, b: Pixels) -> float:
         """Return the distance of two H×W×3 images, 0 to 255: 0 is equal, about 1 is unrelated.
@@ -55,7 +68,10 @@ class Lpips:
         Raises:
             ValueError: the shapes differ, are not H×W×3, or an edge is under 31 pixels.
         """
-        return float(self._compare(a, b, spatial=False).item())
+        from harness.metrics.lpips_network import score_of
+
+        with self._exact():
+            return float(score_of(self._distances(a, b)).item())
 
     def map(self, a: Pixels, b: Pixels) -> NDArray[np.float32]:
         """Return the distance at every pixel, H×W, 0 and up, of two H×W×3 images, 0 to 255.
@@ -65,52 +81,51 @@ class Lpips:
         Raises:
             ValueError: as ``score``.
         """
-        local: NDArray[np.float32] = self._compare(a, b, spatial=True)[0, 0].cpu().numpy()
+        from harness.metrics.lpips_network import map_of
+
+        with self._exact():
+            height, width, _ = a.shape
+            local: NDArray[np.float32] = map_of(self._distances(a, b), (height, width))[0, 0].cpu().numpy()
         return local
 
-    def _compare(self, a: Pixels, b: Pixels, *, spatial: bool) -> torch.Tensor:
+    @contextmanager
+    def _exact(self) -> Iterator[None]:
         import torch
 
-        check_pair(a, b)
-        height, width = a.shape[:2]
-        if min(height, width) < MIN_SIZE:
-            raise ValueError(f"LPIPS needs at least {MIN_SIZE} pixels an edge, found {width}×{height}")
-        self._net.spatial = spatial
         exact = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
         with exact, one_thread(), torch.inference_mode():
-            distance: torch.Tensor = self._net(self._tensor(a), self._tensor(b))
-        return distance
+            yield
 
-    def _tensor(self, array: Pixels) -> torch.Tensor:
-        """Return 1×3×H×W, -1 to 1, fp32."""
+    def _distances(self, a: Pixels, b: Pixels) -> Features:
+        check_pair(a, b)
+        height, width = a.shape[:2]
+        if min(height, width) < MIN_SIZE:
+            raise ValueError(f"LPIPS needs at least {MIN_SIZE} pixels an edge, found {width}×{height}")
+        return self._net.distances(self._layers_of(a), self._layers_of(b))
+
+    def _layers_of(self, image: Pixels) -> Features:
+        """Return the layers of an image; each of a pair is compared several times, a preview with many."""
+        found = self._find(image)
+        if found is None:
+            found = self._layers(image)
+            self._features.append((image, found))
+        return found
+
+    def _find(self, image: Pixels) -> Features | None:
+        for entry in tuple(self._features):
+            if entry[0] is image or np.array_equal(entry[0], image):
+                return entry[1]
+        return None
+
+    def _layers(self, image: Pixels) -> Features:
+        """Return the layers of one H×W×3 image, computed on one thread."""
         import torch
 
-        return torch.from_numpy(array.copy()).to(self._device).permute(2, 0, 1)[None].float() / 127.5 - 1
-
-
-class _FeatureCache:
-    """Features of the last images: each of a pair is compared several times, a preview with every variant.
-
-    Args:
-        features: 1×3×H×W to the layers' outputs.
-    """
-
-    def __init__(self, features: Callable[[torch.Tensor], Features]) -> None:
-        self._features = features
-        self._entries: deque[tuple[torch.Tensor, Features]] = deque(maxlen=3)
-
-    def __call__(self, image: torch.Tensor) -> Features:
-        """Return the features of ``image``, computed at most once while it is among the last three."""
-        for entry in self._entries:
-            if entry[0].shape == image.shape and bool((entry[0] == image).all()):
-                self._entries = deque((one for one in self._entries if one is not entry), maxlen=3)
-                break
-        else:
-            entry = (image, self._features(image))
-        self._entries.append(entry)
-        return entry[1]
+        with torch.inference_mode():
+            tensor = torch.from_numpy(image.copy()).to(self._device)
+            return self._net.layers_of(tensor.permute(2, 0, 1)[None].float() / 127.5 - 1)
 
 
 def _checked_hash(path: Path, expected: str | None) -> str:
@@ -124,36 +139,26 @@ def _checked_hash(path: Path, expected: str | None) -> str:
     return found
 
 
-def _network(path: Path) -> LPIPS:
-    """Build LPIPS without weights of AlexNet, then load its five convolutions from ``path``."""
-    import warnings
-
-    import lpips
+def _network(path: Path) -> LpipsNetwork:
+    """Build LPIPS, with AlexNet's five convolutions from ``path``."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # lpips asks torchvision in a spelling that it deprecates; the random weights are replaced below.
-        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
-        net = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    from harness.metrics.lpips_network import LpipsNetwork
+
+    net = LpipsNetwork()
     try:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"is not a readable safetensors file ({error})", file=path) from error
-    target = _convolutions(net)
+    target = {f"features.{name}": parameter for name, parameter in net.features.named_parameters()}
     for key in sorted(target.keys() | state.keys()):
         _check_entry(path, key, target.get(key), state.get(key))
     with torch.no_grad():
         for key, parameter in target.items():
             parameter.copy_(state[key])
     return net.eval().requires_grad_(False)
-
-
-def _convolutions(net: LPIPS) -> dict[str, torch.Tensor]:
-    """Return AlexNet's parameters inside ``net`` under torchvision's names; slices keep its layer numbers."""
-    slices = (net.net.slice1, net.net.slice2, net.net.slice3, net.net.slice4, net.net.slice5)
-    return {f"features.{name}": parameter for part in slices for name, parameter in part.named_parameters()}
 
 
 def _check_entry(path: Path, key: str, wanted: torch.Tensor | None, given: torch.Tensor | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from harness.metrics.codec import Codec
 from harness.metrics.images import Pixels, check_pair, load_rgb
 from harness.metrics.perceptual import Choice, measured
 from harness.metrics.pixels import pixel_stats, psnr
-from harness.metrics.scores import Scores
+from harness.metrics.scores import PixelStats, Scores
 from harness.metrics.ssim import ssim
 from harness.metrics.threads import one_thread
 
@@ -68,10 +68,11 @@ def score_pair(preview: Path, rerun: Pixels, lpips: Lpips, metrics: Choice = NO_
     with one_thread(), ThreadPoolExecutor() as beside:
         more = metrics.start(shown, matched_image, beside)
         (matched, local_ssim), (floor, _), *raw = _measure(pairs, lpips, beside)
+        apart = beside.submit(lpips.map, shown, matched_image)
         painted = {
             "difference": maps.difference_map(shown, matched_image),
             "ssim": maps.SSIM.paint(local_ssim),
-            "lpips": maps.LPIPS.paint(lpips.map(shown, matched_image)),
+            "lpips": maps.LPIPS.paint(apart.result()),
         }
         matched_and_more = matched.model_copy(update=measured(more).model_dump())
     return PairScores(
@@ -101,12 +102,20 @@ def score_images(a: Pixels, b: Pixels, lpips: Lpips, metrics: Choice = NO_METRIC
 def _measure(
     pairs: list[tuple[Pixels, Pixels]], lpips: Lpips, beside: Executor
 ) -> list[tuple[Scores, NDArray[np.float64]]]:
-    """Return scores and SSIM map of every pair; SSIM is computed beside LPIPS, on another core."""
-    similar: list[Future[tuple[float, NDArray[np.float64]]]] = [beside.submit(ssim, a, b) for a, b in pairs]
-    apart = [lpips.score(a, b) for a, b in pairs]
+    """Return scores and SSIM map of every pair; all of it side by side."""
+    similar = [beside.submit(ssim, a, b) for a, b in pairs]
+    counted = [beside.submit(_pixels, a, b) for a, b in pairs]
+    lpips.prepare([image for pair in pairs for image in pair], beside)
+    apart = [beside.submit(lpips.score, a, b) for a, b in pairs]
     found = []
-    for (a, b), future, distance in zip(pairs, similar, apart, strict=True):
-        similarity, local = future.result()
-        scores = Scores(ssim=similarity, lpips=distance, psnr=psnr(a, b), pixels=pixel_stats(a, b))
+    for similarity, distance, pixels in zip(similar, apart, counted, strict=True):
+        value, local = similarity.result()
+        scores = Scores(
+            ssim=value, lpips=distance.result(), psnr=pixels.result()[0], pixels=pixels.result()[1]
+        )
         found.append((scores, local))
     return found
+
+
+def _pixels(a: Pixels, b: Pixels) -> tuple[float | None, PixelStats]:
+    return psnr(a, b), pixel_stats(a, b)

@@ -1,8 +1,9 @@
 """Convolutions in half precision on a processor without instructions for it: torch's own sums, in time.
 
 There torch multiplies bf16 and fp16 one number at a time, in four partial sums of fp32 over the inputs of a
-pixel: a 64-channel layer of 128² takes seconds. A product of two such numbers is exact in fp32, so the same four
-sums, each over all pixels at once, give the same bits. (``gemm_notrans_`` in PyTorch's ``BlasKernel.cpp``.)
+pixel: a 64-channel layer of 128² takes seconds. A product of two such numbers is exact in fp32, so the same
+four sums, each over all pixels at once, give the same bits
+(``gemm_notrans_`` of PyTorch's ``BlasKernel.cpp``).
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def use_ordered_convolutions(model: nn.Module) -> None:
 class OrderedConv2d(nn.Conv2d):
     """A convolution that computes half precision in torch's order of sums, once that is proved for a shape.
 
-    The first call of a shape compares a corner of it with torch's own convolution, and every bit of the matrix
-    products that later calls use with sums in that order. What differs is not used.
+    The first call of a shape compares a corner of it with torch's own convolution, and every bit of the
+    matrix products that later calls use with sums in that order. What differs is not used.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -67,14 +68,14 @@ class OrderedConv2d(nn.Conv2d):
         return output
 
     def _summed(self, input: Tensor, product: Product) -> Tensor:
-        images = [self._image(image, product) for image in input.split(1)]
+        images = [self._image(image[None], product) for image in input]
         return torch.cat(images) if len(images) > 1 else images[0]
 
     def _image(self, image: Tensor, product: Product) -> Tensor:
         """Return the convolution of 1×C×H×W, some rows of it after the other."""
         weights = self.weight.detach().flatten(1).float()
         bias = self.bias.detach().float()[:, None] if self.bias is not None else 0.0
-        (top, left), (high, wide) = self.padding, self.kernel_size
+        (top, left), (high, wide) = map(int, self.padding), self.kernel_size
         padded = functional.pad(image.float(), (left, left, top, top))
         height, width = padded.shape[2] - high + 1, padded.shape[3] - wide + 1
         rows = max(1, MAX_VALUES // (weights.shape[1] * width))
@@ -83,7 +84,7 @@ class OrderedConv2d(nn.Conv2d):
             windows = padded[0, :, row : row + rows + high - 1].unfold(1, high, 1).unfold(2, wide, 1)
             spread = windows.permute(0, 3, 4, 1, 2).reshape(weights.shape[1], -1)
             sums = bias + _partial_sums(weights, spread, product)
-            output[0, :, row : row + rows] = sums.unflatten(1, (-1, width))
+            output[0, :, row : row + rows] = sums.reshape(sums.shape[0], -1, width)
         return output
 
 

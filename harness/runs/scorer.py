@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,10 +93,10 @@ class Scorer:
             raise ValueError("a row without a re-run has no scores")
         rerun = run / images.rerun
         pair = score_pair(run / images.preview, load_rgb(rerun), self._lpips, self.metrics)
-        maps = {}
-        for name, picture in pair.maps.items():
-            save_png(rerun.with_name(f"{name}.png"), picture)
-            maps[name] = rerun.with_name(f"{name}.png").relative_to(run).as_posix()
+        files = {name: rerun.with_name(f"{name}.png") for name in pair.maps}
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(save_png, files.values(), pair.maps.values()))
+        maps = {name: file.relative_to(run).as_posix() for name, file in files.items()}
         return PairScores(pair.matched, pair.raw, pair.codec_floor, images.model_copy(update={"maps": maps}))
 
     def score_copy(self, run: Path, images: Images) -> Scores:

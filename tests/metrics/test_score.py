@@ -62,11 +62,11 @@ def test_a_preview_that_cannot_be_read(tmp_path, picture, lpips):
         score_pair(tmp_path / "gone.jpg", picture(), lpips)
 
 
-def test_every_image_goes_through_the_network_once(tmp_path, picture, lpips, monkeypatch):
-    seen = []
+def test_every_image_goes_through_the_network_once(tmp_path, picture, monkeypatch):
+    seen, lpips = [], Lpips()
     lpips.score(picture(seed=8), picture(seed=9))
-    features = lpips._net.net.forward._features
-    monkeypatch.setattr(lpips._net.net.forward, "_features", lambda image: seen.append(1) or features(image))
+    layers_of = lpips._net.layers_of
+    monkeypatch.setattr(lpips._net, "layers_of", lambda image: seen.append(1) or layers_of(image))
     shown, first, second = picture(), picture(seed=1), picture(seed=2)
     Image.fromarray(shown).save(tmp_path / "preview.jpg")
     path = tmp_path / "preview.jpg"
