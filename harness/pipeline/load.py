@@ -56,6 +56,9 @@ class LoadedPipeline:
         elif self.offload == "sequential":
             self.pipe.enable_sequential_cpu_offload()
         elif self.device != "cpu":
+            from harness.pipeline.placing import place
+
+            place([getattr(self.pipe, name) for name in self.spec.models], self.device)
             self.pipe.to(self.device)
 
     def check_finite(self) -> None:

@@ -56,8 +56,11 @@ def offload_encoders(pipe: DiffusionPipeline, device: str, encoders: tuple[str, 
     import torch
     from accelerate import cpu_offload
 
+    from harness.pipeline.placing import place
+
     for name, model in pipe.components.items():
         if name in encoders:
             cpu_offload(model, torch.device(device))
         elif isinstance(model, torch.nn.Module):
+            place([model], device)
             model.to(device)

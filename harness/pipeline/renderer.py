@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -13,6 +13,8 @@ import torch
 from harness.errors import DeviceLostError, HarnessError, RenderError
 from harness.pipeline.attention import active_attention, attention_kernel
 from harness.pipeline.checkpoint import find_checkpoint
+from harness.pipeline.engine.kernel_cache import use_cache
+from harness.pipeline.engine.outlook import Outlook
 from harness.pipeline.inference import infer
 from harness.pipeline.load import (
     LoadedPipeline,
@@ -54,7 +56,8 @@ class ReferenceRenderer(Renderer):
         device: ``auto``, ``cpu`` or ``cuda``.
         offload: ``auto`` is the fastest mode that fits: ``none``, ``model`` or ``sequential``.
         trust_remote_code: allow the checkpoint's own ``pipeline.py`` to run.
-        engine: ``auto`` is exact on CUDA and eager on the CPU; exact falls back to eager where it is not.
+        engine: ``auto`` is exact on CUDA where the renders ahead pay for it, else eager; exact falls back to
+            eager where it is not.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class ReferenceRenderer(Renderer):
         self._key: tuple[str, ...] | None = None
         self._state: PipelineState | None = None
         self._previous: dict[tuple[str, ...], PipelineState] = {}
+        self._outlook = Outlook(use_cache("cuda") if self.device == "cuda" else None)
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
         """Render one request; see ``Renderer``.
@@ -84,6 +88,10 @@ class ReferenceRenderer(Renderer):
             RenderError: the pipeline failed while rendering; ``DeviceLostError`` where the GPU went with it.
         """
         return self._render_in_memory(request, on_step)
+
+    def expect(self, requests: Sequence[RenderRequest]) -> None:
+        """Take note of renders that are to come; see ``Renderer``."""
+        self._outlook.expect(requests)
 
     def trajectories(self) -> ReferenceRenderer:
         """Return itself: it records and estimates."""
@@ -213,7 +221,7 @@ class ReferenceRenderer(Renderer):
             offload=self._resolved_offload,
             trust_remote_code=self._trust,
         )
-        return PipelineState(loaded)
+        return PipelineState(loaded, self._outlook)
 
     def _rendered(self, request: RenderRequest, loaded: LoadedPipeline) -> Rendered:
         width, height = request.size()

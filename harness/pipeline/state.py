@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.pipeline.attention import set_t5_attention
 from harness.pipeline.engine.exact import Engine, why_eager
+from harness.pipeline.engine.outlook import Outlook
 from harness.pipeline.load import LoadedPipeline
 from harness.pipeline.lora import LoraSwitch, RoundedBase
 from harness.pipeline.prompt_cache import PromptCache
@@ -33,14 +34,20 @@ class EngineReport:
 
 
 class PipelineState:
-    """One loaded pipeline with everything about it that a request can change."""
+    """One loaded pipeline with everything about it that a request can change.
 
-    def __init__(self, loaded: LoadedPipeline) -> None:
+    Args:
+        outlook: says for which renders the exact engine pays.
+    """
+
+    def __init__(self, loaded: LoadedPipeline, outlook: Outlook) -> None:
         self.loaded = loaded
         self.prompts = PromptCache(loaded.pipe)
         self.first_calls = FirstCallCache()
         self._loras = LoraSwitch(loaded)
         self._quantized = QuantizedParts(loaded)
+        self._outlook = outlook
+        outlook.begin()
         self._engine = Engine(loaded.pipe.transformer, loaded.device)
 
     def prepare(self, request: RenderRequest) -> None:
@@ -61,7 +68,10 @@ class PipelineState:
     @contextmanager
     def transformer_calls(self, request: RenderRequest, wanted: EngineName) -> Iterator[EngineReport]:
         """Route the request's transformer calls; the report that is yielded is complete at the end."""
-        report = EngineReport(why_eager(wanted, request, self.loaded.device, self.loaded.offload) or "")
+        reason = why_eager(wanted, request, self.loaded.device, self.loaded.offload)
+        if reason is None and wanted == "auto":
+            reason = self._outlook.why_not(request)
+        report = EngineReport(reason or "")
         engine = None if report.eager_reason else self._engine
         unseen = (request.attention or "", request.dialect.timestep, request.dialect.kernels)
         weights = (*request.weights_key, *unseen)
@@ -70,6 +80,8 @@ class PipelineState:
         if engine is None:
             return
         report.eager_reason, report.note, report.seconds = engine.failed, engine.note, engine.seconds
+        if not engine.failed:
+            self._outlook.took(request, engine.seconds)
         if engine.failed:
             report.warnings = (f"rendered eagerly: {engine.failed}",)
         elif engine.note:

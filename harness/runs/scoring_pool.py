@@ -87,14 +87,15 @@ def _end(processes: ProcessPoolExecutor) -> None:
     processes.shutdown(wait=True, cancel_futures=True)
 
 
-def default_workers(device: str, renderers: int = 1) -> int:
+def default_workers(device: str, renderers: int = 1, renders: int = MAX_WORKERS) -> int:
     """Return how many processes score beside a render: none on the CPU, where rendering takes every core.
 
     Args:
         device: ``cpu`` or ``cuda``: where is rendered.
         renderers: how many GPUs render at once.
+        renders: how many are planned; there is nothing beside which to score a single one.
     """
-    if device == "cpu":
+    if device == "cpu" or renders < 2:
         return 0
     return min(MAX_WORKERS * renderers, max(1, (os.cpu_count() or 2) - 1))
 

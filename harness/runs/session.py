@@ -203,14 +203,17 @@ class RunSession:
             self._cache.search_runs([*todo, *map(with_other, self.setup.planned)])
 
     def _render(self, todo: list[Planned]) -> None:
-        alone = len(self._pool.renderers) == 1
+        renderers = self._pool.renderers
+        alone = len(renderers) == 1
+        for number, each in enumerate(renderers):
+            each.expect([item.request for item in todo[number :: len(renderers)] if item.request is not None])
 
         def render(item: Planned, renderer: Renderer) -> Outcome:
             if alone:
                 self._progress.case_started(item)
             return self.runner.render(item, renderer)
 
-        with closing(dispatch(todo, self._pool.renderers, render)) as outcomes:
+        with closing(dispatch(todo, renderers, render)) as outcomes:
             for item, outcome in outcomes:
                 if not alone:
                     self._progress.case_started(item)
@@ -279,7 +282,8 @@ def open_run(
             pool = WorkerPool(options, setup.machine, renderer)
         workers = options.score_workers
         if workers is None:
-            workers = default_workers(setup.machine.device, len(pool.renderers))
+            renders = sum(item.request is not None and item.same_as is None for item in setup.planned)
+            workers = default_workers(setup.machine.device, len(pool.renderers), renders)
         ours = renderer is None and setup.machine.system is None
         waits = workers > 0 or len(pool.renderers) > 1
         cache = RenderCache(out, setup.keys() if reuse and ours else None, writes=waits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -34,6 +34,7 @@ class WorkerProcess(Renderer):
         self._environment = environment or {}
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
+        self._expected: Sequence[RenderRequest] = ()
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
         """Render one request; see ``Renderer``.
@@ -43,7 +44,8 @@ class WorkerProcess(Renderer):
         """
         pipe, process = self._started()
         try:
-            pipe.send(request)
+            pipe.send((request, self._expected))
+            self._expected = ()
             while True:
                 kind, content = pipe.recv()
                 if kind == "render":
@@ -55,6 +57,10 @@ class WorkerProcess(Renderer):
         except (EOFError, ConnectionError) as error:
             process.join()
             raise DeviceLostError(f"the worker process died ({process.exitcode})") from error
+
+    def expect(self, requests: Sequence[RenderRequest]) -> None:
+        """Tell the process which renders are to come, with the next of them."""
+        self._expected = requests
 
     def close(self) -> None:
         """End the process: an idle one ends by itself, one that hangs is killed."""
@@ -85,9 +91,10 @@ def _serve(pipe: Connection, make: MakeRenderer, environment: dict[str, str]) ->
     renderer: Renderer | None = None
     with suppress(EOFError, ConnectionError):
         while True:
-            request = pipe.recv()
+            request, expected = pipe.recv()
             try:
                 renderer = renderer or make()
+                renderer.expect(expected)
                 done = renderer.render(request, lambda *step: pipe.send(("step", step)))
             except HarnessError as error:
                 pipe.send(("error", error))

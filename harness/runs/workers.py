@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -72,6 +72,10 @@ class RetryingRenderer(Renderer):
                 if attempt == MAX_ATTEMPTS or self._closed:
                     raise
                 attempt += 1
+
+    def expect(self, requests: Sequence[RenderRequest]) -> None:
+        """Tell the wrapped renderer which renders are to come."""
+        self._renderer.expect(requests)
 
     def trajectories(self) -> TrajectoryRenderer | None:
         """Return what the wrapped renderer offers."""

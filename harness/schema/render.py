@@ -7,7 +7,7 @@ pipeline is one; another model, an HTTP server or another tool is another subcla
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -276,6 +276,10 @@ class Renderer(Protocol):
     def close(self) -> None:
         """Free the memory that the renderer holds."""
         ...
+
+    def expect(self, requests: Sequence[RenderRequest]) -> None:
+        """Hear which renders are to come; what takes long to begin pays only for many."""
+        return
 
     def trajectories(self) -> TrajectoryRenderer | None:
         """Return what records and estimates renders here, or None where the system cannot."""

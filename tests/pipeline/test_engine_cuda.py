@@ -28,7 +28,7 @@ def test_every_render_has_eagers_bits(request_for: Make, dtype: str) -> None:
         request_for(dtype=dtype),
     ]
     eager = [ReferenceRenderer(device="cuda", engine="eager").render(request) for request in requests]
-    renderer = ReferenceRenderer(device="cuda")
+    renderer = ReferenceRenderer(device="cuda", engine="exact")
     for request, expected in zip(requests, eager, strict=True):
         found = renderer.render(request)
         assert np.array_equal(found.image, expected.image), request
@@ -38,7 +38,7 @@ def test_every_render_has_eagers_bits(request_for: Make, dtype: str) -> None:
 
 
 def test_a_lora_reaches_a_graph_that_was_captured_before_it(request_for: Make) -> None:
-    renderer = ReferenceRenderer(device="cuda")
+    renderer = ReferenceRenderer(device="cuda", engine="exact")
     plain, with_lora = request_for(), request_for(lora=300)
     images = [renderer.render(request).image for request in (plain, with_lora, plain, with_lora)]
     assert np.array_equal(images[0], images[2])
