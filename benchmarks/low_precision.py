@@ -28,6 +28,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -54,8 +56,9 @@ WAY_OF = {"adapter": "live", "peft": "live", "fp32": "fused", "merged": "merged"
 """What the audit calls a case's ``lora_mode``."""
 NOT_RENDERED = {"uint8", "qint4", "qint2"}
 """The first changes nothing; optimum-quanto compiles for minutes before the others' first use."""
-BINS = (0.0, 0.01, 0.05, 0.15, 0.3, 0.5, 0.75, 1.01)
+BINS = (0.0, 0.01, 0.05, 0.15, 0.5, 1.01)
 """Shares that are lost, by which renders are counted together."""
+MIN_LOST = 0.04
 Row = dict[str, Any]
 
 
@@ -202,37 +205,61 @@ def report(rows: list[Row]) -> None:
             cells = [cell([row for row in rows if key(row) == (name, mode, each)]) for each in STRENGTHS]
             if any(cells):
                 print(f"| `{name}` | {mode} | {' | '.join(cells)} |")
-    print("\nWhat is lost, and how far the render is from the same base with the LoRA live, strength 1")
-    print("(quantized), or from full strength (weaker): median and 10th to 90th percentile\n")
-    print("| lost | renders | SSIM | LPIPS | weaker: renders | SSIM | LPIPS |\n|---|---|---|---|---|---|---|")
+    relation(rows)
+
+
+def relation(rows: list[Row]) -> None:
+    """Print how much of the LoRA's effect is gone by the share of it that its weights lost."""
+    print("\nLPIPS to the same base with the LoRA live, in parts of the LoRA's effect (LPIPS to the render")
+    print("without it), by what its weights lost; and of a LoRA that is weaker by that, unquantized:")
+    print("median and 10th to 90th percentile\n")
+    effect = {of(row): row["lpips_unquantized"] for row in rows if is_weaker(row) and row["survival"] == 0}
+    print("| lost | renders | of the effect | weaker | of the effect |\n|---|---|---|---|---|")
     for low, high in itertools.pairwise(BINS):
-        parts = []
-        for weaker in (False, True):
-            found = [row for row in rows if low <= 1 - row["survival"] < high and is_weaker(row) is weaker]
-            parts.append(relation(found, "unquantized" if weaker else "live"))
-        print(f"| {low:.0%} to {min(high, 1):.0%} | {' | '.join(parts)} |")
+        found = [row for row in rows if low <= 1 - row["survival"] < high]
+        merged = [row["lpips_live"] / effect[of(row)] for row in found if row["mode"] == "merged"]
+        weaker = [row["lpips_unquantized"] / effect[of(row)] for row in found if is_weaker(row)]
+        cells = f"{len(merged)} | {spread(merged)} | {len(weaker)} | {spread(weaker)}"
+        print(f"| {low:.0%} to {min(high, 1):.0%} | {cells} |")
+    shares = [share for row in rows if row["mode"] == "merged" and (share := sum_share(row, rows))]
+    print(
+        "\nLPIPS to the unquantized render, by the sum of a weaker LoRA's and of the rounded base's with the"
+    )
+    print(f"LoRA live, where at least {MIN_LOST:.0%} is lost: {spread(shares)} in {len(shares)} renders")
 
 
-def is_weaker(row: Row) -> bool | None:
-    """Whether a row is of a weaker LoRA on the unquantized base; None where nothing could be lost."""
-    if row["mode"] in {"adapter", "peft"}:
+def sum_share(row: Row, rows: list[Row]) -> float | None:
+    """Return a merged render's LPIPS by the sum of loss and base, each alone; None where little is lost."""
+    if 1 - row["survival"] < MIN_LOST:
         return None
+    alone = next(each for each in rows if key(each) == (row["quantize"], "adapter", row["strength"])
+                 and each["case"] == row["case"])  # fmt: skip
+    known = {
+        each["survival"]: each["lpips_unquantized"]
+        for each in rows
+        if is_weaker(each) and of(each) == of(row)
+    }
+    known[1.0] = 0.0
+    weaker = float(np.interp(row["survival"], sorted(known), [known[each] for each in sorted(known)]))
+    return float(row["lpips_unquantized"] / (weaker + alone["lpips_unquantized"]))
+
+
+def of(row: Row) -> tuple[str, float]:
+    """Return which render a row is compared with."""
+    return row["case"], row["strength"]
+
+
+def is_weaker(row: Row) -> bool:
+    """Whether a row is of a weaker LoRA on the unquantized base."""
     return bool(row["mode"] == "weaker")
-
-
-def relation(rows: list[Row], to: str) -> str:
-    """Return cells of one bin: how many, SSIM and LPIPS."""
-    if not rows:
-        return "0 | – | –"
-    values = [spread([row[f"{metric}_{to}"] for row in rows]) for metric in ("ssim", "lpips")]
-    return f"{len(rows)} | {values[0]} | {values[1]}"
 
 
 def spread(values: list[float]) -> str:
     """Return a median and the 10th and 90th percentiles."""
-    ordered = sorted(values)
-    low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.1, 0.9))
-    return f"{statistics.median(ordered):.3f} ({low:.3f} to {high:.3f})"
+    if not values:
+        return "–"
+    low, high = np.percentile(values, [10, 90])
+    return f"{statistics.median(values):.2f} ({low:.2f} to {high:.2f})"
 
 
 def key(row: Row) -> tuple[str, str, float]:

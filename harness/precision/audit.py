@@ -10,6 +10,7 @@ from typing import Any
 from harness.errors import LoraError
 from harness.precision.availability import missing
 from harness.precision.base_modules import ModuleWeight, base_modules
+from harness.precision.drift import Loss, losses
 from harness.precision.key_audit import LoaderKeys, audit_keys
 from harness.precision.layer_audit import Applied, LayerAudit, LayerMeter, applied_json, layer_of
 from harness.precision.lora_delta import LoraDelta, lora_deltas
@@ -41,6 +42,11 @@ class Audit:
     layers: list[LayerAudit] = field(default_factory=list)
     total: Applied = field(default_factory=dict)
 
+    @property
+    def losses(self) -> list[Loss]:
+        """The ways that round some of the LoRA away, with what that does to pictures."""
+        return losses(self.total)
+
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON object."""
         return {
@@ -51,6 +57,7 @@ class Audit:
             "base": None if self.base is None else self.base.name,
             "rows_per_layer": self.rows,
             "left_out": self.left_out,
+            "findings": [each.to_json() for each in self.losses],
             "total": applied_json(self.total),
             "layers": [each.to_json() for each in self.layers],
         }

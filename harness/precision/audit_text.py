@@ -8,7 +8,7 @@ from harness._util.words import some
 from harness.precision.audit import Audit
 from harness.precision.key_audit import LoaderKeys
 from harness.precision.layer_audit import LayerAudit
-from harness.precision.survival import UNQUANTIZED, WAYS, Survival, Way
+from harness.precision.survival import WAYS, Survival, Way
 
 SHOWN_LAYERS = 10
 
@@ -40,11 +40,10 @@ def left_out(found: Audit) -> Iterator[str]:
 
 
 def losses(found: Audit) -> Iterator[str]:
-    """Yield a finding for each way that rounds at least 1 % of the LoRA away."""
-    for (name, way), each in found.total.items():
-        if name != UNQUANTIZED and each.share < 0.99:
-            share = max(0.0, 1 - each.share)
-            yield f"{name}, {WAYS[way]}: rounds away {share:.0%} of this LoRA"
+    """Yield a finding for each way that rounds at least 1 % of the LoRA away, and what it does to pictures."""
+    for each in found.losses:
+        said = f"{each.quantizer}, {WAYS[each.way]}: rounds away {each.lost:.0%} of this LoRA"
+        yield said if each.expected is None else f"{said}; {each.expected}"
 
 
 def _keys(keys: LoaderKeys) -> str:

@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from harness.cli.app import app
 from harness.errors import CheckpointError, LoraError
 from harness.precision.audit import Audit, audit
-from harness.precision.audit_text import left_out
+from harness.precision.audit_text import left_out, losses
 from harness.precision.base_modules import base_modules
 from harness.precision.rounding import rounded
 from harness.precision.row_blocks import row_blocks
+from harness.precision.survival import Survival
 from harness.report.audit_page import histograms
 from tests.importers.lora_files import rewrite
 
@@ -88,6 +89,19 @@ def test_rounding_to_nearest_loses_what_rounding_at_random_keeps(audited: Audit)
     assert total["fp8_e4m3fn", "merged"].cosine > total["fp8_e4m3fn", "stochastic"].cosine
     shares = [layer.worst for layer in audited.layers]
     assert shares == sorted(shares)
+
+
+def test_a_loss_says_what_was_measured_of_such_a_one() -> None:
+    lost = {
+        ("fp8_e4m3fn", "merged"): Survival(agreement=0.69, change=1, exact=1, weights=1),
+        ("nf4", "fused"): Survival(agreement=0.98, change=1, exact=1, weights=1),
+        ("fp8_e4m3fn", "fused"): Survival(agreement=1, change=1, exact=1, weights=1),
+    }
+    found = Audit(Path("a.safetensors"), 1.0, (), total=lost)
+    merged, fused = losses(found)
+    assert "rounds away 31% of this LoRA; expect a picture that is off by about 39% of the LoRA's" in merged
+    assert fused.endswith("rounds away 2% of this LoRA")
+    assert found.to_json()["findings"][0]["expected"]["renders"] == 32
 
 
 def test_a_sample_of_rows_is_near_all_rows(lora: Path, tiny: Path, audited: Audit) -> None:
