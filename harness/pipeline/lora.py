@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.errors import LoraError
+from harness.pipeline.fused_factors import FusedFactors
 from harness.pipeline.load import LoadedPipeline, quiet
 from harness.pipeline.lora_adapter import LiveAdapter, merge_fp32
 from harness.pipeline.lora_shapes import check_lora_shapes
@@ -44,11 +45,13 @@ class LoraSwitch:
         self._originals: dict[str, torch.Tensor] = {}
         self._merged = False
         self._adapter = LiveAdapter()
+        self._factors = FusedFactors()
         self._current: tuple[Lora | None, LoraMode] = (None, "none")
 
     def forget_weights(self) -> None:
         """Drop the saved weights: the pipeline gets another transformer. It must hold no LoRA."""
         self._originals.clear()
+        self._factors.forget()
 
     def apply(self, lora: Lora | None, mode: LoraMode = "fused", base: RoundedBase | None = None) -> None:
         """Leave ``lora`` in the transformer, applied as ``mode`` says, and nothing else.
@@ -69,13 +72,26 @@ class LoraSwitch:
             pipe.remove_all_hooks()  # diffusers takes a pipeline with some for one offloaded sequentially
             pipe.transformer.to(self._loaded.device)  # CPU and GPU fuse to different bits
         try:
+            again = lora is not None and mode == "fused" and base is None and self._can_fuse_again(lora)
             self._restore()
-            if lora is not None and mode != "none":
+            if lora is not None and again:
+                self._merged = True
+                self._factors.merge(self._weights(), lora.network_multiplier)
+            elif lora is not None and mode != "none":
                 self._add(lora, mode, base)
         finally:
             if self._loaded.offload != "none":
                 self._loaded.place()
         self._current = wanted
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {name: weight.data for name, weight in self._loaded.pipe.transformer.named_parameters()}
+
+    def _can_fuse_again(self, lora: Lora) -> bool:
+        """Whether the factors of ``lora`` are kept, and give what is fused now."""
+        if not self._factors.proved and self._current[1] != "fused":
+            return False
+        return self._factors.prove(_key(lora), self._weights(), self._originals)
 
     def _add(self, lora: Lora, mode: LoraMode, base: RoundedBase | None) -> None:
         transformer = self._loaded.pipe.transformer
@@ -101,17 +117,17 @@ class LoraSwitch:
         self._current = (None, "none")
         if not self._merged:
             return
-        weights = dict(self._loaded.pipe.transformer.named_parameters())
+        weights = self._weights()
         for name, original in self._originals.items():
-            weights[name].data.copy_(original)
+            weights[name].copy_(original)
         self._merged = False
 
     def _save_originals(self, lora: LoraFile) -> None:
-        weights = dict(self._loaded.pipe.transformer.named_parameters())
+        weights = self._weights()
         for module in lora.modules:
             name = f"{module}.weight"
             if name not in self._originals:
-                self._originals[name] = self._copy(weights[name].data)
+                self._originals[name] = self._copy(weights[name])
 
     def _copy(self, weight: torch.Tensor) -> torch.Tensor:
         """Return a copy: on the GPU where all weights are there, else in pinned main memory."""
@@ -138,9 +154,14 @@ class LoraSwitch:
                     file=lora.file,
                     fix="the file is not a Flex.2 LoRA of AI Toolkit",
                 )
+            self._factors.keep(pipe.transformer, ADAPTER, _key(lora), lora.network_multiplier)
             pipe.fuse_lora(adapter_names=[ADAPTER], lora_scale=lora.network_multiplier)
         finally:
             pipe.unload_lora_weights()
+
+
+def _key(lora: Lora) -> tuple[str, str]:
+    return (str(lora.file), lora.sha256)
 
 
 def _injected(transformer: FluxTransformer2DModel) -> set[str]:

@@ -41,13 +41,15 @@ def test_the_fused_weights_are_those_of_the_reference_calls(
     request_for: Make, renderer: ReferenceRenderer
 ) -> None:
     request = request_for(lora=200, multiplier=0.7)
-    renderer.render(request)
+    for multiplier in (-0.4, 1.0, 0.7):
+        renderer._prepare(request_for(lora=200, multiplier=multiplier))
     assert renderer._state is not None
+    assert renderer._state._loras._factors.proved
     ours = {
         name: weight.clone() for name, weight in renderer._state.loaded.pipe.transformer.named_parameters()
     }
     fresh = ReferenceRenderer(device="cpu")
-    fresh.render(request_for())
+    fresh._prepare(request_for())
     assert fresh._state is not None
     assert request.lora is not None
     pipe = fresh._state.loaded.pipe
