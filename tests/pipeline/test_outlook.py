@@ -26,16 +26,21 @@ def test_many_planned_renders_pay_from_the_first_one_and_stay(request_for: Make)
     outlook.expect([request])
     assert outlook.why_not(request) is None
     outlook.took(request, 16.0)
-    assert outlook.why_not(request) is None
+    assert outlook.why_not(request_for(sample_steps=1)) is None
     assert outlook.why_not(other) is not None
     outlook.begin()
-    assert outlook.why_not(request_for(sample_steps=1)) is None  # as many may follow as came
+    assert outlook.why_not(request_for(sample_steps=1)) is not None
+
+
+def test_as_many_are_taken_to_follow_as_came_before(request_for: Make, tmp_path: Path) -> None:
+    for calls in (ENOUGH - 2, 2):
+        assert Outlook(tmp_path).why_not(request_for(sample_steps=calls)) is not None
+    assert Outlook(tmp_path).why_not(request_for(sample_steps=1)) is None
     assert Outlook().why_not(request_for(sample_steps=1)) is not None
 
 
 def test_what_is_compiled_already_pays_sooner_and_by_its_own_time(request_for: Make, tmp_path: Path) -> None:
     request = request_for(sample_steps=int(WARM_SECONDS / SAVED_SECONDS) + 1)
-    assert Outlook(tmp_path).why_not(request) is not None
     Outlook(tmp_path).took(request, 20.0)
     assert Outlook(tmp_path).why_not(request) is None
     Outlook(tmp_path).took(request, 9.0)

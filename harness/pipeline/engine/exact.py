@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,8 @@ class Engine:
     def _prove(self, shape: Any, inputs: Inputs) -> tuple[torch.Tensor, ...]:
         own = self._own(inputs)
         started = time.perf_counter()
+        # torch's compiler advises TF32 for fp32, which has other bits; no reader of the terminal asked
+        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)
         while not self.failed and (shape, self._weights) not in self._proved:
             try:
                 fast = self._run_fast(shape, inputs)

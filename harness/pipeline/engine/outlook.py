@@ -1,17 +1,19 @@
 """Whether the exact engine pays: what compiling and proving a shape takes, against what its calls save.
 
-Calls are those that are planned. Where nothing is planned, as many are taken to follow as came before: at
-worst, that costs twice what knowing would have.
+Calls are those that are planned. Where fewer are, as many are taken to follow as came before, in this process
+or an earlier one: at worst, that costs twice what knowing would have.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from harness._util.atomic_files import write_bytes
 from harness.schema.render import RenderRequest
 
 SAVED_SECONDS = 0.04
@@ -23,21 +25,34 @@ COLD_SECONDS = 17.0
 WARM_SECONDS = 5.0
 """The same with compiled kernels in the cache, until this machine's own time is known."""
 
+FILE = "shapes.json"
+
 Shape = tuple[object, ...]
+
+
+class _Known(BaseModel):
+    """What earlier processes know of a shape: seconds until it is proved, and calls that were eager."""
+
+    seconds: float = COLD_SECONDS
+    compiled: bool = False
+    calls: int = 0
+
+
+_FILE_CONTENT = TypeAdapter(dict[str, _Known])
 
 
 class Outlook:
     """Transformer calls of every shape: how many came, and how many are planned.
 
     Args:
-        folder: of compiled kernels: what a shape took is kept there; None where there is none.
+        folder: of compiled kernels: what is known of a shape is kept there; None keeps nothing.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+        self._file = folder / FILE if folder is not None else None
         self._planned: Counter[Shape] = Counter()
-        self._made: Counter[Shape] = Counter()
         self._ready: set[Shape] = set()
+        self._known = self._read()
 
     def begin(self) -> None:
         """Take note that another transformer was loaded: nothing is compiled for it."""
@@ -51,46 +66,38 @@ class Outlook:
     def why_not(self, request: RenderRequest) -> str | None:
         """Count a render that begins; say why the engine does not pay for it, or None where it does."""
         shape, calls = shape_of(request), request.stop_after or request.sample_steps
-        ahead = max(calls, self._planned[shape], self._made[shape])
+        known = self._known.setdefault(repr(shape), _Known())
+        ahead = max(calls, self._planned[shape], known.calls)
         self._planned[shape] = max(0, self._planned[shape] - calls)
-        self._made[shape] += calls
-        cost = self._cost(shape)
-        if shape in self._ready or ahead * SAVED_SECONDS >= cost:
+        if shape in self._ready or ahead * SAVED_SECONDS >= known.seconds:
             return None
+        known.calls += calls
+        self._write()
         saved = f"{ahead * SAVED_SECONDS:.0f} s in {ahead} calls"
-        return f"the exact engine would take about {cost:.0f} s to begin, and save {saved}"
+        return f"the exact engine would take about {known.seconds:.0f} s to begin, and save {saved}"
 
     def took(self, request: RenderRequest, seconds: float) -> None:
         """Keep what compiling and proving took; 0 where nothing had to be."""
         shape = shape_of(request)
-        if seconds > 0 and shape not in self._ready and self.folder is not None:
-            known = self._seconds(shape)
-            with suppress(OSError):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                found = WARM_SECONDS if known is None else seconds
-                self._file().write_text(json.dumps({**self._known(), repr(shape): round(found, 2)}))
+        if seconds > 0 and shape not in self._ready:
+            known = self._known.setdefault(repr(shape), _Known())
+            known.seconds = seconds if known.compiled else min(seconds, WARM_SECONDS)
+            known.compiled, known.calls = True, 0
+            self._write()
         self._ready.add(shape)
 
-    def _cost(self, shape: Shape) -> float:
-        seconds = self._seconds(shape)
-        return COLD_SECONDS if seconds is None else seconds
-
-    def _seconds(self, shape: Shape) -> float | None:
-        found = self._known().get(repr(shape))
-        return found if isinstance(found, int | float) else None
-
-    def _known(self) -> dict[str, object]:
-        if self.folder is None:
-            return {}
+    def _read(self) -> dict[str, _Known]:
         try:
-            found = json.loads(self._file().read_text())
-        except (OSError, ValueError):
+            return _FILE_CONTENT.validate_json(self._file.read_bytes()) if self._file is not None else {}
+        except (OSError, ValidationError):
             return {}
-        return found if isinstance(found, dict) else {}
 
-    def _file(self) -> Path:
-        assert self.folder is not None
-        return self.folder / "harness-shapes.json"
+    def _write(self) -> None:
+        if self._file is None:
+            return
+        with suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(self._file, _FILE_CONTENT.dump_json(self._known), lasting=False)
 
 
 def shape_of(request: RenderRequest) -> Shape:
