@@ -71,8 +71,10 @@ class FusedFactors:
             return False
         if not self.proved:
             self.proved = all(
-                originals[name].device == weights[name].device
-                and torch.equal(_added(originals[name].clone(), factor, self._multiplier), weights[name])
+                torch.equal(
+                    _added(originals[name].to(weights[name].device, copy=True), factor, self._multiplier),
+                    weights[name],
+                )
                 for name, factor in self._factors.items()
             )
         if not self.proved:

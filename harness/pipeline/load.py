@@ -270,14 +270,14 @@ def torch_dtype(dtype: Dtype) -> torch.dtype:
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
 
 
-def resolved_offload(wanted: Offload, device: str, checkpoint: Checkpoint) -> Offload:
+def resolved_offload(wanted: Offload, device: str, checkpoint: Checkpoint, pixels: int = 1 << 20) -> Offload:
     """Return the offload mode: as wanted, by free memory for ``auto``, and ``none`` on the CPU."""
-    return "none" if device == "cpu" else choose_offload(wanted, needs(checkpoint), free_memory())
+    return "none" if device == "cpu" else choose_offload(wanted, needs(checkpoint, pixels), free_memory())
 
 
 def free_memory() -> int:
-    """Return the free bytes of the GPU."""
+    """Return the free bytes of the GPU, with those that torch holds and does not use."""
     import torch
 
     free, _ = torch.cuda.mem_get_info()
-    return int(free)
+    return int(free) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()

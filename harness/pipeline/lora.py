@@ -15,9 +15,10 @@ import torch
 
 from harness.errors import LoraError
 from harness.pipeline.fused_factors import FusedFactors
-from harness.pipeline.load import LoadedPipeline, quiet
+from harness.pipeline.load import LoadedPipeline, free_memory, quiet
 from harness.pipeline.lora_adapter import LiveAdapter, merge_fp32
 from harness.pipeline.lora_shapes import check_lora_shapes
+from harness.pipeline.offload import WORKING
 from harness.pipeline.rounded_merge import merge_rounded
 from harness.schema.lora_file import LoraFile, inspect_lora
 from harness.schema.render import Lora, LoraMode
@@ -119,20 +120,24 @@ class LoraSwitch:
             return
         weights = self._weights()
         for name, original in self._originals.items():
-            weights[name].copy_(original)
+            weights[name].copy_(original, non_blocking=True)
         self._merged = False
 
     def _save_originals(self, lora: LoraFile) -> None:
         weights = self._weights()
-        for module in lora.modules:
-            name = f"{module}.weight"
-            if name not in self._originals:
-                self._originals[name] = self._copy(weights[name])
+        new = [name for module in lora.modules if (name := f"{module}.weight") not in self._originals]
+        beside = self._fit_beside(sum(weights[name].nbytes for name in new))
+        for name in new:
+            self._originals[name] = weights[name].clone() if beside else self._in_main_memory(weights[name])
 
-    def _copy(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return a copy: on the GPU where all weights are there, else in pinned main memory."""
-        if self._loaded.offload == "none":
-            return weight.clone()
+    def _fit_beside(self, size: int) -> bool:
+        """Whether so many bytes more fit where the weights are, which are all there."""
+        if self._loaded.offload != "none":
+            return False
+        return self._loaded.device == "cpu" or free_memory() > size + WORKING
+
+    def _in_main_memory(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return a copy; on CUDA a pinned one, which comes back at the bus's full speed."""
         copy = weight.to("cpu", copy=True)
         return copy.pin_memory() if self._loaded.device == "cuda" else copy
 

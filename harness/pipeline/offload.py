@@ -15,18 +15,23 @@ from harness.schema.render import Offload
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-HEADROOM = 1.25
-"""GPU memory of a render, in that of its weights: latents, activations and saved weights come on top."""
-
 GIB = 2**30
+WORKING = 2.5 * GIB
+"""What a render of 1024² takes on an H100 beside its weights: latents, activations, graphs; bytes."""
+
 _NEXT: dict[Offload, Offload] = {"none": "model", "model": "sequential"}
 
 
-def needs(checkpoint: Checkpoint) -> dict[Offload, int]:
-    """Return the bytes of GPU memory that an offload mode needs; ``sequential`` runs in whatever there is."""
+def needs(checkpoint: Checkpoint, pixels: int = 1 << 20) -> dict[Offload, int]:
+    """Return the bytes of GPU memory that an offload mode needs; ``sequential`` runs in whatever there is.
+
+    Args:
+        pixels: of the largest call, all images of a batch.
+    """
     sizes = checkpoint.component_bytes()
     on_gpu = sum(size for name, size in sizes.items() if not name.startswith("text_encoder"))
-    return {"none": int(sum(sizes.values()) * HEADROOM), "model": int(on_gpu * HEADROOM)}
+    working = int(WORKING * max(1.0, pixels / (1 << 20)))
+    return {"none": sum(sizes.values()) + working, "model": on_gpu + working}
 
 
 def choose_offload(wanted: Offload, needed: dict[Offload, int], free: int) -> Offload:
@@ -41,11 +46,21 @@ def next_offload(offload: Offload) -> Offload | None:
     return _NEXT.get(offload)
 
 
-def memory_line(name: str, needed: dict[Offload, int], free: int, wanted: Offload) -> str:
-    """Say in one line what a base needs, what is free, and how it will run."""
+def memory_line(name: str, needed: dict[Offload, int], free: int, wanted: Offload, saved: int = 0) -> str:
+    """Say in one line what a base needs, what is free, and how it will run.
+
+    Args:
+        saved: bytes of the weights that LoRAs change, which are kept as they were.
+    """
     parts = ", ".join(f"{size / GIB:.1f} GiB with offload {mode}" for mode, size in needed.items())
     chosen = choose_offload(wanted, needed, free)
-    return f"{name} needs about {parts}; {free / GIB:.1f} GiB of GPU memory are free: offload {chosen}"
+    line = f"{name} needs about {parts}; {free / GIB:.1f} GiB of GPU memory are free: offload {chosen}"
+    if not saved:
+        return line
+    if chosen == "none" and needed["none"] + saved < free:
+        whole = (needed["none"] + saved) / GIB
+        return f"{line}, {whole:.1f} GiB with a copy of the weights that LoRAs change"
+    return f"{line}, and in main memory a copy of the weights that LoRAs change, {saved / GIB:.1f} GiB"
 
 
 def offload_encoders(pipe: DiffusionPipeline, device: str, encoders: tuple[str, ...]) -> None:

@@ -210,7 +210,7 @@ class ReferenceRenderer(Renderer):
 
     def _load(self, request: RenderRequest, dtype: Dtype) -> PipelineState:
         checkpoint = find_checkpoint(request.base, request.spec)
-        self._resolved_offload = resolved_offload(self._offload, self.device, checkpoint)
+        self._resolved_offload = resolved_offload(self._offload, self.device, checkpoint, request.pixels)
         loaded = load_pipeline(
             checkpoint,
             request.spec,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import TypeVar
@@ -71,17 +71,40 @@ class Preflight:
 
 
 def memory_lines(
-    bases: dict[str, Checkpoint], options: RunOptions, device: str, free: int | None = None
+    bases: Mapping[str, Checkpoint],
+    planned: Sequence[Planned],
+    options: RunOptions,
+    device: str,
+    free: int | None = None,
 ) -> list[str]:
     """Say what each base needs of the GPU's memory and how it will run; nothing on the CPU.
 
     Args:
+        planned: what is rendered: its sizes and LoRAs count.
         free: bytes that are free on another machine's GPU; None asks this one's.
     """
     if device != "cuda":
         return []
     free = free_memory() if free is None else free
-    return [memory_line(base.name, needs(base), free, options.offload) for base in bases.values()]
+    lines = []
+    for name, base in bases.items():
+        requests = [
+            one.request for one in planned if one.request is not None and str(one.request.base) == name
+        ]
+        needed = needs(base, max((request.pixels for request in requests), default=0))
+        lines.append(memory_line(base.name, needed, free, options.offload, _changed_bytes(requests)))
+    return lines
+
+
+def _changed_bytes(requests: Iterable[RenderRequest]) -> int:
+    """Return the bytes of the weights that the requests' LoRAs are merged into."""
+    merged = [one for one in requests if one.effective_lora_mode not in {"none", "adapter", "peft"}]
+    layers = {
+        module: rows * columns * (4 if dtype == "fp32" else 2)
+        for lora, dtype in _unique((one.lora.file, one.dtype) for one in merged if one.lora is not None)
+        for module, (_, columns, rows) in inspect_lora(lora).modules.items()
+    }
+    return sum(layers.values())
 
 
 def _bases(requests: Iterable[RenderRequest]) -> list[tuple[Base, str]]:

@@ -194,8 +194,8 @@ class RunSession:
     def _tell_memory(self) -> None:
         machine = self.setup.machine
         free = machine.cluster.facts.free if machine.cluster is not None else None
-        bases = dict(self.setup.bases)
-        for line in memory_lines(bases, self.setup.options, machine.device, free):
+        setup = self.setup
+        for line in memory_lines(setup.bases, setup.planned, setup.options, machine.device, free):
             self._progress.told(line)
 
     def _search_cache(self, todo: list[Planned]) -> None:

@@ -206,6 +206,12 @@ class RenderRequest:
         return width, height
 
     @property
+    def pixels(self) -> int:
+        """Of one call, all images of the batch."""
+        width, height = self.size()
+        return width * height * self.batch
+
+    @property
     def effective_lora_mode(self) -> LoraMode:
         """How the LoRA is applied once ``lora_mode`` None has chosen.
 
