@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.calibration.controls import CODEC, REPEAT, Control, controls
+from harness.calibration.controls import CODEC, Control, controls
 from harness.calibration.limits import propose
 from harness.errors import CalibrationError
 from harness.judging.baseline import environment_key
@@ -18,6 +18,7 @@ from harness.runs.preflight import Preflight
 from harness.runs.progress import Progress
 from harness.runs.scorer import Scorer
 from harness.runs.session import Setup, open_run
+from harness.runs.t5_kernel import REPEAT
 from harness.runs.workers import machine_of
 from harness.schema.case import Case
 from harness.schema.render import Lora, Renderer

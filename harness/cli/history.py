@@ -37,4 +37,4 @@ def history(case: str | None, runs: Path) -> None:
             click.echo(f"  {line}")
     if case is None:
         moved = sum(bool(series.findings()) for series in found)
-        click.echo(f"{len(found)} series, {moved} with a step or flicker")
+        click.echo(f"{len(found)} series, {moved} with a finding")

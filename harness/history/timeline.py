@@ -37,9 +37,11 @@ class Series:
 
     Attributes:
         flickers: it only flips between two images, or two scores; its steps are not reported.
-        steps: indices of ``observations`` at which the SSIM reached a new level.
+        steps: indices of ``observations`` at which the SSIM reached a new level; switches between accepted
+            results are none.
         unknown: indices of ``observations`` that show none of several accepted results.
         idle: accepted results that were not seen for ``MIN_UNSEEN`` runs, by their number in the baseline.
+        keep: the latest run of every other accepted result; empty unless one is idle.
     """
 
     case: str
@@ -49,16 +51,13 @@ class Series:
     steps: list[int]
     unknown: list[int]
     idle: list[int]
+    keep: list[str]
 
     def findings(self) -> list[str]:
         """Return what was found, in words; empty for a series that holds its level."""
         found = [self._unknown(index) for index in self.unknown[:1]]
         if self.idle:
-            numbers = " and ".join(map(str, self.idle))
-            found.append(
-                f"accepted result {numbers} not seen in the last {MIN_UNSEEN} runs: to drop it, "
-                "accept the last run without --also"
-            )
+            found.append(self._drop())
         if self.flickers:
             return [*found, "flickers between two states: no step, and no regression either"]
         return [*found, *(self._step(index) for index in self.steps)]
@@ -66,6 +65,16 @@ class Series:
     def _step(self, index: int) -> str:
         before, after = self.observations[index - 1], self.observations[index]
         return f"SSIM stepped from {before.row.ssim:.4f} to {after.row.ssim:.4f} at {after.run}"
+
+    def _drop(self) -> str:
+        numbers = " and ".join(map(str, self.idle))
+        first, *others = self.keep
+        also = f", then {' and '.join(others)} with --also" if others else ""
+        what = "result" if len(self.idle) == 1 else "results"
+        return (
+            f"accepted {what} {numbers} not seen in the last {MIN_UNSEEN} runs: to drop "
+            f"{'it' if len(self.idle) == 1 else 'them'}, accept {first} without --also{also}"
+        )
 
     def _unknown(self, index: int) -> str:
         baseline = self.observations[index].row.baseline
@@ -114,20 +123,28 @@ def _series(case: str, environment: str, observations: list[Observation]) -> Ser
     images = [observations[index].row.image_sha256 for index in scored]
     several = _since_several_accepted(observations)
     unknown = [index for index in several if not _is_accepted(observations[index])]
-    known = len(several) > 0 and not unknown
-    flicker = not known and (flickers(images) or flickers([round(value, DIGITS) for value in values]))
-    at = [] if known or flicker else [scored[place] for place in steps(values)]
-    idle = _idle([observations[index] for index in several])
-    return Series(case, environment, observations, flicker, at, unknown, idle)
+    flicker = not several and (flickers(images) or flickers([round(value, DIGITS) for value in values]))
+    accepted = {observations[index].row.image_sha256 for index in set(several) - set(unknown)}
+    places = [] if flicker else steps(values)
+    at = [scored[place] for place in places if not {images[place - 1], images[place]} <= accepted]
+    idle, keep = _idle([observations[index] for index in several])
+    return Series(case, environment, observations, flicker, at, unknown, idle, keep)
 
 
-def _since_several_accepted(observations: list[Observation]) -> range:
-    """Return the last observations judged against the same number of accepted results, if several."""
-    several = [found.row.baseline.of if found.row.baseline else 1 for found in observations]
-    start = len(observations)
-    while start > 0 and several[start - 1] == several[-1] > 1:
-        start -= 1
-    return range(start, len(observations))
+def _since_several_accepted(observations: list[Observation]) -> list[int]:
+    """Return the last observations judged against the same number of accepted results, if several.
+
+    Those without a baseline are passed over: a render that failed says nothing about accepted results.
+    """
+    judged = [
+        (index, found.row.baseline.of) for index, found in enumerate(observations) if found.row.baseline
+    ]
+    several: list[int] = []
+    for index, of in reversed(judged):
+        if of == 1 or of != judged[-1][1]:
+            break
+        several.insert(0, index)
+    return several
 
 
 def _is_accepted(observation: Observation) -> bool:
@@ -135,11 +152,16 @@ def _is_accepted(observation: Observation) -> bool:
     return baseline is not None and baseline.identical
 
 
-def _idle(observations: list[Observation]) -> list[int]:
-    last = [found.row.baseline for found in observations[-MIN_UNSEEN:] if found.row.baseline]
-    if len(last) < MIN_UNSEEN:
-        return []
-    return sorted(set(range(1, last[-1].of + 1)) - {found.number for found in last})
+def _idle(observations: list[Observation]) -> tuple[list[int], list[str]]:
+    """Return the accepted results that were not seen for long, and the latest run of each of the others."""
+    recent = observations[-MIN_UNSEEN:]
+    seen = {
+        found.row.baseline.number: found.run for found in recent if found.row.baseline and _is_accepted(found)
+    }
+    if len(recent) < MIN_UNSEEN or not seen or (last := recent[-1].row.baseline) is None:
+        return [], []
+    idle = sorted(set(range(1, last.of + 1)) - set(seen))
+    return idle, list(seen.values()) if idle else []
 
 
 def _when(observation: Observation) -> tuple[str, str]:

@@ -28,7 +28,7 @@ IGNORED = (
 MAX_CHANGES = 6
 
 
-Distance = Callable[[Entry], LatentDistance | None]
+Distance = Callable[[Entry], LatentDistance | str | None]
 
 
 def _unknown(_entry: Entry) -> None:
@@ -45,7 +45,7 @@ def against_baseline(row: Row, entries: Mapping[str, Sequence[Entry]], distance:
     against those of all other kinds, and the strictest answer counts.
 
     Args:
-        distance: how far the row's latents are from those of an entry.
+        distance: how far the row's latents are from those of an entry, or why a file does not tell.
     """
     if row.verdict is Verdict.ERROR:
         return row
@@ -73,6 +73,7 @@ def _against_any(
     """Judge against every result accepted on one kind of machine; the most favourable counts."""
     judged = []
     for number, entry in enumerate(accepted, 1):
+        far = distance(entry) if entry.latents_sha256 != row.latents_sha256 else None
         baseline = Baseline(
             environment=key,
             same_environment=same_environment,
@@ -80,7 +81,8 @@ def _against_any(
             of=len(accepted),
             identical=_equal(entry.image_sha256, row.image_sha256) or False,
             latents_identical=_equal(entry.latents_sha256, row.latents_sha256),
-            latent_distance=distance(entry) if entry.latents_sha256 != row.latents_sha256 else None,
+            latent_distance=None if isinstance(far, str) else far,
+            latents_unread=far if isinstance(far, str) else None,
             verdict=entry.verdict,
             scores=entry.scores,
             changes=_changes(row, entry),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness._util.atomic_files import disk_errors_as, write_bytes, write_json
 from harness._util.validation import read_model
 from harness.errors import BaselineError, ImageError
 from harness.judging.baseline import MAX_ACCEPTED, BaselineFile, Entry
-from harness.judging.baseline_judging import against_baseline
+from harness.judging.baseline_judging import Distance, against_baseline
 from harness.metrics.scores import LatentDistance
 from harness.schema.result import Row
 
@@ -92,18 +92,21 @@ class BaselineStore:
         latents = run / row.images.latents if row.images.latents else None
         return against_baseline(row, self.entries(row.case), self._distance(latents))
 
-    def _distance(self, latents: Path | None) -> Callable[[Entry], LatentDistance | None]:
-        """Return what measures latents in a file against those of an entry; None where one cannot be read."""
-
+    def _distance(self, latents: Path | None) -> Distance:
+        """Return what measures latents in a file against those of an entry, or says which are damaged."""
         from harness.metrics.latents import latent_distance, read_latents
 
-        def measure(entry: Entry) -> LatentDistance | None:
+        def measure(entry: Entry) -> LatentDistance | str | None:
             if latents is None or entry.latents is None:
                 return None
             try:
-                return latent_distance(read_latents(latents), read_latents(self.root / entry.latents))
+                found = read_latents(latents)
             except ImageError:
-                return None
+                return "this run's latents cannot be read: run the case again"
+            try:
+                return latent_distance(found, read_latents(self.root / entry.latents))
+            except ImageError:
+                return f"the baseline's {entry.latents} cannot be read: restore it, or accept the case again"
 
         return measure
 

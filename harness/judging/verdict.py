@@ -149,6 +149,8 @@ def _place(baseline: Baseline) -> str:
         return "the latents are the accepted ones, the decoded image is not: it changed in decoding"
     distance = baseline.latent_distance
     far = f" (relative L2 {distance.relative_l2:.4f}, cosine {distance.cosine:.6f})" if distance else ""
+    if baseline.latents_unread:
+        far = f" (how far is not known: {baseline.latents_unread})"
     return f"the latents are not the accepted ones{far}: it changed before decoding"
 
 

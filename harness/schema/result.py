@@ -112,6 +112,9 @@ class Baseline(Record):
     latent_distance: LatentDistance | None = Field(
         None, description="How far the latents are from the accepted ones, where both are there and differ."
     )
+    latents_unread: str | None = Field(
+        None, description="Which latents are damaged, where that keeps the distance from being known."
+    )
     verdict: Verdict = Field(description="The verdict that was accepted.")
     scores: Scores | None = Field(description="The codec-matched scores that were accepted.")
     changes: list[str] = Field(description="What differs in the rendering or the environment, in words.")

@@ -9,7 +9,8 @@ from harness.cli.app import app
 from harness.errors import RunError
 from harness.history.timeline import history_frame, read_history
 from harness.judging.baseline_judging import against_baseline
-from harness.schema.result import Row
+from harness.report.history_page import build_history
+from harness.schema.result import Row, Verdict
 from tests.history.run_folders import write_runs
 from tests.judging.rows import accepted, row, scores
 
@@ -51,7 +52,7 @@ def test_the_commands_print_history_and_summary(tmp_path: Path) -> None:
     write_runs(tmp_path, [row(scores(0.995))] * 5 + [row(scores(0.96))] * 4)
     every = CliRunner().invoke(app, ["history", "--runs", str(tmp_path)]).output
     assert "SSIM stepped from 0.9950 to 0.9600 at night-05" in every
-    assert every.endswith("1 series, 1 with a step or flicker\n")
+    assert every.endswith("1 series, 1 with a finding\n")
     one = CliRunner().invoke(app, ["history", "job/0", "--runs", str(tmp_path)]).output
     assert "  2026-11-01T03:00  0.9950  match" in one
     assert one.count("night-") == 9 + 1
@@ -85,8 +86,45 @@ def test_an_accepted_result_that_is_not_seen_for_long_is_proposed_to_be_dropped(
     write_runs(tmp_path / "many", rows)
     (series,) = read_history(tmp_path / "many")
     assert series.findings() == [
-        "accepted result 2 not seen in the last 20 runs: to drop it, accept the last run without --also"
+        "accepted result 2 not seen in the last 20 runs: to drop it, accept night-20 without --also"
     ]
+    assert (
+        series.findings()[0] in CliRunner().invoke(app, ["history", "--runs", str(tmp_path / "many")]).output
+    )
+    assert series.findings()[0] in build_history(tmp_path / "many").read_text()
+
+
+def test_only_what_is_seen_counts_and_is_kept(tmp_path: Path) -> None:
+    """A new result that is nearest to an idle one does not wake it; of three results two are kept."""
+    known = [row(scores(ssim), image=image) for ssim, image in ((0.986, "a"), (0.958, "b"), (0.972, "c"))]
+    rows = [
+        judged(0.972, "c", *known),
+        *[judged(known[i % 2].ssim or 0, "ab"[i % 2], *known) for i in range(20)],
+    ]
+    write_runs(tmp_path / "two", rows)
+    (series,) = read_history(tmp_path / "two")
+    assert series.findings() == [
+        "accepted result 3 not seen in the last 20 runs: to drop it, accept night-19 without --also, "
+        "then night-20 with --also"
+    ]
+    write_runs(tmp_path / "new", [*rows, judged(0.972, "d", *known)])
+    (series,) = read_history(tmp_path / "new")
+    assert series.findings()[0] == "new result at night-21, none of the 3 accepted ones"
+    assert (series.idle, series.steps) == ([3], [])
+
+
+def test_a_night_without_a_render_hides_nothing_and_finds_nothing(tmp_path: Path) -> None:
+    high, low = row(scores(0.986), image="a"), row(scores(0.958), image="b")
+    failed = row(None).model_copy(update={"verdict": Verdict.ERROR, "image_sha256": None, "ssim": None})
+    states = [(0.986, "a"), (0.958, "b")] * 4
+    rows = [
+        failed if i in (3, 8) else judged(*state, high, low) for i, state in enumerate([*states, *states[:1]])
+    ]
+    write_runs(tmp_path / "known", rows)
+    assert [series.findings() for series in read_history(tmp_path / "known")] == [[]]
+    write_runs(tmp_path / "new", [judged(0.98, "c", high, low), *rows])
+    (series,) = read_history(tmp_path / "new")
+    assert series.findings()[0] == "new result at night-00, none of the 2 accepted ones"
 
 
 def test_what_was_new_before_it_was_accepted_is_new_no_more(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.calibration.controls import REPEAT
 from harness.calibration.limits import noise_range, propose
 from harness.judging.tolerance_file import Environment, Measured, ToleranceFile
 from harness.judging.verdict import DEFAULT_TOLERANCE, OTHER_ENVIRONMENT, SAME_ENVIRONMENT, judge, judge_sizes
 from harness.metrics.scores import PixelStats, Scores, Tile, counted_psnr
+from harness.runs.t5_kernel import REPEAT
 from harness.schema.case import Base, Case, Preview, SampleSettings, Tolerance
 from harness.schema.result import Verdict
 

@@ -48,7 +48,7 @@ def test_what_moved_comes_first_with_its_step_marked(page: Element) -> None:
     assert "SSIM stepped from 0.9931 to 0.9500 at night-5" in moved.words
     assert len(moved.all("line", class_="step")) == 1
     assert held.all("line", class_="step") == []
-    assert page.one("p", class_="summary").words == "1 of 2 series has moved."
+    assert page.one("p", class_="summary").words == "1 of 2 series has a finding."
 
 
 def test_hovering_tells_what_changed_in_the_environment(page: Element) -> None:

@@ -57,7 +57,7 @@ def test_a_change_is_placed_and_measured_by_its_latents(
     assert wrong is not None
 
 
-def test_latents_are_left_out_where_that_is_asked_and_damaged_ones_say_nothing(
+def test_latents_are_left_out_where_that_is_asked_and_damaged_ones_are_named(
     make_case: Callable[..., Case], tmp_path: Path
 ) -> None:
     case, root = make_case("a"), tmp_path / "baselines"
@@ -74,6 +74,10 @@ def test_latents_are_left_out_where_that_is_asked_and_damaged_ones_say_nothing(
     )
     assert changed.baseline is not None
     assert changed.baseline.latent_distance is None
+    assert (
+        f"(how far is not known: the baseline's {kept.relative_to(root)} cannot be read: restore"
+        in changed.reason
+    )
     accept_run(tmp_path / "without", [], root=root, reason="without latents")
     assert not list(root.rglob(f"*{LATENTS}"))
     ((entry,),) = BaselineStore(root).entries(case.id).values()
