@@ -65,6 +65,12 @@ def _comfyui(case: Case, row: SettingRow) -> str:
     return f"{row.place}: {row.inference} → {own}"
 
 
+def _quantize(_case: Case, row: SettingRow) -> str:
+    if row.preview != "none":
+        return f"{NOTHING}the base is {row.inference} here, the preview had {row.preview}"
+    return f"{row.place}: {row.inference} → a file in bf16 with weight_dtype default"
+
+
 def _blanks(_case: Case, row: SettingRow) -> str:
     where = row.place or "Flex2Conditioner"
     return (
@@ -99,7 +105,7 @@ def _noise(_case: Case, row: SettingRow) -> str:
 
 _COMFYUI: Mapping[str, Callable[[Case, SettingRow], str]] = MappingProxyType({
     "noise": _noise, "blanks": _blanks, "max_sequence_length": _tokens, "shift": _model_sampling,
-    "schedule": _scheduler,
+    "schedule": _scheduler, "quantize": _quantize,
 })  # fmt: skip
 
 

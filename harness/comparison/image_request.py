@@ -10,9 +10,11 @@ from harness.comparison.lora_match import checkpoints_of, match_lora
 from harness.comparison.static_difference import NODE_TOOLS, WEIGHTING, WEIGHTS, literal
 from harness.importers.image_metadata.inference_settings import InferenceSettings, Tool
 from harness.pipeline.dialects import COMFY_SCHEDULES, T5_TOKENS, in_dialect
+from harness.precision.availability import missing
 from harness.schema.case import Case
 from harness.schema.lora_file import inspect_lora
-from harness.schema.render import Lora, RenderRequest, Shift
+from harness.schema.quantizers import SETTINGS, quantizer_of
+from harness.schema.render import Lora, LoraMode, RenderRequest, Shift, lora_modes
 
 DIALECT_OF = {Tool.COMFYUI: "comfyui", Tool.SWARMUI: "comfyui", Tool.FORGE: "forge"}
 """Dialects by tool; every other tool is taken to speak the reference's."""
@@ -23,6 +25,7 @@ _FIELDS = {
     "shift": ("shift",),
     "generator": ("generator",),
     "lora": ("lora", "lora_mode"),
+    "quantize": ("quantize", "lora_mode"),
 }
 _DIALECT_FIELDS = ("schedule", "blanks", "latents", "timestep", "rounding", "kernels")
 _DTYPES = {
@@ -93,9 +96,9 @@ def _sampling(request: RenderRequest, stated: InferenceSettings, problems: list[
     tokens = stated.value("max_sequence_length")
     if isinstance(tokens, int):
         request = dataclasses.replace(request, max_sequence_length=_tokens(tokens, problems))
-    for name in ("noise", "lora_mode"):
-        if (value := stated.value(name)) is not None:
-            request = dataclasses.replace(request, **{name: value})  # type: ignore[arg-type]
+    request = _quantized(request, stated, problems)
+    if (value := stated.value("noise")) is not None:
+        request = dataclasses.replace(request, noise=value)  # type: ignore[arg-type]
     problems += _unrendered(stated)
     if (dtype := stated.value("dtype")) is not None:
         if str(dtype) in _DTYPES:
@@ -103,6 +106,18 @@ def _sampling(request: RenderRequest, stated: InferenceSettings, problems: list[
         else:
             problems.append(f"weights in {dtype} are not rendered here: bf16 in their place")
     return request
+
+
+def _quantized(request: RenderRequest, stated: InferenceSettings, problems: list[str]) -> RenderRequest:
+    """Store the weights as the image says; what cannot be computed here stays unquantized."""
+    if (wanted := stated.value("quantize")) is None:
+        return request
+    name = quantizer_of(str(wanted))[0]
+    why = missing(name) if wanted in SETTINGS and name is not None else "its quantizer is not known here"
+    if why is None:
+        return dataclasses.replace(request, quantize=str(wanted))
+    problems.append(f"a base in {wanted} is not rendered here ({why}): an unquantized one in its place")
+    return dataclasses.replace(request, quantize="none")
 
 
 def _tokens(tokens: int, problems: list[str]) -> int:
@@ -131,7 +146,8 @@ def _lora(
     case: Case, request: RenderRequest, stated: InferenceSettings, problems: list[str]
 ) -> RenderRequest:
     if stated.loras is None:
-        return request
+        mode = None if request.lora is None else _lora_mode(request, stated)
+        return dataclasses.replace(request, lora_mode=mode)
     if not stated.loras:
         return dataclasses.replace(request, lora=None, lora_mode=None)
     known = checkpoints_of(case)
@@ -145,6 +161,15 @@ def _lora(
     assert match.checkpoint is not None
     strength = 1.0 if use.strength is None else use.strength
     file: Path = match.checkpoint.path
-    mode = "fp32" if stated.tool in NODE_TOOLS else request.lora_mode
     lora = Lora(file, inspect_lora(file).sha256, strength)
-    return dataclasses.replace(request, lora=lora, lora_mode=mode)
+    return dataclasses.replace(request, lora=lora, lora_mode=_lora_mode(request, stated))
+
+
+def _lora_mode(request: RenderRequest, stated: InferenceSettings) -> LoraMode | None:
+    """Return how the tool applies a LoRA: to weights in few bits as it does there, or as one would expect."""
+    wanted, quantizer = stated.value("lora_mode"), request.transformer_quantizer
+    if wanted in lora_modes(quantizer):
+        return wanted  # type: ignore[return-value]
+    if quantizer is not None:
+        return "merged" if wanted == "stochastic" else "adapter"
+    return "fp32" if stated.tool in NODE_TOOLS else request.lora_mode

@@ -25,6 +25,7 @@ EFFECTS = {
     "lora": "another style, or none",
     "network_multiplier": "the LoRA's style is weaker or stronger",
     "dtype": "small changes everywhere; fp8 larger ones",
+    "quantize": "every weight of the base is rounded, and a LoRA merged into it in part rounded away",
     "max_sequence_length": "padding is not masked: fewer tokens change details",
     "blanks": "FlexTools normalises the blank conditions: the model sees a grey control image and a third of "
     "the mask, the largest of ComfyUI's own differences",

@@ -13,6 +13,7 @@ from harness.pipeline.dialects import DIALECTS
 from harness.pipeline.sigma_schedules import mu
 from harness.runs.plan import noise_of
 from harness.schema.case import Case
+from harness.schema.quantizers import setting_of
 
 WEIGHTS = re.compile(r"(?<!\\)\([^()\n]{1,300}:\s*\d{0,3}\.?\d{1,4}\s*\)")
 """Emphasis as ComfyUI and A1111 read it: ``(word:1.2)``."""
@@ -22,6 +23,13 @@ NODE_TOOLS = frozenset({Tool.COMFYUI, Tool.SWARMUI, Tool.FORGE})
 
 WEIGHTING = NODE_TOOLS | {Tool.A1111, Tool.SDNEXT, Tool.INVOKEAI}
 """Tools that take brackets in a prompt as weights."""
+
+LORA_MODES = {
+    "stochastic": "merged into the rounded weights, which are rounded at random again",
+    "merged": "merged into the rounded weights, which are rounded to nearest again",
+    "adapter": "added to the weights as they are unpacked, and not rounded with them",
+}
+"""How a tool applies a LoRA to weights in few bits, in words."""
 
 _FIXED = {
     "noise": ("drawn in bf16", "drawn in fp32"),
@@ -99,11 +107,26 @@ def _sampling(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
         yield _row(stated, "max_sequence_length", case.spec.max_sequence_length, tool=length.default)
     if (shift := stated.value("mu")) is not None:
         yield _shift(case, stated, float(shift))
+    yield from _quantized(case, stated)
     for name, own in (("noise", "current"), ("lora_mode", "fused")):
-        if stated.value(name) is not None:
+        if stated.value(name) is not None and (name != "lora_mode" or stated.value("quantize") is None):
             yield _row(stated, name, own)
     if stated.value("dtype") is not None:
         yield _row(stated, "dtype", case.trained.dtype or "bf16")
+
+
+def _quantized(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
+    """Compare how the base is stored; a tool whose loader says nothing of it does not quantize."""
+    trained = case.trained
+    recorded = setting_of(trained.qtype or trained.qtype_te, trained.quantize, trained.quantize_te)
+    own = recorded or case.quantize if case.quantize == "none" else case.quantize
+    if stated.value("quantize") is not None:
+        mode = stated.value("lora_mode")
+        note = f"the LoRA: {LORA_MODES[str(mode)]}" if stated.loras and mode in LORA_MODES else ""
+        yield _row(stated, "quantize", own, note=note)
+    elif own != "none" and stated.tool in NODE_TOOLS and (model := stated.stated.get("model")) is not None:
+        note = "the job trained and sampled on a quantized base"
+        yield SettingRow("quantize", own, "none", State.DIFFERS, model.place, note)
 
 
 def _guidance_note(stated: InferenceSettings) -> str:

@@ -52,4 +52,5 @@ def in_dialect(request: RenderRequest, name: str) -> RenderRequest:
         max_sequence_length=T5_TOKENS,
         t5_attention="sdpa",
         lora_mode=None if request.lora is None else "fp32",
+        quantize="none",
     )

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.pipeline.lora_adapter import lora_factors
-from harness.precision.floats import stochastic
-from harness.precision.rounding import rounded
+from harness.precision.rounding import rounded, rounded_at_random
 from harness.schema.lora_file import LoraFile
 from harness.schema.render import LoraMode
 
@@ -42,6 +41,6 @@ def merge_rounded(
         wanted = before.float() + multiplier * (b @ a)
         if mode == "stochastic":
             generator = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
-            weight.copy_(stochastic(wanted, generator))
+            weight.copy_(rounded_at_random(quantizer, wanted, generator, weight.abs().amax()))
         else:
             weight.copy_(rounded(quantizer, wanted.to(weight.dtype)))

@@ -40,7 +40,7 @@ def left_out(found: Audit) -> Iterator[str]:
 
 
 def losses(found: Audit) -> Iterator[str]:
-    """Yield a finding for each way that rounds at least 1 % of the LoRA away, and what it does to pictures."""
+    """Yield a finding for each way that rounds at least 1 % of the LoRA away, and what that does."""
     for each in found.losses:
         said = f"{each.quantizer}, {WAYS[each.way]}: rounds away {each.lost:.0%} of this LoRA"
         yield said if each.expected is None else f"{said}; {each.expected}"

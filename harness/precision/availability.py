@@ -14,7 +14,7 @@ def missing(name: str) -> str | None:
     """Return why a quantizer cannot run here, or None where it can."""
     quantizer = QUANTIZERS[name]
     if quantizer.refused is not None:
-        return f"{name} cannot be computed here: {quantizer.refused}"
+        return f"cannot be computed here: {quantizer.refused}"
     package = quantizer.package
     if package is None or _is_installed(_MODULES.get(package, package)):
         return None
@@ -30,7 +30,7 @@ def require(name: str) -> None:
     if (why := missing(name)) is not None:
         quantizer = QUANTIZERS[name]
         fix = "choose another" if quantizer.refused else f"pip install {quantizer.package}"
-        raise HarnessError(why, field="quantize", fix=fix)
+        raise HarnessError(f"{name} {why}", field="quantize", fix=fix)
 
 
 def _is_installed(module: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
-MANTISSA_BITS, MIN_EXPONENT = 3, -6
-"""Of float8 e4m3fn; numbers below 2 to the smallest exponent are evenly spaced."""
+_BITS = {E4M3: (3, -6), E5M2: (2, -14)}
+"""Mantissa bits and smallest exponent; numbers below 2 to that are evenly spaced."""
 
 
 def cast(weight: torch.Tensor, dtype: torch.dtype = E4M3) -> torch.Tensor:
@@ -22,19 +22,25 @@ def scaled(weight: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
         weight: out × in.
         largest: absolute values, of the whole tensor or, out × 1, of each row.
     """
-    scale = (largest.float() / torch.finfo(E4M3).max).clamp(min=1e-12)
+    scale = scale_of(largest)
     return (cast(weight.float() / scale) * scale).to(weight.dtype)
 
 
-def stochastic(weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return ``weight`` as float8 e4m3fn, rounded up as often as it is near the upper number.
+def scale_of(largest: torch.Tensor) -> torch.Tensor:
+    """Return the fp32 scale that puts ``largest`` at float8 e4m3fn's largest number."""
+    return (largest.float() / torch.finfo(E4M3).max).clamp(min=1e-12)
+
+
+def stochastic(weight: torch.Tensor, generator: torch.Generator, dtype: torch.dtype = E4M3) -> torch.Tensor:
+    """Return ``weight`` as a float8 type, rounded up as often as it is near the upper number.
 
     ComfyUI merges a LoRA into float8 weights so, from half precision and with a seed from the name of each
     weight: about the same chances, with other random numbers. Source: ComfyUI, ``comfy/float.py``.
     """
+    mantissa, smallest = _BITS[dtype]
     size = weight.float().abs()
-    exponent = (torch.frexp(size).exponent - 1).clamp(min=MIN_EXPONENT)
-    step = torch.ldexp(torch.ones_like(size), exponent - MANTISSA_BITS)
+    exponent = (torch.frexp(size).exponent - 1).clamp(min=smallest)
+    step = torch.ldexp(torch.ones_like(size), exponent - mantissa)
     random = torch.rand(size.shape, generator=generator, device=size.device)
     rounded = (size / step + random).floor() * step
-    return cast(rounded.copysign(weight.float())).to(weight.dtype)
+    return cast(rounded.copysign(weight.float()), dtype).to(weight.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.precision.rounding import rounded
+from harness.precision.rounding import rounded, rounded_at_random
 from harness.schema.quantizers import STOCHASTIC
 
 if TYPE_CHECKING:
@@ -92,8 +92,6 @@ def changes(
         generator: for rounding at random, on the weight's device.
         largest: largest absolute value of the whole weight; see ``rounded``.
     """
-    from harness.precision.floats import stochastic
-
     fused = (weight.float() + delta).to(weight.dtype)
     if quantizer == UNQUANTIZED:
         return {"fused": fused.float() - weight.float()}
@@ -104,5 +102,6 @@ def changes(
         "merged": rounded(quantizer, wanted.to(weight.dtype), largest).float() - before.float(),
     }
     if quantizer in STOCHASTIC:
-        found["stochastic"] = stochastic(wanted, generator) - before.float()
+        whole = before.abs().amax() if largest is None else largest
+        found["stochastic"] = rounded_at_random(quantizer, wanted, generator, whole) - before.float()
     return found

@@ -105,7 +105,7 @@ _ALL = (
 QUANTIZERS: Final = {each.name: each for each in _ALL}
 """By name: the trainer's first, the likeliest of each side first."""
 
-STOCHASTIC: Final = frozenset({"fp8_e4m3fn"})
+STOCHASTIC: Final = frozenset({"fp8_e4m3fn", "fp8_e5m2", "fp8_scaled"})
 """Quantizers into which ComfyUI merges a LoRA by rounding at random."""
 
 SETTINGS: Final = ("none", *(f"{name}{end}" for name in QUANTIZERS for end in PARTS))

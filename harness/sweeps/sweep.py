@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,8 +85,8 @@ def _of_case(case: Case, variants: Sequence[Variant], options: RunOptions, devic
 
 def _planned(context: Context, variant: Variant) -> Planned:
     request = context.request
-    for name, value in variant.settings:
-        if problem := AXES[name].problem(context, value):
+    for name, value in sorted(variant.settings, key=lambda setting: list(AXES).index(setting[0])):
+        if problem := AXES[name].problem(dataclasses.replace(context, request=request), value):
             return Planned(context.case, None, variant.name, problem=f"{name}: {problem}")
         request = AXES[name].apply(context, request, value)
     return Planned(context.case, request, variant.name)

@@ -12,10 +12,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from harness.comparison.compare import Comparison, compare
+from harness.comparison.image_request import image_request, taken_back
 from harness.comparison.setting_row import State
 from harness.comparison.static_difference import static_difference
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
 from harness.importers.image_metadata.read_image import InferenceImage
+from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case
 from tests.comparison.conftest import IMAGES, TRUTHS, case_of, requests_of, truth_of
 
@@ -102,6 +104,27 @@ def test_a_lora_is_known_by_its_hash_before_its_name(cases: Cases) -> None:
     assert stated_loras(case, LoraUse("sub\\EMOJI_inkprint.safetensors", 1.0, ""))[0][0] is State.SAME
     assert stated_loras(case, LoraUse("mine", 1.0, ""))[0][0] is State.UNKNOWN
     assert stated_loras(case, LoraUse("emoji_inkprint_000000300", 1.0, ""))[0][0] is State.SAME
+
+
+def test_a_base_in_few_bits_is_named_and_rendered_as_the_tool_has_it(cases: Cases) -> None:
+    case, none = cases[300, 0], RunOptions()
+    settings = InferenceSettings(Tool.COMFYUI, "a test", loras=[LoraUse("emoji_inkprint", 1.0, "")])
+    settings.put("quantize", "fp8_e5m2-transformer", "node 1 UNETLoader, weight_dtype")
+    settings.put("lora_mode", "stochastic", "node 1 UNETLoader, weight_dtype")
+    image = InferenceImage(case.preview_path, "PNG", (128, 128), settings)
+    row = next(row for row in static_difference(case, image) if row.setting == "quantize")
+    assert (row.preview, row.inference, row.state) == ("none", "fp8_e5m2-transformer", State.DIFFERS)
+    assert "rounded at random" in row.note
+    own = request_of(case, none, "cpu")
+    request, problems = image_request(case, own, settings)
+    assert (request.quantize, request.lora_mode, problems) == ("fp8_e5m2-transformer", "stochastic", [])
+    back = taken_back(request, own, "quantize")
+    assert (back.quantize, back.effective_lora_mode) == ("none", "fused")
+    settings.stated.clear()
+    settings.put("quantize", "gguf_q4_k-transformer", "node 1 UnetLoaderGGUF, unet_name")
+    request, problems = image_request(case, own, settings)
+    assert (request.quantize, request.lora_mode) == ("none", "fp32")
+    assert "a base in gguf_q4_k-transformer is not rendered here (cannot be computed" in problems[0]
 
 
 def test_legacy_noise_is_said_to_be_out_of_reach(cases: Cases) -> None:

@@ -55,6 +55,29 @@ def test_a_lora_of_strength_0_is_off() -> None:
     assert "strength 0" in found.loras_off[0]
 
 
+LOW = {
+    ("UNETLoader", "flex2", "fp8_e4m3fn"): ("fp8_e4m3fn-transformer", "stochastic"),
+    ("UNETLoader", "flex2", "fp8_e4m3fn_fast"): ("fp8_e4m3fn-transformer", "stochastic"),
+    ("UNETLoader", "flex2", "fp8_e5m2"): ("fp8_e5m2-transformer", "stochastic"),
+    ("UNETLoader", "flex.2_fp8_scaled.safetensors", "default"): ("fp8_scaled-transformer", "stochastic"),
+    ("UnetLoaderGGUF", "a/Flex.2-preview-Q8_0.gguf", None): ("gguf_q8_0-transformer", "adapter"),
+    ("UnetLoaderGGUF", "flex2_Q4_K_M.gguf", None): ("gguf_q4_k-transformer", "adapter"),
+    ("UnetLoaderGGUF", "flex2-F16.gguf", None): (None, None),
+    ("UNETLoader", "flex2", "default"): (None, None),
+}
+
+
+@pytest.mark.parametrize(("loader", "wanted"), LOW.items())
+def test_a_base_in_few_bits_is_read_with_its_way_of_applying_a_lora(
+    loader: tuple[str, str, str | None], wanted: tuple[str | None, str | None]
+) -> None:
+    kind, file, dtype = loader
+    inputs = {"unet_name": file} | ({} if dtype is None else {"weight_dtype": dtype})
+    found = read(graph(n1=node(kind, **inputs)))
+    assert (found.value("quantize"), found.value("lora_mode")) == wanted
+    assert found.value("dtype") is None
+
+
 STACKS = {
     "Power Lora Loader (rgthree)": {
         "lora_1": {"on": True, "lora": "a.safetensors", "strength": 0.7},

@@ -9,10 +9,9 @@ import torch
 
 from harness.errors import HarnessError
 from harness.precision.availability import missing, require
-from harness.precision.floats import stochastic
 from harness.precision.libraries import quantize_in_place
-from harness.precision.rounding import rounded
-from harness.schema.quantizers import QUANTIZERS, SETTINGS, quantizer_of, setting_of
+from harness.precision.rounding import rounded, rounded_at_random
+from harness.schema.quantizers import QUANTIZERS, SETTINGS, STOCHASTIC, quantizer_of, setting_of
 
 AT_8_BITS, AT_4_BITS = 0.05, 0.25
 """Largest relative error of a format of so many bits on normally distributed weights."""
@@ -90,12 +89,16 @@ def test_uint_leaves_rows_that_64_does_not_divide(weight: torch.Tensor) -> None:
     assert torch.equal(rounded("uint2", weight[:, :160]), weight[:, :160])
 
 
-def test_stochastic_rounding_is_right_on_average_and_on_the_grid(weight: torch.Tensor) -> None:
-    wanted = weight.float() * 1.003
-    draws = [stochastic(wanted, torch.Generator().manual_seed(seed)) for seed in range(64)]
-    assert all(torch.equal(draw, rounded("fp8_e4m3fn", draw)) for draw in draws[:4])
+@pytest.mark.parametrize("name", sorted(STOCHASTIC))
+def test_stochastic_rounding_is_right_on_average_and_on_the_grid(name: str, weight: torch.Tensor) -> None:
+    whole = weight.abs().amax()
+    wanted = weight.float() * 0.997
+    draws = [
+        rounded_at_random(name, wanted, torch.Generator().manual_seed(seed), whole) for seed in range(64)
+    ]
+    assert all(torch.equal(draw, rounded(name, draw, whole)) for draw in draws[:4])
     assert not torch.equal(draws[0], draws[1])
-    nearest = error(rounded("fp8_e4m3fn", wanted), wanted)
+    nearest = error(rounded(name, wanted, whole), wanted)
     assert error(torch.stack(draws).mean(0), wanted) < nearest / 3
 
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from harness.importers.image_metadata.graph import Node
 from harness.importers.image_metadata.inference_settings import LoraUse, shown
+from harness.importers.image_metadata.low_precision import LowPrecision, of_file, of_weight_dtype
 from harness.importers.image_metadata.node_values import NodeValues
 
 LORA_TAG = re.compile(r"<lora:([^:<>]{1,300}):(-?\d{0,4}\.?\d{1,6})(?::[^<>]{0,40})?>", re.IGNORECASE)
@@ -65,11 +66,22 @@ class ModelChain:
     def _file(self, node: Node) -> None:
         field = _MODEL_FILES[node.kind]
         self._settings.put("model", self._values.text(node, field), node.place(field))
-        dtype = self._values.text(node, "weight_dtype")
+        self._stored(node, field)
+
+    def _stored(self, node: Node, field: str) -> None:
+        """Note a base in few bits, by its loader's own field or else by its file's name."""
+        dtype, file = self._values.text(node, "weight_dtype"), self._values.text(node, field)
+        found, place = None if file is None else of_file(file), f"{node.place(field)}, by the file's name"
         if dtype not in {None, "default"}:
-            self._settings.put("dtype", dtype, node.place("weight_dtype"))
-        if node.kind == "CheckpointLoaderNF4":
-            self._settings.put("dtype", "nf4", node.name)
+            assert dtype is not None
+            found, place = of_weight_dtype(dtype), node.place("weight_dtype")
+            if found is None:
+                self._settings.put("dtype", dtype, place)
+        elif node.kind == "CheckpointLoaderNF4":
+            found, place = LowPrecision("nf4-transformer", None), node.name
+        if found is not None:
+            self._settings.put("quantize", found.quantize, place)
+            self._settings.put("lora_mode", found.lora_mode, place)
 
     def _one(self, node: Node) -> None:
         strength = self._values.number(node, "strength_model")

@@ -11,6 +11,7 @@ from harness.importers.image_metadata.graph_sampling import FIXED_MU
 from harness.importers.image_metadata.graph_text import T5_TOKENS
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
 from harness.importers.image_metadata.json_text import integer, number
+from harness.importers.image_metadata.low_precision import of_forge
 
 _NEGATIVE = "Negative prompt:"
 _PAIR = re.compile(r'\s*([A-Za-z][\w \-/]{0,60}):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
@@ -80,7 +81,11 @@ def _numbers(settings: InferenceSettings, pairs: Mapping[str, str]) -> None:
     settings.put("height", integer(height), "Size")
     settings.put("model", pairs.get("Model"), "Model")
     if (bits := pairs.get("Diffusion in Low Bits")) and bits.lower() != "automatic":
-        settings.put("dtype", bits, "Diffusion in Low Bits")
+        stored = of_forge(bits)
+        settings.put("dtype", bits if stored is None else None, "Diffusion in Low Bits")
+        if stored is not None:
+            settings.put("quantize", stored.quantize, "Diffusion in Low Bits")
+            settings.put("lora_mode", stored.lora_mode, "Diffusion in Low Bits")
 
 
 def _sampling(settings: InferenceSettings, pairs: Mapping[str, str]) -> None:

@@ -1,0 +1,57 @@
+"""What tools call a base in few bits, as values of a case's ``quantize`` and ``lora_mode``.
+
+A file's name is all that an image keeps of how the file was stored. ComfyUI merges a LoRA into float8 weights
+and rounds at random; ComfyUI-GGUF adds it to the weights each time they are unpacked, unrounded; Forge merges
+it and rounds to nearest, unless its list of low bits says "fp16 LoRA". Sources: the nodes' public definitions
+(ComfyUI ``nodes.py``, ComfyUI-GGUF ``nodes.py``) and Forge's "Diffusion in Low Bits".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_GGUF = re.compile(r"(?:^|[-_.])(i?q\d(?:_\d|_k(?:_[sml])?|_[a-z]+)?)(?=[-_.]|$)", re.IGNORECASE)
+_MIXED = re.compile(r"_k_[sml]$")
+
+
+@dataclass(frozen=True)
+class LowPrecision:
+    """A base's weights in few bits.
+
+    Attributes:
+        quantize: as a case has it where the quantizer is known, else the tool's own word.
+        lora_mode: how the tool applies a LoRA to them; None where that is not known.
+    """
+
+    quantize: str
+    lora_mode: str | None
+
+
+def of_weight_dtype(dtype: str) -> LowPrecision | None:
+    """Return what a loader's ``weight_dtype`` asks for; None where that is no float8."""
+    kind = dtype.lower().removesuffix("_fast")
+    if kind in {"fp8_e4m3fn", "fp8_e5m2"}:
+        return LowPrecision(f"{kind}-transformer", "stochastic")
+    return None
+
+
+def of_file(name: str) -> LowPrecision | None:
+    """Return what the name of a model's file says of its weights; None where it says nothing."""
+    stem = re.split(r"[/\\]", name)[-1].lower()
+    if stem.endswith(".gguf"):
+        found = _GGUF.search(stem.removesuffix(".gguf"))
+        return LowPrecision(f"gguf_{_MIXED.sub('_k', found[1])}-transformer", "adapter") if found else None
+    if "fp8" in stem or "float8" in stem:
+        kind = "fp8_scaled" if "scaled" in stem else "fp8_e5m2" if "e5m2" in stem else "fp8_e4m3fn"
+        return LowPrecision(f"{kind}-transformer", "stochastic")
+    return LowPrecision("nf4-transformer", None) if "nf4" in stem else None
+
+
+def of_forge(bits: str) -> LowPrecision | None:
+    """Return what Forge's "Diffusion in Low Bits" asks for; None where that is no format of few bits."""
+    kind, _, lora = bits.lower().partition("(")
+    known = {"bnb-nf4": "nf4", "float8-e4m3fn": "fp8_e4m3fn", "float8-e5m2": "fp8_e5m2", "bnb-fp4": "bnb-fp4"}
+    if (found := known.get(kind.strip())) is None:
+        return None
+    return LowPrecision(f"{found}-transformer", "adapter" if "lora" in lora else "merged")
