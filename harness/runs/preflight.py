@@ -101,8 +101,8 @@ def _changed_bytes(requests: Iterable[RenderRequest]) -> int:
     merged = [one for one in requests if one.effective_lora_mode not in {"none", "adapter", "peft"}]
     layers = {
         module: rows * columns * (4 if dtype == "fp32" else 2)
-        for lora, dtype in _unique((one.lora.file, one.dtype) for one in merged if one.lora is not None)
-        for module, (_, columns, rows) in inspect_lora(lora).modules.items()
+        for lora, dtype in _unique((one.lora, one.dtype) for one in merged if one.lora is not None)
+        for module, (_, columns, rows) in inspect_lora(lora.file, lora.sha256).modules.items()
     }
     return sum(layers.values())
 
