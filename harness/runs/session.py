@@ -205,8 +205,7 @@ class RunSession:
     def _render(self, todo: list[Planned]) -> None:
         renderers = self._pool.renderers
         alone = len(renderers) == 1
-        for number, each in enumerate(renderers):
-            each.expect([item.request for item in todo[number :: len(renderers)] if item.request is not None])
+        self._announce(todo)
 
         def render(item: Planned, renderer: Renderer) -> Outcome:
             if alone:
@@ -218,6 +217,14 @@ class RunSession:
                 if not alone:
                     self._progress.case_started(item)
                 self._enqueue(item, outcome)
+
+    def _announce(self, todo: list[Planned]) -> None:
+        """Tell every renderer its share; a caller's own need not want to know."""
+        renderers = self._pool.renderers
+        for number, renderer in enumerate(renderers):
+            share = [item.request for item in todo[number :: len(renderers)] if item.request is not None]
+            if hasattr(renderer, "expect"):
+                renderer.expect(share)
 
     def _enqueue(self, item: Planned, outcome: Outcome) -> None:
         with deliver_interrupts():
