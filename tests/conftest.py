@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 
@@ -8,7 +9,7 @@ import tempfile
 # from that of other xdist workers.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="harness-test-modules-")
+MODULES = os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="harness-test-modules-")
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,11 @@ settings.load_profile("harness")
 
 DATA = Path(__file__).parent / "data"
 PACKAGE_DATA = Path(__file__).parent.parent / "harness" / "data"
+
+
+def pytest_unconfigure() -> None:
+    """Remove this process's remote code."""
+    shutil.rmtree(MODULES, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from harness.metrics.flip import flip
 from harness.metrics.images import Pixels, check_pair
 from harness.metrics.scores import MetricName, Perceptual
 from harness.metrics.ssimulacra2 import ssimulacra2
@@ -28,9 +27,6 @@ from harness.metrics.threads import one_thread
 
 if TYPE_CHECKING:
     from pycvvdp import cvvdp
-
-PIXELS_PER_DEGREE = 67.02064514160156
-"""FLIP's own default."""
 
 DISPLAY = "standard_4k"
 """ColorVideoVDP's own default: 30 inches, 3840×2160, 200 cd/m², office light."""
@@ -68,21 +64,6 @@ def choose_metrics(names: Iterable[MetricName]) -> Choice:
 def measured(started: dict[MetricName, Future[float]]) -> Perceptual:
     """Wait for what ``Choice.start`` began."""
     return Perceptual(**{name: future.result() for name, future in started.items()})
-
-
-def flip(a: Pixels, b: Pixels) -> float:
-    """Return the mean FLIP of two H×W×3 images, 0 to 255: 0 is equal, 1 the most.
-
-    Raises:
-        ImportError: the package is not installed.
-        ValueError: the shapes differ or are not H×W×3.
-    """
-    from flip_evaluator import evaluate
-
-    check_pair(a, b)
-    levels = [image / np.float32(255) for image in (a, b)]
-    _, mean, _ = evaluate(*levels, "LDR", applyMagma=False, parameters={"ppd": PIXELS_PER_DEGREE})
-    return float(mean)
 
 
 def jod(a: Pixels, b: Pixels) -> float:

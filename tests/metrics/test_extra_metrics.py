@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from harness.metrics.flip import flip
 from harness.metrics.images import Pixels, save_png
-from harness.metrics.perceptual import choose_metrics, flip, jod
+from harness.metrics.perceptual import choose_metrics, jod
 from harness.metrics.score_pair import score_images, score_pair
 from harness.metrics.scores import METRIC_NAMES, Scores
 
@@ -49,6 +50,13 @@ def test_flip_is_seen_from_67_pixels_a_degree(image, changed) -> None:
     for parameters in ({}, {"vc": [0.7, 3840, 0.7]}):
         expected = evaluate(*levels, "LDR", applyMagma=False, parameters=parameters)[1]
         assert flip(image, changed) == pytest.approx(expected, rel=1e-6)
+
+
+def test_flip_of_a_large_pair_has_a_process_of_its_own_and_the_same_bits(image, changed, monkeypatch) -> None:
+    alone = flip(image, changed)
+    monkeypatch.setattr("harness.metrics.flip.LARGE", 0)
+    monkeypatch.setattr("harness.metrics.flip._mean", None)
+    assert flip(image, changed) == alone
 
 
 def test_jod_has_the_same_bits_on_any_number_of_threads(image, changed) -> None:
