@@ -16,6 +16,10 @@ ROUNDED = 0.3
 """Share of an image's values that another rounding moves by one level: 0.55 of 255 before the codec."""
 MAX_FLOOR = 6.0
 """A trial farther than this (32.6 dB) is never within the floor, so the floor is not measured there."""
+BY_CHANCE = 1.25
+"""How much farther another draw of that rounding may be, after a JPEG."""
+BEYOND = 3.0
+"""How much farther than every floor that was measured in its dtype a trial is not within its own either."""
 
 
 class Floor:
@@ -24,11 +28,15 @@ class Floor:
     def __init__(self, trials: TrialRenderer, least: float = MIN_FLOOR) -> None:
         self._trials = trials
         self._least = least
+        self._measured: dict[str, float] = {}
 
     def covers(self, trial: Trial) -> bool:
         """Whether a trial is identical to the preview, or within the floor at its settings."""
         if trial.distance <= self._least or trial.distance > MAX_FLOOR:
             return trial.distance <= self._least
+        known = self._measured.get(trial.rendered.dtype)
+        if known is not None and trial.distance > BEYOND * known:
+            return False
         return trial.distance <= self.at(trial)
 
     def at(self, trial: Trial) -> float:
@@ -37,10 +45,16 @@ class Floor:
         It is 1.5 times what another attention kernel changes there, and at least what the preview's codec
         makes of rounding.
         """
+        found = self._at(trial)
+        dtype = trial.rendered.dtype
+        self._measured[dtype] = max(found, self._measured.get(dtype, 0.0))
+        return found
+
+    def _at(self, trial: Trial) -> float:
         kernels = ATTENTION[self._trials.context.device]
         kernel = kernels[trial.settings.get("attention", kernels[0]) == kernels[0]]
         other = self._trials.attempt({**trial.settings, "attention": kernel})
-        least = max(self._least, self._rounded(trial))
+        least = max(self._least, BY_CHANCE * self._rounded(trial))
         if other is None or other.image.shape != trial.image.shape or math.isinf(trial.distance):
             return least
         between = rms(self._trials.matched(trial.image), self._trials.matched(other.image))

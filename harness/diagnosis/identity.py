@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
-from harness.diagnosis.estimates import Estimate, Estimator
-from harness.diagnosis.factors import Factor, factors
+from harness.diagnosis.estimates import Estimator
+from harness.diagnosis.factors import factors
 from harness.diagnosis.lines import Lines
+from harness.diagnosis.near import MAX_BESIDE, Near, nearest, schedules_of
 from harness.diagnosis.search_progress import Progress, Render
-from harness.diagnosis.singles import CLOSE, POINTING
 from harness.diagnosis.trials import Settings, Trial, rms
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Family
+from harness.sweeps.axis_values import Value
 
 ROUNDING = ("t5_attention", "lora_mode", "dtype", "attention")
 CHANCE = ROUNDING[1:]
 """Rounding of which no table says that previews have it."""
-MAX_NEAR, MAX_INSTEAD, MAX_KERNELS = 20, 5, 4
+MAX_NEAR, MAX_INSTEAD, MAX_KERNELS, MAX_ALIKE = 20, 5, 4, 2
 """What is rendered of near schedules, of those in the place of one that the anchor has, and of the nearest
-numbers with T5's other kernel."""
-MAX_BESIDE = 4
-"""Steps on its grid that a number of the anchor goes to either side: within the floor any may be the one."""
+numbers and of those schedules with other kernels."""
 
 
 class Identity:
@@ -34,32 +32,39 @@ class Identity:
     def renders(self) -> Iterator[Render]:
         """Yield the renders, the likeliest first."""
         plain, lines = self._plain(), self._lines
-        yield from lines.settings(self._rounded(self._anchor.settings))
-        beside = self._beside(plain.settings)
-        yield from lines.settings(beside)
-        likely = self._nearest(beside)[:MAX_KERNELS]
-        yield from lines.settings([self._on_other_kernel(each) for each in likely])
-        for name in ROUNDING:
-            if name in self._anchor.settings and name not in self._base.settings:
+        rounded, beside = self._rounded(self._anchor.settings), self._beside(plain.settings)
+        is_exact = self._anchor.rendered.dtype == "fp32"  # kernels change next to nothing there
+        yield from lines.settings([*beside, *rounded] if is_exact else [*rounded, *beside])
+        yield from lines.settings(self._rounded_otherwise(self._nearest(beside)[:MAX_KERNELS]))
+        for name, value in self._anchor.settings.items():
+            if _is_rounding(name, value) and name not in self._base.settings:
                 yield from lines.settings(self._rounded(_without(self._anchor.settings, name)))
-        yield from self.instead()
-        near = self._near(plain)
-        yield from lines.settings(near)
-        yield from lines.each(plain, self._gradual(plain))
-        yield from lines.settings([self._on_other_kernel(each) for each in self._nearest(near)])
+        alike = self._alternatives()
+        yield from lines.settings(alike)
+        yield from lines.settings(self._rounded_otherwise(self._nearest(alike)[:MAX_ALIKE]))
+        near = Near(self._progress, lines, self._base, plain)
+        yield from lines.settings(near.schedules()[:MAX_NEAR])
+        yield from lines.each(plain, near.numbers())
 
     def instead(self) -> Iterator[Render]:
         """Yield schedules in the place of one of the anchor's that make about the change that it makes."""
+        yield from self._lines.settings(self._alternatives())
+
+    def _alternatives(self) -> list[Settings]:
+        found: list[Settings] = []
         for name in self._anchor.settings:
             is_schedule = name == "steps" or AXES[name].family is Family.SCHEDULE
             if is_schedule and name not in self._base.settings:
-                yield from self._lines.settings(self._alike(_without(self._anchor.settings, name)))
+                found += self._alike(_without(self._anchor.settings, name))
+        return found
 
     def _plain(self) -> Trial:
         """Return the anchor without other rounding: where nothing is identical, it came nearest by chance."""
         anchor, kept = self._anchor, self._base.settings
         settings = {
-            name: value for name, value in anchor.settings.items() if name in kept or name not in CHANCE
+            name: value
+            for name, value in anchor.settings.items()
+            if name in kept or name not in CHANCE or not _is_rounding(name, value)
         }
         return self._progress.trials.attempt(settings) or anchor
 
@@ -85,26 +90,23 @@ class Identity:
         found.sort(key=lambda each: ROUNDING.index(each.axis.name))
         return [each.settings(each.values[0]) for each in found if each.values[0] != "none"]
 
-    def _near(self, anchor: Trial) -> list[Settings]:
-        """Return schedules on top of ``anchor`` that are estimated close to the preview, nearest first."""
-        estimator = Estimator(self._progress.trials, anchor)
-        limit = CLOSE * max(anchor.distance, 1.0)
-        left = [
-            (distance, factor.settings(value))
-            for factor in map(_finer, self._schedules(anchor.settings))
-            for value, distance in estimator.estimate(factor).left.items()
-            if distance < limit
-        ]
-        return _nearest(left)[:MAX_NEAR]
-
-    def _gradual(self, anchor: Trial) -> list[Estimate]:
-        """Return the numbers that point from ``anchor`` to the preview."""
-        found = [
+    def _rounded_otherwise(self, found: list[Settings]) -> list[Settings]:
+        """Return ``found`` with other kernels of T5 and of the transformer, where these change anything."""
+        every = [(settings, self._rounded(settings)) for settings in found]
+        return [
             each
-            for each in factors(self._progress.trials, anchor.settings)
-            if each.own is not None and not each.is_schedule
+            for name in ("t5_attention", "attention")
+            if self._changes(name)
+            for settings, rounded in every
+            for each in rounded
+            if name in each.keys() - settings.keys()
         ]
-        return [each for each in self._lines.ranked(anchor, found) if each.agreement >= POINTING]
+
+    def _changes(self, name: str) -> bool:
+        """Whether another kernel changes the anchor's picture; in fp32 it may not."""
+        found = [each for each in self._rounded(self._anchor.settings) if name in each]
+        made = [self._progress.trials.attempt(each) for each in found]
+        return any(each is not None and each.distance != self._anchor.distance for each in made)
 
     def _alike(self, rest: Settings) -> list[Settings]:
         """Return schedules on top of ``rest`` that make about the change that the anchor makes there."""
@@ -114,25 +116,12 @@ class Identity:
             return []
         wanted = trials.follow(self._anchor.settings, base)
         left: list[tuple[float, Settings]] = []
-        for factor in self._schedules(rest):
+        for factor in schedules_of(trials, rest):
             for value in Estimator(trials, base).estimate(factor).left:
                 image = trials.follow(factor.settings(value), base)
                 if image.shape == wanted.shape:
                     left.append((rms(image, wanted), factor.settings(value)))
-        return _nearest(left)[:MAX_INSTEAD]
-
-    def _schedules(self, settings: Settings) -> list[Factor]:
-        if not self._progress.trials.can_follow:
-            return []
-        found = factors(self._progress.trials, settings)
-        return [each for each in found if each.is_schedule and not each.is_noise]
-
-    def _on_other_kernel(self, settings: Settings) -> Settings:
-        axis = AXES["t5_attention"]
-        trials = self._progress.trials
-        own = axis.read(trials.context, trials.request(settings))
-        other = next(value for value in axis.candidates(trials.context) if value != own)
-        return {**settings, axis.name: other}
+        return nearest(left)[:MAX_INSTEAD]
 
     def _nearest(self, found: list[Settings]) -> list[Settings]:
         """Return rendered settings, the nearest to the preview first."""
@@ -143,18 +132,10 @@ class Identity:
         return math.inf if trial is None else trial.distance
 
 
+def _is_rounding(name: str, value: Value) -> bool:
+    """Whether a setting only rounds otherwise; a LoRA that is off does more."""
+    return name in ROUNDING and value != "none"
+
+
 def _without(settings: Settings, name: str) -> Settings:
     return {key: value for key, value in settings.items() if key != name}
-
-
-def _finer(factor: Factor) -> Factor:
-    """Return a factor with the numbers beside its own among the values."""
-    grid, own = factor.axis.grid, factor.own
-    if grid is None or own is None:
-        return factor
-    beside = [grid.snap(own + count * grid.step) for count in range(-MAX_BESIDE, MAX_BESIDE + 1)]
-    return replace(factor, values=tuple({*factor.values, *beside} - {own}))
-
-
-def _nearest(left: list[tuple[float, Settings]]) -> list[Settings]:
-    return [settings for _, settings in sorted(left, key=lambda each: each[0])]

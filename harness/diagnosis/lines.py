@@ -12,6 +12,7 @@ from harness.diagnosis.narrowing import narrow, project
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Settings, Trial
 from harness.sweeps.axes import AXES
+from harness.sweeps.axis_values import Value
 
 NEARER, TOWARD = 0.7, 0.65
 """A number is narrowed at once where its first value leaves less of the distance, or goes more straight to
@@ -58,7 +59,28 @@ class Lines:
             _, base, estimate = self._waiting.pop(0)
             yield lambda base=base, estimate=estimate: self._narrow(base, estimate)  # type: ignore[misc]
 
-    def between(self, factor: Factor, trial: Trial) -> Iterator[Render]:
+    def scan(self, base: Trial, found: Iterable[Factor]) -> Iterator[Render]:
+        """Yield every usual value of each factor on top of ``base``; numbers are narrowed from the best."""
+        for factor in found:
+            yield from (
+                lambda factor=factor, value=value: self._attempt(factor, value)  # type: ignore[misc]
+                for value in factor.values
+            )
+            if factor.own is not None:
+                yield from self._narrowed(base, factor)
+
+    def _narrowed(self, base: Trial, factor: Factor) -> Iterator[Render]:
+        """Yield what narrows a number from the best of its usual values, and the values beside that one."""
+        keys = {repr(factor.settings(value)) for value in factor.values}
+        usual = [trial for trial in self.progress.trials.made if repr(trial.settings) in keys]
+        best = min([base, *usual], key=lambda trial: trial.distance)
+        narrowed: list[Trial] = []
+        yield lambda: narrowed.append(self.narrow_again(best))
+        is_sharp = any(trial.distance < NEARER * base.distance for trial in narrowed)
+        if is_sharp and factor.axis.name in best.settings:
+            yield from self._between(factor, best)
+
+    def _between(self, factor: Factor, trial: Trial) -> Iterator[Render]:
         """Yield the values of a number between the usual ones beside that of ``trial``, the nearest first."""
         grid, own = factor.axis.grid, float(trial.settings[factor.axis.name])
         assert grid is not None
@@ -68,7 +90,7 @@ class Lines:
         count = round((high - low) / grid.step)
         inner = [grid.snap(low + number * grid.step) for number in range(1, count)]
         for value in sorted(inner, key=lambda value: abs(value - own)):
-            yield lambda value=value: self.progress.trials.attempt(factor.settings(value))  # type: ignore[misc]
+            yield lambda value=value: self._attempt(factor, value)  # type: ignore[misc]
 
     def narrow_again(self, trial: Trial) -> Trial:
         """Narrow each number of a trial while the others stand, and return the nearest trial."""
@@ -91,8 +113,9 @@ class Lines:
                 break
         return trial
 
-    def _attempt(self, factor: Factor) -> Trial | None:
-        return self.progress.trials.attempt(factor.settings(factor.values[0]))
+    def _attempt(self, factor: Factor, value: Value | None = None) -> Trial | None:
+        chosen = factor.values[0] if value is None else value
+        return self.progress.trials.attempt(factor.settings(chosen))
 
     def _line(self, base: Trial, estimate: Estimate) -> None:
         if estimate.factor.own is None:

@@ -25,6 +25,8 @@ MAX_REACH = 1.5
 """A number goes at most so many times beyond its usual values."""
 PATIENCE, MAX_LEFT = 3, 0.85
 """A number of which so many values leave more than this share of the distance is given up."""
+MAX_NEAR_VALUES, MAX_NEAR_LEFT = 6, 0.9
+"""The same where little is missing, and rounding may hide a valley."""
 MAX_ROUNDING = 10.0
 """Distance that other rounding hardly exceeds."""
 MIN_PROJECTION = 0.3
@@ -73,7 +75,7 @@ def _next(
         return _on_other_side(factor, made)
     if -SURE < cosine < 0 and best in {min(made), max(made)}:
         place = -MAX_STRIDE
-    if len(made) > PATIENCE and best != own and _is_idle(made[best], made[own]):
+    if best != own and _is_idle(len(made) - 1, made[best], made[own]):
         return None
     place = min(max(place, -MAX_STRIDE), MAX_STRIDE)
     start, end = grid.place(best), grid.place(other)
@@ -97,20 +99,24 @@ def _next(
 def _on_other_side(factor: Factor, made: dict[float, Trial]) -> float | None:
     """Return the usual value across the number's own from what was rendered, where nothing was yet.
 
-    The direction in which a schedule goes is known from its estimates.
+    Estimates tell the direction in which a schedule goes, unless rounding makes most of the distance.
     """
     own = factor.own
     assert own is not None
     sides = {value > own for value in made if value != own}
     beyond = [float(value) for value in factor.values if (float(value) > own) not in sides]
-    if factor.is_schedule or len(sides) > 1:
+    is_known = factor.is_schedule and made[own].distance > MAX_ROUNDING
+    if is_known or len(sides) > 1:
         return None
     return min(beyond, key=lambda value: abs(value - own), default=None)
 
 
-def _is_idle(best: Trial, base: Trial) -> bool:
-    """Whether the number explains next to nothing; where little is missing, rounding may hide its valley."""
-    return best.distance > MAX_LEFT * base.distance and base.distance > MAX_ROUNDING
+def _is_idle(count: int, best: Trial, base: Trial) -> bool:
+    """Whether the number explains next to nothing after ``count`` values."""
+    left = best.distance / base.distance
+    if base.distance > MAX_ROUNDING:
+        return count >= PATIENCE and left > MAX_LEFT
+    return count >= MAX_NEAR_VALUES and left > MAX_NEAR_LEFT
 
 
 def project(trials: TrialRenderer, start: Trial, end: Trial) -> tuple[float, float]:

@@ -16,7 +16,9 @@ from types import MappingProxyType
 from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.floor import MAX_FLOOR
 from harness.diagnosis.identity import Identity
-from harness.diagnosis.lines import NEARER, Lines
+from harness.diagnosis.lines import AGAIN, Lines
+from harness.diagnosis.narrowing import MAX_ROUNDING
+from harness.diagnosis.near import Near
 from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bases_of
 from harness.diagnosis.path import minimal_path, untried_factors
 from harness.diagnosis.search_progress import Progress, Render
@@ -35,7 +37,8 @@ MAX_CROSSED = 4
 """Pairs of trials that come nearer, each alone, that are tried together before others on top of them."""
 MAX_SIBLINGS = 4
 """Values that an axis has at most to be rendered whole where one of them leaves little."""
-LEFTOVERS = {"guidance_scale": -3, "network_multiplier": -2, "steps": -1}
+LEFTOVERS = ("guidance_scale", "network_multiplier", "steps")
+"""The numbers of which every value is rendered first, where much is missing."""
 
 Tell = Callable[[str], None]
 
@@ -92,6 +95,7 @@ class _Stages:
         self.progress, self.trials, self.tell, self.cleared = progress, progress.trials, tell, cleared
         self.lines = Lines(progress)
         self.base = progress.reference
+        self._looked_around: list[Settings] = []
 
     def run(self, start: Settings) -> None:
         """Run the stages until one explains the preview or the budget is spent, then look for identity."""
@@ -103,7 +107,8 @@ class _Stages:
         self.likely, self.unlikely = self.singles.likely(), self.singles.unlikely()
         if not progress.is_covered:
             stages = (
-                partial(self._singles, self.likely), partial(self._singles, self.singles.other_noise()),
+                partial(self._singles, self.likely), self._close,
+                partial(self._singles, self.singles.other_noise()),
                 partial(self._pairs, LEADS), partial(self._singles, self.unlikely),
                 self._pairs, self._leftovers, self._more,
             )  # fmt: skip
@@ -111,7 +116,7 @@ class _Stages:
         if progress.is_covered and not progress.is_settled:
             self.tell("what is identical")
             anchor = self.base if progress.floor.covers(self.base) else progress.followed
-            identity = Identity(progress, self.lines, self.base, anchor)
+            identity = self._around(anchor)
             if self.cleared:
                 progress.confirm(identity.of_lora())
             else:
@@ -135,12 +140,28 @@ class _Stages:
         self.tell("single factors")
         if self.progress.run(renders, until=lambda: self.progress.stands_alone(self.base)):
             return True
-        best = self.progress.followed
-        if self.progress.stands_alone(self.base) and (
-            self.progress.run(self._siblings(best)) or self._on_top_of([self.progress.followed])
-        ):
-            return True
+        if self.progress.stands_alone(self.base):
+            best = self.progress.followed
+            if (
+                self.progress.run(self._siblings(best))
+                or self.progress.run(self._around(best).instead())
+                or self._close()
+                or self._on_top_of([self.progress.followed])
+            ):
+                return True
         return self.progress.run(renders)
+
+    def _around(self, anchor: Trial) -> Identity:
+        return Identity(self.progress, self.lines, self.base, anchor)
+
+    def _close(self) -> bool:
+        """Render what lies near the nearest trial, once, where little is missing."""
+        anchor = self.progress.followed
+        if anchor.distance > MAX_ROUNDING or anchor.settings in self._looked_around:
+            return self.progress.is_settled or self.progress.is_covered
+        self.tell(f"what is near {words(anchor.settings)}")
+        self._looked_around.append(anchor.settings)
+        return self.progress.run(Near(self.progress, self.lines, self.base, anchor).renders())
 
     def _pairs(self, share: float | None = None) -> bool:
         """Render pairs on top of likely noise and of the nearest trials, which leave at most ``share``."""
@@ -153,7 +174,12 @@ class _Stages:
         near = bases_of(self.progress, self.base, 1, share or NO_NEARER)
         bases += [each for each in near if each.settings not in drawn]
         crossed = itertools.islice(_crossed(bases), MAX_CROSSED)
-        return self.progress.run(self.lines.settings(crossed)) or self._on_top_of(bases)
+        if self.progress.run(self.lines.settings(crossed)):
+            return True
+        best = self.progress.followed
+        if all(best.distance < AGAIN * each.distance for each in bases):
+            self.lines.narrow_again(best)
+        return self._on_top_of(bases)
 
     def _more(self) -> bool:
         """Render pairs once more, on top of what the leftovers found, and triples."""
@@ -181,32 +207,25 @@ class _Stages:
             return True
         if self.progress.stands_alone(nearest):
             best = self.progress.followed
-            instead = Identity(self.progress, self.lines, self.base, best).instead()
-            if self.progress.run(instead) or self._on_top_of([best], depth + 1):
+            if (
+                self.progress.run(self._around(best).instead())
+                or self._close()
+                or self._on_top_of([self.progress.followed], depth + 1)
+            ):
                 return True
         return self.progress.run(pairs)
 
     def _leftovers(self) -> bool:
         """Render every value that is left of every factor; return whether the preview is explained."""
         self.tell("what is left of every factor")
-        every = factors(self.trials, self.base.settings)
-        for factor in sorted(every, key=lambda each: LEFTOVERS.get(each.axis.name, 0)):
-            for value in factor.values:
-                if self.progress.is_settled or self.progress.is_covered:
-                    return True
-                self.trials.attempt(factor.settings(value))
-            if factor.own is not None and not self.progress.is_settled:
-                usual = self._best_of(factor)
-                nearest = self.lines.narrow_again(usual)
-                is_sharp = nearest.distance < NEARER * self.base.distance
-                if is_sharp and factor.axis.name in usual.settings:
-                    self.progress.run(self.lines.between(factor, usual))
-        return self.progress.is_settled or self.progress.is_covered
+        every = sorted(factors(self.trials, self.base.settings), key=self._order)
+        return self.progress.run(self.lines.scan(self.base, every))
 
-    def _best_of(self, factor: Factor) -> Trial:
-        keys = {repr(factor.settings(value)) for value in factor.values}
-        found = [trial for trial in self.trials.made if repr(trial.settings) in keys]
-        return min([self.base, *found], key=lambda trial: trial.distance)
+    def _order(self, factor: Factor) -> int:
+        """Return when a factor's other values come; where little is missing, schedules first, noise last."""
+        if self.base.distance < MAX_ROUNDING:
+            return 0 if factor.is_schedule else 2 if factor.is_noise else 1
+        return LEFTOVERS.index(factor.axis.name) if factor.axis.name in LEFTOVERS else len(LEFTOVERS)
 
     def finished(self) -> Search:
         """Return what came of it."""

@@ -88,7 +88,11 @@ class Singles:
         while self._groups:
             yield from self._next_group()
         yield from self._lines.waiting()
-        yield from self._lines.values(self._unlikely_noise)
+        if self._base.distance > NOISE_FROM:
+            guidance = [each.factor for each in self.ranked if each.factor.axis.name == "guidance_scale"]
+            yield from self._lines.scan(self._base, guidance)
+        if self._base.distance > MAX_ROUNDING:
+            yield from self._lines.values(self._unlikely_noise)
 
     def _next_group(self) -> Iterator[Render]:
         yield from self._lines.each(self._base, self._groups.pop(0))

@@ -1,0 +1,130 @@
+"""What lies near a trial that leaves little: schedules that are estimated close to the preview, numbers."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+
+from harness.diagnosis.estimates import Estimate, Estimator
+from harness.diagnosis.factors import Factor, factors
+from harness.diagnosis.lines import Lines
+from harness.diagnosis.search_progress import Progress, Render
+from harness.diagnosis.singles import CLOSE, POINTING
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer
+from harness.sweeps.axes import AXES
+from harness.sweeps.axis_values import Value
+
+MAX_CLOSE, MAX_TOGETHER = 12, 6
+"""What is rendered of schedules near a trial, and of two numbers of a schedule that move together."""
+MAX_BESIDE = 4
+"""Steps on its grid that a number goes to either side."""
+UNUSUAL = 1.25
+"""How much farther an estimate counts for a value that nobody types as often as the usual ones."""
+SHIFTS = ("base_shift", "max_shift", "shift")
+
+Found = list[tuple[float, Settings]]
+
+
+class Near:
+    """Looks around ``anchor``, which lies near the preview; ``base`` is what the search began from."""
+
+    def __init__(self, progress: Progress, lines: Lines, base: Trial, anchor: Trial) -> None:
+        self._progress, self._lines, self._base, self._anchor = progress, lines, base, anchor
+
+    def renders(self) -> Iterator[Render]:
+        """Yield the renders, the likeliest first."""
+        yield from self._lines.settings(self.schedules()[:MAX_CLOSE])
+        yield from self._lines.settings(self.together()[:MAX_TOGETHER])
+        yield from self._lines.each(self._anchor, self.numbers())
+
+    def schedules(self) -> list[Settings]:
+        """Return schedules with either of T5's kernels that are estimated close, the axes in turn."""
+        found: dict[str, Found] = defaultdict(list)
+        for trial in self._on_both_kernels():
+            estimator = Estimator(self._progress.trials, trial)
+            limit = CLOSE * max(trial.distance, 1.0)
+            for factor in schedules_of(self._progress.trials, trial.settings):
+                for value, distance in estimator.estimate(_finer(factor)).left.items():
+                    if distance < limit:
+                        unusual = UNUSUAL if value not in factor.values else 1.0
+                        found[factor.axis.name].append((unusual * distance, factor.settings(value)))
+        return _in_turn(list(found.values()))
+
+    def together(self) -> list[Settings]:
+        """Return moves of a number of the anchor's schedule together with another, the nearest first.
+
+        More steps and a smaller shift may give nearly the same schedule: each alone comes no nearer.
+        """
+        estimator = Estimator(self._progress.trials, self._anchor)
+        found: Found = []
+        for name in self._anchor.settings:
+            others = SHIFTS if name == "steps" else ("steps",) if name in SHIFTS else ()
+            for moved in self._moved(name) if name not in self._base.settings and others else []:
+                for factor in schedules_of(self._progress.trials, moved):
+                    if factor.axis.name in others:
+                        left = estimator.estimate(replace(factor, values=_beside(factor, 3))).left
+                        found += [(distance, factor.settings(value)) for value, distance in left.items()]
+        limit = CLOSE * max(self._anchor.distance, 1.0)
+        return nearest([each for each in found if each[0] < limit])
+
+    def numbers(self) -> list[Estimate]:
+        """Return the numbers that point from the anchor to the preview, and are no schedule."""
+        every = factors(self._progress.trials, self._anchor.settings)
+        found = [each for each in every if each.own is not None and not each.is_schedule]
+        return [each for each in self._lines.ranked(self._anchor, found) if each.agreement >= POINTING]
+
+    def _moved(self, name: str) -> list[Settings]:
+        grid, settings = AXES[name].grid, self._anchor.settings
+        assert grid is not None
+        moves = (-2, -1, 1, 2)
+        return [{**settings, name: grid.snap(float(settings[name]) + count * grid.step)} for count in moves]
+
+    def _on_both_kernels(self) -> list[Trial]:
+        """Return the anchor, and with T5's other kernel where that changes the picture."""
+        other = self._progress.trials.attempt(on_other_kernel(self._progress.trials, self._anchor.settings))
+        if other is None or other.distance == self._anchor.distance:
+            return [self._anchor]
+        return [self._anchor, other]
+
+
+def schedules_of(trials: TrialRenderer, settings: Settings) -> list[Factor]:
+    """Return the schedules on top of ``settings`` of which a recorded trajectory gives an estimate."""
+    if not trials.can_follow:
+        return []
+    return [each for each in factors(trials, settings) if each.is_schedule and not each.is_noise]
+
+
+def on_other_kernel(trials: TrialRenderer, settings: Settings) -> Settings:
+    """Return ``settings`` with T5's other kernel."""
+    axis = AXES["t5_attention"]
+    own = axis.read(trials.context, trials.request(settings))
+    other = next(value for value in axis.candidates(trials.context) if value != own)
+    return {**settings, axis.name: other}
+
+
+def nearest(found: Found) -> list[Settings]:
+    """Return the settings, the nearest first."""
+    return [settings for _, settings in sorted(found, key=lambda each: each[0])]
+
+
+def _in_turn(found: list[Found]) -> list[Settings]:
+    """Return the nearest of each list, then the second of each, and so on."""
+    ranked = [sorted(each, key=lambda one: one[0]) for each in found]
+    rounds = itertools.zip_longest(*ranked)
+    return [settings for each in rounds for settings in nearest([one for one in each if one is not None])]
+
+
+def _finer(factor: Factor) -> Factor:
+    """Return a factor with the numbers beside its own among the values."""
+    return replace(factor, values=tuple({*factor.values, *_beside(factor, MAX_BESIDE)}))
+
+
+def _beside(factor: Factor, count: int) -> tuple[Value, ...]:
+    """Return the numbers up to ``count`` steps on its grid beside a factor's own."""
+    grid, own = factor.axis.grid, factor.own
+    if grid is None or own is None:
+        return ()
+    values = {grid.snap(own + number * grid.step) for number in range(-count, count + 1)}
+    return tuple(values - {own})
