@@ -18,7 +18,7 @@ MAX_FLOOR = 6.0
 """A trial farther than this (32.6 dB) is never within the floor, so the floor is not measured there."""
 BY_CHANCE = 1.25
 """How much farther another draw of that rounding may be, after a JPEG."""
-BEYOND = 3.0
+BEYOND = 2.0
 """How much farther than every floor that was measured in its dtype a trial is not within its own either."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from harness.diagnosis.estimates import Estimator
 from harness.diagnosis.factors import factors
+from harness.diagnosis.floor import MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.near import MAX_BESIDE, Near, nearest, schedules_of
 from harness.diagnosis.search_progress import Progress, Render
@@ -106,7 +107,8 @@ class Identity:
         """Whether another kernel changes the anchor's picture; in fp32 it may not."""
         found = [each for each in self._rounded(self._anchor.settings) if name in each]
         made = [self._progress.trials.attempt(each) for each in found]
-        return any(each is not None and each.distance != self._anchor.distance for each in made)
+        image = self._anchor.image
+        return any(each is not None and rms(each.image, image) >= MIN_FLOOR for each in made)
 
     def _alike(self, rest: Settings) -> list[Settings]:
         """Return schedules on top of ``rest`` that make about the change that the anchor makes there."""

@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor, factors
+from harness.diagnosis.floor import MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import CLOSE, POINTING
-from harness.diagnosis.trials import Settings, Trial, TrialRenderer
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer, rms
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
 
@@ -22,6 +23,8 @@ MAX_BESIDE = 4
 """Steps on its grid that a number goes to either side."""
 UNUSUAL = 1.25
 """How much farther an estimate counts for a value that nobody types as often as the usual ones."""
+ROUNDING = ("t5_attention", "dtype")
+"""Rounding that is as likely as another schedule where little is missing."""
 SHIFTS = ("base_shift", "max_shift", "shift")
 
 Found = list[tuple[float, Settings]]
@@ -35,6 +38,8 @@ class Near:
 
     def renders(self) -> Iterator[Render]:
         """Yield the renders, the likeliest first."""
+        found = factors(self._progress.trials, self._anchor.settings, lambda axis: axis.name in ROUNDING)
+        yield from self._lines.values(found)
         yield from self._lines.settings(self.schedules()[:MAX_CLOSE])
         yield from self._lines.settings(self.together()[:MAX_TOGETHER])
         yield from self._lines.each(self._anchor, self.numbers())
@@ -83,10 +88,11 @@ class Near:
 
     def _on_both_kernels(self) -> list[Trial]:
         """Return the anchor, and with T5's other kernel where that changes the picture."""
-        other = self._progress.trials.attempt(on_other_kernel(self._progress.trials, self._anchor.settings))
-        if other is None or other.distance == self._anchor.distance:
-            return [self._anchor]
-        return [self._anchor, other]
+        anchor = self._anchor
+        other = self._progress.trials.attempt(on_other_kernel(self._progress.trials, anchor.settings))
+        if other is None or rms(other.image, anchor.image) < MIN_FLOOR:
+            return [anchor]
+        return [anchor, other]
 
 
 def schedules_of(trials: TrialRenderer, settings: Settings) -> list[Factor]:
