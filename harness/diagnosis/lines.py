@@ -78,9 +78,9 @@ class Lines:
         yield lambda: narrowed.append(self.narrow_again(best))
         is_sharp = any(trial.distance < NEARER * base.distance for trial in narrowed)
         if is_sharp and factor.axis.name in best.settings:
-            yield from self._between(factor, best)
+            yield from self.between(factor, best)
 
-    def _between(self, factor: Factor, trial: Trial) -> Iterator[Render]:
+    def between(self, factor: Factor, trial: Trial) -> Iterator[Render]:
         """Yield the values of a number between the usual ones beside that of ``trial``, the nearest first."""
         grid, own = factor.axis.grid, float(trial.settings[factor.axis.name])
         assert grid is not None
