@@ -21,7 +21,7 @@ def diagnose(task: dict[str, Any]) -> dict[str, Any]:
         found = harness.diagnose(_case(task)).to_json()
     except harness.HarnessError as error:
         return {"error": str(error), "seconds": time.perf_counter() - started}
-    answer = {key: found[key] for key in ("causes", "explained", "spent", "renders")}
+    answer = {key: found[key] for key in ("causes", "explained", "rivals", "spent", "renders")}
     return answer | {"seconds": time.perf_counter() - started}
 
 

@@ -216,7 +216,14 @@ def _rivals(trials: TrialRenderer, found: Search) -> list[Trial]:
     if not found.explained or found.floor is None:
         return []
     best = found.path[-1] if found.path else found.reference
-    if best.distance == 0 or found.proven:
+    if best.distance == 0:
+        same = [
+            each
+            for each in trials.made
+            if each.distance == 0 and each.settings.keys() == best.settings.keys()
+        ]
+        return [each for each in same if each.settings.get("quantize") != best.settings.get("quantize")]
+    if found.proven:
         return []
     named = set(best.settings)
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.diagnosis.trials import Settings, TrialRenderer
 from harness.errors import HarnessError
@@ -66,7 +66,8 @@ def factors(
     trials: TrialRenderer, base: Settings, belongs: Callable[[Axis], bool] = lambda _: True
 ) -> list[Factor]:
     """Return every factor on top of ``base`` that renders something new; equal renders are listed once."""
-    context, request = trials.context, trials.request(base)
+    request = trials.request(base)
+    context = replace(trials.context, request=request)
     seen = {trials.effective(base), trials.effective({})}
     found: list[Factor] = []
     for axis in AXES.values():
@@ -106,9 +107,9 @@ def by_kind(every: Iterable[Factor]) -> tuple[list[Factor], list[Factor], list[F
 def left_out(trials: TrialRenderer) -> dict[str, str]:
     """Return the values that the case cannot take or that cannot run here, with the reason."""
     context = trials.context
-    return {
-        f"{axis.name} = {show(value)}": problem
-        for axis in AXES.values()
-        for value in axis.candidates(context)
-        if (problem := axis.problem(context, value)) is not None
-    }
+    found: dict[tuple[str, str], list[str]] = {}
+    for axis in AXES.values():
+        for value in axis.candidates(context):
+            if (problem := axis.problem(context, value)) is not None:
+                found.setdefault((axis.name, problem), []).append(show(value))
+    return {f"{name} = {', '.join(values)}": problem for (name, problem), values in found.items()}

@@ -10,6 +10,7 @@ from harness.diagnosis.factors import factors
 from harness.diagnosis.floor import MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.near import MAX_BESIDE, Near, nearest, schedules_of
+from harness.diagnosis.quantized import requantized
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Settings, Trial, rms
 from harness.sweeps.axes import AXES
@@ -36,6 +37,7 @@ class Identity:
         rounded, beside = self._rounded(self._anchor.settings), self._beside(plain.settings)
         is_exact = self._anchor.rendered.dtype == "fp32"  # kernels change next to nothing there
         yield from lines.settings([*beside, *rounded] if is_exact else [*rounded, *beside])
+        yield from requantized(self._progress.trials, lines, self._base, self._anchor)
         yield from lines.settings(self._rounded_otherwise(self._nearest(beside)[:MAX_KERNELS]))
         for name, value in self._anchor.settings.items():
             if _is_rounding(name, value) and name not in self._base.settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.diagnosis.factors import factors
 from harness.diagnosis.floor import Floor
+from harness.diagnosis.quantized import is_usual
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 
 
@@ -39,7 +40,13 @@ def untried_factors(trials: TrialRenderer, best: Trial, *, spent: bool) -> dict[
     why = "the budget was spent" if spent else "the preview was explained before"
     made = {_key(trial.settings) for trial in trials.made}
     untried = {}
-    for factor in factors(trials, {}):
+    every = factors(trials, {})
+    rare = [each for each in every if not is_usual(each) and _key(each.settings(each.values[0])) not in made]
+    if rare and "quantize" not in best.settings:
+        untried[f"quantize = {', '.join(str(each.values[0]) for each in rare)}"] = (
+            f"nothing points to it, or {why}"
+        )
+    for factor in filter(is_usual, every):
         done = sum(_key(factor.settings(value)) in made for value in factor.values)
         if done < len(factor.values) and factor.axis.name not in best.settings:
             count = len(factor.values)

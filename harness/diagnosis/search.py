@@ -21,6 +21,7 @@ from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.near import Near
 from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bases_of
 from harness.diagnosis.path import minimal_path, untried_factors
+from harness.diagnosis.quantized import is_usual, twins
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import Singles
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
@@ -110,7 +111,7 @@ class _Stages:
                 partial(self._singles, self.likely), self._close,
                 partial(self._singles, self.singles.other_noise()),
                 partial(self._pairs, LEADS), partial(self._singles, self.unlikely),
-                self._pairs, self._leftovers, self._more,
+                self._pairs, self._quantizers, self._leftovers, self._more,
             )  # fmt: skip
             any(stage() for stage in stages)
         if progress.is_covered and not progress.is_settled:
@@ -121,6 +122,8 @@ class _Stages:
                 progress.confirm(identity.of_lora())
             else:
                 progress.confirm(itertools.chain(identity.renders(), self.likely, self.unlikely))
+        if progress.best.distance == 0:
+            twins(self.trials, progress.best)
 
     def _begin(self, start: Settings) -> None:
         """Take over what a control found where it comes nearer here, and what gives the preview's size."""
@@ -181,6 +184,10 @@ class _Stages:
             self.lines.narrow_again(best)
         return self._on_top_of(bases)
 
+    def _quantizers(self) -> bool:
+        """Render every other quantizer where nothing came near."""
+        return self.progress.run(self.singles.quantizers())
+
     def _more(self) -> bool:
         """Render pairs once more, on top of what the leftovers found, and triples."""
         depths = range(1, MAX_DEPTH)
@@ -189,7 +196,7 @@ class _Stages:
     def _siblings(self, trial: Trial) -> Iterator[Render]:
         """Yield the other values of the axis that ``trial`` changes, where it is no number."""
         every = factors(self.trials, self.base.settings, lambda axis: axis.name in trial.settings)
-        found = [each for each in every if each.own is None]
+        found = [each for each in every if each.own is None and is_usual(each)]
         return self.lines.values(found if len(found) <= MAX_SIBLINGS else [])
 
     def _on_top_of(self, bases: list[Trial], depth: int = 1) -> bool:
@@ -218,7 +225,7 @@ class _Stages:
     def _leftovers(self) -> bool:
         """Render every value that is left of every factor; return whether the preview is explained."""
         self.tell("what is left of every factor")
-        every = sorted(factors(self.trials, self.base.settings), key=self._order)
+        every = sorted(filter(is_usual, factors(self.trials, self.base.settings)), key=self._order)
         return self.progress.run(self.lines.scan(self.base, every))
 
     def _order(self, factor: Factor) -> int:

@@ -8,6 +8,7 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
+from harness.diagnosis.quantized import Quantized, is_usual
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Trial
 from harness.schema.quantizers import setting_of
@@ -42,6 +43,8 @@ class Singles:
         self.noise: list[Factor] = []
         self.ranked: list[Estimate] = []
         self._groups: list[list[Estimate]] = []
+        self._quantized: Quantized | None = None
+        self._rare: list[Factor] = []
         self._unlikely_noise: list[Factor] = []
 
     def likely(self) -> Iterator[Render]:
@@ -53,7 +56,8 @@ class Singles:
             yield from lines.waiting()
             every = [each for each in every if each not in _of_lora(every)]
         noise, numeric, rest = by_kind(every)
-        recorded = self._recorded(numeric)
+        quantized, numeric = _quantizers(numeric), [each for each in numeric if is_usual(each)]
+        self._rare, recorded = quantized, self._recorded(quantized)
         is_control = progress.trials.context.request.lora is None
         if is_control or base.distance < MAX_ROUNDING:
             yield from lines.values(_kernels(numeric))
@@ -84,15 +88,25 @@ class Singles:
             yield from self._lines.values(self._unlikely_noise)
 
     def unlikely(self) -> Iterator[Render]:
-        """Yield the renders of what nothing points to."""
+        """Yield the renders of what nothing points to; quantizers first, of which two calls each tell."""
+        if self._rare and self._progress.trials.can_follow and self._base.distance < QUANTIZE_REACH:
+            self._quantized = Quantized(self._progress, self._lines, self._base, self._rare)
+            yield from self._quantized.pointing(LIKELY)
         while self._groups:
             yield from self._next_group()
+        if self._quantized is not None:
+            yield from self._quantized.pointing(POINTING)
         yield from self._lines.waiting()
         if self._base.distance > NOISE_FROM:
             guidance = [each.factor for each in self.ranked if each.factor.axis.name == "guidance_scale"]
             yield from self._lines.scan(self._base, guidance)
         if self._base.distance > MAX_ROUNDING:
             yield from self._lines.values(self._unlikely_noise)
+
+    def quantizers(self) -> Iterator[Render]:
+        """Yield every other quantizer where nothing else came near."""
+        if self._quantized is not None:
+            yield from self._quantized.every()
 
     def _next_group(self) -> Iterator[Render]:
         yield from self._lines.each(self._base, self._groups.pop(0))
@@ -134,6 +148,10 @@ def is_first(factor: Factor) -> bool:
 
 def _kernels(numeric: list[Factor]) -> list[Factor]:
     return [each for each in numeric if each.axis.name == "t5_attention"]
+
+
+def _quantizers(numeric: list[Factor]) -> list[Factor]:
+    return [each for each in numeric if each.axis.name == "quantize"]
 
 
 def _of_lora(every: list[Factor]) -> list[Factor]:

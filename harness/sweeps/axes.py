@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from harness.pipeline.schedulers import SCHEDULERS, find_scheduler
 from harness.precision.availability import missing
-from harness.schema.quantizers import SETTINGS, quantizer_of, setting_of
+from harness.schema.quantizers import QUANTIZERS, SETTINGS, quantizer_of, setting_of
 from harness.schema.render import LoraMode, RenderRequest, lora_modes
 from harness.schema.spec import Limits
 from harness.sweeps.axis import Axis, Context, Family, Grid, checkpoints, prompts
@@ -21,6 +21,10 @@ ATTENTION = {
     "cuda": ("native", "_native_math", "_native_flash", "_native_efficient", "_native_cudnn"),
 }
 MAX_SEED_OFFSET = 5
+USUAL_QUANTIZE = ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none")
+"""What a preview is likely to have been rendered with; every other quantizer is tried after these."""
+UNTRIED_QUANTIZERS = frozenset({"uint8", "qint4", "qint2"})
+"""uint8 changes nothing; optimum-quanto compiles for minutes before the first use of the others."""
 LIMITS = Limits()
 
 
@@ -102,11 +106,29 @@ def _quantize_problem(_context: Context, value: Value) -> str | None:
 
 
 def _quantize_candidates(context: Context) -> list[Value]:
-    """Return what the job recorded, where it is no usual one, and then the usual ones."""
+    """Return what the job recorded, then the usual ones, then every other quantizer.
+
+    The trainer quantizes T5 too, inference tools the transformer alone; those that sample as ComfyUI does
+    merge the LoRA into plain layers.
+    """
     trained = context.case.trained
     recorded = setting_of(trained.qtype or trained.qtype_te, trained.quantize, trained.quantize_te)
-    usual = ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none")
-    return [*([recorded] if recorded is not None and recorded not in usual else []), *usual]
+    nodes = context.request.dialect.schedule is not None
+    others = [
+        each.name if each.side == "trainer" else f"{each.name}-transformer"
+        for each in QUANTIZERS.values()
+        if each.name not in UNTRIED_QUANTIZERS and not (nodes and each.side == "trainer")
+    ]
+    found = [*([recorded] if recorded is not None else []), *USUAL_QUANTIZE, *others]
+    return list(dict.fromkeys(found))
+
+
+def _lora_mode_candidates(context: Context) -> list[Value]:
+    """Return the usual ways, or those that quantized weights take a LoRA in."""
+    allowed = lora_modes(context.request.transformer_quantizer)
+    if context.request.transformer_quantizer is None:
+        return ["none", "adapter", "fp32", "fused"]
+    return ["none", *(mode for mode in get_args(LoraMode) if mode in allowed and mode != "none")]
 
 
 def _lora_mode_problem(context: Context, value: Value) -> str | None:
@@ -250,7 +272,7 @@ _ALL = (
          "quantized weights rounded to nearest (merged) or at random (stochastic).",
          choice("lora_mode", get_args(LoraMode)), _set("lora_mode"),
          lambda _, request: request.effective_lora_mode,
-         lambda _: ["none", "adapter", "fp32", "fused"], _lora_mode_problem),
+         _lora_mode_candidates, _lora_mode_problem),
     _field("max_sequence_length", Family.NUMERICS, "T5 tokens; padding is not masked, so it counts.",
            integer("max_sequence_length", 16, 512), (512, 256, 128), default="max_sequence_length"),
     _field("t5_attention", Family.NUMERICS, "T5's attention: eager up to transformers 5.14, then sdpa.",

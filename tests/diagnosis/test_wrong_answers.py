@@ -89,8 +89,9 @@ def test_what_cannot_run_here_is_left_out_and_named(
     monkeypatch.setattr(availability, "find_spec", lambda _name: None)
     found = diagnose(altered("no-quanto", guidance_scale=3.0), renderer=renderer)
     assert named(found) == {"guidance_scale": 3.0}
-    assert found.not_tried["quantize = qfloat8"] == "needs optimum-quanto, which is not installed"
-    assert any("not tried: quantize = qfloat8: needs" in sentence for sentence in sentences(found))
+    why = "needs optimum-quanto, which is not installed"
+    assert why in {each for name, each in found.not_tried.items() if name.startswith("quantize = qfloat8, ")}
+    assert any("not tried: quantize = qfloat8, " in sentence for sentence in sentences(found))
 
 
 def test_nothing_is_named_where_only_rounding_differs(bases: list[Case], renderer: ReferenceRenderer) -> None:

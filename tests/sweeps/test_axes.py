@@ -40,6 +40,23 @@ def test_every_candidate_prints_parses_applies_and_reads_back(context: Context, 
     assert axis.explanation.endswith(".")
 
 
+def test_every_quantizer_is_a_candidate_and_says_how_it_takes_a_lora(context: Context) -> None:
+    quantize, mode = AXES["quantize"], AXES["lora_mode"]
+    values = quantize.candidates(context)
+    assert values[:4] == ["qfloat8", "qfloat8-transformer", "qfloat8-te", "none"]
+    assert {"uint4", "nvfp4", "int8", "fp8_e5m2-transformer", "nf4-transformer"} <= set(values)
+    assert len(values) == len(set(values))
+    comfy = AXES["dialect"].apply(context, context.request, "comfyui")
+    inside = quantize.candidates(dataclasses.replace(context, request=comfy))
+    assert "uint4" not in inside
+    assert "gguf_q8_0-transformer" in inside
+    request = quantize.apply(context, context.request, "fp8_e4m3fn-transformer")
+    quantized = dataclasses.replace(context, request=request)
+    assert {"merged", "stochastic", "fp32", "adapter"} <= set(mode.candidates(quantized))
+    assert mode.problem(quantized, "fused") is not None
+    assert "merged" not in mode.candidates(context)
+
+
 def test_the_reference_variant_keeps_its_key(context: Context) -> None:
     """Rows of runs before variants existed stay valid: a field at its default is not hashed."""
     plain = Planned(context.case, context.request)

@@ -1,0 +1,122 @@
+"""Other quantizers: ranked by what they change in two calls of the model, then rendered.
+
+Each rounds weights in a way of its own, so that even an early step says which one points to the preview.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.diagnosis.factors import Factor, factors
+from harness.diagnosis.lines import Lines
+from harness.diagnosis.search_progress import Progress, Render
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer
+from harness.schema.quantizers import PARTS, QUANTIZERS, quantizer_of
+from harness.schema.render import lora_modes
+from harness.sweeps.axes import USUAL_QUANTIZE
+
+LEFT = 0.4
+"""Share of the base's distance above which the nearest trial leaves it open that a quantizer is the cause."""
+TWINS = (
+    frozenset({"qfloat8", "float8", "fp8_scaled_row"}),
+    frozenset({"qint8", "int8", "bnb_int8"}),
+)
+"""Quantizers with the same grid for each row, which may render the same bits."""
+FIRST = 3
+"""Quantizers of the best estimates that are rendered before other parts and LoRA modes of the nearest."""
+WAYS = ("merged", "fp32", "stochastic", "adapter", "peft")
+"""Of applying a LoRA to quantized weights, the likeliest first."""
+MAX_ALIKE = 5
+"""Quantizers that are rendered in the place of one within the floor."""
+
+
+def is_usual(factor: Factor) -> bool:
+    """Whether a factor is no quantizer, or one that previews are likely to have."""
+    return factor.axis.name != "quantize" or factor.values[0] in USUAL_QUANTIZE
+
+
+class Quantized:
+    """Quantizers on top of ``base``, which no table makes likely.
+
+    Args:
+        found: factors of the axis ``quantize``.
+    """
+
+    def __init__(self, progress: Progress, lines: Lines, base: Trial, found: list[Factor]) -> None:
+        self._progress, self._lines, self._base = progress, lines, base
+        ranked = lines.ranked(base, found)
+        self._every = sorted(ranked, key=lambda each: (-round(each.agreement, 3), found.index(each.factor)))
+        self._left = self._every
+
+    def pointing(self, least: float) -> Iterator[Render]:
+        """Yield those whose estimate is at least ``least``, once; then what varies the nearest."""
+        ranked = [each for each in self._left if each.agreement >= least]
+        self._left = [each for each in self._left if each.agreement < least]
+        for number, estimate in enumerate(ranked, start=1):
+            yield from self._lines.each(self._base, [estimate])
+            if number in {FIRST, len(ranked)}:
+                yield from self._varied()
+
+    def every(self) -> Iterator[Render]:
+        """Yield what is left, the best estimate first, inference tools' with every way of applying the LoRA.
+
+        Where rounding alone decides which of two pictures a seed draws, no estimate and no distance tells
+        a quantizer: only the identical render does.
+        """
+        if self._progress.followed.distance < LEFT * self._base.distance:
+            return
+        trials = self._progress.trials
+        for estimate in self._every:
+            settings = estimate.factor.settings(estimate.factor.values[0])
+            yield from self._lines.settings([settings])
+            trial = trials.attempt(settings)
+            name, _ = quantizer_of(str(estimate.factor.values[0]))
+            if trial is not None and name is not None and QUANTIZERS[name].side == "inference":
+                yield from self._lines.settings(ways(trials, trial))
+
+    def _varied(self) -> Iterator[Render]:
+        """Yield the nearest quantizer in other parts, then with the LoRA applied in other ways."""
+        for varied in (parts, ways):
+            nearest = self._progress.followed
+            if "quantize" not in self._base.settings:
+                yield from self._lines.settings(varied(self._progress.trials, nearest))
+
+
+def parts(_trials: TrialRenderer, trial: Trial) -> list[Settings]:
+    """Return the settings of a trial with the same quantizer for other parts."""
+    name, own = quantizer_of(str(trial.settings.get("quantize", "none")))
+    if name is None:
+        return []
+    return [
+        {**trial.settings, "quantize": f"{name}{end}"} for end, held in PARTS.items() if set(held) != set(own)
+    ]
+
+
+def ways(trials: TrialRenderer, trial: Trial) -> list[Settings]:
+    """Return the settings of a trial with other ways of applying the LoRA to its quantized weights."""
+    request = trials.request(trial.settings)
+    if request.lora is None or request.transformer_quantizer is None:
+        return []
+    known = lora_modes(request.transformer_quantizer) - {request.effective_lora_mode}
+    return [{**trial.settings, "lora_mode": mode} for mode in WAYS if mode in known]
+
+
+def twins(trials: TrialRenderer, best: Trial) -> list[Trial]:
+    """Render what may be identical where ``best`` is, with a quantizer: those that cannot be told apart."""
+    name, own = quantizer_of(str(best.settings.get("quantize", "none")))
+    others_of = [each for group in TWINS if name in group for each in QUANTIZERS if each in group - {name}]
+    end = next(end for end, held in PARTS.items() if set(held) == set(own)) if name else ""
+    made = [trials.attempt({**best.settings, "quantize": f"{each}{end}"}) for each in others_of]
+    return [each for each in made if each is not None and each.distance == best.distance]
+
+
+def requantized(trials: TrialRenderer, lines: Lines, base: Trial, anchor: Trial) -> Iterator[Render]:
+    """Yield the renders of other quantizers that point to the preview, in the place of the anchor's."""
+    if "quantize" not in anchor.settings or "quantize" in base.settings:
+        return
+    yield from lines.settings([*parts(trials, anchor), *ways(trials, anchor)])
+    found = factors(trials, base.settings, lambda axis: axis.name == "quantize")
+    for estimate in lines.ranked(base, found)[:MAX_ALIKE]:
+        value = estimate.factor.values[0]
+        if value != anchor.settings["quantize"]:
+            yield from lines.settings([{**anchor.settings, "quantize": value}])
