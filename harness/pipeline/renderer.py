@@ -12,6 +12,7 @@ import torch
 
 from harness.errors import DeviceLostError, HarnessError, RenderError
 from harness.pipeline.attention import active_attention, attention_kernel
+from harness.pipeline.bf16_products import has_bf16_kernels, quick_products
 from harness.pipeline.checkpoint import find_checkpoint
 from harness.pipeline.engine.kernel_cache import use_cache
 from harness.pipeline.engine.outlook import Outlook
@@ -41,6 +42,7 @@ from harness.schema.render import (
 )
 from harness.schema.result import Rendered
 
+QUICK = "this processor has no bf16 kernels: products are computed in fp32 and rounded"
 CallHook = Callable[[LoadedPipeline], AbstractContextManager[None]]
 """Makes a context in which a pipeline's transformer calls are recorded or replaced."""
 
@@ -144,6 +146,7 @@ class ReferenceRenderer(Renderer):
             state = self._prepare(request)
             ready = time.perf_counter()
             with (
+                quick_products() if self._uses_quick_products else nullcontext(),
                 attention_kernel(request.attention),
                 state.transformer_calls(request, self._engine) as engine,
                 hook(state.loaded),
@@ -155,9 +158,10 @@ class ReferenceRenderer(Renderer):
         except Exception as error:  # the pipeline is foreign code and may raise anything
             raise _failed(error) from error
         done = time.perf_counter()
+        quick = self._uses_quick_products and state.loaded.dtype == "bf16"
         engine_used = {
             "engine": "eager" if engine.eager_reason else "exact",
-            "engine_reason": engine.eager_reason or engine.note,
+            "engine_reason": QUICK if quick else engine.eager_reason or engine.note,
         }
         return Render(
             image=inference.image,
@@ -171,6 +175,10 @@ class ReferenceRenderer(Renderer):
                 "prove": round(engine.seconds, 4),
             },
         )
+
+    @property
+    def _uses_quick_products(self) -> bool:
+        return self._engine == "auto" and self.device == "cpu" and not has_bf16_kernels()
 
     @property
     def prompts_encoded(self) -> int:

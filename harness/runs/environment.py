@@ -27,11 +27,14 @@ def package_version(name: str) -> str:
 
 
 def _bf16_unit() -> str:
-    """Return which unit multiplies bf16: where none does, products round in other places."""
+    """Return what multiplies bf16; each adds in another order."""
     import torch
 
+    from harness.pipeline.bf16_products import has_bf16_kernels
+
     known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return next((name for name in ("amx_bf16", "avx512_bf16") if known.get(name)), "emulated")
+    rest = "emulated" if has_bf16_kernels() else "fp32"
+    return next((name for name in ("amx_bf16", "avx512_bf16") if known.get(name)), rest)
 
 
 def environment(device: str) -> dict[str, Any]:

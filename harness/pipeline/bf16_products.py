@@ -1,0 +1,60 @@
+"""Products of bf16 on a processor without instructions for them: computed in fp32, and rounded to bf16.
+
+Where oneDNN has no bf16 kernels (on x86 below AVX-512), torch multiplies in plain loops, several times slower
+than in fp32. Kernels for bf16 add in fp32 and round once too: this is one more order of adding, and every kind
+of processor has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+_PRODUCTS = frozenset(
+    (
+        functional.conv2d, functional.linear, torch.baddbmm, torch.bmm, torch.matmul,
+        torch.Tensor.__matmul__, torch.Tensor.bmm, torch.Tensor.matmul,
+    )
+)  # fmt: skip
+
+
+@cache
+def has_bf16_kernels() -> bool:
+    """Whether oneDNN multiplies bf16 on this processor."""
+    known = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(known and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def quick_products() -> AbstractContextManager[object]:
+    """Return a context in which this thread computes products of bf16 on the CPU in fp32."""
+    return _Fp32Products()
+
+
+class _Fp32Products(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        if func in _PRODUCTS and args and _is_bf16(args[0]):
+            made = func(*map(_wider, args), **{name: _wider(value) for name, value in named.items()})
+            return made.to(torch.bfloat16)
+        return func(*args, **named)
+
+
+def _is_bf16(value: object) -> bool:
+    plain = type(value) in {torch.Tensor, torch.nn.Parameter}  # quantized weights have kernels of their own
+    return plain and value.dtype is torch.bfloat16 and value.device.type == "cpu"  # type: ignore[attr-defined]
+
+
+def _wider(value: Any) -> Any:
+    return value.float() if _is_bf16(value) else value
