@@ -88,8 +88,8 @@ RENDERING = (
               help="Offload to main memory; auto: only where the GPU is too small."),
     rendering("--engine", type=choice(EngineName), default="auto", envvar="HARNESS_ENGINE",
               help="exact: compiled, where that is proved to give eager's bits, else eager. "
-              "auto: exact on CUDA where the renders ahead pay for it, else eager; on a CPU without bf16 kernels, "
-              "products of bf16 in fp32."),
+              "auto: exact on CUDA where the renders ahead pay for it, else eager; on a CPU without "
+              "bf16 kernels, products of bf16 in fp32."),
     LPIPS_WEIGHTS,
     METRICS,
 )  # fmt: skip

@@ -1,14 +1,15 @@
 """Products of bf16 on a processor without instructions for them: computed in fp32, and rounded to bf16.
 
-Where oneDNN has no bf16 kernels (on x86 below AVX-512), torch multiplies in plain loops, several times slower
-than in fp32. Kernels for bf16 add in fp32 and round once too: this is one more order of adding, and every kind
-of processor has its own.
+Where oneDNN has no bf16 kernels (on x86 below AVX-512), torch multiplies in plain loops, many times slower
+than in fp32. Kernels for bf16 add in fp32 and round once too: this is one more order of adding, and every
+kind of processor has its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,8 @@ _PRODUCTS = frozenset(
     )
 )  # fmt: skip
 
+_IS_QUICK = ContextVar("_IS_QUICK", default=False)
+
 
 @cache
 def has_bf16_kernels() -> bool:
@@ -31,9 +34,20 @@ def has_bf16_kernels() -> bool:
     return bool(known and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def quick_products() -> AbstractContextManager[object]:
-    """Return a context in which this thread computes products of bf16 on the CPU in fp32."""
-    return _Fp32Products()
+@contextmanager
+def quick_products() -> Iterator[None]:
+    """Compute this thread's products of bf16 on the CPU in fp32."""
+    token = _IS_QUICK.set(True)
+    try:
+        with _Fp32Products():
+            yield
+    finally:
+        _IS_QUICK.reset(token)
+
+
+def is_quick() -> bool:
+    """Whether this thread computes products of bf16 in fp32."""
+    return _IS_QUICK.get()
 
 
 class _Fp32Products(TorchFunctionMode):

@@ -33,7 +33,7 @@ def request_for(
 
 @pytest.fixture(scope="session")
 def renderer() -> ReferenceRenderer:
-    return ReferenceRenderer(device="cpu", trust_remote_code=True)
+    return ReferenceRenderer(device="cpu", trust_remote_code=True, engine="eager")
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,7 @@ def base(tiny: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def refused(base: Path, request_for: Callable[..., RenderRequest]) -> Iterator[Callable[[str], str]]:
     """Renders with the base, checks that it is refused in one line, and returns that line."""
-    renderer = ReferenceRenderer(device="cpu")
+    renderer = ReferenceRenderer(device="cpu", engine="eager")
 
     def check(component: str) -> str:
         with pytest.raises(CheckpointError) as caught:

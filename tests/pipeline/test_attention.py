@@ -57,7 +57,7 @@ def _with_weights(attention: object, *arguments: torch.Tensor, **more: object) -
 
 
 def test_a_request_chooses_it_and_the_row_says_so(request_for: Make) -> None:
-    renderer = ReferenceRenderer(device="cpu")
+    renderer = ReferenceRenderer(device="cpu", engine="eager")
     eager = renderer.render(request_for())
     sdpa = renderer.render(request_for(t5_attention="sdpa"))
     again = renderer.render(request_for())

@@ -42,7 +42,7 @@ def cases(jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> di
 
 @pytest.fixture(scope="module")
 def renderer() -> Iterator[ReferenceRenderer]:
-    made = ReferenceRenderer(device="cpu")
+    made = ReferenceRenderer(device="cpu", engine="eager")
     yield made
     made.close()
 

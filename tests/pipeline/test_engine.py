@@ -182,7 +182,7 @@ def test_the_folder_that_torch_names_by_itself_is_not_taken(
 
 
 def test_all_schedules_share_their_first_call(request_for: Make, renderer: ReferenceRenderer) -> None:
-    own = ReferenceRenderer(device="cpu")
+    own = ReferenceRenderer(device="cpu", engine="eager")
 
     def shared() -> int:
         assert own._state is not None

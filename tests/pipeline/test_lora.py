@@ -28,10 +28,10 @@ def test_any_sequence_gives_the_bits_of_a_fresh_renderer(request_for: Make) -> N
         request_for(lora=100, multiplier=-1.0),
         request_for(),
     ]
-    used = ReferenceRenderer(device="cpu")
+    used = ReferenceRenderer(device="cpu", engine="eager")
     seen = [used.render(request).image for request in sequence]
     for request, image in zip(sequence[:5], seen[:5], strict=True):
-        assert np.array_equal(image, ReferenceRenderer(device="cpu").render(request).image)
+        assert np.array_equal(image, ReferenceRenderer(device="cpu", engine="eager").render(request).image)
     assert np.array_equal(seen[1], seen[3])
     assert np.array_equal(seen[0], seen[5])
     assert len({image.tobytes() for image in seen}) == 4
@@ -48,7 +48,7 @@ def test_the_fused_weights_are_those_of_the_reference_calls(
     ours = {
         name: weight.clone() for name, weight in renderer._state.loaded.pipe.transformer.named_parameters()
     }
-    fresh = ReferenceRenderer(device="cpu")
+    fresh = ReferenceRenderer(device="cpu", engine="eager")
     fresh._prepare(request_for())
     assert fresh._state is not None
     assert request.lora is not None

@@ -69,7 +69,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_out_of_memory_falls_back_once_and_says_so(request_for: Make, full: list[int]) -> None:
-    renderer = ReferenceRenderer(device="cpu")
+    renderer = ReferenceRenderer(device="cpu", engine="eager")
     before = renderer.render(request_for())
     assert before.warnings == ()
     full += [5]
@@ -86,4 +86,4 @@ def test_out_of_memory_falls_back_once_and_says_so(request_for: Make, full: list
 def test_two_failures_in_a_row_are_a_failed_render(request_for: Make, full: list[int]) -> None:
     full += [5, 5]
     with pytest.raises(RenderError, match="does not suffice with offload model"):
-        ReferenceRenderer(device="cpu").render(request_for())
+        ReferenceRenderer(device="cpu", engine="eager").render(request_for())

@@ -61,7 +61,7 @@ def test_two_bases_in_turn_are_loaded_once_each(
         return load_pipeline(checkpoint, *arguments, **more)
 
     monkeypatch.setattr(harness.pipeline.renderer, "load_pipeline", counted)
-    renderer = ReferenceRenderer(device="cpu")
+    renderer = ReferenceRenderer(device="cpu", engine="eager")
     turn = [request_for(), request_for(base=Base(path=str(hub_folder)))] * 2
     images = [renderer.render(request).image for request in turn]
     assert np.array_equal(images[0], images[2])
@@ -77,7 +77,7 @@ def test_the_first_of_a_batch_is_the_same_picture(
     first = renderer.render(request_for(noise=noise, batch=2))
     other = renderer.render(request_for(noise=noise, seed=6))
     assert (alone.rendered.batch, first.rendered.batch) == (1, 2)
-    assert _rms(alone, first) < 0.1 * _rms(alone, other)
+    assert _rms(alone, first) < 0.2 * _rms(alone, other)
 
 
 def test_the_latents_hash_is_of_what_is_decoded(
@@ -125,7 +125,7 @@ def test_every_step_is_reported(renderer: ReferenceRenderer, request_for: Make) 
 
 
 def test_fp32_on_the_cpu_is_the_reference_rule(request_for: Make) -> None:
-    rendered = ReferenceRenderer(device="cpu").render(request_for(dtype=None)).rendered
+    rendered = ReferenceRenderer(device="cpu", engine="eager").render(request_for(dtype=None)).rendered
     assert rendered.dtype == "fp32"
 
 
