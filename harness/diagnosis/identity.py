@@ -23,6 +23,8 @@ CHANCE = ROUNDING[1:]
 MAX_NEAR, MAX_INSTEAD, MAX_KERNELS, MAX_ALIKE = 20, 5, 4, 2
 """What is rendered of near schedules, of those in the place of one that the anchor has, and of the nearest
 numbers and of those schedules with other kernels."""
+MAX_WANTED = 12
+"""How many schedules make about the change of another; those that were rendered already count."""
 
 
 class Identity:
@@ -51,14 +53,16 @@ class Identity:
 
     def instead(self) -> Iterator[Render]:
         """Yield schedules in the place of one of the anchor's that make about the change that it makes."""
-        yield from self._lines.settings(self._alternatives())
+        made = self._progress.trials.is_made
+        found = [each for each in self._alternatives(MAX_WANTED) if not made(each)]
+        yield from self._lines.settings(found[:MAX_INSTEAD])
 
-    def _alternatives(self) -> list[Settings]:
+    def _alternatives(self, count: int = MAX_INSTEAD) -> list[Settings]:
         found: list[Settings] = []
         for name in self._anchor.settings:
             is_schedule = name == "steps" or AXES[name].family is Family.SCHEDULE
             if is_schedule and name not in self._base.settings:
-                found += self._alike(_without(self._anchor.settings, name))
+                found += self._alike(_without(self._anchor.settings, name))[:count]
         return found
 
     def _plain(self) -> Trial:
@@ -125,7 +129,7 @@ class Identity:
                 image = trials.follow(factor.settings(value), base)
                 if image.shape == wanted.shape:
                     left.append((rms(image, wanted), factor.settings(value)))
-        return nearest(left)[:MAX_INSTEAD]
+        return nearest(left)
 
     def _nearest(self, found: list[Settings]) -> list[Settings]:
         """Return rendered settings, the nearest to the preview first."""

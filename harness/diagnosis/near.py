@@ -52,7 +52,7 @@ class Near:
             limit = CLOSE * max(trial.distance, 1.0)
             for factor in schedules_of(self._progress.trials, trial.settings):
                 for value, distance in estimator.estimate(_finer(factor)).left.items():
-                    if distance < limit:
+                    if distance < limit and not self._progress.trials.is_made(factor.settings(value)):
                         unusual = UNUSUAL if value not in factor.values else 1.0
                         found[factor.axis.name].append((unusual * distance, factor.settings(value)))
         return _in_turn(list(found.values()))

@@ -139,6 +139,10 @@ class TrialRenderer:
             self.made.append(trial)
         return trial
 
+    def is_made(self, settings: Settings) -> bool:
+        """Whether ``settings`` were rendered whole already."""
+        return self.effective(settings) in self._images
+
     def follow(self, settings: Settings, base: Trial, stop_after: int | None = None) -> Pixels:
         """Estimate the image of ``settings`` along the trajectory of ``base``.
 
