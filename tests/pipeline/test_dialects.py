@@ -122,7 +122,7 @@ def test_a_picture_of_comfyui_a_script_or_the_server_is_rendered_bit_for_bit(
     image = Codec.of(IMAGES / name).apply(renderer.render(true_request(name, cases)).image)
     known = environment("cpu").get("cpu_bf16") == "avx512_bf16"
     found = psnr(image, load_rgb(IMAGES / name))
-    assert found == math.inf if known else found > 35
+    assert found == math.inf if known else found > 30
 
 
 def test_each_field_of_a_dialect_changes_the_picture(

@@ -43,7 +43,7 @@ def offloading(
     assert renderer.render(request_for()).rendered.offload == "none"
     monkeypatch.setattr(load, "resolved_offload", lambda *_: "model")
     monkeypatch.setattr(DiffusionPipeline, "device", torch.device("cpu"))
-    return ReferenceRenderer(device="cpu")
+    return ReferenceRenderer(device="cpu", engine="eager")
 
 
 def places(renderer: ReferenceRenderer) -> dict[str, set[str]]:

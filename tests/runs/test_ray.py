@@ -25,7 +25,7 @@ from harness.runs.scorer import Scorer
 from harness.runs.scoring_pool import ScoringPool
 from harness.runs.workers import Machine, RetryingRenderer
 from harness.schema.case import Case
-from harness.schema.render import OnStep, Render, RenderRequest
+from harness.schema.render import OnStep, Render, Renderer, RenderRequest
 from harness.schema.result import Row
 from harness.sweeps.grid import Variant
 from harness.sweeps.sweep import sweep_cases
@@ -151,7 +151,7 @@ def test_a_lost_cluster_ends_the_run_and_a_lost_worker_is_started_again(
     RetryingRenderer(actor).close()
 
 
-class Asked:
+class Asked(Renderer):
     """A renderer on another machine that only takes note of what it is asked."""
 
     def __init__(self) -> None:
