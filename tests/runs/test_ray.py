@@ -187,7 +187,7 @@ def test_the_cluster_says_what_renders_and_not_the_machine_that_starts_the_run(
 ) -> None:
     """Here is no GPU, as on many a machine that starts a run; the cluster has two."""
     actors, workers, progress = [Asked(), Asked()], [], Told()
-    facts = Facts(1, "cuda", environment("cpu"), code_sha256(), 5 * GIB)
+    facts = Facts(1, "cuda", environment("cpu"), code_sha256(), 8 * GIB)
 
     @contextmanager
     def machine(_: RunOptions) -> Iterator[Machine]:
@@ -208,4 +208,4 @@ def test_the_cluster_says_what_renders_and_not_the_machine_that_starts_the_run(
     assert {request.dtype for request in requests} == {None}, "the reference's rule on CUDA"
     assert workers == [8], "four for each GPU"
     (line,) = progress.lines
-    assert line.endswith("5.0 GiB of GPU memory are free: offload none")
+    assert line.endswith("8.0 GiB of GPU memory are free: offload none")
