@@ -18,7 +18,7 @@ from harness.schema.case import Case
 from tests.importers.job_edits import by_stem
 from tests.importers.shared_jobs import shared_job
 
-SAME, IDENTICAL = 33.0, 400.0
+SAME, IDENTICAL = 34.0, 400.0
 """dB: a valid re-run on another kind of processor, and what stands for no difference at all."""
 
 Compare = Callable[..., float]
@@ -95,7 +95,7 @@ def test_a_resumed_job_under_both_configs(
     job = genuine("ink_resumed")
     now = by_stem(import_job(job, out=tmp_path / "now"))
     old = by_stem(import_job(job, out=tmp_path / "old", config=job / "config.before.yaml", steps="0-20"))
-    assert compare(now["000000030_0"]) >= SAME
+    assert compare(now["000000030_0"]) >= SAME - 1  # 33.7 without AVX-512
     for name in ("000000000_0", "000000020_2"):
         assert compare(old[name]) >= SAME > compare(now[name]) + 5
 
