@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # optimum-quanto 0.2.7 and torchao 0.18.0: 8-bit weights that are unpacked to bf16 and quantized again are other weights.
 #
-# Guess before the first run: none moves, as with float8: the largest weight of a row stays, so the scale does, and every
-# other weight lies on the grid already.
+# Guess, written after a first look had shown that something moves and before these numbers: none should, as with float8:
+# the largest weight of a row stays, so the scale does, and every other weight lies on the grid already.
 # What they do: about one weight in ten comes back as another bf16 number, and as many again each further time. In fp32
 # optimum-quanto's come back as they were, and torchao's nearly all as other numbers. So a base that was saved unpacked
 # and is quantized again is not the base that a LoRA was trained on; with float8 it is, in both libraries.

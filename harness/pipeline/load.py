@@ -28,7 +28,6 @@ from harness.schema.spec import ModelSpec
 if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
-    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -137,16 +136,12 @@ def load_pipeline(
         warnings=_other_scheduler(spec, effective),
     )
     if device == "cpu":
-        _use_ordered_convolutions(pipe.vae)
+        from harness.pipeline.ordered_convolution import use_ordered_convolutions
+
+        use_ordered_convolutions(pipe.vae)
     with quiet():
         loaded.place()
     return loaded
-
-
-def _use_ordered_convolutions(vae: nn.Module) -> None:
-    from harness.pipeline.ordered_convolution import use_ordered_convolutions
-
-    use_ordered_convolutions(vae)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.pipeline.bf16_products import is_quick
+from harness.pipeline.bf16_products import has_bf16_kernels, is_quick
 
 PARTIAL_SUMS = 4
 CORNER = 16
@@ -115,5 +115,5 @@ def _in_order(weights: Tensor, inputs: Tensor) -> Tensor:
 def _is_emulated(dtype: torch.dtype) -> bool:
     """Whether torch has no fast convolution of a dtype on this processor."""
     if dtype == torch.bfloat16:
-        return not is_quick() and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return not is_quick() and not has_bf16_kernels()
     return dtype == torch.float16 and not torch.ops.mkldnn._is_mkldnn_fp16_supported()

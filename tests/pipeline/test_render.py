@@ -17,6 +17,7 @@ import harness.pipeline.renderer
 from harness._util.atomic_files import sha256_file
 from harness.errors import CheckpointError, DeviceError, RenderError
 from harness.pipeline import flex2 as builtin
+from harness.pipeline.bf16_products import has_bf16_kernels
 from harness.pipeline.checkpoint import Checkpoint
 from harness.pipeline.load import LoadedPipeline, load_pipeline
 from harness.pipeline.renderer import ReferenceRenderer
@@ -77,7 +78,7 @@ def test_the_first_of_a_batch_is_the_same_picture(
     first = renderer.render(request_for(noise=noise, batch=2))
     other = renderer.render(request_for(noise=noise, seed=6))
     assert (alone.rendered.batch, first.rendered.batch) == (1, 2)
-    assert _rms(alone, first) < 0.2 * _rms(alone, other)
+    assert _rms(alone, first) < (0.1 if has_bf16_kernels() else 0.2) * _rms(alone, other)
 
 
 def test_the_latents_hash_is_of_what_is_decoded(
