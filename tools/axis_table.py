@@ -33,14 +33,14 @@ PROMPTS = (
     "a small duck on the left on an orange background",
     "a large pizza on a grey striped background",
 )
-SEED, NOISE_ERA, STATIC_SHIFT = "seed 43 for 42", "noise of torch ≤ 2.11", "static shift 3.0 for dynamic"
+SEED, NOISE_ERA, GUIDANCE = "seed 43 for 42", "noise of torch ≤ 2.11", "guidance 1.0 for 4.0"
 ATTENTION, ADAPTER = "other attention kernel", "live adapter for a fused LoRA"
 CHANGES: dict[str, dict[str, Any]] = {
     SEED: {"seed": 43},
     NOISE_ERA: {"noise": "legacy"},
-    "guidance 1.0 for 4.0": {"guidance_scale": 1.0},
+    GUIDANCE: {"guidance_scale": 1.0},
     "guidance 3.0 for 4.0": {"guidance_scale": 3.0},
-    STATIC_SHIFT: {"shift": Shift(shift=3.0, dynamic_shifting=False)},
+    "static shift 3.0 for dynamic": {"shift": Shift(shift=3.0, dynamic_shifting=False)},
     "20 steps for 25": {"sample_steps": 20},
     "qfloat8 for bf16": {"quantize": "qfloat8"},
     "fp32 for bf16": {"dtype": "fp32"},

