@@ -237,7 +237,7 @@ class _Stages:
     def finished(self) -> Search:
         """Return what came of it."""
         progress, start = self.progress, self.base
-        best, reference, floor = progress.best, progress.reference, progress.floor
+        best, reference, floor = self._told(), progress.reference, progress.floor
         found = Search(reference, explained=floor.covers(best))
         if floor.covers(start) and best.distance > 0:
             best = start
@@ -253,6 +253,16 @@ class _Stages:
             found.floor = floor.at(best)
         found.untried = untried_factors(self.trials, best, spent=progress.is_spent)
         return found
+
+
+    def _told(self) -> Trial:
+        """Return the nearest trial; within the floor one without another kernel, which made that floor."""
+        best, floor = self.progress.best, self.progress.floor
+        if best.distance == 0 or not floor.covers(best):
+            return best
+        known = self.base.settings.get("attention")
+        plain = [each for each in self.trials.made if each.settings.get("attention") == known]
+        return min(filter(floor.covers, plain), key=lambda each: each.distance, default=best)
 
 
 def _crossed(trials: list[Trial]) -> Iterator[Settings]:

@@ -31,8 +31,9 @@ def test_a_servers_image_is_explained_and_shown(harness: Harness, case: Path, tm
     assert (difference["setting"], difference["source"]) == ("guidance_scale", "metadata")
     assert found["dialect"]["name"] == "reference"
     assert [each["setting"] for each in found["dialect"]["settings"]] == ["t5_attention"]
-    assert found["proof"]["identical"] or environment("cpu")["cpu_bf16"] != "avx512_bf16"  # which made it
-    assert len(found["remaining"]) == 1
+    identical = found["proof"]["identical"]
+    assert identical or environment("cpu")["cpu_bf16"] != "avx512_bf16"  # which made it
+    assert len(found["remaining"]) == (1 if identical else 2)  # T5's kernel, and the tool's own arithmetic
     assert "guidance_scale" in ended.out
     assert "guidance_scale" in page.read_text()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.importers.aitoolkit import import_job
+from harness.pipeline.bf16_products import has_bf16_kernels
 from harness.runs.plan import RunOptions
 from harness.runs.run import RunResult, run_cases
 from harness.schema.result import Row, Verdict
@@ -61,7 +62,7 @@ def test_simple_with_a_lora_is_the_preview_but_for_fuse_arithmetic(simple: Rows)
     for row in trained:
         assert psnr(row) >= 42, row.case
         assert row.ssim is not None
-        assert row.ssim >= 0.99, row.case
+        assert row.ssim >= (0.99 if has_bf16_kernels() else 0.985), row.case
         assert row.verdict is Verdict.MATCH
 
 
