@@ -2,7 +2,8 @@
 
 Where oneDNN has no bf16 kernels (on x86 below AVX-512), torch multiplies in plain loops, many times slower
 than in fp32. Kernels for bf16 add in fp32 and round once too: this is one more order of adding, and every
-kind of processor has its own.
+kind of processor has its own. optimum-quanto's product with a float8 weight is one of these too: it
+multiplies with the weight put back into bf16.
 """
 
 from __future__ import annotations
@@ -59,15 +60,24 @@ class _Fp32Products(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         named = kwargs or {}
-        if func in _PRODUCTS and args and _is_bf16(args[0]):
-            made = func(*map(_wider, args), **{name: _wider(value) for name, value in named.items()})
-            return made.to(torch.bfloat16)
-        return func(*args, **named)
+        if func not in _PRODUCTS or not args or not _is_bf16(args[0]):
+            return func(*args, **named)
+        if func is functional.linear and len(args) == 2 and _is_float8(args[1]):
+            product = functional.linear(args[0].float(), args[1].dequantize().float()).to(torch.bfloat16)
+            bias = named.get("bias")
+            return product if bias is None else product + bias  # added in bf16, as optimum-quanto does
+        made = func(*map(_wider, args), **{name: _wider(value) for name, value in named.items()})
+        return made.to(torch.bfloat16)
 
 
 def _is_bf16(value: object) -> bool:
     plain = type(value) in {torch.Tensor, torch.nn.Parameter}  # quantized weights have kernels of their own
     return plain and value.dtype is torch.bfloat16 and value.device.type == "cpu"  # type: ignore[attr-defined]
+
+
+def _is_float8(value: object) -> bool:
+    """Whether ``value`` is a float8 weight of optimum-quanto, which is not imported for this."""
+    return type(value).__name__ == "WeightQBytesTensor" and value._data.is_floating_point()  # type: ignore[attr-defined]
 
 
 def _wider(value: Any) -> Any:

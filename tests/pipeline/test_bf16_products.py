@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from harness.pipeline.bf16_products import quick_products
+from harness.precision.libraries import quantize_in_place
 
 
 def test_products_of_bf16_are_those_of_fp32_rounded() -> None:
@@ -19,6 +20,16 @@ def test_products_of_bf16_are_those_of_fp32_rounded() -> None:
     assert made.dtype == torch.bfloat16
     assert torch.equal(made, functional.linear(values.float(), weight.float()).bfloat16())
     assert torch.equal(product, (values.float() @ weight.float().t()).bfloat16())
+
+
+def test_a_float8_weight_is_put_back_into_bf16_first() -> None:
+    part = torch.nn.Sequential(torch.nn.Linear(64, 8, dtype=torch.bfloat16))
+    quantize_in_place(part, "qfloat8")
+    values, weight, bias = torch.randn(3, 64).bfloat16(), part[0].weight.dequantize(), part[0].bias
+    with quick_products():
+        made = part(values)
+    assert torch.equal(made, functional.linear(values.float(), weight.float()).bfloat16() + bias)
+    assert torch.allclose(made, part(values), rtol=0.02, atol=0.01)  # optimum-quanto's own product
 
 
 def test_a_convolution_takes_its_bias_along() -> None:
