@@ -160,7 +160,7 @@ def test_the_embedded_checkpoint_is_what_its_card_says(tiny: Path) -> None:
 
 
 def test_axes_change_its_pictures_in_their_order(jobs: dict[str, Path]) -> None:
-    """Seed and noise era most, no guidance less, equally valid arithmetic hardly; no rounding tips this prompt."""
+    """Seed and noise era most, no guidance less, equally valid arithmetic hardly: no rounding tips it."""
     groups = [
         (axis_table.SEED, axis_table.NOISE_ERA),
         (axis_table.GUIDANCE,),
