@@ -254,7 +254,6 @@ class _Stages:
         found.untried = untried_factors(self.trials, best, spent=progress.is_spent)
         return found
 
-
     def _told(self) -> Trial:
         """Return the nearest trial; within the floor one without another kernel, which made that floor."""
         best, floor = self.progress.best, self.progress.floor
