@@ -15,6 +15,7 @@ from harness.diagnosis.factors import left_out
 from harness.diagnosis.floor import FACTOR
 from harness.diagnosis.recipe import recipe
 from harness.diagnosis.search import MIN_GAIN, Search, Tell, search
+from harness.diagnosis.search_progress import CONFIRMING, CONFIRMING_AGAIN
 from harness.diagnosis.step_zero import StepZero, ask_step_zero, step_zero
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 from harness.errors import CaseError
@@ -112,7 +113,8 @@ class Diagnoser:
             control = ask_step_zero(self.trials(sibling), CONTROL_SHARE * self.budget, self.tell)
             start, cleared = control.settings, control.cleared
         left = self.budget - (control.spent if control else 0.0)
-        found = search(trials, left, self.tell, start=start, cleared=cleared)
+        confirming = CONFIRMING_AGAIN if control is not None and control.is_inexact else CONFIRMING
+        found = search(trials, left, self.tell, start=start, cleared=cleared, confirming=confirming)
         return _answer(trials, found, control, self.lpips)
 
 

@@ -11,6 +11,7 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.floor import MIN_FLOOR
 from harness.diagnosis.lines import Lines
+from harness.diagnosis.quantized import recorded
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import CLOSE, POINTING
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, rms
@@ -38,8 +39,11 @@ class Near:
 
     def renders(self) -> Iterator[Render]:
         """Yield the renders, the likeliest first."""
-        found = factors(self._progress.trials, self._anchor.settings, lambda axis: axis.name in ROUNDING)
-        yield from self._lines.values(found)
+        trials = self._progress.trials
+        found = factors(trials, self._anchor.settings, lambda axis: axis.name in (*ROUNDING, "quantize"))
+        yield from self._lines.values(recorded(trials, found))
+        yield from self._lines.values(each for each in found if each.axis.name in ROUNDING)
+        yield from self._lines.each(self._base, self.solvers())
         yield from self._lines.settings(self.schedules()[:MAX_CLOSE])
         yield from self._lines.settings(self.together()[:MAX_TOGETHER])
         yield from self._lines.each(self._anchor, self.numbers())
@@ -56,6 +60,14 @@ class Near:
                         unusual = UNUSUAL if value not in factor.values else 1.0
                         found[factor.axis.name].append((unusual * distance, factor.settings(value)))
         return _in_turn(list(found.values()))
+
+    def solvers(self) -> list[Estimate]:
+        """Return the other schedulers where the anchor has one: several solvers come near, one is right."""
+        base = self._base
+        if "scheduler" not in self._anchor.settings or "scheduler" in base.settings:
+            return []
+        found = factors(self._progress.trials, base.settings, lambda axis: axis.name == "scheduler")
+        return self._lines.ranked(base, [each for each in found if not each.is_noise])
 
     def together(self) -> list[Settings]:
         """Return moves of a number of the anchor's schedule together with another, the nearest first.

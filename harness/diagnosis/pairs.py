@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor, by_kind, factors
 from harness.diagnosis.lines import Lines, unranked
-from harness.diagnosis.quantized import is_usual
+from harness.diagnosis.quantized import is_usual, recorded
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import MIN_COMPOSITION_GAIN, NOISE_FROM, QUANTIZE_REACH, is_first
 from harness.diagnosis.trials import Trial
@@ -49,7 +49,9 @@ class Pairs:
     def _estimates(self, base: Trial) -> list[Estimate]:
         trials = self._progress.trials
         noise, numeric, rest = by_kind(factors(trials, base.settings))
+        known = recorded(trials, numeric)
         possible = [each for each in numeric if is_usual(each) and _is_possible(each, base.distance)]
+        possible += [each for each in known if each not in possible]
         alone = len(self._bases) == 1 and not _draws(base)  # early stops cost some renders
         drawn = Estimator(trials, base).noise([each for each in noise if is_first(each)]) if alone else []
         return [*unranked(possible), *self._lines.ranked(base, rest), *(_of_noise(*each) for each in drawn)]

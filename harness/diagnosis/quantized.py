@@ -11,7 +11,7 @@ from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
-from harness.schema.quantizers import PARTS, QUANTIZERS, quantizer_of
+from harness.schema.quantizers import PARTS, QUANTIZERS, quantizer_of, setting_of
 from harness.schema.render import lora_modes
 from harness.sweeps.axes import USUAL_QUANTIZE
 
@@ -33,6 +33,14 @@ MAX_ALIKE = 5
 def is_usual(factor: Factor) -> bool:
     """Whether a factor is no quantizer, or one that previews are likely to have."""
     return factor.axis.name != "quantize" or factor.values[0] in USUAL_QUANTIZE
+
+
+def recorded(trials: TrialRenderer, found: list[Factor]) -> list[Factor]:
+    """Return the quantization that the job recorded, of factors that a case may lack."""
+    trained = trials.context.case.trained
+    qtype = trained.qtype or trained.qtype_te or "qfloat8"
+    wanted = setting_of(qtype, trained.quantize, trained.quantize_te)
+    return [each for each in found if each.axis.name == "quantize" and each.values[0] == wanted]
 
 
 class Quantized:

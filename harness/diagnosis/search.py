@@ -22,7 +22,7 @@ from harness.diagnosis.near import Near
 from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bases_of
 from harness.diagnosis.path import minimal_path, untried_factors
 from harness.diagnosis.quantized import is_usual, twins
-from harness.diagnosis.search_progress import Progress, Render
+from harness.diagnosis.search_progress import CONFIRMING, Progress, Render
 from harness.diagnosis.singles import Singles
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 
@@ -73,6 +73,7 @@ def search(
     start: Settings = MappingProxyType({}),
     cleared: bool = False,
     tool_floor: float | None = None,
+    confirming: float = CONFIRMING,
 ) -> Search:
     """Search the settings that explain the preview, spending at most ``budget`` renders of the case's own.
 
@@ -82,11 +83,12 @@ def search(
         cleared: a control was identical with them, so that only the LoRA is left to explain anything.
         tool_floor: for an image of another tool, what its own kernels make of the distance at least, 0 to
             255: no trial can be identical, and none is sought once one is within it.
+        confirming: renders that look for identity at most once one is within the floor.
 
     Raises:
         HarnessError: the case's own settings cannot be rendered here.
     """
-    stages = _Stages(Progress(trials, budget, tool_floor), tell, cleared=cleared)
+    stages = _Stages(Progress(trials, budget, tool_floor, confirming), tell, cleared=cleared)
     stages.run(start)
     return stages.finished()
 

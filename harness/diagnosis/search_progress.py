@@ -9,8 +9,8 @@ from harness.diagnosis.factors import ROUNDING_AXES
 from harness.diagnosis.floor import MIN_FLOOR, Floor
 from harness.diagnosis.trials import Trial, TrialRenderer
 
-CONFIRMING = 40
-"""Renders that look for identity once a trial is within the floor."""
+CONFIRMING, CONFIRMING_AGAIN = 40, 10
+"""Renders that look for identity once a trial is within the floor; after a control where none was found."""
 ALONE = 0.4
 """Share of the distance that a trial leaves at most to be followed at once by others on top of it."""
 
@@ -23,17 +23,20 @@ class Progress:
     Args:
         budget: renders of the case's own length to spend at most.
         tool_floor: for an image of another tool, its own floor, 0 to 255; identity is not looked for then.
+        confirming: renders that look for identity at most.
 
     Raises:
         HarnessError: the case's own settings cannot be rendered here.
     """
 
-    def __init__(self, trials: TrialRenderer, budget: float, tool_floor: float | None) -> None:
+    def __init__(
+        self, trials: TrialRenderer, budget: float, tool_floor: float | None, confirming: float = CONFIRMING
+    ) -> None:
         self.trials = trials
         self.reference = trials.trial({})
         self.floor = Floor(trials, tool_floor or MIN_FLOOR)
         self._budget, self._limit = budget, math.inf
-        self._confirming = CONFIRMING if tool_floor is None else 0
+        self._confirming = confirming if tool_floor is None else 0
 
     @property
     def best(self) -> Trial:

@@ -8,10 +8,9 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
-from harness.diagnosis.quantized import Quantized, is_usual
+from harness.diagnosis.quantized import Quantized, is_usual, recorded
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Trial
-from harness.schema.quantizers import setting_of
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Family
 
@@ -57,11 +56,11 @@ class Singles:
             every = [each for each in every if each not in _of_lora(every)]
         noise, numeric, rest = by_kind(every)
         quantized, numeric = _quantizers(numeric), [each for each in numeric if is_usual(each)]
-        self._rare, recorded = quantized, self._recorded(quantized)
+        self._rare, known = quantized, recorded(progress.trials, quantized)
         is_control = progress.trials.context.request.lora is None
         if is_control or base.distance < MAX_ROUNDING:
             yield from lines.values(_kernels(numeric))
-        yield from lines.values([*recorded, *self._usual_dtype(numeric)])
+        yield from lines.values([*known, *self._usual_dtype(numeric)])
         self.ranked = lines.ranked(base, rest)
         far = base.distance > NOISE_FROM or progress.trials.composition(base) == "different"
         strong = STRONG if far else LIKELY
@@ -132,13 +131,6 @@ class Singles:
         """Return AI Toolkit's usual dtype where the case has another and the preview is not far."""
         near = self._base.distance < QUANTIZE_REACH
         return [each for each in numeric if near and each.axis.name == "dtype" and each.values[0] == "bf16"]
-
-    def _recorded(self, numeric: list[Factor]) -> list[Factor]:
-        """Return the quantization that the job recorded and the case does not have."""
-        trained = self._progress.trials.context.case.trained
-        qtype = trained.qtype or trained.qtype_te or "qfloat8"
-        wanted = setting_of(qtype, trained.quantize, trained.quantize_te)
-        return [each for each in numeric if each.axis.name == "quantize" and each.values[0] == wanted]
 
 
 def is_first(factor: Factor) -> bool:

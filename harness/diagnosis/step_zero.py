@@ -48,6 +48,11 @@ class StepZero:
         """Whether all but the LoRA is known, with ``settings`` where there are some."""
         return self.matches or self.proven
 
+    @property
+    def is_inexact(self) -> bool:
+        """Whether it is explained and nothing made it identical: another machine rendered the preview."""
+        return not self.cleared and (self.near or bool(self.settings))
+
     def to_json(self) -> dict[str, Any]:
         """Return what the documented JSON object says of it."""
         hidden = {"spent", "renders"}

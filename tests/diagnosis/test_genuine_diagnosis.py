@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from harness.diagnosis.answer import Diagnosis
-from harness.diagnosis.diagnose import BUDGET, diagnose
+from harness.diagnosis.diagnose import diagnose
 from harness.importers.aitoolkit import import_job
 from harness.pipeline.bf16_products import has_bf16_kernels
 from harness.pipeline.renderer import ReferenceRenderer
 
 CASES = {"inkprint": "000000200_1", "q8": "000000020_0", "legacy": "000000010_0"}
+BUDGETS = {"inkprint": 15, "q8": 12, "legacy": 60}
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,7 @@ def found(
         cases = import_job(jobs[name], out=tmp_path_factory.mktemp("genuine") / name, steps=steps).cases
         wanted = next(case for case in cases if case.id.endswith(CASES[name]))
         ran_with = {"t5_attention": "sdpa" if name == "inkprint" else None}  # transformers 5.24
-        budget = 12 if name == "q8" else BUDGET
-        return diagnose(wanted.model_copy(update=ran_with), renderer=renderer, budget=budget)
+        return diagnose(wanted.model_copy(update=ran_with), renderer=renderer, budget=BUDGETS[name])
 
     return once
 
