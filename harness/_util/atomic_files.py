@@ -92,6 +92,13 @@ def write_bytes(path: Path, data: bytes, *, lasting: bool = True) -> None:
             raise
 
 
+def write_new(path: Path, data: bytes) -> None:
+    """Write ``data`` to a file that is not there yet, in a folder that nobody else writes to."""
+    with path.open("xb") as file:
+        file.write(data)
+    path.chmod(0o644)
+
+
 @contextmanager
 def _locked(partial: Path) -> Iterator[None]:
     """Hold the lock of the hidden file ``partial``, which a killed process may have left there."""

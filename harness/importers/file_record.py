@@ -25,15 +25,13 @@ class FileRecord:
     def __init__(self, folder: Path) -> None:
         self._folder = Path(os.path.realpath(folder))
         self._entries: dict[str, list[Any]] = _load(self._folder / RECORD)
+        self._places: dict[str, str] = {}
         self._changed = False
 
     def recall(self, path: Path) -> dict[str, Any] | None:
         """Return what was remembered of ``path``, or None where nothing was or the file has changed."""
         entry = self._entries.get(self._key(path))
-        if entry is None:
-            return None
-        found = path.stat()
-        return dict(entry[2]) if [found.st_size, found.st_mtime_ns] == entry[:2] else None
+        return None if entry is None else _facts(entry, path.stat())
 
     def remember(self, path: Path, *, own: bool = False, **facts: Any) -> None:
         """Remember ``facts`` about a file, beside what is known of it as it is.
@@ -44,9 +42,11 @@ class FileRecord:
         found = path.stat()
         if not own and time.time_ns() - found.st_mtime_ns < MIN_AGE:
             return
-        entry = [found.st_size, found.st_mtime_ns, (self.recall(path) or {}) | facts]
-        if self._entries.get(self._key(path)) != entry:
-            self._entries[self._key(path)] = entry
+        known = self._entries.get(key := self._key(path))
+        facts = ((known and _facts(known, found)) or {}) | facts
+        entry = [found.st_size, found.st_mtime_ns, facts]
+        if known != entry:
+            self._entries[key] = entry
             self._changed = True
 
     def sha256(self, path: Path) -> str:
@@ -63,7 +63,16 @@ class FileRecord:
             write_text(self._folder / RECORD, json.dumps(self._entries, sort_keys=True))
 
     def _key(self, path: Path) -> str:
-        return os.path.relpath(path, self._folder)
+        """Return the path from the folder of cases; that of a file's folder is worked out once."""
+        folder, name = os.path.split(path)
+        if (place := self._places.get(folder)) is None:
+            place = self._places[folder] = os.path.relpath(folder or ".", self._folder)
+        return name if place == "." else f"{place}{os.sep}{name}"
+
+
+def _facts(entry: list[Any], found: os.stat_result) -> dict[str, Any] | None:
+    """Return what an entry says of a file that has not changed since."""
+    return dict(entry[2]) if [found.st_size, found.st_mtime_ns] == entry[:2] else None
 
 
 def _load(path: Path) -> dict[str, list[Any]]:

@@ -21,20 +21,21 @@ class PreviewImage:
     """
 
     size: tuple[int, int]
-    animated: bool
     sha256: str
+    animated: bool = False
 
 
 def read_preview(path: Path) -> PreviewImage:
-    """Read a preview, decoded once to be sure that it is whole.
+    """Read a preview, and be sure that it is whole.
 
     Raises:
         ImageError: unreadable or truncated.
     """
     from harness.metrics.image_file import check_image
 
-    size = _animated_webp(path)
-    return PreviewImage(size or check_image(path), size is not None, sha256_file(path))
+    if (size := _animated_webp(path)) is not None:
+        return PreviewImage(size, sha256_file(path), animated=True)
+    return PreviewImage(*check_image(path))
 
 
 def read_previews(paths: Sequence[Path], record: FileRecord) -> Iterator[PreviewImage | ImageError]:
@@ -43,7 +44,7 @@ def read_previews(paths: Sequence[Path], record: FileRecord) -> Iterator[Preview
         known = record.recall(path) or {}
         if "size" in known:
             width, height = known["size"]
-            yield PreviewImage((width, height), known["animated"], known["sha256"])
+            yield PreviewImage((width, height), known["sha256"], known["animated"])
             continue
         try:
             image = read_preview(path)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from harness.schema.case import SUFFIX
 
@@ -41,13 +42,13 @@ def install(staged: Path, folder: Path) -> None:
     Raises:
         OSError: a file could not be moved; ``folder`` is as it was.
     """
-    names = [path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file()]
-    names.sort(key=lambda name: (name.endswith(SUFFIX), name))
+    names = sorted(_files(staged), key=lambda name: (name.endswith(SUFFIX), name))
     backups, moved = Path(tempfile.mkdtemp(dir=staged)), 0
     try:
+        for subfolder in {PurePosixPath(name).parent for name in names}:
+            (folder / subfolder).mkdir(exist_ok=True)
         for name in names:
             target = folder / name
-            target.parent.mkdir(exist_ok=True)
             if target.is_file():
                 shutil.copyfile(target, backups / str(moved))
             (staged / name).replace(target)
@@ -56,6 +57,13 @@ def install(staged: Path, folder: Path) -> None:
         for number in reversed(range(moved)):
             _put_back(folder / names[number], backups / str(number))
         raise
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Yield the path of every file below ``folder``, from there; as text, of which there is little."""
+    for inner, _, names in os.walk(folder):
+        place = Path(inner).relative_to(folder).as_posix()
+        yield from (name if place == "." else f"{place}/{name}" for name in names)
 
 
 def _put_back(target: Path, backup: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness._util.atomic_files import disk_errors_as
+from harness._util.atomic_files import disk_errors_as, write_new
 from harness._util.validation import first_problem
 from harness.errors import CaseError, JobError
 from harness.importers.copies import Copies
@@ -35,7 +35,9 @@ from harness.schema.case import (
     Preview,
     load_case,
     save_case,
+    schema_line,
 )
+from harness.schema.case_text import CaseTexts
 
 
 def write_cases(
@@ -89,6 +91,7 @@ def write_cases(
 def _stage(merged: MergedImport, copies: Copies, job: str, base: Base) -> list[Case]:
     """Return every case at its place; those that are new or changed are staged, and checked to read back."""
     schema = f"../{SCHEMA_FILE}" if (copies.folder.parent / SCHEMA_FILE).is_file() else None
+    texts = CaseTexts()
     cases = []
     for draft, match in zip(merged.drafts, merged.matches, strict=True):
         name = f"{draft.stem}{SUFFIX}"
@@ -96,12 +99,24 @@ def _stage(merged: MergedImport, copies: Copies, job: str, base: Base) -> list[C
             case = _case(draft, match, copies, job, base).at(copies.folder / name)
             cases.append(case)
             if match != case:
-                save_case(case, copies.staged / name, schema=schema, lasting=False)
-                if load_case(copies.staged / name).model_dump() != case.model_dump():
-                    raise CaseError("it does not read back unchanged")
+                _save(case, copies.staged / name, schema, texts)
         except (CaseError, ValidationError, UnicodeError) as error:
             raise _unwritable(draft, error) from error
     return cases
+
+
+def _save(case: Case, path: Path, schema: str | None, texts: CaseTexts) -> None:
+    """Write a case that reads back unchanged.
+
+    Raises:
+        CaseError: it does not.
+    """
+    if (text := texts.of(case)) is not None:
+        write_new(path, schema_line(schema).encode() + text)
+        return
+    save_case(case, path, schema=schema, lasting=False)
+    load_case(path)
+    raise CaseError("it does not read back unchanged")
 
 
 def _unwritable(draft: Draft, error: CaseError | ValidationError | UnicodeError) -> JobError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from harness.errors import ImageError
+from harness.metrics.jpeg_data import without_data
 
 MAX_PIXELS = 64_000_000
 """Largest image that is decoded; more is refused from the header alone."""
@@ -30,28 +32,33 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         ImageError: as ``load_rgb``.
     """
-    return _read(path, reduced=False)
+    with image_errors(path):
+        return _with_any_text(path, path)
 
 
-def check_image(path: Path) -> tuple[int, int]:
-    """Return (width, height) of an image in pixels, after the checks of ``load_rgb``.
+def check_image(path: Path) -> tuple[tuple[int, int], str]:
+    """Return (width, height) of an image in pixels and its file's SHA-256, after the checks of ``load_rgb``.
 
-    All of its data is read; the pixels of a JPEG are made at an eighth of its size, in a third of the time.
+    The file is read once. A JPEG is decoded only where ``without_data`` cannot say whether it is whole, and
+    then at an eighth of its size.
 
     Raises:
         ImageError: as ``load_rgb``.
     """
-    return _read(path, reduced=True).info["full_size"]  # type: ignore[no-any-return]
-
-
-def _read(path: Path, *, reduced: bool) -> Image.Image:
     with image_errors(path):
-        try:
-            return _decode(path, path, reduced)
-        except ValueError as error:
-            if "MAX_TEXT" not in str(error):
-                raise
-            return _decode(path, io.BytesIO(_without_text(path.read_bytes())), reduced)
+        data = path.read_bytes()
+        image = _with_any_text(path, without_data(data) or data, reduced=True)
+    return image.info["full_size"], hashlib.sha256(data).hexdigest()
+
+
+def _with_any_text(path: Path, source: Path | bytes, *, reduced: bool = False) -> Image.Image:
+    """Decode an image, also a PNG with more text than Pillow accepts."""
+    try:
+        return _decode(path, source, reduced)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+        return _decode(path, _without_text(path.read_bytes()), reduced)
 
 
 @contextmanager
@@ -75,12 +82,13 @@ def image_errors(path: Path) -> Iterator[None]:
         raise ImageError(f"is truncated or cannot be read ({error})", file=path, fix=fix) from error
 
 
-def _decode(path: Path, source: Path | io.BytesIO, reduced: bool) -> Image.Image:
-    with Image.open(source, formats=FORMATS) as image:
+def _decode(path: Path, source: Path | bytes, reduced: bool) -> Image.Image:
+    opened = source if isinstance(source, Path) else io.BytesIO(source)
+    with Image.open(opened, formats=FORMATS) as image:
         _check_header(path, image)
         image.info["full_size"] = image.size
         if reduced:
-            image.draft(None, (image.width // 8, image.height // 8))
+            image.draft("L", (image.width // 8, image.height // 8))
         image.load()
         return image
 

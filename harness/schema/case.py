@@ -431,9 +431,13 @@ def save_case(case: Case, path: Path, *, schema: str | None = None, lasting: boo
         lasting: wait until the disk has it, so that this holds of a power failure as well.
     """
     body = write_yaml(case.model_dump(mode="json", exclude_none=True))
-    head = f"# yaml-language-server: $schema={schema}\n" if schema else ""
-    write_bytes(path, (head + body).encode("utf-8"), lasting=lasting)
+    write_bytes(path, (schema_line(schema) + body).encode("utf-8"), lasting=lasting)
     return case.at(path)
+
+
+def schema_line(schema: str | None) -> str:
+    """Return the first line of a case file, which names its JSON Schema, if there is one."""
+    return f"# yaml-language-server: $schema={schema}\n" if schema else ""
 
 
 def case_schema() -> str:

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from harness._util.atomic_files import sha256_file
 from harness.errors import CaseError
 from harness.schema.case import Case, load_case, load_cases, save_case
+from harness.schema.case_text import CaseTexts
 from tests.schema.case_files import contents, written
 
 YAML_WORDS = ["no", "yes", "null", "~", "1e3", "0x1F", "1_000", "12:30", "2024-01-01", "", " ", "- a", "a: b"]
+TEXTS = CaseTexts()
+
 prompts = (
     st.sampled_from(YAML_WORDS)
     | st.text(max_size=60)
@@ -54,6 +57,7 @@ def test_round_trip_without_loss(
     before = path.read_bytes()
     save_case(again, path)
     assert path.read_bytes() == before
+    assert TEXTS.of(case) == before
 
 
 def test_the_schema_line_is_a_comment_for_editors(tmp_path: Path) -> None:

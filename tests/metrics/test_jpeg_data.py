@@ -1,0 +1,66 @@
+"""A JPEG that an import does not decode is judged as decoding would judge it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.errors import ImageError
+from harness.metrics.image_file import check_image, read_image
+from harness.metrics.jpeg_data import without_data
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "restarts": {"restart_marker_blocks": 2},
+    "full-colour": {"subsampling": 0, "optimize": True},
+    "progressive": {"progressive": True},
+}
+
+
+def jpeg(**options: Any) -> bytes:
+    """Return a noisy JPEG of 40x24."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=60, **options)
+    return file.getvalue()
+
+
+def damaged(whole: bytes) -> list[bytes]:
+    """Return the file cut at places all over it, closed again or not, and with single bytes changed."""
+    random = Random(0)
+    cuts = [whole[:place] for place in range(20, len(whole), 37)]
+    changed = []
+    for _ in range(40):
+        place = random.randrange(2, len(whole))
+        changed.append(
+            whole[:place] + bytes([random.choice([0xFF, random.randrange(256)])]) + whole[place + 1 :]
+        )
+    return [whole, *cuts, *(cut + b"\xff\xd9" for cut in cuts), *changed]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_files_are_judged_as_by_decoding(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.jpg"
+    for data in damaged(jpeg(**KINDS[kind])):
+        path.write_bytes(data)
+        try:
+            size = read_image(path).size
+        except ImageError as error:
+            with pytest.raises(ImageError) as raised:
+                check_image(path)
+            assert raised.value.found == error.found
+        else:
+            assert check_image(path)[0] == size
+
+
+def test_only_a_whole_sequential_jpeg_is_left_undecoded() -> None:
+    assert without_data(jpeg()) is not None
+    assert without_data(jpeg(restart_marker_blocks=2)) is not None
+    assert without_data(jpeg()[:-2]) is None
+    assert without_data(jpeg(progressive=True)) is None
