@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 from harness._util.redaction import redact
@@ -150,7 +151,7 @@ class _Job:
             lora=_source(weights.lora),
             network_multiplier=sample.network_multiplier,
             settings=sample.settings,
-            trained=self._trained(sample, software),
+            trained=self._trained(sample.template, software),
             note=weights.note,
             incomparable=problem or weights.problem,
             lora_gone=gone,
@@ -162,7 +163,7 @@ class _Job:
             assumptions=[
                 *sample.assumptions,
                 *([OLDER[older]] if older else []),
-                *notes_on_numerics(self.process, software),
+                *self._notes_on_numerics(software),
                 *self._preview_notes(preview, sample, weights),
             ],
         )
@@ -192,7 +193,16 @@ class _Job:
         stem = f"{preview.step:09d}_{preview.index}"
         return f"{stem}_{preview.unix_ms}" if preview.runs_later else stem
 
-    def _trained(self, sample: Sample, software: str | None) -> Trained:
+    @cached_property
+    def _notes_on_numerics(self) -> Callable[[str | None], list[str]]:
+        return cache(partial(notes_on_numerics, self.process))
+
+    @cached_property
+    def _trained(self) -> Callable[[str, str | None], Trained]:
+        """What the cases of one prompt say of the training, held once."""
+        return cache(self._trained_of)
+
+    def _trained_of(self, template: str, software: str | None) -> Trained:
         model, train = self.process.model, self.process.train
         qtype, _ = model.quantizer(software, self.process.device)
         return Trained(
@@ -206,7 +216,7 @@ class _Job:
             ema=train.ema(software),
             base=redact(model.name_or_path),
             trigger_word=self.process.trigger_word,
-            prompt_template=sample.template,
+            prompt_template=template,
             sampler=self.process.sample.sampler,
         )
 
