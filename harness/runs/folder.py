@@ -34,6 +34,8 @@ from harness.schema.result import Row
 MANIFEST = "run.json"
 RESULTS = "results.jsonl"
 LOCK = ".lock"
+CASES = "cases"
+"""What a run's identity calls its cases."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """A URL as ``Path`` leaves it; a drive has one letter."""
 
@@ -46,6 +48,7 @@ class RunFolder:
         identity: what makes this run this run; another identity in the folder refuses it.
         about: facts to keep in the manifest that may differ on resuming (time, environment).
         fetch: brings rows that another machine made; called once the folder is this run's.
+        grows: cases may come to those that the folder's run has.
 
     Raises:
         RunError: not writable, not a run folder, another run's, or in use.
@@ -57,6 +60,7 @@ class RunFolder:
         identity: dict[str, Any],
         about: dict[str, Any],
         fetch: Callable[[], None] | None = None,
+        grows: bool = False,
     ) -> None:
         self.path = path
         refuse_foreign(path)
@@ -64,7 +68,7 @@ class RunFolder:
         try:
             refuse_links(path)
             _remove_parts(path)
-            self._claim(identity, about)
+            self._claim(identity, about, grows)
             if fetch is not None:
                 fetch()
             _drop_partial_line(path / RESULTS)
@@ -109,12 +113,24 @@ class RunFolder:
             copy_file(preview, target)
         return target.relative_to(self.path).as_posix()
 
-    def _claim(self, identity: dict[str, Any], about: dict[str, Any]) -> None:
+    def _claim(self, identity: dict[str, Any], about: dict[str, Any], grows: bool) -> None:
         manifest = self.path / MANIFEST
         if manifest.exists():
-            refuse_other(read_manifest(self.path)["identity"], identity, self.path)
+            found = read_manifest(self.path)
+            known = found["identity"]
+            if grows:
+                known, identity = _grown(known, identity), _grown(identity, known)
+            refuse_other(known, identity, self.path)
+            if known != found["identity"]:
+                write_json(manifest, {**found, "identity": known}, sort_keys=True)
             return
         write_json(manifest, {"identity": identity, **about}, sort_keys=True)
+
+
+def _grown(identity: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity with the cases and bases of another one added."""
+    cases = sorted({*identity.get(CASES, []), *other.get(CASES, [])})
+    return {**identity, CASES: cases, "bases": {**other.get("bases", {}), **identity.get("bases", {})}}
 
 
 def refuse_other(

@@ -23,6 +23,7 @@ def run_cases(
     progress: Progress | None = None,
     renderer: Renderer | None = None,
     planner: Planner = plan,
+    grows: bool = False,
 ) -> RunResult:
     """Re-render every case, score it against its preview and judge it; rows are stored as they finish.
 
@@ -34,6 +35,7 @@ def run_cases(
         out: the run folder.
         renderer: the system under test; the reference pipeline unless given.
         planner: plans what is rendered: every case as recorded, unless it is a sweep.
+        grows: the cases may come to others that ``out`` has rows of already.
 
     Raises:
         HarnessError: bad input; found before anything is rendered.
@@ -46,7 +48,7 @@ def run_cases(
             for item in planned:
                 if item.request is not None:
                     machine.system.check(item.request)
-        setup = Setup(planned, machine, Preflight().check(planned, options), options)
+        setup = Setup(planned, machine, Preflight().check(planned, options), options, grows=grows)
         with open_run(setup, out, renderer=renderer, progress=progress) as session:
             session.run(planned)
     return load_run(out)

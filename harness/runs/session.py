@@ -20,7 +20,7 @@ from harness.metrics.scores import MetricName
 from harness.pipeline.checkpoint import Checkpoint
 from harness.runs.case_runner import CaseRunner, against_accepted, tolerance_of
 from harness.runs.dispatch import Outcome, dispatch
-from harness.runs.folder import RunFolder, write_rows
+from harness.runs.folder import CASES, RunFolder, write_rows
 from harness.runs.mirror import Mirror
 from harness.runs.plan import Planned, RunOptions, request_of
 from harness.runs.preflight import Preflight, memory_lines
@@ -45,13 +45,15 @@ class Setup:
     Attributes:
         subject: what the identity calls the cases; runs of another kind are other runs.
         bases: checkpoint of every base, by the base's name.
+        grows: the cases may come to others that the folder's run has already.
     """
 
     planned: Sequence[Planned]
     machine: Machine
     bases: Mapping[str, Checkpoint]
     options: RunOptions
-    subject: str = "cases"
+    subject: str = CASES
+    grows: bool = False
 
     def identity(self) -> dict[str, Any]:
         """Return what makes this run this run; a resumed run must have the same."""
@@ -282,7 +284,7 @@ def open_run(
         if mirror is not None:
             mirror.check(identity)
         fetch = mirror.fetch if mirror is not None else None
-        folder = stack.enter_context(RunFolder(out, identity, _about(setup), fetch))
+        folder = stack.enter_context(RunFolder(out, identity, _about(setup), fetch, setup.grows))
         if mirror is not None:
             stack.enter_context(mirror)
         with pause_collection():  # what it imports stays: looking for garbage among it takes seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -47,6 +47,7 @@ def import_job(
     base: Base | None = None,
     steps: str = "all",
     config: Path | None = None,
+    leave: Collection[Path] = (),
 ) -> ImportResult:
     """Import the previews of a training job as cases.
 
@@ -60,6 +61,7 @@ def import_job(
         base: the base model; None takes ``model.name_or_path`` of the job.
         steps: ``all``, ``last``, or training steps and ranges like ``250,500-1000``.
         config: the job's config, YAML or JSON; None looks for ``config.yaml``, then ``.job_config.json``.
+        leave: previews that are not imported yet.
 
     Raises:
         JobError: the folder, its config or its prompts cannot be read, or ``out`` is in use.
@@ -78,7 +80,8 @@ def import_job(
     older = older_previews(config_file, regular, count) if config is None else {}
     job = _Job(process, samples, weights, older, config_file.name, record)
     base, assumptions = (base, []) if base is not None else find_base(config_file, parsed)
-    drafts, refused = job.drafts(select_steps(previews, steps))
+    chosen = [preview for preview in select_steps(previews, steps) if preview.path not in leave]
+    drafts, refused = job.drafts(chosen)
     assumptions += notes_on_job(process)
     if config is None:
         assumptions += describe_age(config_file, regular, older, count)
