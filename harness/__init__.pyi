@@ -47,3 +47,4 @@ from .sweeps.grid import preset as preset
 from .sweeps.grid import product as product
 from .sweeps.grid import read_grid as read_grid
 from .sweeps.sweep import sweep_cases as sweep_cases
+from .watching.watch_round import watch_round as watch_round

@@ -9,6 +9,7 @@ import tempfile
 # from that of other xdist workers.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HARNESS_NO_SERVE"] = "1"  # whoever runs the tests may have a warm process
 MODULES = os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="harness-test-modules-")
 
 from collections.abc import Callable, Iterator

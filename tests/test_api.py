@@ -24,6 +24,7 @@ FUNCTIONS = {
     "doctor": {"examine"},
     "import": {"import_job", "import_request", "import_bundle"},
     "run": {"load_cases", "run_cases", "build_report"},
+    "serve": set(),  # a process, not a function
     "schema": {"case_schema"},
     "audit": {"audit", "write_audit_page"},
     "diagnose": {"diagnose", "diagnose_cases", "static_findings"},
@@ -35,6 +36,7 @@ FUNCTIONS = {
     "rescore": {"rescore"},
     "summary": {"job_summary"},
     "bundle": {"write_bundle"},
+    "watch": {"watch_round"},
     "accept": {"accept_run"},
     "apply-review": {"apply_review"},
     "calibrate": {"calibrate"},

@@ -9,19 +9,26 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.errors import HarnessError
 
 
 def main() -> None:
     """Run ``harness``; bad input, a disk that refuses and Ctrl-C print one line and exit with their code."""
     atexit.register(gc.freeze)  # a process ends faster where nothing looks for garbage
+    run_command()
+
+
+def run_command(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line, this process's own unless given; ends by SystemExit."""
     try:
-        _main()
+        _run_command(arguments)
     except KeyboardInterrupt:
         interrupted()
 
 
-def _main() -> None:
+def _run_command(arguments: Sequence[str] | None) -> None:
     from harness.cli.app import app
     from harness.errors import HarnessError
 
@@ -29,7 +36,7 @@ def _main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        app(prog_name="harness")
+        app(args=arguments, prog_name="harness")
     except OSError as error:
         refuse(HarnessError(error.strerror or str(error), file=error.filename))
     except HarnessError as error:

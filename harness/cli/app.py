@@ -13,10 +13,10 @@ from harness.cli import interrupted
 from harness.cli.command import SETTINGS, Command, logger
 
 PANELS = {
-    "Start": ("demo", "doctor", "import", "run", "schema"),
+    "Start": ("demo", "doctor", "import", "run", "serve", "schema"),
     "Explain a drift": ("audit", "diagnose", "compare", "export", "fix", "sweep"),
     "Saved runs": ("report", "rescore", "summary", "bundle"),
-    "Keep watch": ("accept", "apply-review", "calibrate", "history"),
+    "Keep watch": ("watch", "accept", "apply-review", "calibrate", "history"),
 }
 """Names of the commands below their headings on the help page."""
 

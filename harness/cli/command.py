@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -47,13 +48,32 @@ class Context(click.Context):
 
 
 class Command(click.Command):
-    """A command with ``--verbose``, whose help page groups options by their heading."""
+    """A command with ``--verbose``, whose help page groups options by their heading.
+
+    One with ``NO_SERVE`` is run by the warm process where there is one.
+    """
 
     context_class = Context
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.params.append(VERBOSE)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line, and keep it as it was typed."""
+        ctx.meta[TYPED] = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command here, or in the warm process."""
+        ours = any(ctx.params.get(name) for name in ELSEWHERE) or ctx.params.get("once") is False
+        if ctx.meta.get(NO_SERVE_GIVEN) is False and not ours:
+            from harness.warm.client import run_there
+
+            ended = run_there([str(ctx.info_name), *ctx.meta[TYPED]])
+            if ended is not None:
+                sys.exit(ended.code)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each heading."""
@@ -106,6 +126,22 @@ def _log(_context: click.Context, _parameter: click.Parameter, count: int) -> No
 
         log_to_stderr(count)
 
+
+TYPED, NO_SERVE_GIVEN = "harness.typed", "harness.no_serve"
+"""Names of what a command keeps in click's ``meta``."""
+
+ELSEWHERE = ("static", "gpus", "ray", "server", "comfy")
+"""Options under which a warm process would not help: no single process of this machine renders."""
+
+
+def _no_serve(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
+    context.meta[NO_SERVE_GIVEN] = given
+
+
+NO_SERVE = option(
+    "--no-serve", is_flag=True, expose_value=False, callback=_no_serve, envvar="HARNESS_NO_SERVE",
+    heading="What to render with", help="Render in this process, also where harness serve runs.",
+)  # fmt: skip
 
 VERBOSE = Option(
     ["-v", "--verbose"],

@@ -25,3 +25,11 @@ def log_to_stderr(verbosity: int) -> None:
             logging.Formatter("%(asctime)s %(levelname)-5s %(name)s: %(message)s", "%H:%M:%S")
         )
         logger.addHandler(handler)
+
+
+def log_nowhere() -> None:
+    """Undo ``log_to_stderr``: a warm process runs the next command."""
+    logger = logging.getLogger("harness")
+    logger.setLevel(logging.NOTSET)
+    for handler in [each for each in logger.handlers if isinstance(each, _StderrHandler)]:
+        logger.removeHandler(handler)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.command import Decorator, Function, choice, logger, option, path, with_options
+from harness.cli.command import (
+    NO_SERVE,
+    Decorator,
+    Function,
+    choice,
+    logger,
+    option,
+    path,
+    with_options,
+)
 from harness.schema.render import Device, Dtype, EngineName, Offload, PipelineCode
 
 if TYPE_CHECKING:
@@ -90,6 +99,7 @@ RENDERING = (
               help="exact: compiled, where that is proved to give eager's bits, else eager. "
               "auto: exact on CUDA where the renders ahead pay for it, else eager; on a CPU without "
               "bf16 kernels, products of bf16 in fp32."),
+    NO_SERVE,
     LPIPS_WEIGHTS,
     METRICS,
 )  # fmt: skip

@@ -6,11 +6,12 @@ import atexit
 import inspect
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -233,6 +234,7 @@ def check_trust(checkpoint: Checkpoint, code: PipelineCode, trust_remote_code: b
 def _load_hub(checkpoint: Checkpoint, options: Mapping[str, Any]) -> DiffusionPipeline:
     from diffusers import AutoPipelineForText2Image, DiffusionPipeline
 
+    _forget_remote_code()
     options = {**options, "custom_pipeline": str(checkpoint.folder), "trust_remote_code": True}
     try:
         pipe = AutoPipelineForText2Image.from_pretrained(checkpoint.folder, **options)
@@ -244,6 +246,13 @@ def _load_hub(checkpoint: Checkpoint, options: Mapping[str, Any]) -> DiffusionPi
             file=checkpoint.pipeline_file,
         )
     return pipe
+
+
+def _forget_remote_code() -> None:
+    """Let a ``pipeline.py`` be imported anew: that of an earlier load may have been another text."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "diffusers_modules"]:
+        del sys.modules[name]
+    invalidate_caches()
 
 
 def _use_private_modules_cache() -> None:

@@ -13,7 +13,7 @@ import torch
 from harness.errors import DeviceLostError, HarnessError, RenderError
 from harness.pipeline.attention import active_attention, attention_kernel
 from harness.pipeline.bf16_products import has_bf16_kernels, quick_products
-from harness.pipeline.checkpoint import find_checkpoint
+from harness.pipeline.checkpoint import Checkpoint, find_checkpoint
 from harness.pipeline.engine.kernel_cache import use_cache
 from harness.pipeline.engine.outlook import Outlook
 from harness.pipeline.inference import infer
@@ -79,6 +79,8 @@ class ReferenceRenderer(Renderer):
         self._key: tuple[str, ...] | None = None
         self._state: PipelineState | None = None
         self._previous: dict[tuple[str, ...], PipelineState] = {}
+        self._found: dict[tuple[str, str], Checkpoint] = {}
+        self._asked_offload: Offload = offload
         self._outlook = Outlook(use_cache("cuda") if self.device == "cuda" else None)
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
@@ -94,6 +96,21 @@ class ReferenceRenderer(Renderer):
     def expect(self, requests: Sequence[RenderRequest]) -> None:
         """Take note of renders that are to come; see ``Renderer``."""
         self._outlook.expect(requests)
+
+    def begin_again(self) -> None:
+        """Forget what holds for one command: a base may change on disk, and memory be free again."""
+        self._found.clear()
+        if self._warnings:
+            self.close()
+            self._offload, self._warnings = self._asked_offload, ()
+
+    def holds(self) -> list[str]:
+        """Say what is loaded, one line each."""
+        states = ([self._state] if self._state is not None else []) + list(self._previous.values())
+        return [
+            f"{one.checkpoint.name} ({one.checkpoint.revision}) in {one.dtype} on {one.device}"
+            for one in (state.loaded for state in states)
+        ]
 
     def trajectories(self) -> ReferenceRenderer:
         """Return itself: it records and estimates."""
@@ -196,11 +213,13 @@ class ReferenceRenderer(Renderer):
     def _prepare(self, request: RenderRequest) -> PipelineState:
         """Return the pipeline with the request's weights, LoRA and scheduler in place."""
         dtype = request.dtype or reference_dtype(self.device)
-        key = (request.model, str(request.base), request.pipeline, dtype, request.encoder_dtype or "")
+        checkpoint = self._checkpoint(request)
+        loaded_as = (request.pipeline, dtype, request.encoder_dtype or "", checkpoint.revision)
+        key = (request.model, str(request.base), *loaded_as)
         if self._state is None or self._key != key:
             found = self._previous.pop(key, None)
             self._set_aside()
-            self._state = found or self._load(request, dtype)
+            self._state = found or self._load(checkpoint, request, dtype)
             self._key = key
         self._state.prepare(request)
         loaded = self._state.loaded
@@ -216,8 +235,14 @@ class ReferenceRenderer(Renderer):
         elif state is not None and key is not None:
             self._previous = {key: state}
 
-    def _load(self, request: RenderRequest, dtype: Dtype) -> PipelineState:
-        checkpoint = find_checkpoint(request.base, request.spec)
+    def _checkpoint(self, request: RenderRequest) -> Checkpoint:
+        """Return the request's base as it was on disk when it was first asked for."""
+        key = (request.model, str(request.base))
+        if key not in self._found:
+            self._found[key] = find_checkpoint(request.base, request.spec)
+        return self._found[key]
+
+    def _load(self, checkpoint: Checkpoint, request: RenderRequest, dtype: Dtype) -> PipelineState:
         self._resolved_offload = resolved_offload(self._offload, self.device, checkpoint, request.pixels)
         loaded = load_pipeline(
             checkpoint,

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness._util.garbage_collector import pause_collection
 from harness.errors import DeviceLostError, HarnessError
+from harness.runs.kept_renderer import lend_kept
 from harness.runs.plan import RunOptions
 from harness.runs.tested_system import tested_system
 from harness.runs.worker_process import WorkerProcess
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest, TrajectoryRenderer
 
 if TYPE_CHECKING:
+    from harness.pipeline.renderer import ReferenceRenderer
     from harness.runs.ray import Cluster
     from harness.systems.fetched_image import ImageSource
 
@@ -171,7 +173,8 @@ def reference_renderer(options: RunOptions, device: str) -> Renderer:
     twice, or be offloaded.
     """
     make = partial(_make_renderer, options, device)
-    return RetryingRenderer(make(), lambda: WorkerProcess(make))
+    key = (device, options.offload, options.trust_remote_code, options.engine)
+    return RetryingRenderer(lend_kept(key, make), lambda: WorkerProcess(make))
 
 
 def _renderers(options: RunOptions, machine: Machine) -> list[Renderer]:
@@ -191,7 +194,7 @@ def _renderers(options: RunOptions, machine: Machine) -> list[Renderer]:
     ]
 
 
-def _make_renderer(options: RunOptions, device: str) -> Renderer:
+def _make_renderer(options: RunOptions, device: str) -> ReferenceRenderer:
     from harness.pipeline.renderer import ReferenceRenderer
 
     return ReferenceRenderer(

@@ -26,7 +26,7 @@ def test_help_lists_every_command(harness: Harness) -> None:
     ended = harness("--help")
     assert (ended.code, ended.err) == (0, "")
     names = [name for panel in PANELS.values() for name in panel]
-    assert len(names) == 19
+    assert len(names) == 21
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     for name in names:
         assert f" {name} " in ended.out

@@ -1,0 +1,1 @@
+"""A warm process: it runs commands for whoever types them, with base, compiled code and imports in place."""

@@ -1,0 +1,3 @@
+from tests.runs.conftest import make_case
+
+__all__ = ["make_case"]

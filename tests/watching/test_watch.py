@@ -1,0 +1,148 @@
+"""A training that goes on, played by copying a genuine job file by file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness.watching.job_files
+from harness.cli import main
+from harness.runs.folder import read_rows
+from harness.runs.plan import RunOptions
+from harness.watching.job_files import look, samples_of
+from harness.watching.watch import watch_job
+from harness.watching.watch_round import watch_round
+
+OLD = 1_700_000_000
+
+
+class Training:
+    """A job folder that fills; its previews take two steps here, so they drift."""
+
+    def __init__(self, source: Path, folder: Path) -> None:
+        self.source, self.folder = source, folder
+        (folder / "samples").mkdir(parents=True)
+        text = (source / "config.yaml").read_text()
+        assert "sample_steps: 25" in text
+        self.put("config.yaml", text.replace("sample_steps: 25", "sample_steps: 2").encode())
+
+    def put(self, name: str, data: bytes | None = None, *, old: bool = True) -> Path:
+        """Write a file of the job, long ago or just now."""
+        path = self.folder / name
+        path.write_bytes((self.source / name).read_bytes() if data is None else data)
+        if old:
+            os.utime(path, (OLD, OLD))
+        return path
+
+    def preview(self, step: int, index: int) -> str:
+        (found,) = (self.source / "samples").glob(f"*__{step:09d}_{index}.*")
+        return f"samples/{found.name}"
+
+
+@pytest.fixture
+def training(jobs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(harness.watching.job_files, "QUIET_SECONDS", 0.2)
+    monkeypatch.setenv("HARNESS_NO_SERVE", "1")
+    return Training(jobs["inkprint"], tmp_path / "output" / "emoji_inkprint")
+
+
+def names(files: object) -> list[str]:
+    return sorted(path.name.partition("__")[2] for path in files)  # type: ignore[attr-defined]
+
+
+def test_nothing_is_taken_before_it_is_whole(training: Training) -> None:
+    assert look(training.folder).steps == {}
+    whole = training.preview(100, 0)
+    training.put(whole)
+    training.put(training.preview(100, 1), (training.source / whole).read_bytes()[:900], old=False)
+    found = look(training.folder)
+    assert (found.steps, names(found.later)) == ({100: 1}, ["000000100_1.jpg"])
+    training.put(training.preview(100, 1))
+    lora = "emoji_inkprint_000000100.safetensors"
+    training.put(lora, (training.source / lora).read_bytes()[:-1], old=False)
+    assert (look(training.folder).steps, len(look(training.folder).later)) == ({}, 2)
+    training.put(lora, old=False)
+    found = look(training.folder)
+    assert (found.steps, found.later) == ({100: 2}, frozenset())
+    assert found.reaches(50, 2)
+    assert not found.reaches(100, 3)
+    assert samples_of(training.folder / "config.yaml") == 4
+
+
+def test_a_file_that_grows_is_left(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = training.put(training.preview(0, 0), old=False)
+
+    def grow(_seconds: float) -> None:
+        with path.open("ab") as file:
+            file.write(b"\0")
+
+    monkeypatch.setattr(harness.watching.job_files.time, "sleep", grow)
+    assert names(look(training.folder).later) == ["000000000_0.jpg"]
+
+
+def test_a_damaged_file_is_damaged_once_it_is_old(training: Training) -> None:
+    training.put(training.preview(0, 0), b"half")
+    assert look(training.folder).later == frozenset()
+
+
+def test_the_run_grows_and_outlives_pruned_checkpoints(training: Training, tmp_path: Path) -> None:
+    lora = "emoji_inkprint_000000100.safetensors"
+    places = {"cases": tmp_path / "cases", "out": tmp_path / "run", "options": RunOptions(device="cpu")}
+    assert watch_round(training.folder, **places) is None  # type: ignore[arg-type]
+    training.put("emoji_inkprint_000000200.safetensors")
+    training.put(training.preview(0, 0))
+    first = watch_round(training.folder, **places)  # type: ignore[arg-type]
+    assert first is not None
+    assert [row.case for row in first.rows] == ["emoji_inkprint/000000000_0"]
+    training.put(training.preview(100, 0))
+    training.put(lora)
+    second = watch_round(training.folder, **places)  # type: ignore[arg-type]
+    assert second is not None
+    assert second.missing == []
+    assert [row.rendered is not None for row in second.rows] == [True, True]
+    lines = (tmp_path / "run" / "results.jsonl").read_bytes()
+    (training.folder / lora).unlink()
+    again = watch_round(training.folder, **places)  # type: ignore[arg-type]
+    assert again == second
+    assert (tmp_path / "run" / "results.jsonl").read_bytes() == lines
+    resumed = training.preview(100, 0).replace("samples/1", "samples/9")
+    training.put(resumed, (training.source / training.preview(100, 1)).read_bytes())
+    training.put(lora)
+    later = watch_round(training.folder, **places)  # type: ignore[arg-type]
+    assert later is not None
+    by_name = {row.case.rpartition("/")[2]: row for row in later.rows}
+    assert len(by_name) == 3
+    assert by_name["000000100_0"].key != second.rows[1].key
+    (old,) = (row for name, row in by_name.items() if name.count("_") == 2)
+    assert (old.key, old.image_sha256) == (second.rows[1].key, second.rows[1].image_sha256)
+
+
+def test_the_command_tells_the_first_drift_once(
+    training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(4):
+        training.put(training.preview(0, index))
+    command = ["harness", "watch", str(training.folder), "--device", "cpu", "--until-step", "0"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out = capsys.readouterr().out
+    assert ended.value.code == 1
+    assert out.count("first drift: emoji_inkprint/000000000_0; find out why: harness diagnose cases/") == 1
+    assert "4 cases so far: 1 match, 3 drift; report: reports/watch-emoji_inkprint/index.html" in out
+    assert len(read_rows(Path("reports/watch-emoji_inkprint"))) == 4
+
+
+def test_when_a_watch_ends(training: Training) -> None:
+    config = training.folder / "config.yaml"
+    assert watch_job(training.folder, config, pytest.fail, idle_seconds=1e-9) == 1
+    training.put(training.preview(0, 0))
+    codes = iter([2, 2])
+    assert watch_job(training.folder, config, lambda: next(codes)) == 2
+    codes = iter([2, 0])
+    assert watch_job(training.folder, config, lambda: next(codes), idle_seconds=1e-9) == 0
+    assert watch_job(training.folder, config, lambda: 130) == 130
