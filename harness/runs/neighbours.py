@@ -37,19 +37,32 @@ def note_neighbours(folder: Path, lpips_weights: Path | None = None) -> RunResul
     Raises:
         RunError: not a run folder, or a run is writing there.
     """
-    scorer = Scorer(lpips_weights)
     with locked(folder):
-        rows = read_rows(folder)
-        near: dict[str, list[Row]] = {}
-        for row in rows:
-            if row.variant in NEAREST:
-                near.setdefault(row.case, []).append(row)
-        write_rows(folder, [_noted(row, near.get(row.case, []), folder, scorer) for row in rows])
+        write_rows(folder, _noted(read_rows(folder), folder, Scorer(lpips_weights)))
     return load_run(folder)
 
 
-def _noted(row: Row, near: Sequence[Row], folder: Path, scorer: Scorer) -> Row:
-    return with_nearest(row, near, folder, scorer) if row.variant == REFERENCE else row
+def note_again(rows: Sequence[Row], folder: Path, scorer: Scorer) -> list[Row]:
+    """Return the rows of a run that was scored again with what their neighbours' rows say of them now."""
+    return _noted([_without_nearest(row) for row in rows], folder, scorer)
+
+
+def _noted(rows: Sequence[Row], folder: Path, scorer: Scorer) -> list[Row]:
+    near: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.variant in NEAREST:
+            near.setdefault(row.case, []).append(row)
+    return [
+        with_nearest(row, near.get(row.case, []), folder, scorer) if row.variant == REFERENCE else row
+        for row in rows
+    ]
+
+
+def _without_nearest(row: Row) -> Row:
+    if row.nearest is None:
+        return row
+    reason = row.reason.removesuffix(f"; {describe(row.nearest)}")
+    return row.model_copy(update={"nearest": None, "reason": reason})
 
 
 def with_nearest(row: Row, near: Sequence[Row], folder: Path, scorer: Scorer) -> Row:

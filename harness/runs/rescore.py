@@ -14,6 +14,7 @@ from harness.judging.verdict import judge_baseline, judge_variant
 from harness.metrics.perceptual import INSTALL
 from harness.metrics.scores import MetricName
 from harness.runs.folder import locked, read_manifest, write_rows
+from harness.runs.neighbours import note_again
 from harness.runs.results import RunResult, load_run
 from harness.runs.scorer import Scorer
 from harness.schema.case import Tolerance
@@ -46,7 +47,8 @@ def rescore(
         wanted = {*metrics, *chain.from_iterable(map(measured_metrics, rows))}
         scorer = Scorer(lpips_weights, wanted.union(*map(needed_metrics, limits)))
         pairs = zip(rows, limits, strict=True)
-        write_rows(folder, [_again(folder, row, scorer, limit) for row, limit in pairs])
+        again = [_again(folder, row, scorer, limit) for row, limit in pairs]
+        write_rows(folder, note_again(again, folder, scorer))
     return load_run(folder)
 
 

@@ -10,14 +10,16 @@ import pytest
 
 from harness.cli.show import summarise
 from harness.importers.aitoolkit import import_job
+from harness.judging.nearest import describe
 from harness.judging.verdict import judge_variant
 from harness.report.formatting import slug
+from harness.runs.folder import read_rows, write_rows
 from harness.runs.neighbours import note_neighbours, plan_neighbours
 from harness.runs.plan import RunOptions, plan
 from harness.runs.rescore import rescore
 from harness.runs.run import run_cases
 from harness.schema.case import Case, Neighbour, Tolerance
-from harness.schema.result import NEAREST, REFERENCE, Verdict
+from harness.schema.result import NEAREST, REFERENCE, Row, Verdict
 from tests.judging.rows import scores
 
 LIMITS = Tolerance(ssim_min=0.9, lpips_max=0.1, source="test")
@@ -76,7 +78,17 @@ def test_the_neighbours_are_rendered_and_nothing_is_judged(
     assert not any(found.id == "checkpoint" for row in rows.values() for found in row.findings)
     assert rows[REFERENCE].findings[0].id == "not-rerunnable"
     assert result.exit_code == 1
-    assert {row.verdict for row in rescore(out).rows} == {Verdict.INCOMPARABLE}
+    place_wrongly(out, rows[REFERENCE])
+    assert {row.variant: row for row in rescore(out).rows} == rows
+
+
+def place_wrongly(run: Path, row: Row) -> None:
+    """Write other scores of the neighbours into a row, as an older metric would have."""
+    assert row.nearest is not None
+    near = row.nearest.model_copy(update={"apart": scores(0.5), "place": "outside"})
+    reason = row.reason.replace(describe(row.nearest), describe(near))
+    wrong = row.model_copy(update={"nearest": near, "reason": reason})
+    write_rows(run, [wrong if other.variant == REFERENCE else other for other in read_rows(run)])
 
 
 def test_a_neighbour_is_never_a_match_or_drift(pruned: Path, tmp_path: Path) -> None:

@@ -70,8 +70,9 @@ def _way_to_config(folder: Path) -> str:
     """Return what to do about a folder without a config, by what lies around it and in it."""
     if any((folder.parent / name).is_file() for name in CONFIG_FILES):
         return f"give the job folder {folder.parent}, or name its config with --config FILE"
-    if others := sorted(path.name for end in ("yaml", "yml", "json") for path in folder.glob(f"*.{end}")):
-        return f"is it {others[0]}? name it with --config"
+    others = [path for end in ("yaml", "yml", "json") for path in folder.glob(f"*.{end}") if path.is_file()]
+    if others:
+        return f"is it {min(others).name}? name it with --config"
     if jobs := sorted(path.parent for name in CONFIG_FILES for path in folder.glob(f"*/{name}")):
         return f"give one of the job folders in it, such as {jobs[0]}"
     return "give the job folder (training_folder/<job name>), or name its config with --config FILE"
