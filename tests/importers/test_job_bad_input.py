@@ -31,6 +31,7 @@ def test_folder_that_does_not_exist(tmp_path: Path) -> None:
 
 def test_folder_without_config(job: Path, tmp_path: Path) -> None:
     (job / "config.yaml").unlink()
+    (job / "config.yaml").mkdir()
     line = refused(job, tmp_path)
     assert line.startswith(f"{job}: holds neither config.yaml nor .job_config.json; ")
     assert "--config FILE" in line

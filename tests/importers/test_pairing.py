@@ -34,6 +34,17 @@ def test_formats(job: Path, tmp_path: Path, extension: str) -> None:
     assert case.preview.file.endswith(extension)
 
 
+@pytest.mark.parametrize(("image_format", "kept"), [("jpg", "jpg"), ("png", "png"), ("webp", "jpg")])
+def test_a_copy_in_another_format_is_no_second_run(job: Path, image_format: str, kept: str) -> None:
+    preview = job / "samples" / "1795423125136__000000010_0.jpg"
+    Image.open(preview).save(preview.with_suffix(".png"))
+    previews = find_previews(job, image_format)
+    assert len(previews) == 16
+    assert not any(file.runs_later for file in previews)
+    (found,) = (file for file in previews if file.copies)
+    assert found.path == preview.with_suffix(f".{kept}")
+
+
 def test_thumbs_temporary_and_foreign_files_are_left_alone(job: Path) -> None:
     before = len(find_previews(job))
     shutil.copytree(job / "samples" / ".thumbs", job / "samples" / ".tmp")

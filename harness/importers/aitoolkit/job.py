@@ -71,7 +71,7 @@ def import_job(
     config_file = config or find_config(job_dir)
     parsed = load_config(config_file)
     process = parsed.process[0]
-    previews = find_previews(job_dir)
+    previews = find_previews(job_dir, process.sample.format)
     record = FileRecord(out)
     weights = WeightsFinder(find_checkpoints(job_dir, parsed.name), process, record, log_software(job_dir))
     samples = JobSamples(config_file, process)
@@ -232,6 +232,8 @@ class _Job:
                 "step 0: nothing is trained yet, so the base alone is rendered "
                 f"(network_multiplier {sample.network_multiplier:g} has no effect)"
             )
+        if preview.copies:
+            notes.append(f"left out, as copies of it in another format: {', '.join(preview.copies)}")
         if self.samples.section_of(preview) == "first_sample":
             notes.append("rendered from first_sample")
         elif preview.runs_later:

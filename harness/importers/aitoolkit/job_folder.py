@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import JobError
@@ -27,6 +27,7 @@ class PreviewFile:
         unix_ms: when it was saved, milliseconds since 1970.
         runs_later: how many times the job sampled this step again afterwards.
         run: which time this is, from 0.
+        copies: names of the same preview in other formats, which are left out.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class PreviewFile:
     index: int
     run: int = 0
     runs_later: int = 0
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,13 @@ class Checkpoints:
     other: tuple[Path, ...] = ()
 
 
-def find_previews(job_dir: Path) -> list[PreviewFile]:
+def find_previews(job_dir: Path, image_format: str | None = None) -> list[PreviewFile]:
     """Return a job's previews by step, then time of the run, then index.
 
     ``job_dir`` may be the samples folder itself. Other folders and files of other names are left alone.
+
+    Args:
+        image_format: ``sample.format``, which tells a preview from a copy in another format.
 
     Raises:
         JobError: there are none.
@@ -61,14 +66,19 @@ def find_previews(job_dir: Path) -> list[PreviewFile]:
     except OSError as error:
         fix = "a job without previews has nothing to compare"
         raise JobError(f"cannot be read ({error.strerror})", file=folder, fix=fix) from error
-    by_step: dict[int, list[PreviewFile]] = {}
+    same: dict[tuple[int, int, int], list[Path]] = {}
     for path in paths:
         if match := _PREVIEW.fullmatch(path.name):
-            file = PreviewFile(path, int(match["ms"]), int(match["step"]), int(match["index"]))
-            by_step.setdefault(file.step, []).append(file)
-    if not by_step:
+            key = (int(match["ms"]), int(match["step"]), int(match["index"]))
+            same.setdefault(key, []).append(path)
+    if not same:
         fix = "names are like 1731980000000__000000250_3.jpg"
         raise JobError("holds no previews", file=folder, fix=fix)
+    by_step: dict[int, list[PreviewFile]] = {}
+    for (unix_ms, step, index), files in same.items():
+        files.sort(key=lambda path: (path.suffix.lower() != f".{image_format}", path.name))
+        copies = tuple(path.name for path in files[1:])
+        by_step.setdefault(step, []).append(PreviewFile(files[0], unix_ms, step, index, copies=copies))
     return [file for step in sorted(by_step) for file in _in_runs(by_step[step])]
 
 
@@ -84,7 +94,7 @@ def _in_runs(files: Iterable[PreviewFile]) -> list[PreviewFile]:
             runs.append([])
         runs[-1].append(file)
     return [
-        PreviewFile(file.path, file.unix_ms, file.step, file.index, run, len(runs) - 1 - run)
+        replace(file, run=run, runs_later=len(runs) - 1 - run)
         for run, members in enumerate(runs)
         for file in members
     ]

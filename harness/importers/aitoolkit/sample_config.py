@@ -39,6 +39,7 @@ class SampleConfig(View):
     """``sample`` or ``first_sample``; sizes in pixels."""
 
     sampler: str | None = None
+    format: str | None = "jpg"
     sample_every: int | None = 100
     width: Edge = 512
     height: Edge = 512
