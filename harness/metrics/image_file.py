@@ -88,7 +88,7 @@ def _decode(path: Path, source: Path | bytes, reduced: bool) -> Image.Image:
         _check_header(path, image)
         image.info["full_size"] = image.size
         if reduced:
-            image.draft("L", (image.width // 8, image.height // 8))
+            image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
         return image
 

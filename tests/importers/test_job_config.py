@@ -41,6 +41,7 @@ def test_config_younger_than_previews(job: Path, tmp_path: Path, moment: int, sa
     [
         ({"adapter": {"type": "ip"}}, "the job uses adapter"),
         ({"embedding": {"trigger": "x"}}, "the job uses embedding"),
+        ({"decorator": {"num_tokens": 4}}, "the job uses decorator"),
     ],
 )
 def test_parts_that_the_reference_lacks(

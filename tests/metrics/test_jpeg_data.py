@@ -24,9 +24,9 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def jpeg(**options: Any) -> bytes:
-    """Return a noisy JPEG of 40x24."""
-    pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
+def jpeg(width: int = 40, height: int = 24, **options: Any) -> bytes:
+    """Return a noisy JPEG."""
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=60, **options)
     return file.getvalue()
@@ -66,3 +66,10 @@ def test_only_a_whole_sequential_jpeg_is_left_undecoded() -> None:
     assert without_data(jpeg(restart_marker_blocks=2)) is not None
     assert without_data(jpeg()[:-2]) is None
     assert without_data(jpeg(progressive=True)) is None
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_an_image_of_a_few_pixels_is_one(tmp_path: Path, progressive: bool) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(3, 1, progressive=progressive))
+    assert check_image(path)[0] == (3, 1)

@@ -98,6 +98,7 @@ class Process(View):
     datasets: list[DatasetConfig] = Field(default_factory=list)
     adapter: dict[str, Any] | None = None
     embedding: dict[str, Any] | None = None
+    decorator: dict[str, Any] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -117,7 +118,7 @@ class Process(View):
 
     def not_in_reference(self) -> str | None:
         """Return which part of the job the reference pipeline cannot render, or None."""
-        for name in ("adapter", "embedding"):
+        for name in ("adapter", "embedding", "decorator"):
             if getattr(self, name):
                 return f"the job uses {name}, which the reference pipeline does not have"
         return None
