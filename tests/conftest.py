@@ -29,6 +29,14 @@ DATA = Path(__file__).parent / "data"
 PACKAGE_DATA = Path(__file__).parent.parent / "harness" / "data"
 
 
+LONGEST = ("test_genuine_diagnosis.py", "test_previews.py", "test_wrong_answers.py", "test_wrong_settings.py")
+"""Files that start first: the processes of a run then end together. They render many genuine previews."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def pytest_unconfigure() -> None:
     """Remove this process's remote code."""
     shutil.rmtree(MODULES, ignore_errors=True)

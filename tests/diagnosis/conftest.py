@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,16 @@ from tests.diagnosis.truths import base_cases, changed, rendered_with
 
 @pytest.fixture(scope="session")
 def renderer() -> ReferenceRenderer:
+    """Remembers what it rendered: what is tested is the search, and searches ask for the same renders."""
+    made = ReferenceRenderer(device="cpu")
+    for name in ("render", "record", "estimate"):
+        setattr(made, name, cache(getattr(made, name)))
+    return made
+
+
+@pytest.fixture(scope="session")
+def fresh_renderer() -> ReferenceRenderer:
+    """A renderer that renders whatever it is asked for."""
     return ReferenceRenderer(device="cpu")
 
 

@@ -46,35 +46,37 @@ def test_velocities_are_interpolated_and_the_first_stays() -> None:
 
 
 def test_a_recorded_render_is_estimated_bit_for_bit(
-    renderer: ReferenceRenderer, request_: RenderRequest
+    fresh_renderer: ReferenceRenderer, request_: RenderRequest
 ) -> None:
-    made, trajectory = renderer.record(request_)
-    again, calls = renderer.estimate(request_, trajectory)
+    made, trajectory = fresh_renderer.record(request_)
+    again, calls = fresh_renderer.estimate(request_, trajectory)
     assert calls == 0
     assert np.array_equal(made.image, again.image)
-    assert np.array_equal(made.image, renderer.render(request_).image)
+    assert np.array_equal(made.image, fresh_renderer.render(request_).image)
 
 
 def test_another_schedule_is_followed_without_a_call(
-    renderer: ReferenceRenderer, request_: RenderRequest
+    fresh_renderer: ReferenceRenderer, request_: RenderRequest
 ) -> None:
-    own, trajectory = renderer.record(request_)
+    own, trajectory = fresh_renderer.record(request_)
     other = dataclasses.replace(request_, scheduler="DPMSolverMultistep")
-    true = renderer.render(other).image
-    estimate, calls = renderer.estimate(other, trajectory)
+    true = fresh_renderer.render(other).image
+    estimate, calls = fresh_renderer.estimate(other, trajectory)
     assert calls == 0
     assert rms(true, estimate.image) < 0.9 * rms(true, own.image)
 
 
-def test_an_early_stop_asks_once_and_forgets(renderer: ReferenceRenderer, request_: RenderRequest) -> None:
-    own, trajectory = renderer.record(request_)
+def test_an_early_stop_asks_once_and_forgets(
+    fresh_renderer: ReferenceRenderer, request_: RenderRequest
+) -> None:
+    own, trajectory = fresh_renderer.record(request_)
     other = dataclasses.replace(request_, guidance_scale=7.0, stop_after=2)
-    early, calls = renderer.estimate(other, trajectory)
+    early, calls = fresh_renderer.estimate(other, trajectory)
     assert calls == 1
     assert not np.array_equal(
-        early.image, renderer.estimate(dataclasses.replace(request_, stop_after=2), trajectory)[0].image
+        early.image, fresh_renderer.estimate(dataclasses.replace(request_, stop_after=2), trajectory)[0].image
     )
-    assert np.array_equal(renderer.estimate(request_, trajectory)[0].image, own.image)
+    assert np.array_equal(fresh_renderer.estimate(request_, trajectory)[0].image, own.image)
 
 
 def test_the_renderer_that_diagnose_makes_itself_estimates_too(bases: list[Case]) -> None:

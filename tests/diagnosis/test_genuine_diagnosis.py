@@ -20,7 +20,7 @@ BUDGETS = {"inkprint": 15, "q8": 12, "legacy": 60}
 
 @pytest.fixture(scope="module")
 def found(
-    jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, renderer: ReferenceRenderer
+    jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, fresh_renderer: ReferenceRenderer
 ) -> Callable[[str], Diagnosis]:
     @cache
     def once(name: str) -> Diagnosis:
@@ -28,7 +28,7 @@ def found(
         cases = import_job(jobs[name], out=tmp_path_factory.mktemp("genuine") / name, steps=steps).cases
         wanted = next(case for case in cases if case.id.endswith(CASES[name]))
         ran_with = {"t5_attention": "sdpa" if name == "inkprint" else None}  # transformers 5.24
-        return diagnose(wanted.model_copy(update=ran_with), renderer=renderer, budget=BUDGETS[name])
+        return diagnose(wanted.model_copy(update=ran_with), renderer=fresh_renderer, budget=BUDGETS[name])
 
     return once
 
