@@ -84,10 +84,10 @@ def test_a_flat_preview_is_a_static_finding_and_costs_nothing(
 
 
 def test_what_cannot_run_here_is_left_out_and_named(
-    altered: Altered, fresh_renderer: ReferenceRenderer, monkeypatch: pytest.MonkeyPatch
+    altered: Altered, renderer: ReferenceRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(availability, "find_spec", lambda _name: None)
-    found = diagnose(altered("no-quanto", guidance_scale=3.0), renderer=fresh_renderer)
+    found = diagnose(altered("no-quanto", guidance_scale=3.0), renderer=renderer)
     assert named(found) == {"guidance_scale": 3.0}
     why = "needs optimum-quanto, which is not installed"
     assert why in {each for name, each in found.not_tried.items() if name.startswith("quantize = qfloat8, ")}
