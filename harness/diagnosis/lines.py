@@ -60,14 +60,18 @@ class Lines:
             yield lambda base=base, estimate=estimate: self._narrow(base, estimate)  # type: ignore[misc]
 
     def scan(self, base: Trial, found: Iterable[Factor]) -> Iterator[Render]:
-        """Yield every usual value of each factor on top of ``base``; numbers are narrowed from the best."""
+        """Yield the renders of all usual values of each factor on ``base``, numbers narrowed from the best.
+
+        A factor is rendered as a whole: what follows from a number is decided by its exact value.
+        """
         for factor in found:
-            yield from (
-                lambda factor=factor, value=value: self._attempt(factor, value)  # type: ignore[misc]
-                for value in factor.values
-            )
-            if factor.own is not None:
-                yield from self._narrowed(base, factor)
+            yield lambda factor=factor: self.progress.run(self._scanned(base, factor))  # type: ignore[misc]
+
+    def _scanned(self, base: Trial, factor: Factor) -> Iterator[Render]:
+        for value in factor.values:
+            yield lambda value=value: self._attempt(factor, value)  # type: ignore[misc]
+        if factor.own is not None:
+            yield from self._narrowed(base, factor)
 
     def _narrowed(self, base: Trial, factor: Factor) -> Iterator[Render]:
         """Yield what narrows a number from the best of its usual values, and the values beside that one."""

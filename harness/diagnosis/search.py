@@ -196,10 +196,16 @@ class _Stages:
         return any(self._on_top_of(bases_of(self.progress, self.base, count)) for count in depths)
 
     def _siblings(self, trial: Trial) -> Iterator[Render]:
-        """Yield the other values of the axis that ``trial`` changes, where it is no number."""
+        """Yield the other values of the axis that ``trial`` changes, where it is no number.
+
+        A LoRA that is off is one with a multiplier of 0: where it leaves little, one between is likely.
+        """
+        if trial.settings.get("lora_mode") == "none" != self.base.settings.get("lora_mode"):
+            scale = factors(self.trials, self.base.settings, lambda axis: axis.name == "network_multiplier")
+            yield from self.lines.scan(self.base, scale)
         every = factors(self.trials, self.base.settings, lambda axis: axis.name in trial.settings)
         found = [each for each in every if each.own is None and is_usual(each)]
-        return self.lines.values(found if len(found) <= MAX_SIBLINGS else [])
+        yield from self.lines.values(found if len(found) <= MAX_SIBLINGS else [])
 
     def _on_top_of(self, bases: list[Trial], depth: int = 1) -> bool:
         """Render further factors on top of the bases; return whether the preview is explained.

@@ -88,6 +88,19 @@ def test_schedules_of_every_axis_are_near_in_turn(altered: Altered, renderer: Re
     assert len({name for settings in found for name in settings}) > 3
 
 
+def test_where_one_solver_is_near_the_others_are_too(altered: Altered, renderer: ReferenceRenderer) -> None:
+    progress = Progress(trials_of(altered("solver", scheduler="UniPC"), renderer), 100, None)
+    found = near(progress, scheduler="DPMSolverMultistep").solvers()
+    assert "UniPC" in [each.factor.values[0] for each in found]
+    assert near(progress, max_shift=1.4).solvers() == []
+
+
+def test_a_weak_lora_is_found_where_none_comes_near(altered: Altered, renderer: ReferenceRenderer) -> None:
+    found = diagnose(altered("weak", network_multiplier=0.35), renderer=renderer)
+    assert [(cause.axis, cause.value) for cause in found.causes] == [("network_multiplier", 0.35)]
+    assert found.spent < 30
+
+
 def test_a_lora_that_is_off_is_no_rounding(altered: Altered, renderer: ReferenceRenderer) -> None:
     progress = Progress(trials_of(altered("off", lora_mode="none", max_shift=1.4), renderer), 100, None)
     anchor = progress.trials.attempt({"lora_mode": "none"})
