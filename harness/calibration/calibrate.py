@@ -17,7 +17,8 @@ from harness.runs.plan import Planned, RunOptions, in_order, plan
 from harness.runs.preflight import Preflight
 from harness.runs.progress import Progress
 from harness.runs.scorer import Scorer
-from harness.runs.session import Setup, open_run
+from harness.runs.session import open_run
+from harness.runs.setup import Setup
 from harness.runs.t5_kernel import REPEAT
 from harness.runs.workers import machine_of
 from harness.schema.case import Case

@@ -12,24 +12,16 @@ inches.
 
 from __future__ import annotations
 
-import functools
 import importlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from harness.metrics.flip import flip
-from harness.metrics.images import Pixels, check_pair
+from harness.metrics.images import Pixels
+from harness.metrics.jod import jod
 from harness.metrics.scores import MetricName, Perceptual
 from harness.metrics.ssimulacra2 import ssimulacra2
-from harness.metrics.threads import one_thread
-
-if TYPE_CHECKING:
-    from pycvvdp import cvvdp
-
-DISPLAY = "standard_4k"
-"""ColorVideoVDP's own default: 30 inches, 3840×2160, 200 cd/m², office light."""
 
 INSTALL = "pip install 'flex2-harness[metrics]'"
 
@@ -64,32 +56,6 @@ def choose_metrics(names: Iterable[MetricName]) -> Choice:
 def measured(started: dict[MetricName, Future[float]]) -> Perceptual:
     """Wait for what ``Choice.start`` began."""
     return Perceptual(**{name: future.result() for name, future in started.items()})
-
-
-def jod(a: Pixels, b: Pixels) -> float:
-    """Return ColorVideoVDP's quality of ``b`` as a still image against ``a``, both H×W×3, 0 to 255.
-
-    Returns:
-        Just-objectionable differences: 10 is equal; at 9, three of four people prefer ``a``.
-
-    Raises:
-        ImportError: the package is not installed.
-        ValueError: the shapes differ or are not H×W×3.
-    """
-    import torch
-
-    check_pair(a, b)
-    with one_thread(), torch.inference_mode():
-        quality, _ = _cvvdp().predict(b, a, dim_order="HWC")
-    return float(quality)
-
-
-@functools.cache
-def _cvvdp() -> cvvdp:
-    import torch
-    from pycvvdp import cvvdp
-
-    return cvvdp(display_name=DISPLAY, device=torch.device("cpu"), quiet=True)
 
 
 @dataclass(frozen=True)

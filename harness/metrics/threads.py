@@ -1,8 +1,10 @@
-"""Torch on one thread, so that the order of a sum does not depend on the machine's cores."""
+"""Torch on one thread, so that no sum's order depends on the machine's cores; other threads beside it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 
@@ -20,3 +22,12 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def side_by_side() -> ThreadPoolExecutor:
+    """Return as many threads as there are cores, two at least.
+
+    One of them waits for the process of FLIP, which has a core to itself then; more would take turns with it,
+    and throw each other's arrays out of the caches.
+    """
+    return ThreadPoolExecutor(max(2, os.cpu_count() or 2))

@@ -16,18 +16,11 @@ from harness._util.garbage_collector import freeze_for_exit, pause_collection
 from harness.errors import BaselineError, HarnessError, RenderError, RunError
 from harness.judging.baseline_store import BaselineStore
 from harness.judging.set_verdict import judge_sets
-from harness.pytest_plugin.ordering import (
-    arrange,
-    following,
-    nearest_of,
-    plan_items,
-    planned_of,
-    variants_of,
-)
+from harness.pytest_plugin.ordering import arrange, following, nearest_of, plan_items, planned_of, variants_of
 from harness.pytest_plugin.orphaned_baselines import unused_baselines
 from harness.pytest_plugin.outcome import Checked
 from harness.pytest_plugin.settings import read_settings
-from harness.pytest_plugin.terminal import Tally, summary
+from harness.pytest_plugin.terminal import Tally, header, summary
 from harness.pytest_plugin.worker_results import UNFINISHED, merge_workers, own_folder, refuse_results
 from harness.pytest_plugin.xdist import score_workers
 from harness.runs.accept import accept_row
@@ -97,14 +90,8 @@ class PluginSession:
 
     def header(self) -> list[str]:
         """Return what is said after collecting."""
-        if self.tally.cases + self.tally.deselected == 0:
-            return []
-        cases = "1 case" if self.tally.cases == 1 else f"{self.tally.cases} cases"
         place = "the GPU" if self._config.option.gpu else "the CPU"
-        line = f"harness: {cases} on {place if not self.settings.run.tests_system else 'the server'}"
-        if self.tally.deselected:
-            line += f", {self.tally.deselected} deselected: their base is not embedded, they need --gpu"
-        return [line]
+        return header(self.tally, "the server" if self.settings.run.tests_system else place)
 
     def check(self, item: Planned) -> Checked:
         """Render, score and judge one case, store its row, and accept it where that was asked for.
@@ -217,7 +204,8 @@ class PluginSession:
         from harness.pytest_plugin.step_progress import StepProgress
         from harness.runs.preflight import Preflight
         from harness.runs.progress import steps_of
-        from harness.runs.session import Setup, open_run
+        from harness.runs.session import open_run
+        from harness.runs.setup import Setup
         from harness.runs.workers import machine_of
 
         options = self.settings.run

@@ -77,6 +77,17 @@ class Tally:
         self.cases, self.deselected = worker["cases"], worker["deselected"]
 
 
+def header(tally: Tally, place: str) -> list[str]:
+    """Return what is said after collecting; ``place`` is where the cases are rendered."""
+    if tally.cases + tally.deselected == 0:
+        return []
+    cases = "1 case" if tally.cases == 1 else f"{tally.cases} cases"
+    line = f"harness: {cases} on {place}"
+    if tally.deselected:
+        line += f", {tally.deselected} deselected: their base is not embedded, they need --gpu"
+    return [line]
+
+
 def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]:
     """Return verdict counts, baselines that were written or have no case, and where the report lies."""
     lines = []

@@ -20,9 +20,9 @@ from harness.runs.folder import (
     read_manifest,
     read_rows,
     refuse_foreign,
-    refuse_other,
     write_rows,
 )
+from harness.runs.identity import refuse_other
 
 UNFINISHED = f".{MANIFEST}.unfinished"
 """Marks the run folder of a session that has not come to its end: the same command goes on there."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness._util.atomic_files import write_bytes
 from harness.errors import CheckpointError, DeviceError, DeviceLostError, HarnessError
-from harness.runs.folder import differences
+from harness.runs.identity import differences
 from harness.runs.render_cache import code_sha256
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest
 

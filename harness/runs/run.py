@@ -9,7 +9,8 @@ from harness.runs.plan import Planner, RunOptions, plan
 from harness.runs.preflight import Preflight
 from harness.runs.progress import Progress
 from harness.runs.results import RunResult, load_run
-from harness.runs.session import Setup, open_run
+from harness.runs.session import open_run
+from harness.runs.setup import Setup
 from harness.runs.workers import machine_of
 from harness.schema.case import Case
 from harness.schema.render import Renderer

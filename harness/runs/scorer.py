@@ -77,8 +77,10 @@ class Scorer:
     def run(self, job: ScoringJob) -> ScoringResult:
         """Write the re-run as a lossless image, hash it, and score it."""
         started = time.perf_counter()
-        save_png(job.run / str(job.images.rerun), job.image)
-        scored = self.score(job.run, job.images) if job.comparable else None
+        with ThreadPoolExecutor(1) as writer:
+            written = writer.submit(save_png, job.run / str(job.images.rerun), job.image)
+            scored = self._score(job.run, job.images, job.image) if job.comparable else None
+            written.result()
         return ScoringResult(
             images=scored.images if scored else job.images,
             image_sha256=pixels_sha256(job.image),
@@ -91,9 +93,12 @@ class Scorer:
         """Score ``images.rerun`` against ``images.preview``; both are paths relative to ``run``."""
         if images.rerun is None:
             raise ValueError("a row without a re-run has no scores")
-        rerun = run / images.rerun
-        pair = score_pair(run / images.preview, load_rgb(rerun), self._lpips, self.metrics)
-        files = {name: rerun.with_name(f"{name}.png") for name in pair.maps}
+        return self._score(run, images, load_rgb(run / images.rerun))
+
+    def _score(self, run: Path, images: Images, rerun: NDArray[np.uint8]) -> PairScores:
+        """Score a re-run whose place is ``images.rerun``."""
+        pair = score_pair(run / images.preview, rerun, self._lpips, self.metrics)
+        files = {name: (run / str(images.rerun)).with_name(f"{name}.png") for name in pair.maps}
         with ThreadPoolExecutor() as threads:
             list(threads.map(save_png, files.values(), pair.maps.values()))
         maps = {name: file.relative_to(run).as_posix() for name, file in files.items()}

@@ -7,73 +7,32 @@ whose run had other cases, options, bases or another environment is refused, and
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness._util.garbage_collector import pause_collection
 from harness._util.signals import deliver_interrupts
 from harness.errors import HarnessError
-from harness.metrics.scores import MetricName
-from harness.pipeline.checkpoint import Checkpoint
 from harness.runs.case_runner import CaseRunner, against_accepted, tolerance_of
 from harness.runs.dispatch import Outcome, dispatch
-from harness.runs.folder import CASES, RunFolder, write_rows
+from harness.runs.folder import RunFolder, write_rows
 from harness.runs.mirror import Mirror
 from harness.runs.plan import Planned, RunOptions, request_of
 from harness.runs.preflight import Preflight, memory_lines
 from harness.runs.progress import Progress
 from harness.runs.queue import RowQueue
-from harness.runs.render_cache import RenderCache, RenderKeys
+from harness.runs.render_cache import RenderCache
 from harness.runs.rescore import judge_again
 from harness.runs.scorer import Scorer
 from harness.runs.scoring_pool import ScoringPool, default_workers
+from harness.runs.setup import Setup
 from harness.runs.t5_kernel import T5Kernels, with_other
-from harness.runs.workers import Machine, WorkerPool, reference_renderer
+from harness.runs.workers import WorkerPool, reference_renderer
 from harness.schema.case import Case
-from harness.schema.metric_limits import needed_metrics
 from harness.schema.render import Renderer
 from harness.schema.result import Row, Verdict
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a run is: its cases on one machine, with one set of bases and options.
-
-    Attributes:
-        subject: what the identity calls the cases; runs of another kind are other runs.
-        bases: checkpoint of every base, by the base's name.
-        grows: the cases may come to others that the folder's run has already.
-    """
-
-    planned: Sequence[Planned]
-    machine: Machine
-    bases: Mapping[str, Checkpoint]
-    options: RunOptions
-    subject: str = CASES
-    grows: bool = False
-
-    def identity(self) -> dict[str, Any]:
-        """Return what makes this run this run; a resumed run must have the same."""
-        return {
-            **self.options.identity(),
-            self.subject: sorted({item.case.id for item in self.planned}),
-            "bases": {name: base.revision for name, base in self.bases.items()},
-            "environment": self.machine.environment,
-        }
-
-    def metrics(self) -> set[MetricName]:
-        """Return what is measured beside SSIM, LPIPS and PSNR: what was asked for or has a limit."""
-        facts = self.machine.environment
-        limited = (needed_metrics(tolerance_of(item.case, self.options, facts)) for item in self.planned)
-        return set(self.options.metrics).union(*limited)
-
-    def keys(self) -> RenderKeys:
-        """Return what names renders by all that decides their pixels."""
-        revisions = {name: base.revision for name, base in self.bases.items()}
-        return RenderKeys(revisions, {**self.machine.environment, **self.options.reaching()})
 
 
 class RunSession:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.metrics.flip import flip
+from harness.metrics.flip import _processes, flip
 from harness.metrics.images import Pixels, save_png
-from harness.metrics.perceptual import choose_metrics, jod
+from harness.metrics.jod import DISPLAY, jod
+from harness.metrics.perceptual import choose_metrics
 from harness.metrics.score_pair import score_images, score_pair
 from harness.metrics.scores import METRIC_NAMES, Scores
 
@@ -55,8 +57,12 @@ def test_flip_is_seen_from_67_pixels_a_degree(image, changed) -> None:
 def test_flip_of_a_large_pair_has_a_process_of_its_own_and_the_same_bits(image, changed, monkeypatch) -> None:
     alone = flip(image, changed)
     monkeypatch.setattr("harness.metrics.flip.LARGE", 0)
-    monkeypatch.setattr("harness.metrics.flip._mean", None)
+    with monkeypatch.context() as only_there:
+        only_there.setattr("harness.metrics.flip._mean", None)
+        assert [flip(image, changed), flip(image, image)] == [alone, 0]
+    _processes[os.getpid()].kill()
     assert flip(image, changed) == alone
+    assert not _processes
 
 
 def test_jod_has_the_same_bits_on_any_number_of_threads(image, changed) -> None:
@@ -70,6 +76,15 @@ def test_jod_has_the_same_bits_on_any_number_of_threads(image, changed) -> None:
     finally:
         torch.set_num_threads(threads)
     assert len(found) == 1
+
+
+def test_jod_is_that_of_the_package_with_its_own_blur(image, changed) -> None:
+    from pycvvdp import cvvdp
+
+    quality, _ = cvvdp(display_name=DISPLAY, device=torch.device("cpu"), quiet=True).predict(
+        changed, image, dim_order="HWC"
+    )
+    assert jod(image, changed) == pytest.approx(float(quality), abs=1e-4)
 
 
 def test_only_the_codec_matched_pair_is_measured(lpips, image, changed, tmp_path: Path) -> None:

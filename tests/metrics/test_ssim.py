@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import structural_similarity
 
-from harness.metrics.ssim import ssim
+from harness.metrics.ssim import averaged, ssim, ssim_of_channel
 
 
 @settings(max_examples=15)
@@ -28,6 +28,16 @@ def test_equals_scikit_image_channel_by_channel(seed, height, width):
     ]
     assert score == pytest.approx(np.mean([value for value, _ in apart]), abs=1e-12)
     assert local == pytest.approx(np.mean([values for _, values in apart], axis=0), abs=1e-12)
+
+
+def test_pairs_that_share_images_have_the_bits_of_one_alone(picture):
+    a, b, c = (picture(seed=seed) for seed in range(3))
+    pairs = [(a, b), (b, c), (a, c)]
+    together = averaged(ssim_of_channel(pairs, channel) for channel in range(3))
+    for pair, (score, local) in zip(pairs, together, strict=True):
+        alone, alone_local = ssim(*pair)
+        assert score == alone
+        assert np.array_equal(local, alone_local)
 
 
 def test_equals_the_papers_formula_at_one_pixel():
