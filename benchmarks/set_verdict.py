@@ -117,7 +117,7 @@ class Judged:
 
 
 def drifting_sets(rows: list[Row], size: int = 10) -> int:
-    """Return how many of ``DRAWS`` random sets of ``size`` rows drift, or of all rows where there are fewer."""
+    """Return how many of ``DRAWS`` random sets of ``size`` rows drift; of all rows where there are fewer."""
     draw, size = random.Random(1), min(size, len(rows))
     return sum(judge_sets(draw.sample(rows, size))[0].drifts for _ in range(DRAWS))
 
