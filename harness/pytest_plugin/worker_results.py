@@ -22,7 +22,7 @@ from harness.runs.folder import (
     refuse_foreign,
     write_rows,
 )
-from harness.runs.identity import refuse_other
+from harness.runs.run_identity import refuse_other
 
 UNFINISHED = f".{MANIFEST}.unfinished"
 """Marks the run folder of a session that has not come to its end: the same command goes on there."""

@@ -29,7 +29,7 @@ from harness._util.atomic_files import (
 )
 from harness._util.validation import problems_as
 from harness.errors import RunError
-from harness.runs.identity import grown, refuse_other
+from harness.runs.run_identity import grown, refuse_other
 from harness.schema.result import Row
 
 MANIFEST = "run.json"

@@ -23,7 +23,7 @@ from harness._util.atomic_files import copy_file, write_bytes
 from harness._util.redaction import HIDDEN, redact
 from harness.errors import CopyError, HarnessError, RunError
 from harness.runs.folder import MANIFEST, RESULTS, parse_manifest, parse_rows, read_rows
-from harness.runs.identity import refuse_other
+from harness.runs.run_identity import refuse_other
 
 INTERVAL_SECONDS = 10.0
 """Seconds between two looks at what changed."""

@@ -16,8 +16,8 @@ from typing import Any
 
 from harness._util.atomic_files import write_bytes
 from harness.errors import CheckpointError, DeviceError, DeviceLostError, HarnessError
-from harness.runs.identity import differences
 from harness.runs.render_cache import code_sha256
+from harness.runs.run_identity import differences
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest
 
 SAME_HARNESS = "every machine needs the same harness, installed with its libraries"
