@@ -29,7 +29,10 @@ DATA = Path(__file__).parent / "data"
 PACKAGE_DATA = Path(__file__).parent.parent / "harness" / "data"
 
 
-LONGEST = ("test_genuine_diagnosis.py", "test_previews.py", "test_wrong_answers.py", "test_wrong_settings.py")
+LONGEST = (
+    "test_genuine_diagnosis.py", "test_previews.py", "test_wrong_answers.py", "test_wrong_settings.py",
+    "test_wheel.py",
+)  # fmt: skip
 """Files that start first: the processes of a run then end together. They render many genuine previews."""
 
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from harness.diagnosis.factors import ROUNDING_AXES
 from harness.diagnosis.floor import MIN_FLOOR, Floor
 from harness.diagnosis.trials import Trial, TrialRenderer
+from harness.schema.result import NO_BF16_KERNELS
 
 CONFIRMING, CONFIRMING_AGAIN = 40, 10
-"""Renders that look for identity once a trial is within the floor; after a control where none was found."""
+"""Renders that look for identity once a trial is within the floor; after a control where none was found, and
+where no other tool computes as this processor does."""
 ALONE = 0.4
 """Share of the distance that a trial leaves at most to be followed at once by others on top of it."""
 
@@ -36,6 +38,8 @@ class Progress:
         self.reference = trials.trial({})
         self.floor = Floor(trials, tool_floor or MIN_FLOOR)
         self._budget, self._limit = budget, math.inf
+        if self.reference.rendered.engine_reason == NO_BF16_KERNELS:
+            confirming = min(confirming, CONFIRMING_AGAIN)
         self._confirming = confirming if tool_floor is None else 0
 
     @property

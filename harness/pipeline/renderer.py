@@ -40,9 +40,8 @@ from harness.schema.render import (
     RenderRequest,
     Trajectory,
 )
-from harness.schema.result import Rendered
+from harness.schema.result import NO_BF16_KERNELS, Rendered
 
-QUICK = "this processor has no bf16 kernels: products are computed in fp32 and rounded"
 CallHook = Callable[[LoadedPipeline], AbstractContextManager[None]]
 """Makes a context in which a pipeline's transformer calls are recorded or replaced."""
 
@@ -178,7 +177,7 @@ class ReferenceRenderer(Renderer):
         quick = self._uses_quick_products and state.loaded.dtype == "bf16"
         engine_used = {
             "engine": "eager" if engine.eager_reason else "exact",
-            "engine_reason": QUICK if quick else engine.eager_reason or engine.note,
+            "engine_reason": NO_BF16_KERNELS if quick else engine.eager_reason or engine.note,
         }
         return Render(
             image=inference.image,

@@ -14,6 +14,8 @@ from harness.schema.case import Case, CaseId, InnerPath, Tolerance
 REFERENCE = "reference"
 """The variant with the case's own settings."""
 
+NO_BF16_KERNELS = "this processor has no bf16 kernels: products are computed in fp32 and rounded"
+"""Why an engine was eager where nothing but the harness itself renders the same bits."""
 
 NEAREST = ("nearest-before", "nearest-after")
 """Variants that render a preview without its checkpoint with the saved ones around it."""

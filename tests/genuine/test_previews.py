@@ -1,7 +1,7 @@
 """The three genuine jobs, imported and re-run at full settings on the CPU: one run per job.
 
-Of the simple job, the previews without a LoRA and those of the last step; of legacy, one step, since its
-noise era moves every picture alike; of q8, all.
+Of the simple job, the previews without a LoRA and those of the last step; of legacy, those of one step; of
+q8, all. The steps between are left out to save time.
 """
 
 from __future__ import annotations

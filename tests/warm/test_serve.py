@@ -117,7 +117,7 @@ def test_files_that_change_between_commands(
 
 
 def test_ctrl_c_ends_only_what_was_typed(warm: object, make_case: MakeCase, tmp_path: Path) -> None:
-    make_case("t", settings={"seed": 9, "sample_steps": 150}, size=(256, 256))
+    make_case("t", settings={"seed": 9, "sample_steps": 150}, size=(512, 512))  # minutes, if it went on
     command = [*HARNESS, "run", "cases", "--out", "r", "--device", "cpu"]
     before = served()
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
