@@ -49,7 +49,7 @@ def narrow(
     assert factor.own is not None
     made = {factor.own: base}
     value: float | None = first
-    while value is not None and len(made) <= MAX_RENDERS:
+    while value is not None and value not in made and len(made) <= MAX_RENDERS:
         trial = trials.attempt(factor.settings(value))
         if trial is None:
             break
@@ -104,7 +104,8 @@ def _on_other_side(factor: Factor, made: dict[float, Trial]) -> float | None:
     own = factor.own
     assert own is not None
     sides = {value > own for value in made if value != own}
-    beyond = [float(value) for value in factor.values if (float(value) > own) not in sides]
+    usual = [float(value) for value in factor.values if float(value) != own]
+    beyond = [value for value in usual if (value > own) not in sides]
     is_known = factor.is_schedule and made[own].distance > MAX_ROUNDING
     if is_known or len(sides) > 1:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,15 @@ def test_a_number_that_comes_no_nearer_is_tried_on_its_other_side(progress: Prog
     made = narrow(progress.trials, progress.reference, guidance(progress), 4.5)
     assert made[-1].settings == {"guidance_scale": 3.4}
     assert made[-1].distance == 0
+
+
+def test_a_number_without_other_values_ends(altered: Altered, renderer: ReferenceRenderer) -> None:
+    """Nothing lies across its own value: narrowing went on for ever there."""
+    progress = Progress(trials_of(altered("another", seed=99), renderer), 100, None)
+    alone = replace(guidance(progress), values=(guidance(progress).own,))
+    made = narrow(progress.trials, progress.reference, alone, 4.5)
+    assert made[0].settings == {"guidance_scale": 4.5}
+    assert len(made) < 4
 
 
 def test_values_between_two_usual_ones_are_all_rendered(progress: Progress) -> None:
