@@ -115,7 +115,7 @@ def _save(case: Case, path: Path, schema: str | None, texts: CaseTexts) -> None:
         write_new(path, schema_line(schema).encode() + text)
         return
     save_case(case, path, schema=schema, lasting=False)
-    load_case(path)
+    load_case(path)  # says why, where it is refused
     raise CaseError("it does not read back unchanged")
 
 
