@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from harness.precision.quanto_kernels import tell_build
 from harness.schema.quantizers import QUANTIZERS
 
 
@@ -46,7 +47,9 @@ def quantize_in_place(part: nn.Module, name: str) -> None:
         else:
             from optimum.quanto import freeze, qtypes, quantize
 
-            quantize(part, weights=qtypes[name])
+            qtype = qtypes[name]
+            tell_build(part, qtype.bits, qtype.is_floating_point)
+            quantize(part, weights=qtype)
             freeze(part)
 
 
