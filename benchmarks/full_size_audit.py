@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -94,16 +95,22 @@ finally:
 """The command, and then its largest resident memory in kB; that of a child counts what its parent had."""
 
 
-def audit(lora: Path, base: Path, rows: int, quantizers: list[str]) -> tuple[float, float, str]:
-    """Return the seconds and the largest memory, in GB, of the command, and what it printed."""
+def audit(lora: Path, base: Path, rows: int, quantizers: list[str]) -> tuple[float, float, float, str]:
+    """Return the command's seconds, those of processors, its largest memory in GB, and what it printed."""
     names = [word for name in quantizers for word in ("--quantize", name)]
     arguments = ["audit", str(lora), "--base", str(base), "--rows", str(rows), *names]
-    started = time.perf_counter()
+    started, before = time.perf_counter(), of_children()
     done = subprocess.run(
         [sys.executable, "-c", IN_ITS_PROCESS, *arguments], capture_output=True, text=True, check=True
     )
     memory = int(done.stderr.rpartition("peak ")[2]) / 1e6
-    return time.perf_counter() - started, memory, done.stdout
+    return time.perf_counter() - started, of_children() - before, memory, done.stdout
+
+
+def of_children() -> float:
+    """Return the processor time, in seconds, of all commands that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -134,11 +141,9 @@ def main() -> None:
         read = f"{rows} rows of each layer" if rows else "every row"
         what = f"{read}, {', '.join(names)}"
         drop_from_cache(base)
-        seconds, memory, said = audit(lora, base, rows, names)
-        print(
-            f"\n{what}: {seconds:.1f} s, {seconds / once:.2f} × one read, {memory:.2f} GB at most\n{said}",
-            flush=True,
-        )
+        seconds, processors, memory, said = audit(lora, base, rows, names)
+        cost = f"{seconds:.1f} s, {seconds / once:.2f} × one read, {processors:.1f} s of processors"
+        print(f"\n{what}: {cost}, {memory:.2f} GB at most\n{said}", flush=True)
 
 
 if __name__ == "__main__":

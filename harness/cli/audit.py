@@ -72,7 +72,7 @@ def audit(
         quantizers=quantizers or DEFAULT,
         multiplier=multiplier,
         rows=rows or None,
-        device=_device(device) if place is not None else "cpu",
+        device=device,
     )
     for line in sentences(found):
         click.echo(line)
@@ -82,9 +82,3 @@ def audit(
         from harness.report.audit_page import write_audit_page
 
         click.echo(f"page: {write_audit_page(found, out)}")
-
-
-def _device(wanted: str) -> str:
-    from harness.pipeline.load import choose_device
-
-    return choose_device(wanted)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness._util.atomic_files import sha256_file
 from harness._util.garbage_collector import pause_collection
-from harness.errors import CheckpointError, DeviceError, HarnessError
+from harness.errors import CheckpointError, HarnessError
 from harness.pipeline.checkpoint import Checkpoint, pipeline_sha256, read_json
 from harness.pipeline.models import check_finite, load_models
 from harness.pipeline.offload import choose_offload, needs, offload_encoders
@@ -64,27 +64,6 @@ class LoadedPipeline:
     def check_finite(self) -> None:
         """Refuse weights that are not finite; see ``models.check_finite``."""
         check_finite(self.checkpoint, {name: getattr(self.pipe, name) for name in self.spec.models})
-
-
-def choose_device(wanted: str) -> str:
-    """Return ``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``.
-
-    Raises:
-        DeviceError: CUDA was asked for and torch sees no GPU.
-    """
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted not in {"cpu", "cuda"}:
-        raise DeviceError(f"{wanted!r} is not a device", field="--device", fix="use auto, cpu or cuda")
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(
-            f"cuda was asked for, and torch {torch.__version__} sees no GPU",
-            field="--device",
-            fix="see harness doctor, or use --device cpu",
-        )
-    return wanted
 
 
 def reference_dtype(device: str) -> Dtype:

@@ -19,7 +19,6 @@ from harness.pipeline.engine.outlook import Outlook
 from harness.pipeline.inference import infer
 from harness.pipeline.load import (
     LoadedPipeline,
-    choose_device,
     load_pipeline,
     reference_dtype,
     resolved_offload,
@@ -30,6 +29,7 @@ from harness.pipeline.schedulers import scheduler_of
 from harness.pipeline.sigma_schedules import sigmas_sha256
 from harness.pipeline.state import PipelineState
 from harness.pipeline.trajectory import RecordedTrajectory, recording, replaying, request_sigmas
+from harness.schema.device import choose_device
 from harness.schema.render import (
     Dtype,
     EngineName,

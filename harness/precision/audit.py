@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.errors import LoraError
+from harness.metrics.threads import one_thread
 from harness.precision.availability import missing
 from harness.precision.base_modules import ModuleWeight, base_modules
 from harness.precision.drift import Loss, losses
 from harness.precision.key_audit import LoaderKeys, audit_keys
-from harness.precision.layer_audit import Applied, LayerAudit, LayerMeter, applied_json, layer_of
+from harness.precision.layer_audit import Applied, LayerAudit, applied_json, layer_of, measured_layer
 from harness.precision.lora_delta import LoraDelta, lora_deltas
-from harness.precision.row_blocks import row_blocks
+from harness.precision.read_ahead import reading_ahead
+from harness.precision.rounding import rounded
+from harness.precision.row_blocks import extents
 from harness.precision.survival import Survival
+from harness.schema.device import choose_device
 from harness.schema.lora_file import LoraFile, inspect_lora
 from harness.schema.lora_header import read_header
+
+MAX_THREADS = {"cpu": 24, "cuda": 8}
+"""Layers that are measured at a time, by the device that computes; each costs the CPU 20 MB."""
 
 
 @dataclass
@@ -78,9 +87,10 @@ def audit(
         base: a safetensors file of a transformer, or a folder in the hub's layout.
         quantizers: names in ``QUANTIZERS``; what cannot run here is left out and named.
         rows: rows of each layer to read, evenly spread; None reads all.
-        device: ``cpu`` or ``cuda``: what computes.
+        device: ``auto``, ``cpu`` or ``cuda``: what computes.
 
     Raises:
+        DeviceError: CUDA was asked for and there is none.
         LoraError: missing, a pickle, or truncated; with a base, also a LoRA of another shape.
         CheckpointError: the base cannot be read, or is no transformer of this kind.
     """
@@ -94,11 +104,12 @@ def audit(
     wanted = () if base is None else dict.fromkeys(quantizers)
     found.left_out = {name: why for name in wanted if (why := missing(name)) is not None}
     able = [name for name in wanted if name not in found.left_out]
-    deltas = list(lora_deltas(checked, multiplier))
     if base is None:
-        found.layers = [layer_of(delta) for delta in deltas]
+        found.layers = [layer_of(delta) for delta in lora_deltas(checked, multiplier)]
     else:
-        found.layers = _measured(deltas, modules, able, rows, device)
+        needed = sorted(extent for each in checked.modules for extent in extents(modules[each], rows))
+        with reading_ahead(needed):  # before anything imports torch
+            found.layers = _measured(list(lora_deltas(checked, multiplier)), modules, able, rows, device)
     for key, each in ((key, each) for layer in found.layers for key, each in layer.applied.items()):
         found.total.setdefault(key, Survival()).include(each)
     by_size = base is None
@@ -113,15 +124,24 @@ def _measured(
     rows: int | None,
     device: str,
 ) -> list[LayerAudit]:
-    """Return every layer, measured piece by piece; pieces of one layer come one after another."""
-    layers: list[LayerAudit] = []
-    meter: LayerMeter | None = None
-    for delta, start, block in row_blocks(((each, modules[each.module]) for each in deltas), rows, device):
-        if meter is None or meter.layer.module != delta.module:
-            meter = LayerMeter(delta, modules[delta.module], quantizers, device)
-            layers.append(meter.layer)
-        meter.add(start, block)
-    return layers
+    """Return every layer in the order of the LoRA; threads measure them in the order of the base's bytes."""
+    import torch
+
+    device = choose_device(device)
+    for name in quantizers:  # the first use imports its library, which threads had better not do together
+        rounded(name, torch.ones(1, 128, dtype=torch.bfloat16, device=device))
+
+    def place(delta: LoraDelta) -> tuple[Path, int, int]:
+        weight = modules[delta.module]
+        return weight.stored.file, weight.stored.begin, weight.first_row
+
+    def measured(delta: LoraDelta) -> LayerAudit:
+        return measured_layer(delta, modules[delta.module], quantizers, rows, device)
+
+    threads = min(MAX_THREADS[device], os.cpu_count() or 1)
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
+        layers = {layer.module: layer for layer in pool.map(measured, sorted(deltas, key=place))}
+    return [layers[delta.module] for delta in deltas]
 
 
 def _keys(lora: Path) -> tuple[LoaderKeys, ...]:

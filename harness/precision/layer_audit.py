@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from harness.precision.base_modules import ModuleWeight
 from harness.precision.lora_delta import LoraDelta
 from harness.precision.rounding import NEEDS_LARGEST
 from harness.precision.row_blocks import row_blocks
-from harness.precision.survival import UNQUANTIZED, Survival, Way, changes
+from harness.precision.survival import UNQUANTIZED, Survival, Way, changes, sums_of
 
 if TYPE_CHECKING:
     import torch
@@ -65,47 +65,88 @@ def layer_of(delta: LoraDelta) -> LayerAudit:
     return LayerAudit(delta.module, (delta.rows, delta.columns), len(a), float(change))
 
 
-class LayerMeter:
-    """Measures one layer, piece by piece of the base's weight.
+def measured_layer(
+    delta: LoraDelta, weight: ModuleWeight, quantizers: Sequence[str], rows: int | None, device: str
+) -> LayerAudit:
+    """Measure one layer, piece by piece of the base's weight.
 
     Args:
         quantizers: names that can run here.
-        device: where the pieces are.
+        rows: how many to read, evenly spread; None reads all.
+        device: ``cpu`` or ``cuda``: what computes.
+
+    Raises:
+        CheckpointError: the base's file cannot be read.
     """
+    layer = layer_of(delta)
+    largest = _largest(weight, device) if NEEDS_LARGEST.intersection(quantizers) else None
+    meter = _Meter(delta, quantizers, largest, device)
+    for start, block in row_blocks(weight, rows, device):
+        meter.add(start, block)
+    meter.into(layer)
+    return layer
+
+
+class _Meter:
+    """Sums over the pieces of one layer, which stay on the device until they are asked for."""
 
     def __init__(
-        self, delta: LoraDelta, weight: ModuleWeight, quantizers: Sequence[str], device: str
+        self, delta: LoraDelta, quantizers: Sequence[str], largest: torch.Tensor | None, device: str
     ) -> None:
         import torch
 
-        self.layer = layer_of(delta)
         self._a, self._b = (each.to(device) for each in delta.factors())
-        self._scale, self._quantizers = delta.scale, quantizers
+        self._exact = self._a.float(), self._b.float()
+        self._scale, self._quantizers, self._largest = delta.scale, quantizers, largest
         self._generator = torch.Generator(device).manual_seed(0)
-        needed = NEEDS_LARGEST.intersection(quantizers)
-        self._largest = _largest(weight, device) if needed else None
-        self._squares, self._count = 0.0, 0
+        self._keys: list[tuple[str, Way]] = []
+        self._sums: torch.Tensor | None = None
+        self._count = 0
 
     def add(self, start: int, block: torch.Tensor) -> None:
         """Measure the rows of the weight from ``start`` on."""
-        b, a = self._b[start : start + len(block)], self._a
-        exact = self._scale * (b.float() @ a.float())
-        live = self._scale * (b.to(block.dtype).float() @ a.to(block.dtype).float())
-        self._survival(UNQUANTIZED, "live").add(live, exact)
-        for name in (UNQUANTIZED, *self._quantizers):
-            for way, change in changes(block, exact, name, self._generator, self._largest).items():
-                self._survival(name, way).add(change, exact)
-        self._squares += float(block.float().square().sum())
-        self._count += block.numel()
-        self.layer.weight = (self._squares / self._count) ** 0.5
+        import torch
 
-    def _survival(self, name: str, way: Way) -> Survival:
-        return self.layer.applied.setdefault((name, way), Survival())
+        rows = slice(start, start + len(block))
+        exact = _product(self._exact, rows, self._scale)
+        sums = [block.float().square().sum(), exact.square().sum()]
+        self._keys.clear()
+        for key, change in self._changes(rows, block, exact):
+            self._keys.append(key)
+            sums.extend(sums_of(change, exact))
+        added = torch.stack(sums).double()
+        self._sums = added if self._sums is None else self._sums.add_(added)
+        self._count += block.numel()
+
+    def into(self, layer: LayerAudit) -> None:
+        """Say what was found in ``layer``."""
+        assert self._sums is not None
+        squares, exact = self._sums[:2].tolist()
+        layer.weight = (squares / self._count) ** 0.5
+        for key, (agreement, change, moved) in zip(
+            self._keys, self._sums[2:].view(-1, 3).tolist(), strict=True
+        ):
+            layer.applied[key] = Survival(agreement, change, exact, int(moved), self._count)
+
+    def _changes(
+        self, rows: slice, block: torch.Tensor, exact: torch.Tensor
+    ) -> Iterator[tuple[tuple[str, Way], torch.Tensor]]:
+        """Yield what every quantizer and way changes, in the same order for every piece."""
+        live = self._a.to(block.dtype).float(), self._b[rows].to(block.dtype).float()
+        yield (UNQUANTIZED, "live"), _product(live, slice(None), self._scale)
+        for name in (UNQUANTIZED, *self._quantizers):
+            for way, change in changes(block, exact, name, self._generator, self._largest):
+                yield (name, way), change
+
+
+def _product(factors: tuple[torch.Tensor, torch.Tensor], rows: slice, scale: float) -> torch.Tensor:
+    a, b = factors
+    return (b[rows] @ a).mul_(scale)
 
 
 def _largest(weight: ModuleWeight, device: str) -> torch.Tensor:
     """Return the largest absolute value of a whole weight."""
     import torch
 
-    pieces = row_blocks([(None, weight)], None, device)
-    return torch.stack([block.float().abs().amax() for _, _, block in pieces]).amax()
+    pieces = row_blocks(weight, None, device)
+    return torch.stack([block.float().abs().amax() for _, block in pieces]).amax()

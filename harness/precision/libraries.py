@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
-from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,16 +13,21 @@ from torch import nn
 from harness.precision.quanto_kernels import tell_build
 from harness.schema.quantizers import QUANTIZERS
 
+_TALKATIVE = (
+    "torch.utils.cpp_extension",
+    "torch.utils._pytree",
+    "bitsandbytes",
+    "diffusers.quantizers.torchao.torchao_quantizer",
+)
+
 
 def quanto(weight: torch.Tensor, name: str) -> torch.Tensor:
     """Return ``weight``, out × in, as optimum-quanto stores it in a linear layer."""
-    with _quiet():
-        from optimum.quanto import AbsmaxOptimizer, qtypes, quantize_weight
-
-    qtype = qtypes[name]
+    package = _library("optimum.quanto")
+    qtype = package.qtypes[name]
     if qtype.bits == 8:  # what the layer does, without the layer, which would cost more than the rounding
-        scale = AbsmaxOptimizer()(weight, qtype=qtype, axis=0)
-        made: Any = quantize_weight(weight, qtype=qtype, axis=0, scale=scale, optimized=False)
+        scale = package.AbsmaxOptimizer()(weight, qtype=qtype, axis=0)
+        made: Any = package.quantize_weight(weight, qtype=qtype, axis=0, scale=scale, optimized=False)
     else:
         layer = nn.Sequential(_linear(weight))
         quantize_in_place(layer, name)
@@ -41,22 +45,16 @@ def torchao(weight: torch.Tensor, name: str) -> torch.Tensor:
 
 def quantize_in_place(part: nn.Module, name: str) -> None:
     """Quantize every linear layer of ``part`` with optimum-quanto or torchao, as AI Toolkit calls them."""
-    with _quiet():
-        if QUANTIZERS[name].library == "torchao":
-            _torchao_in_place(part, name)
-        else:
-            from optimum.quanto import freeze, qtypes, quantize
-
-            qtype = qtypes[name]
-            tell_build(part, qtype.bits, qtype.is_floating_point)
-            quantize(part, weights=qtype)
-            freeze(part)
-
-
-def _torchao_in_place(part: nn.Module, name: str) -> None:
-    from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
-
-    quantize_(part, Float8WeightOnlyConfig() if name == "float8" else Int8WeightOnlyConfig())
+    if QUANTIZERS[name].library == "torchao":
+        package = _library("torchao.quantization")
+        config = package.Float8WeightOnlyConfig if name == "float8" else package.Int8WeightOnlyConfig
+        package.quantize_(part, config())
+    else:
+        package = _library("optimum.quanto")
+        qtype = package.qtypes[name]
+        tell_build(part, qtype.bits, qtype.is_floating_point)
+        package.quantize(part, weights=qtype)
+        package.freeze(part)
 
 
 def gguf(weight: torch.Tensor, name: str) -> torch.Tensor:
@@ -64,7 +62,7 @@ def gguf(weight: torch.Tensor, name: str) -> torch.Tensor:
 
     The package computes on the CPU alone, in fp32.
     """
-    package, quants = importlib.import_module("gguf"), importlib.import_module("gguf.quants")
+    package, quants = _library("gguf"), _library("gguf.quants")
     kind = package.GGMLQuantizationType[name.removeprefix("gguf_").upper()]
     if weight.shape[1] % package.GGML_QUANT_SIZES[kind][0]:
         return weight
@@ -74,21 +72,16 @@ def gguf(weight: torch.Tensor, name: str) -> torch.Tensor:
 
 def nf4(weight: torch.Tensor) -> torch.Tensor:
     """Return ``weight`` as bitsandbytes stores it in 4 bits, with an fp32 scale for 64 weights."""
-    functional = _bitsandbytes()
+    functional = _library("bitsandbytes.functional")
     stored, state = functional.quantize_4bit(weight.contiguous(), quant_type="nf4", blocksize=64)
     return functional.dequantize_4bit(stored, state).to(weight.dtype)  # type: ignore[no-any-return]
 
 
 def bnb_int8(weight: torch.Tensor) -> torch.Tensor:
     """Return ``weight``, out × in, as bitsandbytes stores it in 8 bits; it casts to fp16 first."""
-    functional = _bitsandbytes()
+    functional = _library("bitsandbytes.functional")
     stored, scales, _ = functional.int8_vectorwise_quant(weight.to(torch.float16))
     return functional.int8_vectorwise_dequant(stored, scales).to(weight.dtype)  # type: ignore[no-any-return]
-
-
-def _bitsandbytes() -> Any:
-    with _quiet():
-        return importlib.import_module("bitsandbytes.functional")
 
 
 def _linear(weight: torch.Tensor) -> nn.Linear:
@@ -97,16 +90,15 @@ def _linear(weight: torch.Tensor) -> nn.Linear:
     return layer
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what the libraries log at import of kernels that this machine does not have."""
-    names = ("torch.utils.cpp_extension", "torch.utils._pytree", "bitsandbytes")
-    loggers = [logging.getLogger(name) for name in names]
+@cache
+def _library(module: str) -> Any:
+    """Import a module, without what it logs then of kernels that this machine does not have."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        return importlib.import_module(module)
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

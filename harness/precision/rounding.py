@@ -27,18 +27,19 @@ def rounded(name: str, weight: torch.Tensor, largest: torch.Tensor | None = None
 
 
 def rounded_at_random(
-    name: str, weight: torch.Tensor, generator: torch.Generator, largest: torch.Tensor
+    name: str, weight: torch.Tensor, generator: torch.Generator, largest: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Return ``weight`` as a float8 quantizer of ``STOCHASTIC`` stores it, rounded at random.
 
     Args:
         generator: on the weight's device.
-        largest: largest absolute value of the whole weight before it was changed: its scale is kept.
+        largest: largest absolute value of the whole weight before it was changed: its scale is kept, where
+            there is one for the whole weight.
     """
     from harness.precision import floats
 
     if name == "fp8_scaled":
-        scale = floats.scale_of(largest)
+        scale = floats.scale_of(_largest(weight, largest))
         return (floats.stochastic(weight.float() / scale, generator) * scale).to(weight.dtype)
     return floats.stochastic(weight, generator, floats.E5M2 if name == "fp8_e5m2" else floats.E4M3)
 

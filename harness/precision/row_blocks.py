@@ -1,54 +1,50 @@
-"""Weights in pieces of whole rows, read ahead by threads across modules: memory is that of some pieces."""
+"""A weight in pieces of whole rows, read when asked for: memory is that of one piece."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from harness.errors import CheckpointError
 from harness.precision.base_modules import ModuleWeight
-from harness.precision.weights_file import read_rows
+from harness.precision.read_ahead import Extent
+from harness.precision.weights_file import DTYPES, read_rows
 
 if TYPE_CHECKING:
     import torch
 
-MAX_BLOCK = {"cpu": 1 << 21, "cuda": 1 << 24}
-"""Weights in one piece, by the device that computes: what bounds the memory."""
-READERS, READ_AHEAD = 4, 8
-"""Threads that read, and pieces that are read while one is computed."""
+MAX_BLOCK = {"cpu": 1 << 19, "cuda": 1 << 22}
+"""Weights in one piece, by the device that computes: they bound the memory, and on the CPU fit its caches."""
 PLACES = 8
 """Places of a layer from which a sample of its rows is taken."""
 
-Key = TypeVar("Key")
 
-
-def row_blocks(
-    weights: Iterable[tuple[Key, ModuleWeight]], rows: int | None, device: str
-) -> Iterator[tuple[Key, int, torch.Tensor]]:
-    """Yield pieces of weights on ``device``, each with its weight's key and the number of its first row.
+def row_blocks(weight: ModuleWeight, rows: int | None, device: str) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield pieces of a weight on ``device``, each with the number of its first row.
 
     Weights that a file stores as float8 are returned as bf16, scaled where they have a scale.
 
     Args:
-        rows: how many of each weight to read, evenly spread; None reads all.
+        rows: how many to read, evenly spread; None reads all.
 
     Raises:
-        CheckpointError: a file cannot be read.
+        CheckpointError: the file cannot be read.
     """
-    reading: deque[tuple[Key, int, Future[torch.Tensor]]] = deque()
-    with ThreadPoolExecutor(READERS) as readers:
-        for key, weight in weights:
-            scale = _scale(weight)
-            for start, stop in _pieces(weight.rows, rows, max(1, MAX_BLOCK[device] // weight.columns)):
-                reading.append((key, start, readers.submit(_load, weight, scale, start, stop, device)))
-                if len(reading) == READ_AHEAD:
-                    key_of_first, first, piece = reading.popleft()
-                    yield key_of_first, first, piece.result()
-        while reading:
-            key_of_first, first, piece = reading.popleft()
-            yield key_of_first, first, piece.result()
+    scale = _scale(weight)
+    size = max(1, MAX_BLOCK[device] // weight.columns)
+    for first, past in _runs(weight.rows, rows):
+        for start in range(first, past, size):
+            yield start, _load(weight, scale, start, min(start + size, past), device)
+
+
+def extents(weight: ModuleWeight, rows: int | None) -> Iterator[Extent]:
+    """Yield the bytes that ``row_blocks`` reads of the weight's file; none where it will refuse its dtype."""
+    width, _ = DTYPES.get(weight.stored.dtype, (0, ""))
+    for first, past in _runs(weight.rows, rows) if width else ():
+        begin, end = (
+            weight.stored.begin + (weight.first_row + row) * weight.columns * width for row in (first, past)
+        )
+        yield Extent(weight.stored.file, begin, end)
 
 
 def _load(
@@ -75,10 +71,11 @@ def _scale(weight: ModuleWeight) -> torch.Tensor | None:
     return read_rows(weight.scale, 0, weight.scale.shape[0] if weight.scale.shape else 1).float().flatten()
 
 
-def _pieces(rows: int, wanted: int | None, size: int) -> list[tuple[int, int]]:
-    """Return the rows to read, first and past the last, at most ``size`` in a piece."""
+def _runs(rows: int, wanted: int | None) -> list[tuple[int, int]]:
+    """Return the rows to read, first and past the last, in runs of neighbours."""
     if wanted is None or wanted >= rows:
-        return [(start, min(start + size, rows)) for start in range(0, rows, size)]
+        return [(0, rows)]
     places = min(PLACES, wanted)
-    each = min(wanted // places, size)
-    return [(start, start + each) for start in (place * rows // places for place in range(places))]
+    return [
+        (start, start + wanted // places) for start in (place * rows // places for place in range(places))
+    ]

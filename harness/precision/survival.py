@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,14 +40,6 @@ class Survival:
     moved: int = 0
     weights: int = 0
 
-    def add(self, change: torch.Tensor, exact: torch.Tensor) -> None:
-        """Count some rows of one module, both in fp32."""
-        import torch
-
-        sums = [(change * exact).sum(), change.square().sum(), exact.square().sum(), change.count_nonzero()]
-        agreement, size, wanted, moved = torch.stack([each.double() for each in sums]).tolist()
-        self.include(Survival(agreement, size, wanted, int(moved), change.numel()))
-
     def include(self, other: Survival) -> None:
         """Count what ``other`` counted."""
         self.agreement += other.agreement
@@ -77,14 +70,24 @@ class Survival:
         return {name: round(value, 6) for name, value in shares.items()}
 
 
+def sums_of(change: torch.Tensor, exact: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return agreement, change and moved of some rows, both in fp32, and use ``change`` up."""
+    import torch
+
+    products = change * exact
+    agreement = products.sum()
+    moved = torch.ne(change, 0, out=products).sum()  # whole numbers in fp32, which is quicker than counting
+    return agreement, change.square_().sum(), moved
+
+
 def changes(
     weight: torch.Tensor,
     delta: torch.Tensor,
     quantizer: str,
     generator: torch.Generator,
     largest: torch.Tensor | None = None,
-) -> dict[Way, torch.Tensor]:
-    """Return what each way of applying ``delta`` really changes in the rows of one weight, in fp32.
+) -> Iterator[tuple[Way, torch.Tensor]]:
+    """Yield what each way of applying ``delta`` really changes in the rows of one weight, in fp32.
 
     Args:
         weight: rows × in, in the base's dtype.
@@ -94,14 +97,11 @@ def changes(
     """
     fused = (weight.float() + delta).to(weight.dtype)
     if quantizer == UNQUANTIZED:
-        return {"fused": fused.float() - weight.float()}
-    before = rounded(quantizer, weight, largest)
-    wanted = before.float() + delta
-    found: dict[Way, torch.Tensor] = {
-        "fused": rounded(quantizer, fused, largest).float() - before.float(),
-        "merged": rounded(quantizer, wanted.to(weight.dtype), largest).float() - before.float(),
-    }
+        yield "fused", fused.float() - weight.float()
+        return
+    before = rounded(quantizer, weight, largest).float()
+    yield "fused", rounded(quantizer, fused, largest).float() - before
+    wanted = before + delta
+    yield "merged", rounded(quantizer, wanted.to(weight.dtype), largest).float() - before
     if quantizer in STOCHASTIC:
-        whole = before.abs().amax() if largest is None else largest
-        found["stochastic"] = rounded_at_random(quantizer, wanted, generator, whole) - before.float()
-    return found
+        yield "stochastic", rounded_at_random(quantizer, wanted, generator, largest).sub_(before)

@@ -57,7 +57,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if not session.config.option.gpu or session.config.option.collectonly:
         return
     from harness.errors import DeviceError
-    from harness.pipeline.load import choose_device
+    from harness.schema.device import choose_device
 
     try:
         choose_device("cuda")

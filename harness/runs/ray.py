@@ -198,8 +198,9 @@ class _Serving:
         self._loras = tempfile.TemporaryDirectory(prefix="harness-loras-")
 
     def facts(self) -> tuple[str, Any]:
-        from harness.pipeline.load import choose_device, free_memory
+        from harness.pipeline.load import free_memory
         from harness.runs.environment import environment
+        from harness.schema.device import choose_device
 
         try:
             device = self._device = choose_device(self._device)

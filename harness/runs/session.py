@@ -276,7 +276,7 @@ def open_renderer(
     Raises:
         HarnessError: a case's files, its base or the device cannot be used.
     """
-    from harness.pipeline.load import choose_device
+    from harness.schema.device import choose_device
 
     with pause_collection():
         device = choose_device(options.device)

@@ -151,8 +151,8 @@ def _refuse_contradictions(options: RunOptions) -> None:
 
 
 def _machine_here(wanted: str) -> Machine:
-    from harness.pipeline.load import choose_device
     from harness.runs.environment import environment
+    from harness.schema.device import choose_device
 
     with pause_collection():
         device = choose_device(wanted)

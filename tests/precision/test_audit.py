@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.cli.app import app
 from harness.errors import CheckpointError, LoraError
+from harness.precision import row_blocks as row_blocks_module
 from harness.precision.audit import Audit, audit
 from harness.precision.audit_text import left_out, losses
 from harness.precision.base_modules import base_modules
@@ -111,6 +112,28 @@ def test_a_sample_of_rows_is_near_all_rows(lora: Path, tiny: Path, audited: Audi
         assert sampled.total[key].weights < each.weights / 2
 
 
+def test_threads_change_no_number(
+    lora: Path, tiny: Path, audited: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for threads in (1, 7):
+        monkeypatch.setattr("os.cpu_count", lambda count=threads: count)
+        assert audit(lora, base=tiny, quantizers=FP8).to_json() == audited.to_json()
+
+
+@pytest.mark.parametrize("rows", [None, 24])
+def test_what_is_read_ahead_is_what_is_measured(
+    tiny: Path, rows: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = base_modules(tiny)[MODULE]
+    monkeypatch.setitem(row_blocks_module.MAX_BLOCK, "cpu", 5 * weight.columns)
+    read = torch.cat([block for _, block in row_blocks(weight, rows, "cpu")])
+    wanted = list(row_blocks_module.extents(weight, rows))
+    data = weight.stored.file.read_bytes()
+    ahead = b"".join(data[extent.begin : extent.end] for extent in wanted)
+    assert torch.equal(torch.frombuffer(bytearray(ahead), dtype=read.dtype).view(read.shape), read)
+    assert len(wanted) == (1 if rows is None else 8)
+
+
 def test_a_file_for_comfyui_is_the_same_base(
     lora: Path, audited: Audit, weights: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
@@ -134,7 +157,7 @@ def test_a_scaled_float8_base_is_read_as_what_it_means(
     }
     save_file(stored, tmp_path / "fp8.safetensors")
     module = base_modules(tmp_path / "fp8.safetensors")[MODULE]
-    read = torch.cat([block for _, _, block in row_blocks([(0, module)], None, "cpu")])
+    read = torch.cat([block for _, block in row_blocks(module, None, "cpu")])
     assert torch.equal(read, rounded("fp8_scaled", weight.float()).bfloat16())
 
 

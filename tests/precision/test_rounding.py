@@ -9,6 +9,7 @@ import torch
 
 from harness.errors import HarnessError
 from harness.precision.availability import missing, require
+from harness.precision.floats import cast
 from harness.precision.libraries import quantize_in_place
 from harness.precision.rounding import rounded, rounded_at_random
 from harness.schema.quantizers import QUANTIZERS, SETTINGS, STOCHASTIC, quantizer_of, setting_of
@@ -52,6 +53,25 @@ def test_a_quantizer_rounds_as_much_as_its_bits_say(name: str, weight: torch.Ten
         assert AT_8_BITS / 5 < found < AT_4_BITS
     else:
         assert found > AT_8_BITS
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_a_cast_has_the_bits_of_torchs(dtype: torch.dtype) -> None:
+    """Every 16-bit number; in fp32 every float8 number, those half way between two, and their neighbours."""
+    halves = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int16)
+    grid = torch.arange(128, dtype=torch.uint8).view(dtype).float()
+    grid = grid[grid.isfinite()]
+    near = torch.cat([grid, (grid[1:] + grid[:-1]) / 2])
+    near = torch.cat([near, near.nextafter(near + 1), near.nextafter(near - 1), near * 1e-30])
+    largest = torch.finfo(dtype).max
+    for numbers in (halves.view(torch.bfloat16), halves.view(torch.float16), near, -near):
+        wanted = numbers.clamp(-largest, largest).to(dtype).to(numbers.dtype)
+        made = cast(numbers, dtype)
+        assert made.dtype == numbers.dtype
+        assert torch.equal(made.isnan(), numbers.isnan())
+        known = ~numbers.isnan()
+        assert torch.equal(made[known], wanted[known])
+        assert torch.equal(made[known].signbit(), wanted[known].signbit())
 
 
 @pytest.mark.parametrize(

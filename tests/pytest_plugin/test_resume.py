@@ -24,7 +24,7 @@ def test_a_base_that_changed_since_is_another_run(
         file.unlink()
         if "hub" not in case.id:
             save_case(case.model_copy(update={"base": Base(path=str(base))}), file)
-    monkeypatch.setattr("harness.pipeline.load.choose_device", lambda _: "cpu")
+    monkeypatch.setattr("harness.schema.device.choose_device", lambda _: "cpu")
     pytester.runpytest_inprocess(*COMMAND, "-x")
     (project / "run/.run.json.unfinished").touch()
     config = base / "transformer/config.json"

@@ -1,0 +1,69 @@
+"""Files read ahead: the whole of what was asked for, as far as memory is free, before torch is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.precision import read_ahead
+from harness.precision.read_ahead import Extent, free_memory, reading_ahead
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Pieces that were read."""
+    found: list[tuple[int, int]] = []
+    monkeypatch.setattr(read_ahead, "PIECE", 10)
+    monkeypatch.setattr(read_ahead, "_read", lambda piece, _: found.append((piece.begin, piece.end)))
+    return found
+
+
+def test_extents_are_read_in_pieces(read: list[tuple[int, int]], tmp_path: Path) -> None:
+    deadline = time.monotonic() + 10
+    with reading_ahead([Extent(tmp_path, 5, 28), Extent(tmp_path, 40, 41)]):
+        while len(read) < 4 and time.monotonic() < deadline:
+            time.sleep(0.001)
+    assert sorted(read) == [(5, 15), (15, 25), (25, 28), (40, 41)]
+
+
+def test_no_more_than_half_of_the_free_memory_is_filled(
+    read: list[tuple[int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_ahead, "free_memory", lambda: 50)
+    with reading_ahead([Extent(tmp_path, 0, 1000)]):
+        pass
+    assert sum(end - begin for begin, end in read) <= 25
+    assert free_memory() > 0 or sys.platform != "linux"
+
+
+def test_a_file_that_cannot_be_read_is_left_to_its_reader(tmp_path: Path) -> None:
+    with reading_ahead([Extent(tmp_path / "none", 0, 10)]):
+        pass
+
+
+SCRIPT = """
+import sys
+from harness.precision import audit
+ahead = audit.reading_ahead
+def check(extents):
+    print(len(extents), "torch" in sys.modules)
+    return ahead(extents)
+audit.reading_ahead = check
+from harness.cli.app import app
+app(["audit", *sys.argv[1:]])
+"""
+
+
+def test_an_audit_reads_its_base_before_torch_is_imported(jobs: dict[str, Path]) -> None:
+    lora = max(jobs["inkprint"].glob("*.safetensors"))
+    arguments = [str(lora), "--base", "embedded:tiny-flex2-emoji", "--quantize", "fp8_e4m3fn"]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True
+    )
+    extents, torch_is_there = done.stdout.split()[:2]
+    assert int(extents) > 50
+    assert torch_is_there == "False"
