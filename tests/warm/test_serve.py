@@ -23,6 +23,7 @@ from harness.runs.run import run_cases
 from harness.schema.case import Case
 from harness.warm.client import ask
 from tests.runs.counting import CPU, images, seeded
+from tests.watching.training import Training
 
 HARNESS = [sys.executable, "-m", "harness"]
 MakeCase = Callable[..., Case]
@@ -116,6 +117,22 @@ def test_files_that_change_between_commands(
     assert (code, err.count("\n"), "Traceback" in err) == (2, 1, False)
 
 
+def test_each_round_of_a_watch_is_run_there(
+    warm: object, typed: Typed, jobs: dict[str, Path], tmp_path: Path
+) -> None:
+    training = Training(jobs["inkprint"], tmp_path / "output" / "emoji_inkprint")
+    training.put(training.preview(0, 0))
+    before = served()
+    code, out, err = typed("watch", training.folder, "--device", "cpu", "--idle", "0.001")
+    assert (code, err, served()) == (1, "", before + 1)
+    assert out.count("first drift: emoji_inkprint/000000000_0;") == 1
+    assert "1 case so far: 1 drift; report: reports/watch-emoji_inkprint/index.html" in out
+    training.put(training.preview(0, 1))
+    assert typed("watch", training.folder, "--device", "cpu", "--idle", "0.001")[0] == 1
+    assert served() == before + 2
+    assert len(load_run(Path("reports/watch-emoji_inkprint")).rows) == 2
+
+
 def test_ctrl_c_ends_only_what_was_typed(warm: object, make_case: MakeCase, tmp_path: Path) -> None:
     make_case("t", settings={"seed": 9, "sample_steps": 150}, size=(512, 512))  # minutes, if it went on
     command = [*HARNESS, "run", "cases", "--out", "r", "--device", "cpu"]
@@ -153,6 +170,18 @@ def test_a_second_one_is_refused(warm: object, typed: Typed) -> None:
     code, _, err = typed("serve")
     assert code == 2
     assert "a warm process runs already" in err
+
+
+def test_one_without_commands_ends_after_the_minutes_that_were_given(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("i")))
+    monkeypatch.setattr("harness.cli.serve._import_libraries", lambda: None)
+    began = time.monotonic()
+    code, out, err = typed("serve", "--idle", "0.005")
+    assert time.monotonic() - began >= 0.3
+    assert (code, out.splitlines()[-1], err) == (0, "ended: idle", "")
+    assert typed("serve", "--status")[0] == 1
 
 
 def test_one_that_dies_loses_nothing(

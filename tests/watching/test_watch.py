@@ -1,8 +1,7 @@
-"""A training that goes on, played by copying a genuine job file by file."""
+"""Rounds of a watch, and when it ends."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -15,31 +14,7 @@ from harness.runs.plan import RunOptions
 from harness.watching.job_files import look, samples_of
 from harness.watching.watch import watch_job
 from harness.watching.watch_round import watch_round
-
-OLD = 1_700_000_000
-
-
-class Training:
-    """A job folder that fills; its previews take two steps here, so they drift."""
-
-    def __init__(self, source: Path, folder: Path) -> None:
-        self.source, self.folder = source, folder
-        (folder / "samples").mkdir(parents=True)
-        text = (source / "config.yaml").read_text()
-        assert "sample_steps: 25" in text
-        self.put("config.yaml", text.replace("sample_steps: 25", "sample_steps: 2").encode())
-
-    def put(self, name: str, data: bytes | None = None, *, old: bool = True) -> Path:
-        """Write a file of the job, long ago or just now."""
-        path = self.folder / name
-        path.write_bytes((self.source / name).read_bytes() if data is None else data)
-        if old:
-            os.utime(path, (OLD, OLD))
-        return path
-
-    def preview(self, step: int, index: int) -> str:
-        (found,) = (self.source / "samples").glob(f"*__{step:09d}_{index}.*")
-        return f"samples/{found.name}"
+from tests.watching.training import Training
 
 
 @pytest.fixture
@@ -146,3 +121,14 @@ def test_when_a_watch_ends(training: Training) -> None:
     codes = iter([2, 0])
     assert watch_job(training.folder, config, lambda: next(codes), idle_seconds=1e-9) == 0
     assert watch_job(training.folder, config, lambda: 130) == 130
+
+
+def test_a_watch_ends_where_nothing_comes_for_the_minutes_that_were_given(
+    training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["harness", "watch", str(training.folder), "--idle", "0.001"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().out.startswith(f"watching {training.folder}; Ctrl-C ends it")
+    assert not Path("reports").exists()
