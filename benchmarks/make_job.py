@@ -1,10 +1,12 @@
 """Write a job folder in AI Toolkit's layout for any base: random LoRAs, previews rendered by the reference.
 
-    python benchmarks/make_job.py BASE JOB_DIR [--size 1024] [--steps 25] [--rank 32] [--blank]
+    python benchmarks/make_job.py BASE JOB_DIR [--size 1024] [--steps 25] [--rank 32] [--every-layer]
+        [--blank]
 
 The previews are the harness's own renders, saved as AI Toolkit saves them (JPEG quality 75, 4:2:0). So a run
 over the job tells whether another process repeats the same bits; it tells nothing about AI Toolkit.
-``--blank`` saves grey pictures instead, for timings.
+``--blank`` saves grey pictures instead, for timings. The LoRA is one of the attention projections of the
+double blocks; ``--every-layer``: of every linear layer of all blocks, as AI Toolkit trains it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from diffusers import FluxTransformer2DModel
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -29,17 +32,29 @@ SEED = 42
 STEPS = (0, 100)
 
 
-def random_lora(base: Path, file: Path, rank: int, step: int) -> None:
-    """Write a LoRA over the attention projections of every double block, keys as AI Toolkit names them."""
+def layers(base: Path, every: bool) -> dict[str, tuple[int, int]]:
+    """Return the output and input width of the layers that a LoRA changes, without reading a weight."""
     config = json.loads((base / "transformer" / "config.json").read_text())
-    width = config["num_attention_heads"] * config["attention_head_dim"]
+    with torch.device("meta"):
+        model = FluxTransformer2DModel.from_config(config)
+    found = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    chosen = ("transformer_blocks.", "single_transformer_blocks.") if every else ("transformer_blocks.",)
+    attention = ("to_q", "to_k", "to_v", "to_out.0")
+    return {
+        name: (module.out_features, module.in_features)
+        for name, module in found.items()
+        if name.startswith(chosen) and (every or name.endswith(attention))
+    }
+
+
+def random_lora(base: Path, file: Path, rank: int, step: int, every: bool = False) -> None:
+    """Write a LoRA, keys as AI Toolkit names them."""
     generator = torch.Generator().manual_seed(step)
     tensors = {}
-    for block in range(config["num_layers"]):
-        for module in ("to_q", "to_k", "to_v", "to_out.0"):
-            name = f"transformer.transformer_blocks.{block}.attn.{module}"
-            tensors[f"{name}.lora_A.weight"] = torch.randn(rank, width, generator=generator) / width**0.5
-            tensors[f"{name}.lora_B.weight"] = torch.randn(width, rank, generator=generator) * 0.01
+    for name, (out, width) in layers(base, every).items():
+        key = f"transformer.{name}.lora_{{}}.weight"
+        tensors[key.format("A")] = torch.randn(rank, width, generator=generator) / width**0.5
+        tensors[key.format("B")] = torch.randn(out, rank, generator=generator) * 0.01
     metadata = {"training_info": json.dumps({"step": step, "epoch": 0}), "name": file.stem, "version": "1.0"}
     save_file({key: tensor.half().contiguous() for key, tensor in tensors.items()}, file, metadata=metadata)
 
@@ -79,13 +94,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024, help="pixels")
     parser.add_argument("--steps", type=int, default=25, help="denoising steps of a preview")
     parser.add_argument("--rank", type=int, default=32)
+    parser.add_argument("--every-layer", action="store_true", help="a LoRA of every layer of the blocks")
     parser.add_argument("--blank", action="store_true", help="grey previews, not rendered")
     options = parser.parse_args()
     base, job = options.base.resolve(), options.job
     (job / "samples").mkdir(parents=True)
     write_config(job, base, options.size, options.steps)
     file = job / f"{job.name}.safetensors"
-    random_lora(base, file, options.rank, STEPS[1])
+    random_lora(base, file, options.rank, STEPS[1], options.every_layer)
     lora = Lora(file, sha256_file(file), 1.0)
     renderer = None if options.blank else ReferenceRenderer(engine="eager")
     grey = np.full((options.size, options.size, 3), 128, np.uint8)

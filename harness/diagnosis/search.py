@@ -23,7 +23,7 @@ from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bas
 from harness.diagnosis.path import minimal_path, untried_factors
 from harness.diagnosis.quantized import is_usual, twins
 from harness.diagnosis.search_progress import CONFIRMING, Progress, Render
-from harness.diagnosis.singles import Singles
+from harness.diagnosis.singles import NUMBERS, Singles
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 
 MIN_GAIN = 0.1
@@ -38,8 +38,6 @@ MAX_CROSSED = 4
 """Pairs of trials that come nearer, each alone, that are tried together before others on top of them."""
 MAX_SIBLINGS = 4
 """Values that an axis has at most to be rendered whole where one of them leaves little."""
-LEFTOVERS = ("guidance_scale", "network_multiplier", "steps")
-"""The numbers of which every value is rendered first, where much is missing."""
 
 Tell = Callable[[str], None]
 
@@ -240,7 +238,7 @@ class _Stages:
         """Return when a factor's other values come; where little is missing, schedules first, noise last."""
         if self.base.distance < MAX_ROUNDING:
             return 0 if factor.is_schedule else 2 if factor.is_noise else 1
-        return LEFTOVERS.index(factor.axis.name) if factor.axis.name in LEFTOVERS else len(LEFTOVERS)
+        return NUMBERS.index(factor.axis.name) if factor.axis.name in NUMBERS else len(NUMBERS)
 
     def finished(self) -> Search:
         """Return what came of it."""

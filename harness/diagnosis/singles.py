@@ -22,6 +22,8 @@ NOISE_FROM = 18.0
 """Distance from which other noise is likely, though the composition may be the same."""
 QUANTIZE_REACH = 60.0
 """Distance that other quantization hardly exceeds."""
+NUMBERS = ("guidance_scale", "network_multiplier", "steps")
+"""Numbers of which all values are rendered early where much is missing, in this order."""
 CLOSE = 1.5
 """How near the estimate of a schedule must be, in the base's own distance, to be likely near the preview."""
 
@@ -44,6 +46,7 @@ class Singles:
         self._groups: list[list[Estimate]] = []
         self._quantized: Quantized | None = None
         self._rare: list[Factor] = []
+        self._is_dear = progress.trials.context.device == "cuda"
         self._unlikely_noise: list[Factor] = []
 
     def likely(self) -> Iterator[Render]:
@@ -87,7 +90,13 @@ class Singles:
             yield from self._lines.values(self._unlikely_noise)
 
     def unlikely(self) -> Iterator[Render]:
-        """Yield the renders of what nothing points to; quantizers first, of which two calls each tell."""
+        """Yield the renders of what nothing points to.
+
+        Quantizers come first, since two calls tell each of them. On a GPU numbers do: to quantize a base of
+        full size takes longer than a render.
+        """
+        if self._is_dear:
+            yield from self._lines.scan(self._base, self._numbers(*NUMBERS))
         if self._rare and self._progress.trials.can_follow and self._base.distance < QUANTIZE_REACH:
             self._quantized = Quantized(self._progress, self._lines, self._base, self._rare)
             yield from self._quantized.pointing(LIKELY)
@@ -97,8 +106,7 @@ class Singles:
             yield from self._quantized.pointing(POINTING)
         yield from self._lines.waiting()
         if self._base.distance > NOISE_FROM:
-            guidance = [each.factor for each in self.ranked if each.factor.axis.name == "guidance_scale"]
-            yield from self._lines.scan(self._base, guidance)
+            yield from self._lines.scan(self._base, self._numbers("guidance_scale"))
         if self._base.distance > MAX_ROUNDING:
             yield from self._lines.values(self._unlikely_noise)
 
@@ -106,6 +114,10 @@ class Singles:
         """Yield every other quantizer where nothing else came near."""
         if self._quantized is not None:
             yield from self._quantized.every()
+
+    def _numbers(self, *names: str) -> list[Factor]:
+        known = {each.factor.axis.name: each.factor for each in self.ranked}
+        return [known[name] for name in names if name in known]
 
     def _next_group(self) -> Iterator[Render]:
         yield from self._lines.each(self._base, self._groups.pop(0))
@@ -123,7 +135,7 @@ class Singles:
             return [rounded, near, [each for each in unlikely if each not in near], quantized]
         pointing = [each for each in unlikely if each.agreement >= POINTING]
         others = [each for each in unlikely if each not in pointing]
-        if distance > QUANTIZE_REACH:
+        if distance > QUANTIZE_REACH or self._is_dear:
             return [pointing, others, quantized, rounded]
         return [quantized, pointing, others, rounded]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,8 @@ from harness.sweeps.equal_renders import Effective, effective
 if TYPE_CHECKING:
     from harness.metrics.lpips import Lpips
     from harness.metrics.scores import Scores
+
+LOG = logging.getLogger(__name__)
 
 MAX_TRAJECTORIES = 24
 """Trajectories that are kept; at 1024², one of 25 steps takes 13 MB of the device's memory."""
@@ -128,6 +132,7 @@ class TrialRenderer:
         request = self.request(settings, stop_after)
         key = effective(request, self.context.device)
         fresh = key not in self._images
+        began = time.perf_counter()
         if fresh:
             if self._estimator is not None and stop_after is None:
                 self._record(key, request)
@@ -135,6 +140,12 @@ class TrialRenderer:
                 self._store(key, self._renderer.render(request), request)
         image, rendered = self._images[key]
         trial = Trial(settings, request, image, rendered, self.distance(image))
+        if fresh:
+            LOG.info(
+                "%s%s: %.2f of 255 from the preview, %.2f s, %s",
+                words(settings), f", {stop_after} steps" if stop_after else "", trial.distance,
+                time.perf_counter() - began, rendered.engine,
+            )  # fmt: skip
         if fresh and stop_after is None:
             self.made.append(trial)
         return trial

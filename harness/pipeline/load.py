@@ -259,8 +259,11 @@ def resolved_offload(wanted: Offload, device: str, checkpoint: Checkpoint, pixel
 
 
 def free_memory() -> int:
-    """Return the free bytes of the GPU, with those that torch holds and does not use."""
+    """Return the bytes of the GPU that are free, that torch holds unused, and that prefetched weights take."""
     import torch
 
+    from harness.pipeline.prefetch import held
+
+    prefetched = held()
     free, _ = torch.cuda.mem_get_info()
-    return int(free) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return int(free) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated() + prefetched

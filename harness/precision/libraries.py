@@ -20,6 +20,9 @@ _TALKATIVE = (
     "diffusers.quantizers.torchao.torchao_quantizer",
 )
 
+PACKED_WIDTH = 16
+"""Weights that torch's 8-bit product on the CPU takes at a time."""
+
 
 def quanto(weight: torch.Tensor, name: str) -> torch.Tensor:
     """Return ``weight``, out × in, as optimum-quanto stores it in a linear layer."""
@@ -55,6 +58,23 @@ def quantize_in_place(part: nn.Module, name: str) -> None:
         tell_build(part, qtype.bits, qtype.is_floating_point)
         package.quantize(part, weights=qtype)
         package.freeze(part)
+        if name == "qint8":
+            _plain_where_torch_crashes(part)
+
+
+def _plain_where_torch_crashes(part: nn.Module) -> None:
+    """Put the rounded weights of layers of some widths into plain layers, which multiply as well.
+
+    On a CPU, optimum-quanto 0.2.7 multiplies bf16 with 8-bit weights by a kernel of torch that wants a width
+    of a multiple of 16, and asks for one of 4: Flex.2's first layer, 196 wide, ends the process (torch
+    2.14.1).
+    """
+    for module in part.modules():
+        for name, layer in module.named_children():
+            if isinstance(layer, nn.Linear) and layer.in_features % PACKED_WIDTH:
+                plain = _linear(layer.weight.dequantize())
+                plain.bias = layer.bias
+                setattr(module, name, plain)
 
 
 def gguf(weight: torch.Tensor, name: str) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 from harness._util.atomic_files import sha256_file
@@ -28,8 +29,7 @@ class Preflight:
     """Checks what is planned; reads each base and LoRA once, whatever is checked after that."""
 
     def __init__(self) -> None:
-        self._sha256_of = cache(sha256_file)
-        self._inspected = cache(inspect_lora)
+        self._sha256_of = cache(_sha256)
         self._shapes = cache(transformer_shapes)
         self._found = cache(lambda base, model: find_checkpoint(base, spec_of(model)))
 
@@ -59,15 +59,23 @@ class Preflight:
         if not options.renders_here:
             for request in requests:
                 if request.lora is not None:
-                    self._inspected(request.lora.file)
+                    inspect_lora(request.lora.file)
             return {}
         bases = {str(base): self._found(base, model) for base, model in _bases(requests)}
         for name, code in _unique((str(request.base), request.pipeline) for request in requests):
             check_trust(bases[name], code, options.trust_remote_code)
         shapes = {name: self._shapes(checkpoint) for name, checkpoint in bases.items()}
         for name, file in _unique((str(r.base), r.lora.file) for r in requests if r.lora is not None):
-            check_lora_shapes(self._inspected(file), shapes[name])
+            check_lora_shapes(inspect_lora(file), shapes[name])
         return bases
+
+
+def _sha256(path: Path) -> str:
+    """Return a file's hash; a LoRA's from the one pass that looks for NaN as well."""
+    if path.suffix == ".safetensors":
+        with suppress(HarnessError):
+            return inspect_lora(path).sha256
+    return sha256_file(path)
 
 
 def memory_lines(

@@ -29,7 +29,7 @@ from harness.runs.scorer import Scorer
 from harness.runs.scoring_pool import ScoringPool, default_workers
 from harness.runs.setup import Setup
 from harness.runs.t5_kernel import T5Kernels, with_other
-from harness.runs.workers import WorkerPool, reference_renderer
+from harness.runs.workers import WorkerPool, first_render, reference_renderer
 from harness.schema.case import Case
 from harness.schema.render import Renderer
 from harness.schema.result import Row, Verdict
@@ -247,7 +247,8 @@ def open_run(
         if mirror is not None:
             stack.enter_context(mirror)
         with pause_collection():  # what it imports stays: looking for garbage among it takes seconds
-            pool = WorkerPool(options, setup.machine, renderer)
+            first = first_render(setup.bases, (item.request for item in setup.planned))
+            pool = WorkerPool(options, setup.machine, renderer, first)
         workers = options.score_workers
         if workers is None:
             renders = sum(item.request is not None and item.same_as is None for item in setup.planned)
@@ -280,8 +281,10 @@ def open_renderer(
 
     with pause_collection():
         device = choose_device(options.device)
-        Preflight().check([Planned(case, request_of(case, options, device)) for case in cases], options)
-        made = renderer or reference_renderer(options, device)
+        planned = [Planned(case, request_of(case, options, device)) for case in cases]
+        bases = Preflight().check(planned, options)
+        first = first_render(bases, (item.request for item in planned))
+        made = renderer or reference_renderer(options, device, first)
     try:
         yield device, made
     finally:

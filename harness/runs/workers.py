@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,9 +19,13 @@ from harness.runs.worker_process import WorkerProcess
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest, TrajectoryRenderer
 
 if TYPE_CHECKING:
+    from harness.pipeline.checkpoint import Checkpoint
     from harness.pipeline.renderer import ReferenceRenderer
     from harness.runs.ray import Cluster
     from harness.systems.fetched_image import ImageSource
+
+FirstRender = tuple["Checkpoint", RenderRequest]
+"""A render and the base that it needs."""
 
 MAX_ATTEMPTS = 2
 """How often a render is begun whose process is lost."""
@@ -103,10 +107,17 @@ class WorkerPool:
 
     Args:
         renderer: a system under test of the caller's own, which renders everything itself.
+        first: see ``first_render``.
     """
 
-    def __init__(self, options: RunOptions, machine: Machine, renderer: Renderer | None = None) -> None:
-        self.renderers = [renderer] if renderer is not None else _renderers(options, machine)
+    def __init__(
+        self,
+        options: RunOptions,
+        machine: Machine,
+        renderer: Renderer | None = None,
+        first: FirstRender | None = None,
+    ) -> None:
+        self.renderers = [renderer] if renderer is not None else _renderers(options, machine, first)
         self._closed = False
 
     def close(self) -> None:
@@ -166,18 +177,30 @@ def _cluster(options: RunOptions) -> Cluster:
     return Cluster(options.ray, options.ray_workers, options.device, partial(_make_renderer, options))
 
 
-def reference_renderer(options: RunOptions, device: str) -> Renderer:
+def first_render(
+    bases: Mapping[str, Checkpoint], requests: Iterable[RenderRequest | None]
+) -> FirstRender | None:
+    """Return the first of ``requests`` whose base is in ``bases``, by name; None where there is none."""
+    known = (each for each in requests if each is not None and str(each.base) in bases)
+    request = next(known, None)
+    return (bases[str(request.base)], request) if request is not None else None
+
+
+def reference_renderer(options: RunOptions, device: str, first: FirstRender | None = None) -> Renderer:
     """Return the reference pipeline in this process; where its GPU is lost, a new process goes on.
 
     What a lost process had on the GPU is freed when it ends. To go on beside this one, the base must fit
     twice, or be offloaded.
+
+    Args:
+        first: what is rendered first: its weights are read to a GPU while libraries are imported.
     """
     make = partial(_make_renderer, options, device)
     key = (device, options.offload, options.trust_remote_code, options.engine)
-    return RetryingRenderer(lend_kept(key, make), lambda: WorkerProcess(make))
+    return RetryingRenderer(lend_kept(key, partial(make, first)), lambda: WorkerProcess(make))
 
 
-def _renderers(options: RunOptions, machine: Machine) -> list[Renderer]:
+def _renderers(options: RunOptions, machine: Machine, first: FirstRender | None) -> list[Renderer]:
     if machine.system is not None:
         if not options.against_reference:
             return [machine.system]
@@ -190,11 +213,15 @@ def _renderers(options: RunOptions, machine: Machine) -> list[Renderer]:
         return [RetryingRenderer(actor) for actor in machine.cluster.renderers]
     make = partial(_make_renderer, options, machine.device)
     return [RetryingRenderer(WorkerProcess(make, {"CUDA_VISIBLE_DEVICES": gpu})) for gpu in options.gpus] or [
-        reference_renderer(options, machine.device)
+        reference_renderer(options, machine.device, first)
     ]
 
 
-def _make_renderer(options: RunOptions, device: str) -> ReferenceRenderer:
+def _make_renderer(options: RunOptions, device: str, first: FirstRender | None = None) -> ReferenceRenderer:
+    if device == "cuda" and first is not None:
+        from harness.pipeline.prefetch import begin
+
+        begin(*first, options.offload)
     from harness.pipeline.renderer import ReferenceRenderer
 
     return ReferenceRenderer(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness._util.atomic_files import disk_errors_as
+from harness._util.unchanged_files import State, settled_state
 from harness.errors import LoraError
 from harness.schema.lora_forms import CONVERSIONS, Form, Layer, find_layers, form_of
 from harness.schema.lora_header import Tensor, hash_finite_weights, read_header
@@ -22,6 +23,10 @@ ADAPTER_METADATA = "lora_adapter_metadata"
 """Entry of the header in which diffusers saves PEFT's config, and from which it reads the scale."""
 
 _PREFIX, _PEFT_DEFAULT = "transformer.", 8
+
+_KNOWN: dict[Path, tuple[State, LoraFile]] = {}
+"""Files that this process has read, with the state in which it did."""
+_MAX_KNOWN = 64
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ def _json(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
 def inspect_lora(path: Path, checked_sha256: str | None = None) -> LoraFile:
     """Read a LoRA file; check that diffusers applies every key and that every weight is a finite number.
 
+    A file that this process has read, and that was neither written to nor replaced since, is not read again.
+
     Args:
         checked_sha256: hash of the file from an earlier call, where it has not changed since: its weights are
             not read again.
@@ -100,14 +107,26 @@ def inspect_lora(path: Path, checked_sha256: str | None = None) -> LoraFile:
             of another dtype than F32, F16 and BF16; with weights that are NaN or infinite.
     """
     with disk_errors_as(LoraError, "cannot be read", file=path):
-        tensors, metadata = read_header(path)
-        form = form_of(tensors)
-        layers = find_layers(path, tensors, form)
-        modules = _modules(path, layers)
-        if checked_sha256 is None or any(layer.alpha for layer in layers):
-            sha256, numbers = hash_finite_weights(path, tensors)
-        else:
-            sha256, numbers = checked_sha256, {}
+        state, known = settled_state(path), _KNOWN.get(path)
+        if known is not None and known[0] == state:
+            return known[1]
+        found = _read(path, checked_sha256)
+    if state is not None and checked_sha256 is None:
+        _KNOWN[path] = state, found
+        for oldest in list(_KNOWN)[:-_MAX_KNOWN]:
+            del _KNOWN[oldest]
+    return found
+
+
+def _read(path: Path, checked_sha256: str | None) -> LoraFile:
+    tensors, metadata = read_header(path)
+    form = form_of(tensors)
+    layers = find_layers(path, tensors, form)
+    modules = _modules(path, layers)
+    if checked_sha256 is None or any(layer.alpha for layer in layers):
+        sha256, numbers = hash_finite_weights(path, tensors)
+    else:
+        sha256, numbers = checked_sha256, {}
     alphas = {layer: numbers.get(layer.alpha or "", float(layer.rank)) / layer.rank for layer in layers}
     adapter = _adapter_scale(path, metadata, layers)
     folded = form != "peft"  # diffusers converts with alpha, or leaves it out

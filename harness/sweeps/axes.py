@@ -18,7 +18,7 @@ from harness.sweeps.dialect_axes import DIALECT_AXES
 
 ATTENTION = {
     "cpu": ("native", "_native_math"),
-    "cuda": ("native", "_native_math", "_native_flash", "_native_efficient", "_native_cudnn"),
+    "cuda": ("native", "_native_efficient", "_native_flash", "_native_cudnn", "_native_math"),
 }
 MAX_SEED_OFFSET = 5
 USUAL_QUANTIZE = ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none")

@@ -143,3 +143,15 @@ def test_a_rounded_weight_is_that_of_the_librarys_layer(name: str, weight: torch
     quantize_in_place(part, able(name))
     stored: Any = part[0].weight
     assert torch.equal(stored.dequantize(), rounded(name, weight))
+
+
+def test_qint8_multiplies_rows_that_torch_cannot_take_packed() -> None:
+    """optimum-quanto hands bf16 rows of a width of 4 n to a product that wants 16 n: it ended the process."""
+    torch.manual_seed(0)
+    for width in (4, 128, 196):
+        part = torch.nn.Sequential(torch.nn.Linear(width, 64, dtype=torch.bfloat16))
+        rows = torch.randn(2, 40, width, dtype=torch.bfloat16)
+        with torch.inference_mode():
+            exact = part(rows)
+            quantize_in_place(part, "qint8")
+            assert torch.allclose(part(rows), exact, atol=0.02 * float(exact.abs().max()))
