@@ -259,7 +259,7 @@ def resolved_offload(wanted: Offload, device: str, checkpoint: Checkpoint, pixel
 
 
 def free_memory() -> int:
-    """Return the bytes of the GPU that are free, that torch holds unused, and that prefetched weights take."""
+    """Return the GPU's bytes that are free, that torch holds unused, and that prefetched weights take."""
     import torch
 
     from harness.pipeline.prefetch import held

@@ -29,7 +29,8 @@ class Preflight:
     """Checks what is planned; reads each base and LoRA once, whatever is checked after that."""
 
     def __init__(self) -> None:
-        self._sha256_of = cache(_sha256)
+        self._inspected = cache(inspect_lora)
+        self._sha256_of = cache(self._sha256)
         self._shapes = cache(transformer_shapes)
         self._found = cache(lambda base, model: find_checkpoint(base, spec_of(model)))
 
@@ -59,23 +60,22 @@ class Preflight:
         if not options.renders_here:
             for request in requests:
                 if request.lora is not None:
-                    inspect_lora(request.lora.file)
+                    self._inspected(request.lora.file)
             return {}
         bases = {str(base): self._found(base, model) for base, model in _bases(requests)}
         for name, code in _unique((str(request.base), request.pipeline) for request in requests):
             check_trust(bases[name], code, options.trust_remote_code)
         shapes = {name: self._shapes(checkpoint) for name, checkpoint in bases.items()}
         for name, file in _unique((str(r.base), r.lora.file) for r in requests if r.lora is not None):
-            check_lora_shapes(inspect_lora(file), shapes[name])
+            check_lora_shapes(self._inspected(file), shapes[name])
         return bases
 
-
-def _sha256(path: Path) -> str:
-    """Return a file's hash; a LoRA's from the one pass that looks for NaN as well."""
-    if path.suffix == ".safetensors":
-        with suppress(HarnessError):
-            return inspect_lora(path).sha256
-    return sha256_file(path)
+    def _sha256(self, path: Path) -> str:
+        """Return a file's hash; a LoRA's from the one pass that looks for NaN as well."""
+        if path.suffix == ".safetensors":
+            with suppress(HarnessError):
+                return self._inspected(path).sha256
+        return sha256_file(path)
 
 
 def memory_lines(

@@ -93,7 +93,7 @@ class LosesSeedOne(ReferenceRenderer):
         return super().render(request, on_step)
 
 
-def loses_seed_one(options: RunOptions, device: str) -> ReferenceRenderer:
+def loses_seed_one(options: RunOptions, device: str, _first: object = None) -> ReferenceRenderer:
     return LosesSeedOne(device=device)
 
 

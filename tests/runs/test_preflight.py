@@ -15,6 +15,7 @@ from harness.runs.plan import plan
 from harness.runs.preflight import Preflight
 from harness.runs.run import run_cases
 from harness.schema.case import Base, Case
+from harness.schema.lora_file import LoraFile, inspect_lora
 from harness.sweeps.grid import parse_axis, product
 from harness.sweeps.sweep import plan_sweep
 from tests.runs.counting import CPU, Counting, MakeCase, seeded
@@ -23,18 +24,23 @@ from tests.runs.counting import CPU, Counting, MakeCase, seeded
 def test_a_file_that_renders_share_is_hashed_once(
     make_case: MakeCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashed: Counter[str] = Counter()
+    read: Counter[str] = Counter()
 
-    def counted(path: Path) -> str:
-        hashed[path.name] += 1
+    def hashed(path: Path) -> str:
+        read[path.name] += 1
         return sha256_file(path)
 
-    monkeypatch.setattr("harness.runs.preflight.sha256_file", counted)
+    def inspected(path: Path) -> LoraFile:
+        read[path.name] += 1
+        return inspect_lora(path)
+
+    monkeypatch.setattr("harness.runs.preflight.sha256_file", hashed)
+    monkeypatch.setattr("harness.runs.preflight.inspect_lora", inspected)
     cases = [make_case(name, lora=300) for name in ("a", "b")]
     planned = plan_sweep(cases, product([parse_axis("shift=1,3,5")]), CPU, "cpu")
     assert len(planned) == 8
     assert list(Preflight().check(planned, CPU)) == ["embedded:tiny-flex2-emoji"]
-    assert hashed == {"a.jpg": 1, "b.jpg": 1, "lora.safetensors": 1}
+    assert read == {"a.jpg": 1, "b.jpg": 1, "lora.safetensors": 1}
 
 
 def test_a_changed_file_is_found_behind_one_that_was_good(make_case: MakeCase) -> None:
