@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from harness.pipeline.dialect_hooks import apply_dialect, to_pixels
 from harness.pipeline.load import LoadedPipeline, torch_dtype
 from harness.pipeline.noise import draw
 from harness.pipeline.schedulers import scheduler_of
+from harness.schema.quantizers import quantizer_of
 from harness.schema.render import OnStep, RenderRequest
 from harness.schema.versions import Era
 
@@ -75,7 +77,7 @@ def _infer(loaded: LoadedPipeline, request: RenderRequest, on_step: OnStep | Non
     if decodes := unrounded or request.dialect.rounding != "round":
         optional["output_type"] = "latent"
     pipe = loaded.pipe
-    with torch.inference_mode(), apply_dialect(pipe, request, optional.get("latents")) as kept:
+    with _without_gradients(request), apply_dialect(pipe, request, optional.get("latents")) as kept:
         try:
             output = pipe(
                 prompt=[request.prompt] * request.batch if request.batch > 1 else request.prompt,
@@ -97,6 +99,12 @@ def _infer(loaded: LoadedPipeline, request: RenderRequest, on_step: OnStep | Non
     assert steps.latents is not None
     latents = steps.latents[:1]
     return Inference(image, latents[0].to(torch.float16).cpu().numpy(), _sha256(latents))
+
+
+def _without_gradients(request: RenderRequest) -> AbstractContextManager[Any]:
+    """Inference mode, which optimum-quanto's weights of fewer than 8 bits refuse: its issue 304."""
+    quantizer, _ = quantizer_of(request.quantize)
+    return torch.no_grad() if quantizer in {"qint4", "qint2"} else torch.inference_mode()
 
 
 def _pixels(image: Image) -> Pixels:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
 
 import harness.pipeline.renderer
@@ -19,8 +20,10 @@ from harness.errors import CheckpointError, DeviceError, RenderError
 from harness.pipeline import flex2 as builtin
 from harness.pipeline.bf16_products import has_bf16_kernels
 from harness.pipeline.checkpoint import Checkpoint
+from harness.pipeline.inference import _without_gradients
 from harness.pipeline.load import LoadedPipeline, load_pipeline
 from harness.pipeline.renderer import ReferenceRenderer
+from harness.precision.quanto_kernels import build_line
 from harness.schema.case import Base
 from harness.schema.render import Render, RenderRequest
 from harness.schema.spec import FLEX2
@@ -150,3 +153,22 @@ def test_a_failing_pipeline_is_a_render_error(renderer: ReferenceRenderer, reque
 def test_cuda_asked_for_and_absent() -> None:
     with pytest.raises(DeviceError, match="cuda was asked for"):
         ReferenceRenderer(device="cuda")
+
+
+@pytest.mark.parametrize("quantize", ["none", "qint8", "qint4", "qint2-te"])
+def test_quantos_small_integers_are_kept_out_of_inference_mode(request_for: Make, quantize: str) -> None:
+    """Its weights of fewer than 8 bits cannot be multiplied there, by its issue 304."""
+    with _without_gradients(request_for(quantize=quantize)):
+        assert torch.is_inference_mode_enabled() == (quantize in {"none", "qint8"})
+        assert not torch.is_grad_enabled()
+
+
+def test_a_base_of_4_bits_renders_once_quanto_has_compiled(
+    renderer: ReferenceRenderer, request_for: Make
+) -> None:
+    extension = pytest.importorskip("optimum.quanto.library.extensions.extension").get_extension("quanto_cpp")
+    if build_line("quanto_cpp", Path(extension.build_directory)) is not None:
+        pytest.skip("optimum-quanto would compile for a minute")
+    plain, made = (renderer.render(request_for(quantize=name)) for name in ("none", "qint4"))
+    assert np.ptp(made.image) > 0
+    assert not np.array_equal(plain.image, made.image)
