@@ -17,7 +17,8 @@ from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Family
 from harness.sweeps.axis_values import Value
 
-ROUNDING = ("t5_attention", "lora_mode", "dtype", "attention")
+ROUNDING = ("t5_attention", "lora_mode", "attention", "dtype")
+"""The likeliest first, and what loads the base anew last."""
 CHANCE = ROUNDING[1:]
 """Rounding of which no table says that previews have it."""
 MAX_NEAR, MAX_INSTEAD, MAX_KERNELS, MAX_ALIKE = 20, 5, 4, 2
@@ -38,7 +39,9 @@ class Identity:
         plain, lines = self._plain(), self._lines
         rounded, beside = self._rounded(self._anchor.settings), self._beside(plain.settings)
         is_exact = self._anchor.rendered.dtype == "fp32"  # kernels change next to nothing there
-        yield from lines.settings([*beside, *rounded] if is_exact else [*rounded, *beside])
+        stays = [each for each in rounded if each.get("dtype") == self._anchor.settings.get("dtype")]
+        yield from lines.settings([*beside, *stays] if is_exact else [*stays, *beside])
+        yield from lines.settings(each for each in rounded if each not in stays)
         yield from requantized(self._progress.trials, lines, self._base, self._anchor)
         yield from lines.settings(self._rounded_otherwise(self._nearest(beside)[:MAX_KERNELS]))
         for name, value in self._anchor.settings.items():

@@ -11,6 +11,7 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.floor import MIN_FLOOR
 from harness.diagnosis.lines import Lines
+from harness.diagnosis.prices import split
 from harness.diagnosis.quantized import recorded
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import CLOSE, POINTING
@@ -42,11 +43,13 @@ class Near:
         trials = self._progress.trials
         found = factors(trials, self._anchor.settings, lambda axis: axis.name in (*ROUNDING, "quantize"))
         yield from self._lines.values(recorded(trials, found))
-        yield from self._lines.values(each for each in found if each.axis.name in ROUNDING)
+        stays, loads = split(each for each in found if each.axis.name in ROUNDING)
+        yield from self._lines.values(stays)
         yield from self._lines.each(self._base, self.solvers())
         yield from self._lines.settings(self.schedules()[:MAX_CLOSE])
         yield from self._lines.settings(self.together()[:MAX_TOGETHER])
         yield from self._lines.each(self._anchor, self.numbers())
+        yield from self._lines.values(loads)
 
     def schedules(self) -> list[Settings]:
         """Return schedules with either of T5's kernels that are estimated close, the axes in turn."""

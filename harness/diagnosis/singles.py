@@ -8,6 +8,7 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
+from harness.diagnosis.prices import split
 from harness.diagnosis.quantized import Quantized, is_usual, recorded
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Trial
@@ -63,11 +64,12 @@ class Singles:
         is_control = progress.trials.context.request.lora is None
         if is_control or base.distance < MAX_ROUNDING:
             yield from lines.values(_kernels(numeric))
-        yield from lines.values([*known, *self._usual_dtype(numeric)])
+        yield from lines.values(known)
         self.ranked = lines.ranked(base, rest)
         far = base.distance > NOISE_FROM or progress.trials.composition(base) == "different"
         strong = STRONG if far else LIKELY
         yield from lines.each(base, [each for each in self.ranked if each.agreement >= strong])
+        yield from lines.values(self._usual_dtype(numeric))
         unlikely_noise = noise
         if far:
             gains = Estimator(progress.trials, base).noise([each for each in noise if is_first(each)])
@@ -128,16 +130,17 @@ class Singles:
         distance = self._base.distance
         unlikely = [each for each in self.ranked if each.agreement < LIKELY]
         quantized = unranked(each for each in numeric if each.axis.name == "quantize")
-        rounded = unranked(each for each in numeric if each.axis.name != "quantize")
+        stays, loads = split(each for each in numeric if each.axis.name != "quantize")
+        rounded, loaded = unranked(stays), unranked(loads)
         if distance < MAX_ROUNDING:
             near = [each for each in unlikely if min(each.left.values(), default=256) < CLOSE * distance]
             near.sort(key=lambda each: min(each.left.values()))
-            return [rounded, near, [each for each in unlikely if each not in near], quantized]
+            return [rounded, near, [each for each in unlikely if each not in near], quantized, loaded]
         pointing = [each for each in unlikely if each.agreement >= POINTING]
         others = [each for each in unlikely if each not in pointing]
         if distance > QUANTIZE_REACH or self._is_dear:
-            return [pointing, others, quantized, rounded]
-        return [quantized, pointing, others, rounded]
+            return [pointing, others, quantized, rounded, loaded]
+        return [quantized, pointing, others, rounded, loaded]
 
     def _usual_dtype(self, numeric: list[Factor]) -> list[Factor]:
         """Return AI Toolkit's usual dtype where the case has another and the preview is not far."""
