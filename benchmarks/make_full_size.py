@@ -24,6 +24,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 TINY = Path(__file__).parent.parent / "harness" / "data" / "checkpoints" / "tiny-flex2-emoji"
 SEED = 0
+LAYERS = 38
+"""Blocks of a kind that Flex.2 has at most."""
 
 
 def transformer(layers: int) -> FluxTransformer2DModel:
@@ -111,7 +113,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--layers", type=int, default=38, help="at most so many blocks of each kind")
+    parser.add_argument("--layers", type=int, default=LAYERS, help="at most so many blocks of each kind")
     options = parser.parse_args()
     folder = options.folder
     folder.mkdir(parents=True)

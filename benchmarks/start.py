@@ -95,8 +95,12 @@ def write_base(folder: Path) -> None:
     import torch
 
     shutil.copytree(make_full_size.TINY, folder)
+    layers = make_full_size.LAYERS
     with torch.device("meta"):
-        parts = {"transformer": make_full_size.transformer(), "text_encoder_2": make_full_size.t5()}
+        parts = {
+            "transformer": make_full_size.transformer(layers),
+            "text_encoder_2": make_full_size.t5(layers),
+        }
     for name, model in parts.items():
         for file in (folder / name).glob("*.safetensors"):
             file.unlink()
