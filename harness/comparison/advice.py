@@ -8,6 +8,7 @@ from types import MappingProxyType
 from harness.comparison.setting_row import SettingRow, State
 from harness.importers.image_metadata.inference_settings import Tool
 from harness.schema.case import Case
+from harness.schema.quantizers import quantizer_of
 
 NOTHING = "Nothing you can set: "
 
@@ -68,7 +69,8 @@ def _comfyui(case: Case, row: SettingRow) -> str:
 def _quantize(_case: Case, row: SettingRow) -> str:
     if row.preview != "none":
         return f"{NOTHING}the base is {row.inference} here, the preview had {row.preview}"
-    return f"{row.place}: {row.inference} → a file in bf16 with weight_dtype default"
+    stored, _ = quantizer_of(str(row.inference))
+    return f"{row.place}: {stored} → a file in bf16 with weight_dtype default"
 
 
 def _blanks(_case: Case, row: SettingRow) -> str:

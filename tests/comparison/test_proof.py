@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from harness.comparison.compare import compare
+from harness.comparison.image_request import image_request
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.environment import environment
+from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case
 from tests.comparison.conftest import IMAGES, case_of, requests_of, truth_of
 
@@ -70,3 +75,25 @@ def test_settings_that_lie_do_not_count(cases: Cases, renderer: ReferenceRendere
     )
     with_seed = compare(cases[300, 0], IMAGES / "out_6.png", settings=said, renderer=renderer, budget=12)
     assert "noise" in {row.setting for row in with_seed.differences}
+
+
+def test_a_base_in_few_bits_of_a_workflow_is_rendered_and_named(
+    cases: Cases, renderer: ReferenceRenderer, tmp_path: Path
+) -> None:
+    """The workflow of a genuine picture with another weight_dtype, and what its settings give here."""
+    case, source = cases[300, 0], Image.open(IMAGES / "inkprint_00002_.png")
+    workflow = json.loads(source.info["prompt"])
+    loader = next(node for node in workflow.values() if node["class_type"] == "UNETLoader")
+    loader["inputs"]["weight_dtype"] = "fp8_e5m2"
+    text, file = PngInfo(), tmp_path / "inkprint_00002_.png"
+    text.add_text("prompt", json.dumps(workflow))
+    source.save(file, pnginfo=text)
+    stated = compare(case, file, static=True).image.settings
+    request, problems = image_request(case, request_of(case, RunOptions(), "cpu"), stated)
+    assert (request.quantize, request.lora_mode, problems) == ("fp8_e5m2-transformer", "stochastic", [])
+    Image.fromarray(renderer.render(request).image).save(file, pnginfo=text)
+    found = compare(case, file, renderer=renderer)
+    assert found.proof is not None
+    assert found.proof.psnr is None
+    assert [row.setting for row in found.differences] == ["guidance_scale", "quantize"]
+    assert any("weight_dtype: fp8_e5m2 → a file in bf16" in line for line in found.changes)
