@@ -6,6 +6,7 @@ Each rounds weights in a way of its own, so that even an early step says which o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.lines import Lines
@@ -44,17 +45,21 @@ def recorded(trials: TrialRenderer, found: list[Factor]) -> list[Factor]:
 
 
 class Quantized:
-    """Quantizers on top of ``base``, which no table makes likely.
+    """Quantizers on top of ``base``, which no table makes likely, each with every way of applying the LoRA.
 
     Args:
         found: factors of the axis ``quantize``.
+
+    Attributes:
+        ranked: their estimates, the best first.
     """
 
     def __init__(self, progress: Progress, lines: Lines, base: Trial, found: list[Factor]) -> None:
         self._progress, self._lines, self._base = progress, lines, base
-        ranked = lines.ranked(base, found)
-        self._every = sorted(ranked, key=lambda each: (-round(each.agreement, 3), found.index(each.factor)))
-        self._left = self._every
+        every = [*found, *_other_ways(progress.trials, found)]
+        ranked = lines.ranked(base, every)
+        self.ranked = sorted(ranked, key=lambda each: (-round(each.agreement, 3), every.index(each.factor)))
+        self._left = self.ranked
 
     def pointing(self, least: float) -> Iterator[Render]:
         """Yield those whose estimate is at least ``least``, once; then what varies the nearest."""
@@ -66,47 +71,47 @@ class Quantized:
                 yield from self._varied()
 
     def every(self) -> Iterator[Render]:
-        """Yield what is left, the best estimate first, inference tools' with every way of applying the LoRA.
+        """Yield what is left, the best estimate first.
 
         Where rounding alone decides which of two pictures a seed draws, no estimate and no distance tells
         a quantizer: only the identical render does.
         """
-        if self._progress.followed.distance < LEFT * self._base.distance:
-            return
-        trials = self._progress.trials
-        for estimate in self._every:
-            settings = estimate.factor.settings(estimate.factor.values[0])
-            yield from self._lines.settings([settings])
-            trial = trials.attempt(settings)
-            name, _ = quantizer_of(str(estimate.factor.values[0]))
-            if trial is not None and name is not None and QUANTIZERS[name].side == "inference":
-                yield from self._lines.settings(ways(trials, trial))
+        if self._progress.followed.distance >= LEFT * self._base.distance:
+            yield from self._lines.values(estimate.factor for estimate in self.ranked)
 
     def _varied(self) -> Iterator[Render]:
         """Yield the nearest quantizer in other parts, then with the LoRA applied in other ways."""
         for varied in (parts, ways):
-            nearest = self._progress.followed
+            nearest = self._progress.followed.settings
             if "quantize" not in self._base.settings:
                 yield from self._lines.settings(varied(self._progress.trials, nearest))
 
 
-def parts(_trials: TrialRenderer, trial: Trial) -> list[Settings]:
-    """Return the settings of a trial with the same quantizer for other parts."""
-    name, own = quantizer_of(str(trial.settings.get("quantize", "none")))
+def parts(_trials: TrialRenderer, settings: Settings) -> list[Settings]:
+    """Return ``settings`` with the same quantizer for other parts."""
+    name, own = quantizer_of(str(settings.get("quantize", "none")))
     if name is None:
         return []
-    return [
-        {**trial.settings, "quantize": f"{name}{end}"} for end, held in PARTS.items() if set(held) != set(own)
-    ]
+    return [{**settings, "quantize": f"{name}{end}"} for end, held in PARTS.items() if set(held) != set(own)]
 
 
-def ways(trials: TrialRenderer, trial: Trial) -> list[Settings]:
-    """Return the settings of a trial with other ways of applying the LoRA to its quantized weights."""
-    request = trials.request(trial.settings)
+def ways(trials: TrialRenderer, settings: Settings) -> list[Settings]:
+    """Return ``settings`` with other ways of applying the LoRA to its quantized weights."""
+    request = trials.request(settings)
     if request.lora is None or request.transformer_quantizer is None:
         return []
     known = lora_modes(request.transformer_quantizer) - {request.effective_lora_mode}
-    return [{**trial.settings, "lora_mode": mode} for mode in WAYS if mode in known]
+    return [{**settings, "lora_mode": mode} for mode in WAYS if mode in known]
+
+
+def _other_ways(trials: TrialRenderer, found: list[Factor]) -> Iterator[Factor]:
+    """Yield inference tools' quantizers with each other way of applying the LoRA that changes the picture."""
+    for factor in found:
+        name, _ = quantizer_of(str(factor.values[0]))
+        if name is not None and QUANTIZERS[name].side == "inference" and "lora_mode" not in factor.base:
+            for settings in ways(trials, factor.settings(factor.values[0])):
+                if (mode := settings["lora_mode"]) != "peft":  # it gives what the adapter gives
+                    yield replace(factor, base={**factor.base, "lora_mode": mode})
 
 
 def twins(trials: TrialRenderer, best: Trial) -> list[Trial]:
@@ -122,7 +127,7 @@ def requantized(trials: TrialRenderer, lines: Lines, base: Trial, anchor: Trial)
     """Yield the renders of other quantizers that point to the preview, in the place of the anchor's."""
     if "quantize" not in anchor.settings or "quantize" in base.settings:
         return
-    yield from lines.settings([*parts(trials, anchor), *ways(trials, anchor)])
+    yield from lines.settings([*parts(trials, anchor.settings), *ways(trials, anchor.settings)])
     found = factors(trials, base.settings, lambda axis: axis.name == "quantize")
     for estimate in lines.ranked(base, found)[:MAX_ALIKE]:
         value = estimate.factor.values[0]

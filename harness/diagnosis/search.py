@@ -110,6 +110,7 @@ class _Stages:
             stages = (
                 partial(self._singles, self.likely), self._close,
                 partial(self._singles, self.singles.other_noise()),
+                partial(self._singles, self.singles.likely_quantizers()),
                 partial(self._pairs, LEADS), partial(self._singles, self.unlikely),
                 self._pairs, self._quantizers, self._leftovers, self._more,
             )  # fmt: skip

@@ -9,7 +9,7 @@ from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.prices import split
-from harness.diagnosis.quantized import Quantized, is_usual, recorded
+from harness.diagnosis.quantized import LEFT, Quantized, is_usual, recorded
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Trial
 from harness.sweeps.axes import AXES
@@ -91,21 +91,24 @@ class Singles:
         if any(AXES[name].family is Family.NOISE for name in changed):
             yield from self._lines.values(self._unlikely_noise)
 
-    def unlikely(self) -> Iterator[Render]:
-        """Yield the renders of what nothing points to.
+    def likely_quantizers(self) -> Iterator[Render]:
+        """Yield other quantizers that an estimate makes likely, where it is cheap and nothing leaves little.
 
-        Quantizers come first, since two calls tell each of them. On a GPU numbers do: to quantize a base of
-        full size takes longer than a render.
+        Two calls tell each of them and each way of applying the LoRA. On a GPU numbers come first: to
+        quantize a base of full size takes longer than a render.
         """
+        base = self._base.distance
+        if not self._is_dear and base < QUANTIZE_REACH and self._progress.followed.distance > LEFT * base:
+            yield from self._quantizers(LIKELY)
+
+    def unlikely(self) -> Iterator[Render]:
+        """Yield the renders of what nothing points to."""
         if self._is_dear:
             yield from self._lines.scan(self._base, self._numbers(*NUMBERS))
-        if self._rare and self._progress.trials.can_follow and self._base.distance < QUANTIZE_REACH:
-            self._quantized = Quantized(self._progress, self._lines, self._base, self._rare)
-            yield from self._quantized.pointing(LIKELY)
+        yield from self._quantizers(LIKELY)
         while self._groups:
             yield from self._next_group()
-        if self._quantized is not None:
-            yield from self._quantized.pointing(POINTING)
+        yield from self._quantizers(POINTING)
         yield from self._lines.waiting()
         if self._base.distance > NOISE_FROM:
             yield from self._lines.scan(self._base, self._numbers("guidance_scale"))
@@ -116,6 +119,12 @@ class Singles:
         """Yield every other quantizer where nothing else came near."""
         if self._quantized is not None:
             yield from self._quantized.every()
+
+    def _quantizers(self, least: float) -> Iterator[Render]:
+        if self._quantized is None and self._rare and self._progress.trials.can_follow:
+            self._quantized = Quantized(self._progress, self._lines, self._base, self._rare)
+        if self._quantized is not None:
+            yield from self._quantized.pointing(least)
 
     def _numbers(self, *names: str) -> list[Factor]:
         known = {each.factor.axis.name: each.factor for each in self.ranked}

@@ -12,7 +12,10 @@ import torch
 
 from harness.diagnosis.estimates import Estimator
 from harness.diagnosis.factors import factors
+from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import narrow
+from harness.diagnosis.quantized import Quantized
+from harness.diagnosis.search_progress import Progress
 from harness.diagnosis.trials import Trial, TrialRenderer, rms
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.pipeline.trajectory import RecordedTrajectory
@@ -120,3 +123,21 @@ def test_values_of_one_number_are_one_factor_and_other_values_one_each(bases: li
     assert sum(each.axis.name == "network_multiplier" for each in found) == 1
     assert sum(each.axis.name == "checkpoint" for each in found) == 2
     assert not any(each.axis.name == "guidance_scale" for each in factors(trials, {"guidance_scale": 3.0}))
+
+
+@pytest.mark.parametrize("mode", ["merged", "stochastic"])
+def test_two_calls_tell_how_a_lora_was_applied_to_a_base_in_few_bits(
+    altered: Callable[..., Case], renderer: ReferenceRenderer, mode: str
+) -> None:
+    wanted = {"quantize": "fp8_e5m2-transformer", "lora_mode": mode}
+    case = altered(f"few-bits-{mode}", **wanted)
+    trials = TrialRenderer(Context(case, request_of(case, RunOptions(), "cpu"), "cpu"), renderer)
+    progress = Progress(trials, 40, None)
+    found = factors(trials, {}, lambda axis: axis.name == "quantize")
+    found = [each for each in found if str(each.values[0]).startswith(("fp8", "uint4"))]
+    spent = trials.spent
+    best, *others = Quantized(progress, Lines(progress), progress.reference, found).ranked
+    assert best.factor.settings(best.factor.values[0]) == wanted
+    assert best.agreement > 0.25
+    assert len(others) > 3 * len(found) // 2
+    assert trials.spent - spent < len(others)
