@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from harness.diagnosis.estimates import Estimator
-from harness.diagnosis.factors import factors
+from harness.diagnosis.factors import LORA_AXES, factors
 from harness.diagnosis.floor import MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.near import MAX_BESIDE, Near, nearest, schedules_of
@@ -90,9 +90,15 @@ class Identity:
         ]
 
     def of_lora(self) -> Iterator[Render]:
-        """Yield other ways of applying the LoRA, where a control cleared all else."""
-        found = factors(self._progress.trials, self._anchor.settings, lambda axis: axis.name == "lora_mode")
-        yield from self._lines.values(each for each in found if each.is_numeric)
+        """Yield other ways of applying the LoRA, checkpoints and multipliers: a control cleared the rest."""
+        anchor, lines = self._anchor, self._lines
+        found = factors(self._progress.trials, anchor.settings, lambda axis: axis.name in LORA_AXES)
+        yield from lines.values(each for each in found if each.is_numeric)
+        yield from lines.values(each for each in found if each.axis.name == "checkpoint")
+        scale = [each for each in found if each.axis.name == "network_multiplier"]
+        yield from lines.each(anchor, lines.ranked(anchor, scale))
+        yield from lines.waiting()
+        yield from lines.settings(each.settings(value) for each in scale for value in each.values)
 
     def _rounded(self, settings: Settings) -> list[Settings]:
         """Return other rounding on top of ``settings``, T5's kernel first."""

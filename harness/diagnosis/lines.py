@@ -21,6 +21,8 @@ AGAIN = 0.9
 """Share of its base's distance that another factor leaves at most for the base's numbers, which were narrowed
 without it, to be narrowed again."""
 MAX_ROUNDS = 3
+MAX_SHORTLISTED = 3
+"""Values of a number that are rendered whole of those that short renders rank first."""
 
 
 @dataclass
@@ -66,6 +68,16 @@ class Lines:
         """
         for factor in found:
             yield lambda factor=factor: self.progress.run(self._scanned(base, factor))  # type: ignore[misc]
+
+    def scan_shortly(self, base: Trial, found: Iterable[Factor]) -> Iterator[Render]:
+        """Yield each number's values that short renders rank first, and what narrows it."""
+        for factor in found:
+            yield lambda factor=factor: self.progress.run(self._ranked_shortly(base, factor))  # type: ignore[misc]
+
+    def _ranked_shortly(self, base: Trial, factor: Factor) -> Iterator[Render]:
+        ranked = self.progress.trials.by_short_renders([factor.settings(value) for value in factor.values])
+        yield from self.settings(ranked[:MAX_SHORTLISTED])
+        yield from self._narrowed(base, factor)
 
     def _scanned(self, base: Trial, factor: Factor) -> Iterator[Render]:
         for value in factor.values:

@@ -80,6 +80,8 @@ class Singles:
             unlikely_noise = [*order, *(each for each in noise if each not in order)]
         likely = [each for each in self.ranked if LIKELY <= each.agreement < strong]
         yield from lines.each(base, likely)
+        if self._is_dear:
+            yield from lines.scan_shortly(base, self._numbers("guidance_scale", "network_multiplier"))
         self._groups = self._by_distance(numeric)
         yield from self._next_group()
         yield from self._next_group()
@@ -97,14 +99,15 @@ class Singles:
         Two calls tell each of them and each way of applying the LoRA. On a GPU numbers come first: to
         quantize a base of full size takes longer than a render.
         """
-        base = self._base.distance
-        if not self._is_dear and base < QUANTIZE_REACH and self._progress.followed.distance > LEFT * base:
+        if not self._is_dear and self._progress.followed.distance > LEFT * self._base.distance:
             yield from self._quantizers(LIKELY)
 
     def unlikely(self) -> Iterator[Render]:
         """Yield the renders of what nothing points to."""
         if self._is_dear:
             yield from self._lines.scan(self._base, self._numbers(*NUMBERS))
+            while len(self._groups) > 1:
+                yield from self._next_group()
         yield from self._quantizers(LIKELY)
         while self._groups:
             yield from self._next_group()
@@ -121,7 +124,8 @@ class Singles:
             yield from self._quantized.every()
 
     def _quantizers(self, least: float) -> Iterator[Render]:
-        if self._quantized is None and self._rare and self._progress.trials.can_follow:
+        reaches = self._base.distance < QUANTIZE_REACH and self._progress.trials.can_follow
+        if self._quantized is None and self._rare and reaches:
             self._quantized = Quantized(self._progress, self._lines, self._base, self._rare)
         if self._quantized is not None:
             yield from self._quantized.pointing(least)
@@ -141,13 +145,16 @@ class Singles:
         quantized = unranked(each for each in numeric if each.axis.name == "quantize")
         stays, loads = split(each for each in numeric if each.axis.name != "quantize")
         rounded, loaded = unranked(stays), unranked(loads)
+        dear = [loaded, quantized] if self._is_dear else [quantized, loaded]
         if distance < MAX_ROUNDING:
             near = [each for each in unlikely if min(each.left.values(), default=256) < CLOSE * distance]
             near.sort(key=lambda each: min(each.left.values()))
-            return [rounded, near, [each for each in unlikely if each not in near], quantized, loaded]
+            return [rounded, near, [each for each in unlikely if each not in near], *dear]
         pointing = [each for each in unlikely if each.agreement >= POINTING]
         others = [each for each in unlikely if each not in pointing]
-        if distance > QUANTIZE_REACH or self._is_dear:
+        if self._is_dear:
+            return [pointing, others, rounded, *dear]
+        if distance > QUANTIZE_REACH:
             return [pointing, others, quantized, rounded, loaded]
         return [quantized, pointing, others, rounded, loaded]
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +34,9 @@ LOG = logging.getLogger(__name__)
 
 MAX_TRAJECTORIES = 24
 """Trajectories that are kept; at 1024², one of 25 steps takes 13 MB of the device's memory."""
+
+SHORTER, MIN_STEPS = 3, 4
+"""By how much a render that only ranks is shorter, and how many steps it has at least."""
 
 Pixels = NDArray[np.uint8]
 Settings = Mapping[str, Value]
@@ -149,6 +152,22 @@ class TrialRenderer:
         if fresh and stop_after is None:
             self.made.append(trial)
         return trial
+
+    def by_short_renders(self, found: Sequence[Settings]) -> list[Settings]:
+        """Return ``found`` by how near renders of fewer steps are to the preview, the nearest first."""
+        steps = max(MIN_STEPS, self.context.request.sample_steps // SHORTER)
+        left: list[tuple[float, Settings]] = []
+        for settings in found:
+            try:
+                request = dataclasses.replace(self.request(settings), sample_steps=steps)
+                image = self._renderer.render(request).image
+            except HarnessError as error:
+                self.leave_out(settings, error)
+                continue
+            self._count(calls_of(request))
+            left.append((self.distance(image), settings))
+            LOG.info("%s, in %d steps: %.2f of 255 from the preview", words(settings), steps, left[-1][0])
+        return [settings for _, settings in sorted(left, key=lambda each: each[0])]
 
     def is_made(self, settings: Settings) -> bool:
         """Whether ``settings`` were rendered whole already."""

@@ -259,11 +259,15 @@ def resolved_offload(wanted: Offload, device: str, checkpoint: Checkpoint, pixel
 
 
 def free_memory() -> int:
-    """Return the GPU's bytes that are free, that torch holds unused, and that prefetched weights take."""
-    import torch
-
+    """Return the GPU's bytes that are unused, and that prefetched weights take."""
     from harness.pipeline.prefetch import held
 
-    prefetched = held()
+    return held() + unused_memory()
+
+
+def unused_memory() -> int:
+    """Return the free bytes of the GPU, with those that torch holds and does not use."""
+    import torch
+
     free, _ = torch.cuda.mem_get_info()
-    return int(free) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated() + prefetched
+    return int(free) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()

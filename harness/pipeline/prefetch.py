@@ -19,6 +19,7 @@ from torch import Tensor
 
 from harness.pipeline.checkpoint import Checkpoint
 from harness.pipeline.copying import copy_all
+from harness.pipeline.offload import choose_offload, needs
 from harness.schema.render import Offload, RenderRequest
 from harness.schema.spec import ModelSpec
 
@@ -72,10 +73,10 @@ class Prefetch:
         return found
 
     def _run(self, checkpoint: Checkpoint, request: RenderRequest, offload: Offload) -> None:
-        from harness.pipeline.load import reference_dtype, resolved_offload, torch_dtype
+        from harness.pipeline.load import reference_dtype, torch_dtype, unused_memory
 
         try:
-            mode = resolved_offload(offload, "cuda", checkpoint, request.pixels)
+            mode = choose_offload(offload, needs(checkpoint, request.pixels), unused_memory())
             if mode == "none" and request.encoder_dtype is None:
                 dtype = torch_dtype(request.dtype or reference_dtype("cuda"))
                 self._placed = copies_of(weights_files(checkpoint.folder, request.spec), dtype, "cuda")

@@ -67,7 +67,7 @@ def _plain_where_torch_crashes(part: nn.Module) -> None:
 
     On a CPU, optimum-quanto 0.2.7 multiplies bf16 with 8-bit weights by a kernel of torch that wants a width
     of a multiple of 16, and asks for one of 4: Flex.2's first layer, 196 wide, ends the process (torch
-    2.14.1). Source: ``findings/torch_cpu_int8_rows.sh``.
+    2.14.1).
     """
     for module in part.modules():
         for name, layer in module.named_children():
