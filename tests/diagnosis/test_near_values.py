@@ -138,3 +138,24 @@ def test_the_floor_knows_what_the_codec_makes_of_rounding(
         floors[suffix] = Floor(trials).at(trials.trial({}))
     assert MIN_FLOOR <= floors["png"] < 0.7
     assert floors["webp"] > 1
+
+
+def test_after_an_identical_control_another_multiplier_may_be_identical(
+    altered: Altered, renderer: ReferenceRenderer
+) -> None:
+    """On a GPU one of 0.8 lay within the floor of 1, and only ways of applying the LoRA were tried."""
+    progress = Progress(trials_of(altered("multiplier", network_multiplier=0.95), renderer), 100, None)
+    identity = Identity(progress, Lines(progress), progress.reference, progress.reference)
+    progress.confirm(identity.of_lora())
+    assert progress.best.distance == 0
+    assert progress.best.settings == {"network_multiplier": 0.95}
+
+
+def test_short_renders_rank_the_values_of_a_number(altered: Altered, renderer: ReferenceRenderer) -> None:
+    trials = trials_of(altered("ranked", guidance_scale=7.0), renderer)
+    values = [1.0, 3.0, 5.0, 7.0, 9.0]
+    ranked = trials.by_short_renders([{"guidance_scale": value} for value in values])
+    assert ranked[0] == {"guidance_scale": 7.0}
+    assert len(ranked) == len(values)
+    assert not trials.made
+    assert trials.spent > 1
