@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import logging
 from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
+from harness._util.quiet_libraries import quiet_libraries
 from harness.precision.quanto_kernels import tell_build
 from harness.schema.quantizers import QUANTIZERS
-
-_TALKATIVE = (
-    "torch.utils.cpp_extension",
-    "torch.utils._pytree",
-    "bitsandbytes",
-    "diffusers.quantizers.torchao.torchao_quantizer",
-)
 
 PACKED_WIDTH = 16
 """Weights that torch's 8-bit product on the CPU takes at a time."""
@@ -112,13 +105,5 @@ def _linear(weight: torch.Tensor) -> nn.Linear:
 
 @cache
 def _library(module: str) -> Any:
-    """Import a module, without what it logs then of kernels that this machine does not have."""
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        return importlib.import_module(module)
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    quiet_libraries()
+    return importlib.import_module(module)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
+from harness._util.quiet_libraries import quiet_libraries
 from harness._util.signals import shield_children
 from harness.errors import DeviceLostError, HarnessError
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest
@@ -86,6 +87,7 @@ class WorkerProcess(Renderer):
 
 def _serve(pipe: Connection, make: MakeRenderer, environment: dict[str, str]) -> None:
     """Render what comes through the pipe until it is closed; Ctrl-C is for the other end."""
+    quiet_libraries()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     renderer: Renderer | None = None
