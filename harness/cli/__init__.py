@@ -29,11 +29,9 @@ def run_command(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run_command(arguments: Sequence[str] | None) -> None:
-    from harness._util.quiet_libraries import quiet_libraries
     from harness.cli.app import app
     from harness.errors import HarnessError
 
-    quiet_libraries()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -73,6 +73,9 @@ class Command(click.Command):
             ended = run_there([str(ctx.info_name), *ctx.meta[TYPED]])
             if ended is not None:
                 sys.exit(ended.code)
+        from harness._util.quiet_libraries import quiet_libraries
+
+        quiet_libraries()
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
