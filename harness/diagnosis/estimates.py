@@ -8,6 +8,7 @@ direction well and the size badly. docs/diagnosis.md says what was measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -47,7 +48,7 @@ class Estimator:
 
     def __init__(self, trials: TrialRenderer, base: Trial) -> None:
         self._trials, self._base = trials, base
-        self._missing = trials.preview.astype(np.float64) - trials.matched(base.image)
+        self._missing = np.subtract(trials.preview, trials.matched(base.image), dtype=np.float64)
 
     def estimate(self, factor: Factor) -> Estimate:
         """Return the estimate of a factor that draws no other noise."""
@@ -83,7 +84,7 @@ class Estimator:
             change = self._change(factor.settings(value), None)
             if change is not None:
                 agreement = max(agreement, self._cosine(change))
-                left[value] = float(np.sqrt(np.mean((self._missing - change) ** 2)))
+                left[value] = self._left(change)
         first = min(left, key=lambda value: left[value], default=factor.values[0])
         return Estimate(factor, agreement, first, left)
 
@@ -114,12 +115,17 @@ class Estimator:
             self._trials.leave_out(settings, error)
             return None
         own = self._trials.follow(self._base.settings, self._base, stop_after=call)
-        return None if image.shape != own.shape else image.astype(np.float64) - own
+        return None if image.shape != own.shape else np.subtract(image, own, dtype=np.float64)
 
     def _cosine(self, change: Change) -> float:
-        size = float(np.sqrt(np.sum(change**2))) * self._length
-        return float(np.sum(change * self._missing)) / size if size > 0 else 0.0
+        size = math.sqrt(np.vdot(change, change)) * self._length
+        return float(np.vdot(change, self._missing)) / size if size > 0 else 0.0
+
+    def _left(self, change: Change) -> float:
+        """Return the root mean square of what is missing after ``change``, 0 to 255."""
+        squares = self._length**2 - 2 * np.vdot(change, self._missing) + np.vdot(change, change)
+        return math.sqrt(max(0.0, float(squares)) / change.size)
 
     @cached_property
     def _length(self) -> float:
-        return float(np.sqrt(np.sum(self._missing**2)))
+        return math.sqrt(np.vdot(self._missing, self._missing))
