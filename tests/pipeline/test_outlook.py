@@ -39,6 +39,19 @@ def test_as_many_are_taken_to_follow_as_came_before(request_for: Make, tmp_path:
     assert Outlook().why_not(request_for(sample_steps=1)) is not None
 
 
+def test_calls_of_before_count_where_a_plan_begins_and_not_in_its_middle(
+    request_for: Make, tmp_path: Path
+) -> None:
+    half = request_for(sample_steps=ENOUGH // 2)
+    outlook = Outlook(tmp_path)
+    outlook.expect([half])
+    assert outlook.why_not(half) is not None
+    outlook.expect([half, request_for(sample_steps=1)])
+    assert outlook.why_not(half) is not None
+    assert outlook.why_not(request_for(sample_steps=1)) is not None
+    assert Outlook(tmp_path).why_not(half) is None
+
+
 def test_what_is_compiled_already_pays_sooner_and_by_its_own_time(request_for: Make, tmp_path: Path) -> None:
     request = request_for(sample_steps=int(WARM_SECONDS / SAVED_SECONDS) + 1)
     Outlook(tmp_path).took(request, 20.0)

@@ -1,7 +1,8 @@
 """Whether the exact engine pays: what compiling and proving a shape takes, against what its calls save.
 
 Calls are those that are planned. Where fewer are, as many are taken to follow as came before, in this process
-or an earlier one: at worst, that costs twice what knowing would have.
+or an earlier one: at worst, that costs twice what knowing would have. In the middle of a plan the engine does
+not begin on that ground: what it cost would be saved after the plan, if at all.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Outlook:
         self._file = folder / FILE if folder is not None else None
         self._planned: Counter[Shape] = Counter()
         self._ready: set[Shape] = set()
+        self._begun: set[Shape] = set()
         self._known = self._read()
 
     def begin(self) -> None:
@@ -67,7 +69,9 @@ class Outlook:
         """Count a render that begins; say why the engine does not pay for it, or None where it does."""
         shape, calls = shape_of(request), request.stop_after or request.sample_steps
         known = self._known.setdefault(repr(shape), _Known())
-        ahead = max(calls, self._planned[shape], known.calls)
+        is_midway = shape in self._begun and self._planned[shape] > 0
+        ahead = max(calls, self._planned[shape], 0 if is_midway else known.calls)
+        self._begun.add(shape)
         self._planned[shape] = max(0, self._planned[shape] - calls)
         if shape in self._ready or ahead * SAVED_SECONDS >= known.seconds:
             return None
