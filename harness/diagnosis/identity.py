@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from harness.diagnosis.estimates import Estimator
 from harness.diagnosis.factors import LORA_AXES, factors
-from harness.diagnosis.floor import MIN_FLOOR
+from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.near import MAX_BESIDE, Near, nearest, schedules_of
 from harness.diagnosis.quantized import requantized
@@ -98,7 +98,9 @@ class Identity:
         scale = [each for each in found if each.axis.name == "network_multiplier"]
         yield from lines.each(anchor, lines.ranked(anchor, scale))
         yield from lines.waiting()
-        yield from lines.settings(each.settings(value) for each in scale for value in each.values)
+        made = [each for each in self._progress.trials.made if "network_multiplier" in each.settings]
+        if any(each.distance <= MAX_FLOOR for each in made):
+            yield from lines.settings(each.settings(value) for each in scale for value in each.values)
 
     def _rounded(self, settings: Settings) -> list[Settings]:
         """Return other rounding on top of ``settings``, T5's kernel first."""

@@ -268,7 +268,8 @@ class _Stages:
             return best
         known = self.base.settings.get("attention")
         plain = [each for each in self.trials.made if each.settings.get("attention") == known]
-        return min(filter(floor.covers, plain), key=lambda each: each.distance, default=best)
+        nearest_first = sorted(plain, key=lambda each: each.distance)
+        return next(filter(floor.covers, nearest_first), best)  # to ask for a floor may cost a render
 
 
 def _crossed(trials: list[Trial]) -> Iterator[Settings]:

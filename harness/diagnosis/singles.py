@@ -149,6 +149,7 @@ class Singles:
         if distance < MAX_ROUNDING:
             near = [each for each in unlikely if min(each.left.values(), default=256) < CLOSE * distance]
             near.sort(key=lambda each: min(each.left.values()))
+            near = [*(each for each in unlikely if each.factor.axis.name in NUMBERS[:2]), *near]
             return [rounded, near, [each for each in unlikely if each not in near], *dear]
         pointing = [each for each in unlikely if each.agreement >= POINTING]
         others = [each for each in unlikely if each not in pointing]
