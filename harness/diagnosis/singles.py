@@ -22,7 +22,7 @@ MIN_COMPOSITION_GAIN = 0.03
 NOISE_FROM = 18.0
 """Distance from which other noise is likely, though the composition may be the same."""
 QUANTIZE_REACH = 60.0
-"""Distance that other quantization hardly exceeds."""
+"""Distance that other quantization hardly exceeds; what does, in 2 to 4 bits, is tried later."""
 NUMBERS = ("guidance_scale", "network_multiplier", "steps")
 """Numbers of which all values are rendered early where much is missing, in this order."""
 CLOSE = 1.5
@@ -99,7 +99,8 @@ class Singles:
         Two calls tell each of them and each way of applying the LoRA. On a GPU numbers come first: to
         quantize a base of full size takes longer than a render.
         """
-        if not self._is_dear and self._progress.followed.distance > LEFT * self._base.distance:
+        base = self._base.distance
+        if not self._is_dear and base < QUANTIZE_REACH and self._progress.followed.distance > LEFT * base:
             yield from self._quantizers(LIKELY)
 
     def unlikely(self) -> Iterator[Render]:
@@ -124,8 +125,7 @@ class Singles:
             yield from self._quantized.every()
 
     def _quantizers(self, least: float) -> Iterator[Render]:
-        reaches = self._base.distance < QUANTIZE_REACH and self._progress.trials.can_follow
-        if self._quantized is None and self._rare and reaches:
+        if self._quantized is None and self._rare and self._progress.trials.can_follow:
             self._quantized = Quantized(self._progress, self._lines, self._base, self._rare)
         if self._quantized is not None:
             yield from self._quantized.pointing(least)
