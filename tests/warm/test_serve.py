@@ -133,6 +133,7 @@ def test_each_round_of_a_watch_is_run_there(
     assert len(load_run(Path("reports/watch-emoji_inkprint")).rows) == 2
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_only_what_was_typed(warm: object, make_case: MakeCase, tmp_path: Path) -> None:
     make_case("t", settings={"seed": 9, "sample_steps": 150}, size=(512, 512))  # minutes, if it went on
     command = [*HARNESS, "run", "cases", "--out", "r", "--device", "cpu"]
