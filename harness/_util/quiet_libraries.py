@@ -15,4 +15,4 @@ _TALKATIVE = (
 def quiet_libraries() -> None:
     """Let these libraries log errors alone from now on; none of them is imported for it."""
     for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger(name).setLevel(logging.ERROR)

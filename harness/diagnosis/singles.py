@@ -81,7 +81,7 @@ class Singles:
         likely = [each for each in self.ranked if LIKELY <= each.agreement < strong]
         yield from lines.each(base, likely)
         if self._is_dear:
-            yield from lines.scan_shortly(base, self._numbers("guidance_scale", "network_multiplier"))
+            yield from lines.scan_shortly(base, self._numbers(*NUMBERS[:2]))
         self._groups = self._by_distance(numeric)
         yield from self._next_group()
         yield from self._next_group()
@@ -107,7 +107,7 @@ class Singles:
         """Yield the renders of what nothing points to."""
         if self._is_dear:
             yield from self._lines.scan(self._base, self._numbers(*NUMBERS))
-            while len(self._groups) > 1:
+            while len(self._groups) > 1:  # the last one quantizes
                 yield from self._next_group()
         yield from self._quantizers(LIKELY)
         while self._groups:

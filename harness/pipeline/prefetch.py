@@ -6,8 +6,6 @@ from there can stand for it. Only Linux says what is mapped where; elsewhere not
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import threading
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -20,11 +18,11 @@ from torch import Tensor
 from harness.pipeline.checkpoint import Checkpoint
 from harness.pipeline.copying import copy_all
 from harness.pipeline.offload import choose_offload, needs
+from harness.precision.weights_file import DTYPES, stored_weights
 from harness.schema.render import Offload, RenderRequest
 from harness.schema.spec import ModelSpec
 
 MAPPINGS = Path("/proc/self/smaps")
-DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 _START = re.compile(r"[0-9a-f]+-[0-9a-f]+ ")
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) \S+ ([0-9a-f]+) \S+ \d+ +(/.*)$")
@@ -114,15 +112,14 @@ def copies_of(files: Iterable[Path], dtype: torch.dtype, device: str) -> dict[Pl
     """Return a copy on ``device`` of every weight in ``files`` that is stored in ``dtype``, in one dimension.
 
     Raises:
-        OSError, ValueError: a file cannot be read, or is not safetensors.
+        CheckpointError, OSError: a file cannot be read, or is not safetensors.
         RuntimeError: they do not fit.
     """
     placed: dict[Place, Tensor] = {}
     for file in files:
-        stored = torch.from_file(str(file), size=file.stat().st_size, dtype=torch.uint8)
         pairs = {
             (str(file.resolve()), begin): (data, torch.empty(data.shape, dtype=dtype, device=device))
-            for begin, data in _weights(stored, dtype)
+            for begin, data in _weights(file, dtype)
         }
         copy_all(pairs.values())
         placed |= {place: there for place, (_, there) in pairs.items()}
@@ -141,14 +138,13 @@ def stand_ins(placed: Mapping[Place, Tensor], tensors: Sequence[Tensor]) -> list
     ]
 
 
-def _weights(stored: Tensor, dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
-    """Yield position and data of every weight of ``dtype`` in a safetensors file, given as bytes."""
-    start = 8 + int.from_bytes(bytes(stored[:8].numpy()), "little")
-    for name, entry in json.loads(bytes(stored[8:start].numpy())).items():
-        if name != "__metadata__" and DTYPES.get(entry["dtype"]) == dtype:
-            begin, end = (start + offset for offset in entry["data_offsets"])
-            if math.prod(entry["shape"]) and begin % dtype.itemsize == 0:
-                yield begin, stored[begin:end].view(dtype)
+def _weights(file: Path, dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
+    """Yield position and data of every weight of ``dtype`` in a safetensors file, which is mapped."""
+    mapped = torch.from_file(str(file), size=file.stat().st_size, dtype=torch.uint8)
+    for weight in stored_weights(file).values():
+        known = weight.dtype in DTYPES and getattr(torch, DTYPES[weight.dtype][1]) == dtype
+        if known and weight.size and weight.begin % dtype.itemsize == 0:
+            yield weight.begin, mapped[weight.begin :][: weight.size * dtype.itemsize].view(dtype)
 
 
 def _unwritten(tensors: Iterable[Tensor], files: Container[str]) -> dict[int, Place]:
