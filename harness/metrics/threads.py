@@ -28,6 +28,9 @@ def side_by_side() -> ThreadPoolExecutor:
     """Return as many threads as there are cores, two at least.
 
     One of them waits for the process of FLIP, which has a core to itself then; more would take turns with it,
-    and throw each other's arrays out of the caches.
+    and throw each other's arrays out of the caches. What they use is imported here: two threads that import a
+    library at once may each get half of it.
     """
+    import scipy.ndimage  # noqa: F401
+
     return ThreadPoolExecutor(max(2, os.cpu_count() or 2))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from harness.pipeline.checkpoint import Checkpoint
 from harness.pipeline.copying import copy_all
+from harness.pipeline.load import reference_dtype, torch_dtype, unused_memory
 from harness.pipeline.offload import choose_offload, needs
 from harness.precision.weights_file import DTYPES, stored_weights
 from harness.schema.render import Offload, RenderRequest
@@ -71,8 +72,6 @@ class Prefetch:
         return found
 
     def _run(self, checkpoint: Checkpoint, request: RenderRequest, offload: Offload) -> None:
-        from harness.pipeline.load import reference_dtype, torch_dtype, unused_memory
-
         try:
             mode = choose_offload(offload, needs(checkpoint, request.pixels), unused_memory())
             if mode == "none" and request.encoder_dtype is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 from collections.abc import Collection
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from harness._util.signals import deliver_interrupts, shield_children
@@ -67,8 +69,6 @@ class ScoringPool:
 
 def _start(workers: int, weights: Path | None, metrics: Collection[MetricName]) -> ProcessPoolExecutor:
     """Start all workers: they import for seconds, while the base loads and not while images wait."""
-    import multiprocessing
-
     spawn = multiprocessing.get_context("spawn")
     processes = ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=(weights, metrics))
     try:
@@ -111,9 +111,6 @@ def _begin(weights: Path | None, metrics: Collection[MetricName]) -> None:
 
 
 def _end_with_parent() -> None:
-    import multiprocessing
-    from multiprocessing.connection import wait
-
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
