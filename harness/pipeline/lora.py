@@ -18,6 +18,7 @@ from harness.pipeline.fused_factors import FusedFactors
 from harness.pipeline.load import LoadedPipeline, free_memory, quiet
 from harness.pipeline.lora_adapter import LiveAdapter, merge_fp32
 from harness.pipeline.lora_shapes import check_lora_shapes
+from harness.pipeline.lora_weights import lora_source
 from harness.pipeline.offload import WORKING
 from harness.pipeline.rounded_merge import merge_rounded
 from harness.schema.lora_file import LoraFile, inspect_lora
@@ -145,12 +146,8 @@ class LoraSwitch:
         pipe = self._loaded.pipe
         try:
             with quiet():
-                pipe.load_lora_weights(
-                    str(lora.file.parent),
-                    weight_name=lora.file.name,
-                    adapter_name=ADAPTER,
-                    local_files_only=True,
-                )
+                source = lora_source(checked, next(pipe.transformer.parameters()).device)
+                pipe.load_lora_weights(**source, adapter_name=ADAPTER)
             injected = _injected(pipe.transformer)
             if others := sorted(set(checked.modules) ^ injected):
                 raise LoraError(

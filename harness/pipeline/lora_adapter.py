@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from harness.pipeline.lora_weights import lora_source
 from harness.schema.lora_file import LoraFile
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ def lora_factors(lora: LoraFile, device: torch.device) -> dict[str, tuple[torch.
     """
     from diffusers.loaders.lora_pipeline import FluxLoraLoaderMixin
 
-    tensors, _ = FluxLoraLoaderMixin.lora_state_dict(
-        str(lora.path.parent), weight_name=lora.path.name, local_files_only=True, return_alphas=True
-    )
+    tensors, _ = FluxLoraLoaderMixin.lora_state_dict(**lora_source(lora), return_alphas=True)
 
     def factor(module: str, side: str) -> torch.Tensor:
         weights: torch.Tensor = tensors[f"transformer.{module}.lora_{side}.weight"]

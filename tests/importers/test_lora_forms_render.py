@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from harness._util.atomic_files import sha256_file
+from harness.errors import LoraError
 from harness.pipeline.lora_adapter import lora_factors
+from harness.pipeline.lora_weights import read_weights
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.precision.lora_delta import lora_deltas
 from harness.schema.lora_file import inspect_lora
@@ -116,3 +120,64 @@ def test_an_audit_reads_the_change_that_diffusers_applies(
     for module, (a, b) in wanted.items():
         own_a, own_b = (each.float() for each in found[module].factors())
         torch.testing.assert_close(found[module].scale * (own_b @ own_a), 0.5 * (b @ a))
+
+
+@pytest.fixture(scope="module")
+def bare(quick_request: Make) -> DiffusionPipeline:
+    """The pipeline without a LoRA."""
+    renderer = ReferenceRenderer(device="cpu", engine="eager")
+    renderer._prepare(quick_request())
+    assert renderer._state is not None
+    return renderer._state.loaded.pipe
+
+
+@pytest.mark.parametrize("form", [*FORMS, *PARTIAL])
+def test_weights_that_are_read_fuse_to_the_bits_of_the_file(
+    form: str,
+    jobs: dict[str, Path],
+    tmp_path: Path,
+    renderer: ReferenceRenderer,
+    quick_request: Make,
+    bare: DiffusionPipeline,
+) -> None:
+    write = FORMS[form][0] if form in FORMS else PARTIAL[form]
+    path = write(jobs["inkprint"] / "emoji_inkprint.safetensors", tmp_path / "lora.safetensors")
+    renderer._prepare(quick_request(lora=Lora(path, sha256_file(path), 0.7)))
+    assert renderer._state is not None
+    ours = dict(renderer._state.loaded.pipe.transformer.named_parameters())
+    before = {name: weight.clone() for name, weight in bare.transformer.named_parameters()}
+    bare.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name="lora")
+    bare.fuse_lora(adapter_names=["lora"], lora_scale=0.7)
+    bare.unload_lora_weights()
+    theirs = dict(bare.transformer.named_parameters())
+    assert theirs.keys() == ours.keys()
+    assert any(not torch.equal(weight, before[name]) for name, weight in theirs.items())
+    assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
+    for name, weight in theirs.items():
+        weight.data.copy_(before[name])
+
+
+@pytest.mark.parametrize("form", [*FORMS, *PARTIAL])
+def test_weights_are_read_as_safetensors_has_them(form: str, jobs: dict[str, Path], tmp_path: Path) -> None:
+    write = FORMS[form][0] if form in FORMS else PARTIAL[form]
+    path = write(jobs["inkprint"] / "emoji_inkprint.safetensors", tmp_path / "lora.safetensors")
+    ours, theirs = read_weights(inspect_lora(path), "cpu"), load_file(path)
+    assert list(ours) == list(theirs)
+    for key, tensor in theirs.items():
+        assert (ours[key].dtype, ours[key].shape) == (tensor.dtype, tensor.shape)
+        assert torch.equal(ours[key], tensor)
+
+
+def test_weights_of_several_pieces(jobs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.pipeline.lora_weights.PIECE", 1000)
+    path = jobs["inkprint"] / "emoji_inkprint.safetensors"
+    ours, theirs = read_weights(inspect_lora(path), "cpu"), load_file(path)
+    assert all(torch.equal(ours[key], tensor) for key, tensor in theirs.items())
+
+
+def test_a_file_that_became_shorter(jobs: dict[str, Path], tmp_path: Path) -> None:
+    path = rewrite(jobs["inkprint"] / "emoji_inkprint.safetensors", tmp_path / "lora.safetensors")
+    lora = inspect_lora(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(LoraError, match="became shorter while it was read"):
+        read_weights(lora, "cpu")
