@@ -1,10 +1,11 @@
 """What `harness audit` costs at full size: memory and time against one read of the file, and what survives.
 
-    python benchmarks/full_size_audit.py FOLDER [--quantize NAME ...] [--rows N ...]
+    python benchmarks/full_size_audit.py FOLDER [--quantize NAME ...] [--rows N ...] [--device NAME ...]
 
 Writes a random base of Flex.2's real shape (one 16 GB safetensors file) and a random rank-32 LoRA of every
 layer of the blocks to FOLDER, unless they are there; reads the base once, cold; then audits, cold: every row,
-and a sample of rows. Random weights: bits, shares and costs mean something, pictures would not.
+and a sample of rows. Prints what ``harness audit -v`` says of its stages, too. Random weights: bits, shares
+and costs mean something, pictures would not.
 """
 
 from __future__ import annotations
@@ -95,22 +96,22 @@ finally:
 """The command, and then its largest resident memory in kB; that of a child counts what its parent had."""
 
 
-def audit(lora: Path, base: Path, rows: int, quantizers: list[str]) -> tuple[float, float, float, str]:
-    """Return the command's seconds, those of processors, its largest memory in GB, and what it printed."""
+def audit(lora: Path, base: Path, rows: int, quantizers: list[str], device: str) -> tuple[float, str]:
+    """Return the command's seconds, and in words what it used, its stages, and what it printed."""
     names = [word for name in quantizers for word in ("--quantize", name)]
-    arguments = ["audit", str(lora), "--base", str(base), "--rows", str(rows), *names]
-    started, before = time.perf_counter(), of_children()
+    arguments = ["audit", str(lora), "--base", str(base), "--rows", str(rows), "--device", device, *names]
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, "-c", IN_ITS_PROCESS, *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-c", IN_ITS_PROCESS, *arguments, "-v"], capture_output=True, text=True, check=True
     )
-    memory = int(done.stderr.rpartition("peak ")[2]) / 1e6
-    return time.perf_counter() - started, of_children() - before, memory, done.stdout
-
-
-def of_children() -> float:
-    """Return the processor time, in seconds, of all commands that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    stages, _, peak = done.stderr.rpartition("peak ")
+    user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+    faults = (after.ru_minflt - before.ru_minflt) / 1e6
+    used = f"processors {user:.1f} s of user and {system:.1f} s of system, {faults:.2f} M page faults"
+    used = f"{used}, {int(peak) / 1e6:.2f} GB at most"
+    said = "".join(f"  {line.partition(': ')[2]}\n" for line in stages.splitlines() if " harness." in line)
+    return seconds, f"{used}\n{said}{done.stdout}"
 
 
 def main() -> None:
@@ -121,6 +122,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, default=38, help="at most so many blocks of each kind")
     parser.add_argument("--quantize", action="append", help="default: fp8_e4m3fn, qfloat8, int8, nf4")
+    parser.add_argument("--device", action="append", help="auto, cpu or cuda; again for more; default: auto")
     parser.add_argument("--rows", type=int, action="append", help="of each layer; default: 0 (all), then 256")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -137,13 +139,14 @@ def main() -> None:
     quantizers = options.quantize or ["fp8_e4m3fn", "qfloat8", "int8", "nf4"]
     wanted = options.rows or [0, 256]
     runs = [(rows, quantizers) for rows in wanted]
-    for rows, names in [(0, ["fp8_e4m3fn"]), *runs] if 0 in wanted else runs:
+    alone = [(0, ["fp8_e4m3fn"])] if 0 in wanted and quantizers != ["fp8_e4m3fn"] else []
+    for rows, names in [*alone, *runs]:
         read = f"{rows} rows of each layer" if rows else "every row"
         what = f"{read}, {', '.join(names)}"
-        drop_from_cache(base)
-        seconds, processors, memory, said = audit(lora, base, rows, names)
-        cost = f"{seconds:.1f} s, {seconds / once:.2f} × one read, {processors:.1f} s of processors"
-        print(f"\n{what}: {cost}, {memory:.2f} GB at most\n{said}", flush=True)
+        for device in options.device or ["auto"]:
+            drop_from_cache(base)
+            seconds, said = audit(lora, base, rows, names, device)
+            print(f"\n{what}, {device}: {seconds:.1f} s, {seconds / once:.2f} × one read, {said}", flush=True)
 
 
 if __name__ == "__main__":

@@ -58,11 +58,13 @@ def audit(
 
     Example: harness audit my_lora.safetensors --base flex2-fp8.safetensors --quantize fp8_e4m3fn
     """
+    from harness._util.allocator import keep_freed_memory
     from harness._util.atomic_files import write_json
     from harness.data import CHECKPOINTS
     from harness.precision.audit import audit as examine
     from harness.precision.audit_text import sentences
 
+    keep_freed_memory()
     place = None
     if base is not None:
         place = CHECKPOINTS / base.removeprefix("embedded:") if base.startswith("embedded:") else Path(base)

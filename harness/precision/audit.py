@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import LoraError
+from harness.errors import HarnessError, LoraError
 from harness.metrics.threads import one_thread
 from harness.precision.availability import missing
 from harness.precision.base_modules import ModuleWeight, base_modules
@@ -17,16 +20,19 @@ from harness.precision.drift import Loss, losses
 from harness.precision.key_audit import LoaderKeys, audit_keys
 from harness.precision.layer_audit import Applied, LayerAudit, applied_json, layer_of, measured_layer
 from harness.precision.lora_delta import LoraDelta, lora_deltas
-from harness.precision.read_ahead import reading_ahead
+from harness.precision.read_ahead import Extent, reading_ahead
 from harness.precision.rounding import rounded
 from harness.precision.row_blocks import extents
 from harness.precision.survival import Survival
 from harness.schema.device import choose_device
 from harness.schema.lora_file import LoraFile, inspect_lora
+from harness.schema.lora_forms import find_layers, form_of
 from harness.schema.lora_header import read_header
 
 MAX_THREADS = {"cpu": 24, "cuda": 8}
 """Layers that are measured at a time, by the device that computes; each costs the CPU 20 MB."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -94,27 +100,66 @@ def audit(
         LoraError: missing, a pickle, or truncated; with a base, also a LoRA of another shape.
         CheckpointError: the base cannot be read, or is no transformer of this kind.
     """
+    started = time.monotonic()
     found = Audit(lora, multiplier, _keys(lora), base=base, rows=rows)
-    try:
-        checked = inspect_lora(lora)
-    except LoraError as error:
-        found.unread = error.found
-        return found
-    modules = {} if base is None else _matching(checked, base)
     wanted = () if base is None else dict.fromkeys(quantizers)
     found.left_out = {name: why for name in wanted if (why := missing(name)) is not None}
     able = [name for name in wanted if name not in found.left_out]
-    if base is None:
-        found.layers = [layer_of(delta) for delta in lora_deltas(checked, multiplier)]
-    else:
-        needed = sorted(extent for each in checked.modules for extent in extents(modules[each], rows))
-        with reading_ahead(needed):  # before anything imports torch
-            found.layers = _measured(list(lora_deltas(checked, multiplier)), modules, able, rows, device)
+    needed = [] if base is None else _needed(lora, base, rows)
+    _log.info("read headers in %.1f s", time.monotonic() - started)
+    with reading_ahead(needed), _getting_ready(able if needed else None, device) as ready:
+        try:
+            checked = inspect_lora(lora)
+        except LoraError as error:
+            found.unread, found.left_out = error.found, {}
+            return found
+        if base is None:
+            found.layers = [layer_of(delta) for delta in lora_deltas(checked, multiplier)]
+        else:
+            modules = _matching(checked, base)
+            _log.info("checked the LoRA after %.1f s", time.monotonic() - started)
+            deltas, used = list(lora_deltas(checked, multiplier)), ready()
+            _log.info("imported what computes on %s after %.1f s", used, time.monotonic() - started)
+            found.layers = _measured(deltas, modules, able, rows, used)
+            _log.info("measured every layer after %.1f s", time.monotonic() - started)
     for key, each in ((key, each) for layer in found.layers for key, each in layer.applied.items()):
         found.total.setdefault(key, Survival()).include(each)
     by_size = base is None
     found.layers.sort(key=lambda layer: (-layer.change if by_size else layer.worst, layer.module))
     return found
+
+
+def _needed(lora: Path, base: Path, rows: int | None) -> list[Extent]:
+    """Return what will be read of the base, from headers alone; nothing where a file will be refused."""
+    try:
+        tensors, _ = read_header(lora)
+        names = {each for layer in find_layers(lora, tensors, form_of(tensors)) for each in layer.modules}
+        modules = base_modules(base)
+        return sorted(extent for name in names for extent in extents(modules[name], rows))
+    except (HarnessError, OSError, KeyError):
+        return []
+
+
+@contextmanager
+def _getting_ready(quantizers: list[str] | None, device: str) -> Iterator[Callable[[], str]]:
+    """Import torch and the quantizers' libraries beside the block; the value waits, and returns the device.
+
+    With None nothing is done before the value is asked for.
+    """
+    with ThreadPoolExecutor(1) as importer:
+        if quantizers is None:
+            yield lambda: _ready([], device)
+        else:
+            yield importer.submit(_ready, quantizers, device).result
+
+
+def _ready(quantizers: list[str], device: str) -> str:
+    import torch
+
+    device = choose_device(device)
+    for name in quantizers:  # the first use imports its library, which threads had better not do together
+        rounded(name, torch.ones(1, 256, dtype=torch.bfloat16, device=device))
+    return device
 
 
 def _measured(
@@ -125,11 +170,6 @@ def _measured(
     device: str,
 ) -> list[LayerAudit]:
     """Return every layer in the order of the LoRA; threads measure them in the order of the base's bytes."""
-    import torch
-
-    device = choose_device(device)
-    for name in quantizers:  # the first use imports its library, which threads had better not do together
-        rounded(name, torch.ones(1, 128, dtype=torch.bfloat16, device=device))
 
     def place(delta: LoraDelta) -> tuple[Path, int, int]:
         weight = modules[delta.module]

@@ -21,7 +21,7 @@ def cast(weight: torch.Tensor, dtype: torch.dtype = E4M3) -> torch.Tensor:
     """
     largest = torch.finfo(dtype).max
     wanted = weight.float().clamp(-largest, largest)
-    towards = _step(wanted, dtype).mul_(_TO_WHOLE)
+    towards = _steps(wanted, dtype, _TO_WHOLE)
     return (wanted + towards).sub_(towards).copysign_(wanted).to(weight.dtype)
 
 
@@ -48,14 +48,14 @@ def stochastic(weight: torch.Tensor, generator: torch.Generator, dtype: torch.dt
     weight: about the same chances, with other random numbers. Source: ComfyUI, ``comfy/float.py``.
     """
     wanted, largest = weight.float(), torch.finfo(dtype).max
-    step = _step(wanted, dtype)
+    step = _steps(wanted, dtype, 1)
     random = torch.rand(wanted.shape, generator=generator, device=wanted.device)
     rounded = random.add_(wanted.abs().div_(step)).floor_().mul_(step)
     return rounded.clamp_(max=largest).copysign_(wanted).to(weight.dtype)
 
 
-def _step(numbers: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return how far apart a float8 type's numbers are at each of ``numbers``, fp32."""
+def _steps(numbers: torch.Tensor, dtype: torch.dtype, count: float) -> torch.Tensor:
+    """Return ``count`` times how far apart a float8 type's numbers are at each of ``numbers``, fp32."""
     mantissa, smallest = _BITS[dtype]
     power = numbers.view(torch.int32).bitwise_and(_EXPONENT).view(torch.float32)
-    return power.clamp_(min=2.0**smallest).mul_(2.0**-mantissa)
+    return power.clamp_(min=2.0**smallest).mul_(count * 2.0**-mantissa)

@@ -10,10 +10,13 @@ from harness.precision.base_modules import ModuleWeight
 from harness.precision.lora_delta import LoraDelta
 from harness.precision.rounding import NEEDS_LARGEST
 from harness.precision.row_blocks import row_blocks
-from harness.precision.survival import UNQUANTIZED, Survival, Way, changes, sums_of
+from harness.precision.survival import UNQUANTIZED, Rows, Survival, Way, changes, sums_of
 
 if TYPE_CHECKING:
     import torch
+
+    Factors = tuple[torch.Tensor, torch.Tensor]
+    """A and B of a LoRA's layer, fp32."""
 
 Applied = dict[tuple[str, Way], Survival]
 """By the quantizer's name and the way the LoRA is applied."""
@@ -98,6 +101,7 @@ class _Meter:
         self._a, self._b = (each.to(device) for each in delta.factors())
         self._exact = self._a.float(), self._b.float()
         self._scale, self._quantizers, self._largest = delta.scale, quantizers, largest
+        self._live: dict[torch.dtype, Factors] = {}
         self._generator = torch.Generator(device).manual_seed(0)
         self._keys: list[tuple[str, Way]] = []
         self._sums: torch.Tensor | None = None
@@ -107,13 +111,13 @@ class _Meter:
         """Measure the rows of the weight from ``start`` on."""
         import torch
 
-        rows = slice(start, start + len(block))
-        exact = _product(self._exact, rows, self._scale)
-        sums = [block.float().square().sum(), exact.square().sum()]
+        part = slice(start, start + len(block))
+        rows = Rows.of(block, _product(self._exact, part, self._scale))
+        sums = [rows.values.square().sum(), rows.exact.square().sum()]
         self._keys.clear()
-        for key, change in self._changes(rows, block, exact):
+        for key, change in self._changes(part, rows):
             self._keys.append(key)
-            sums.extend(sums_of(change, exact))
+            sums.extend(sums_of(change, rows.exact))
         added = torch.stack(sums).double()
         self._sums = added if self._sums is None else self._sums.add_(added)
         self._count += block.numel()
@@ -128,20 +132,28 @@ class _Meter:
         ):
             layer.applied[key] = Survival(agreement, change, exact, int(moved), self._count)
 
-    def _changes(
-        self, rows: slice, block: torch.Tensor, exact: torch.Tensor
-    ) -> Iterator[tuple[tuple[str, Way], torch.Tensor]]:
+    def _changes(self, part: slice, rows: Rows) -> Iterator[tuple[tuple[str, Way], torch.Tensor]]:
         """Yield what every quantizer and way changes, in the same order for every piece."""
-        live = self._a.to(block.dtype).float(), self._b[rows].to(block.dtype).float()
-        yield (UNQUANTIZED, "live"), _product(live, slice(None), self._scale)
+        live = self._live_factors(rows.stored.dtype)
+        same = live is self._exact
+        yield (UNQUANTIZED, "live"), rows.exact.clone() if same else _product(live, part, self._scale)
         for name in (UNQUANTIZED, *self._quantizers):
-            for way, change in changes(block, exact, name, self._generator, self._largest):
+            for way, change in changes(rows, name, self._generator, self._largest):
                 yield (name, way), change
 
+    def _live_factors(self, dtype: torch.dtype) -> Factors:
+        """Return the factors in the base's dtype, as fp32: the exact ones where it holds them all."""
+        if dtype not in self._live:
+            a, b = (each.to(dtype).float() for each in (self._a, self._b))
+            same = a.equal(self._exact[0]) and b.equal(self._exact[1])
+            self._live[dtype] = self._exact if same else (a, b)
+        return self._live[dtype]
 
-def _product(factors: tuple[torch.Tensor, torch.Tensor], rows: slice, scale: float) -> torch.Tensor:
+
+def _product(factors: Factors, part: slice, scale: float) -> torch.Tensor:
     a, b = factors
-    return (b[rows] @ a).mul_(scale)
+    product = b[part] @ a
+    return product if scale == 1 else product.mul_(scale)
 
 
 def _largest(weight: ModuleWeight, device: str) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from harness._util.quiet_libraries import quiet_libraries
+from harness.precision.floats import E4M3, cast
 from harness.precision.quanto_kernels import tell_build
 from harness.schema.quantizers import QUANTIZERS
 
@@ -18,17 +19,26 @@ PACKED_WIDTH = 16
 
 
 def quanto(weight: torch.Tensor, name: str) -> torch.Tensor:
-    """Return ``weight``, out × in, as optimum-quanto stores it in a linear layer."""
-    package = _library("optimum.quanto")
-    qtype = package.qtypes[name]
-    if qtype.bits == 8:  # what the layer does, without the layer, which would cost more than the rounding
-        scale = package.AbsmaxOptimizer()(weight, qtype=qtype, axis=0)
-        made: Any = package.quantize_weight(weight, qtype=qtype, axis=0, scale=scale, optimized=False)
-    else:
-        layer = nn.Sequential(_linear(weight))
-        quantize_in_place(layer, name)
-        made = layer[0].weight
+    """Return ``weight``, out × in, as optimum-quanto stores it in a linear layer.
+
+    With 8 bits without the package, whose import takes longer than rounding a whole model: of each row the
+    largest absolute value is the format's, and all is in the weight's dtype. Source: quanto's
+    ``AbsmaxOptimizer`` and ``quantize_symmetric``.
+    """
+    if name == "qfloat8":
+        scale = _row_scale(weight, torch.finfo(E4M3).max)
+        return cast(weight / scale).mul_(scale)
+    if name == "qint8":
+        scale = _row_scale(weight, 127)
+        return (weight / scale).round_().clamp_(-128, 127).mul_(scale)
+    layer = nn.Sequential(_linear(weight))
+    quantize_in_place(layer, name)
+    made: Any = layer[0].weight
     return made.dequantize().detach()  # type: ignore[no-any-return]
+
+
+def _row_scale(weight: torch.Tensor, largest: float) -> torch.Tensor:
+    return weight.abs().amax(1, keepdim=True) / largest
 
 
 def torchao(weight: torch.Tensor, name: str) -> torch.Tensor:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 NEEDS_LARGEST = frozenset({"fp8_scaled", "nvfp4"})
 """Quantizers with one scale for a whole weight."""
 
+PLAIN_CASTS = frozenset({"fp8_e4m3fn", "fp8_e5m2"})
+
 
 def rounded(name: str, weight: torch.Tensor, largest: torch.Tensor | None = None) -> torch.Tensor:
     """Return ``weight`` as the quantizer ``name`` stores it, in the dtype of ``weight``.
@@ -24,6 +26,20 @@ def rounded(name: str, weight: torch.Tensor, largest: torch.Tensor | None = None
         largest: largest absolute value of the whole weight, where only some of its rows are given.
     """
     return _function_of(name)(weight, largest)
+
+
+def rounded_values(
+    name: str, stored: torch.Tensor, values: torch.Tensor, largest: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return ``rounded(name, stored, largest)`` in fp32, at less cost where the quantizer is a plain cast.
+
+    Args:
+        stored: rows of a weight, in its dtype.
+        values: the same in fp32.
+    """
+    if name in PLAIN_CASTS:  # each number of these types is one of the weight's dtype too
+        return rounded(name, values)
+    return rounded(name, stored, largest).float()
 
 
 def rounded_at_random(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.precision.rounding import rounded, rounded_at_random
+from harness.precision.rounding import rounded_at_random, rounded_values
 from harness.schema.quantizers import STOCHASTIC
 
 if TYPE_CHECKING:
@@ -80,28 +80,48 @@ def sums_of(change: torch.Tensor, exact: torch.Tensor) -> tuple[torch.Tensor, ..
     return agreement, change.square_().sum(), moved
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of one weight and the exact change of them, as every way of applying it needs them.
+
+    Attributes:
+        stored: rows × in, in the base's dtype.
+        values: the same in fp32.
+        exact: the exact change, fp32.
+        fused: weight and change, in the base's dtype.
+        fused_values: the same in fp32.
+    """
+
+    stored: torch.Tensor
+    values: torch.Tensor
+    exact: torch.Tensor
+    fused: torch.Tensor
+    fused_values: torch.Tensor
+
+    @classmethod
+    def of(cls, stored: torch.Tensor, exact: torch.Tensor) -> Rows:
+        """Return what follows from some rows and their exact change."""
+        values = stored.float()
+        fused = (values + exact).to(stored.dtype)
+        return cls(stored, values, exact, fused, fused.float())
+
+
 def changes(
-    weight: torch.Tensor,
-    delta: torch.Tensor,
-    quantizer: str,
-    generator: torch.Generator,
-    largest: torch.Tensor | None = None,
+    rows: Rows, quantizer: str, generator: torch.Generator, largest: torch.Tensor | None = None
 ) -> Iterator[tuple[Way, torch.Tensor]]:
-    """Yield what each way of applying ``delta`` really changes in the rows of one weight, in fp32.
+    """Yield what each way of applying a LoRA really changes in ``rows``, in fp32.
 
     Args:
-        weight: rows × in, in the base's dtype.
-        delta: the exact change, fp32.
         generator: for rounding at random, on the weight's device.
         largest: largest absolute value of the whole weight; see ``rounded``.
     """
-    fused = (weight.float() + delta).to(weight.dtype)
     if quantizer == UNQUANTIZED:
-        yield "fused", fused.float() - weight.float()
+        yield "fused", rows.fused_values - rows.values
         return
-    before = rounded(quantizer, weight, largest).float()
-    yield "fused", rounded(quantizer, fused, largest).float() - before
-    wanted = before + delta
-    yield "merged", rounded(quantizer, wanted.to(weight.dtype), largest).float() - before
+    before = rounded_values(quantizer, rows.stored, rows.values, largest)
+    yield "fused", rounded_values(quantizer, rows.fused, rows.fused_values, largest) - before
+    wanted = before + rows.exact
+    merged = wanted.to(rows.stored.dtype)
+    yield "merged", rounded_values(quantizer, merged, merged.float(), largest) - before
     if quantizer in STOCHASTIC:
         yield "stochastic", rounded_at_random(quantizer, wanted, generator, largest).sub_(before)

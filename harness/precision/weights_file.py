@@ -101,9 +101,9 @@ def read_rows(weight: StoredWeight, start: int, stop: int) -> torch.Tensor:
         raise CheckpointError(f"is of dtype {weight.dtype}", file=weight.file, field="--base", fix=fix)
     width, name = DTYPES[weight.dtype]
     columns = math.prod(weight.shape[1:])
-    data = bytearray((stop - start) * columns * width)
+    data = torch.empty((stop - start) * columns * width, dtype=torch.uint8)
     with weight.file.open("rb", buffering=0) as stream:
         stream.seek(weight.begin + start * columns * width)
-        if stream.readinto(data) != len(data):
+        if stream.readinto(data.numpy().data) != len(data):
             raise CheckpointError("became shorter while it was read", file=weight.file, fix="copy it again")
-    return torch.frombuffer(data, dtype=getattr(torch, name)).view(stop - start, *weight.shape[1:])
+    return data.view(getattr(torch, name)).view(stop - start, *weight.shape[1:])

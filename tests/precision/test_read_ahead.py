@@ -48,11 +48,15 @@ def test_a_file_that_cannot_be_read_is_left_to_its_reader(tmp_path: Path) -> Non
 SCRIPT = """
 import sys
 from harness.precision import audit
-ahead = audit.reading_ahead
+ahead, inspect = audit.reading_ahead, audit.inspect_lora
+checked = []
+def note(path):
+    checked.append(path)
+    return inspect(path)
 def check(extents):
-    print(len(extents), "torch" in sys.modules)
+    print(len(extents), "torch" in sys.modules, len(checked))
     return ahead(extents)
-audit.reading_ahead = check
+audit.reading_ahead, audit.inspect_lora = check, note
 from harness.cli.app import app
 app(["audit", *sys.argv[1:]])
 """
@@ -64,6 +68,7 @@ def test_an_audit_reads_its_base_before_torch_is_imported(jobs: dict[str, Path])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True
     )
-    extents, torch_is_there = done.stdout.split()[:2]
+    extents, torch_is_there, checked = done.stdout.split()[:3]
     assert int(extents) > 50
     assert torch_is_there == "False"
+    assert checked == "0"  # hashing a LoRA takes a second or more

@@ -74,6 +74,19 @@ def test_a_cast_has_the_bits_of_torchs(dtype: torch.dtype) -> None:
         assert torch.equal(made[known].signbit(), wanted[known].signbit())
 
 
+@pytest.mark.parametrize("name", ["qfloat8", "qint8"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_eight_bits_of_quanto_have_the_bits_of_its_layer(
+    name: str, dtype: torch.dtype, weight: torch.Tensor
+) -> None:
+    layer = torch.nn.Sequential(torch.nn.Linear(weight.shape[1], len(weight), bias=False, dtype=dtype))
+    sizes = torch.logspace(-3, 3, len(weight)).unsqueeze(1)
+    layer[0].weight.data = (weight.float() * sizes).to(dtype)
+    wanted = layer[0].weight.data
+    quantize_in_place(layer, name)
+    assert torch.equal(rounded(name, wanted), layer[0].weight.dequantize())
+
+
 @pytest.mark.parametrize(
     "name", ["fp8_e4m3fn", "fp8_e5m2", "fp8_scaled_row", "gguf_q8_0", "uint4", "qfloat8"]
 )
