@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.schema.versions import Era
 
@@ -46,16 +47,19 @@ def draw(shape: Sequence[int], seed: int, dtype: torch.dtype, era: Era) -> torch
     Returns:
         Noise of ``shape`` and ``dtype``, equal bit for bit to the era's own draw.
     """
+    return _drawn(math.prod(shape), seed, dtype, era).clone().reshape(tuple(shape))
+
+
+@lru_cache(maxsize=8)
+def _drawn(size: int, seed: int, dtype: torch.dtype, era: Era) -> torch.Tensor:
+    """Return what ``draw`` does, flat; the last are kept: a diagnosis renders one seed many times."""
     import torch
 
-    size = math.prod(shape)
     if dtype not in {torch.bfloat16, torch.float16}:
-        noise = _native(size, seed, dtype)
-    elif size < BLOCK:
-        noise = _native(size, seed, torch.float32).to(dtype)
-    else:
-        noise = (_legacy if era == "legacy" else _current)(size, seed, dtype)
-    return noise.reshape(tuple(shape))
+        return _native(size, seed, dtype)
+    if size < BLOCK:
+        return _native(size, seed, torch.float32).to(dtype)
+    return (_legacy if era == "legacy" else _current)(size, seed, dtype)
 
 
 def _native(size: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
@@ -79,18 +83,31 @@ def _legacy(size: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
 
     mersenne: Any = np.random.MT19937()
     mersenne._legacy_seeding(seed & 0xFFFFFFFF)
-    raw = torch.from_numpy(mersenne.random_raw(size + BLOCK).astype(np.int64))
+    raw = mersenne.random_raw(size + BLOCK)
     whole = size - size % BLOCK
     noise = _box_muller(raw[:whole], dtype)
     return noise if whole == size else torch.cat([noise[: size - BLOCK], _box_muller(raw[size:], dtype)])
 
 
-def _box_muller(raw: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def _box_muller(raw: NDArray[np.uint64], dtype: torch.dtype) -> torch.Tensor:
     """Turn 32-bit integers, a multiple of 16, into normals; every operation is rounded to ``dtype``.
 
-    A dtype of d significant bits has 2^d uniforms, so radius, cosine and sine are tables of that length.
     In a block of 16 the first 8 integers give the radii and the last 8 the angles.
     """
+    import torch
+
+    radius, *waves = _tables(dtype)
+    place = (raw.astype(np.uint16) & (len(radius) - 1)).reshape(-1, 2, BLOCK // 2)
+    halves = np.empty(place.shape, np.float32)
+    radii = radius.take(place[:, 0])
+    for half, wave in enumerate(waves):
+        np.multiply(radii, wave.take(place[:, 1]), out=halves[:, half])  # exact in fp32
+    return (torch.from_numpy(halves).to(dtype) + 0.0).flatten()
+
+
+@cache
+def _tables(dtype: torch.dtype) -> tuple[NDArray[np.float32], ...]:
+    """Return radius, cosine and sine of every uniform: a dtype of d significant bits has 2^d of them."""
     import torch
 
     levels = round(2 / torch.finfo(dtype).eps)
@@ -101,6 +118,4 @@ def _box_muller(raw: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
     radius = rounded((rounded(-2 * rounded((1 - uniform).log()))).sqrt())
     angle = rounded(2 * math.pi * uniform)
-    first, second = (raw & (levels - 1)).view(-1, 2, BLOCK // 2).unbind(1)
-    halves = [radius[first] * rounded(wave(angle))[second] for wave in (torch.cos, torch.sin)]
-    return (torch.stack(halves, dim=1).to(dtype) + 0.0).flatten()
+    return tuple(rounded(each).float().numpy() for each in (radius, angle.cos(), angle.sin()))

@@ -52,6 +52,13 @@ def test_this_torch_draws_the_noise_of_its_era(dtype: torch.dtype, size: int, se
     assert torch.equal(draw((size,), seed, dtype, torch_era()), native)
 
 
+def test_a_draw_that_was_changed_in_place_is_drawn_again() -> None:
+    first = draw((1, 16, 8, 8), 7, torch.bfloat16, "legacy")
+    kept = first.clone()
+    first.zero_()
+    assert torch.equal(draw((1, 16, 8, 8), 7, torch.bfloat16, "legacy"), kept)
+
+
 @pytest.mark.parametrize("dtype", HALF)
 def test_the_eras_are_uncorrelated_standard_normals(dtype: torch.dtype) -> None:
     both = torch.stack(
