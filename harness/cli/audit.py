@@ -24,12 +24,13 @@ def _finite(_context: click.Context, _parameter: click.Parameter, value: float) 
 @click.argument("lora", metavar="LORA", type=path)
 @option(
     "--base", metavar="FILE_OR_DIR",
-    help="The base: a safetensors file of the transformer, keyed for ComfyUI or diffusers, a folder in the "
-    "hub's layout, or embedded:NAME. Without it: keys and sizes alone.",
+    help="The base: a safetensors or GGUF file of the transformer, keyed for ComfyUI or diffusers, a folder "
+    "in the hub's layout, or embedded:NAME. Without it: keys and sizes alone.",
 )  # fmt: skip
 @option(
     "--quantize", "quantizers", metavar="NAME", multiple=True, type=choice_of(QUANTIZERS),
-    help="A quantizer of docs/quantization.md; again for more. Default: fp8_e4m3fn, qfloat8, int8, nf4.",
+    help="A quantizer of docs/quantization.md; again for more. Default: fp8_e4m3fn, qfloat8, int8, nf4; on a "
+    "GGUF file none.",
 )  # fmt: skip
 @option("--multiplier", type=float, callback=_finite, default=1.0, help="The LoRA's strength.")
 @option(
@@ -52,7 +53,8 @@ def audit(
     """Say what of a LoRA arrives, without a render: keys by loader, and what a base's precision rounds away.
 
     Per layer and for each way of applying it: the share of the exact change that remains, the share of
-    weights that move at all, and the cosine of the two. The base is read piece by piece, never whole.
+    weights that move at all, and the cosine of the two. The base is read piece by piece, never whole. Of a
+    GGUF file, K-quants too: what survives beside the weight, and added as it is unpacked, as by ComfyUI-GGUF.
 
     Exit code: 0 audited, 2 bad input.
 
@@ -71,7 +73,7 @@ def audit(
     found = examine(
         lora,
         base=place,
-        quantizers=quantizers or DEFAULT,
+        quantizers=quantizers or (() if place is not None and place.suffix == ".gguf" else DEFAULT),
         multiplier=multiplier,
         rows=rows or None,
         device=device,

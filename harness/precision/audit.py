@@ -90,7 +90,7 @@ def audit(
     """Audit a LoRA file.
 
     Args:
-        base: a safetensors file of a transformer, or a folder in the hub's layout.
+        base: a safetensors or GGUF file of a transformer, or a folder in the hub's layout.
         quantizers: names in ``QUANTIZERS``; what cannot run here is left out and named.
         rows: rows of each layer to read, evenly spread; None reads all.
         device: ``auto``, ``cpu`` or ``cuda``: what computes.

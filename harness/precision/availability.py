@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
-from harness.errors import HarnessError
+from harness.errors import CheckpointError, HarnessError
 from harness.schema.quantizers import QUANTIZERS
 
 _MODULES = {"optimum-quanto": "optimum.quanto"}
@@ -31,6 +32,17 @@ def require(name: str) -> None:
         quantizer = QUANTIZERS[name]
         fix = "choose another" if quantizer.refused else f"pip install {quantizer.package}"
         raise HarnessError(f"{name} {why}", field="quantize", fix=fix)
+
+
+def require_package(package: str, base: Path) -> None:
+    """Check that what reads a base is installed.
+
+    Raises:
+        CheckpointError: it is not; says the line that installs it.
+    """
+    if not _is_installed(package):
+        fix = f"pip install {package}"
+        raise CheckpointError(f"needs {package}, which is not installed", file=base, field="--base", fix=fix)
 
 
 def _is_installed(module: str) -> bool:

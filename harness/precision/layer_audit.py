@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.precision.base_modules import ModuleWeight
 from harness.precision.lora_delta import LoraDelta
 from harness.precision.rounding import NEEDS_LARGEST
 from harness.precision.row_blocks import row_blocks
 from harness.precision.survival import UNQUANTIZED, Rows, Survival, Way, changes, sums_of
+from harness.precision.weights_file import StoredWeight
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,7 @@ class LayerAudit:
     Attributes:
         change: root mean square of the exact change.
         weight: root mean square of the base's weight, in the rows that were read; None without a base.
+        stored: the base's name of the weight's type, as ``BF16`` or ``Q4_K``; None without a base.
     """
 
     module: str
@@ -36,6 +38,7 @@ class LayerAudit:
     rank: int
     change: float
     weight: float | None = None
+    stored: str | None = None
     applied: Applied = field(default_factory=dict)
 
     @property
@@ -51,6 +54,7 @@ class LayerAudit:
             "rank": self.rank,
             "change_rms": self.change,
             "weight_rms": self.weight,
+            "stored": self.stored,
             "applied": applied_json(self.applied),
         }
 
@@ -83,24 +87,54 @@ def measured_layer(
     """
     layer = layer_of(delta)
     largest = _largest(weight, device) if NEEDS_LARGEST.intersection(quantizers) else None
-    meter = _Meter(delta, quantizers, largest, device)
+    layer.stored = weight.stored.dtype
+    meter = _Meter(delta, _plain(weight.stored), quantizers, largest, device)
     for start, block in row_blocks(weight, rows, device):
         meter.add(start, block)
     meter.into(layer)
     return layer
 
 
+class Plain(NamedTuple):
+    """A weight as it is computed with, no quantizer of ours in between.
+
+    Attributes:
+        name: in the place of a quantizer's.
+        way: of adding the LoRA to it.
+        dtype: that it is cast to.
+    """
+
+    name: str
+    way: Way
+    dtype: torch.dtype | None
+
+
+def _plain(stored: StoredWeight) -> list[Plain]:
+    """Return how a weight is computed with: as it is stored, or as tools unpack a GGUF's."""
+    import torch
+
+    if stored.block is None:
+        return [Plain(UNQUANTIZED, "fused", None)]
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return [Plain(f"{stored.dtype}, {name}", "unpacked", dtype) for name, dtype in dtypes.items()]
+
+
 class _Meter:
     """Sums over the pieces of one layer, which stay on the device until they are asked for."""
 
     def __init__(
-        self, delta: LoraDelta, quantizers: Sequence[str], largest: torch.Tensor | None, device: str
+        self,
+        delta: LoraDelta,
+        plain: list[Plain],
+        quantizers: Sequence[str],
+        largest: torch.Tensor | None,
+        device: str,
     ) -> None:
         import torch
 
         self._a, self._b = (each.to(device) for each in delta.factors())
         self._exact = self._a.float(), self._b.float()
-        self._scale, self._quantizers, self._largest = delta.scale, quantizers, largest
+        self._scale, self._plain, self._quantizers, self._largest = delta.scale, plain, quantizers, largest
         self._live: dict[torch.dtype, Factors] = {}
         self._generator = torch.Generator(device).manual_seed(0)
         self._keys: list[tuple[str, Way]] = []
@@ -112,12 +146,12 @@ class _Meter:
         import torch
 
         part = slice(start, start + len(block))
-        rows = Rows.of(block, _product(self._exact, part, self._scale))
-        sums = [rows.values.square().sum(), rows.exact.square().sum()]
+        exact = _product(self._exact, part, self._scale)
+        sums = [block.float().square().sum(), exact.square().sum()]
         self._keys.clear()
-        for key, change in self._changes(part, rows):
+        for key, change in self._changes(part, block, exact):
             self._keys.append(key)
-            sums.extend(sums_of(change, rows.exact))
+            sums.extend(sums_of(change, exact))
         added = torch.stack(sums).double()
         self._sums = added if self._sums is None else self._sums.add_(added)
         self._count += block.numel()
@@ -132,13 +166,18 @@ class _Meter:
         ):
             layer.applied[key] = Survival(agreement, change, exact, int(moved), self._count)
 
-    def _changes(self, part: slice, rows: Rows) -> Iterator[tuple[tuple[str, Way], torch.Tensor]]:
+    def _changes(
+        self, part: slice, block: torch.Tensor, exact: torch.Tensor
+    ) -> Iterator[tuple[tuple[str, Way], torch.Tensor]]:
         """Yield what every quantizer and way changes, in the same order for every piece."""
-        live = self._live_factors(rows.stored.dtype)
-        same = live is self._exact
-        yield (UNQUANTIZED, "live"), rows.exact.clone() if same else _product(live, part, self._scale)
-        for name in (UNQUANTIZED, *self._quantizers):
-            for way, change in changes(rows, name, self._generator, self._largest):
+        pieces = [(plain, Rows.of(block.to(plain.dtype), exact)) for plain in self._plain]
+        for plain, rows in pieces:
+            live = self._live_factors(rows.stored.dtype)
+            same = live is self._exact
+            yield (plain.name, "live"), exact.clone() if same else _product(live, part, self._scale)
+            yield (plain.name, plain.way), rows.fused_values - rows.values
+        for name in self._quantizers:
+            for way, change in changes(pieces[0][1], name, self._generator, self._largest):
                 yield (name, way), change
 
     def _live_factors(self, dtype: torch.dtype) -> Factors:

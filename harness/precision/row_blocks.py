@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from harness.errors import CheckpointError
 from harness.precision.base_modules import ModuleWeight
 from harness.precision.read_ahead import Extent
-from harness.precision.weights_file import DTYPES, read_rows
+from harness.precision.weights_file import read_rows
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,8 @@ PLACES = 8
 def row_blocks(weight: ModuleWeight, rows: int | None, device: str) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield pieces of a weight on ``device``, each with the number of its first row.
 
-    Weights that a file stores as float8 are returned as bf16, scaled where they have a scale.
+    Weights that a file stores as float8 are returned as bf16, scaled where they have a scale; a GGUF's blocks
+    in fp32.
 
     Args:
         rows: how many to read, evenly spread; None reads all.
@@ -39,11 +40,9 @@ def row_blocks(weight: ModuleWeight, rows: int | None, device: str) -> Iterator[
 
 def extents(weight: ModuleWeight, rows: int | None) -> Iterator[Extent]:
     """Yield the bytes that ``row_blocks`` reads of the weight's file; none where it will refuse its dtype."""
-    width, _ = DTYPES.get(weight.stored.dtype, (0, ""))
+    width = weight.stored.row_bytes
     for first, past in _runs(weight.rows, rows) if width else ():
-        begin, end = (
-            weight.stored.begin + (weight.first_row + row) * weight.columns * width for row in (first, past)
-        )
+        begin, end = (weight.stored.begin + (weight.first_row + row) * width for row in (first, past))
         yield Extent(weight.stored.file, begin, end)
 
 

@@ -12,11 +12,12 @@ from harness.schema.quantizers import STOCHASTIC
 if TYPE_CHECKING:
     import torch
 
-Way = Literal["fused", "merged", "stochastic", "live"]
+Way = Literal["fused", "merged", "stochastic", "unpacked", "live"]
 WAYS: dict[Way, str] = {
     "fused": "added to the unquantized weight, which is quantized then",
     "merged": "added to the quantized weight, which is rounded to nearest again",
     "stochastic": "added to the quantized weight, which is rounded at random, as ComfyUI does",
+    "unpacked": "added to the weight each time that it is unpacked, in that dtype, as ComfyUI-GGUF does",
     "live": "beside the weight, its factors in the base's dtype",
 }
 UNQUANTIZED = "none"
@@ -115,9 +116,6 @@ def changes(
         generator: for rounding at random, on the weight's device.
         largest: largest absolute value of the whole weight; see ``rounded``.
     """
-    if quantizer == UNQUANTIZED:
-        yield "fused", rows.fused_values - rows.values
-        return
     before = rounded_values(quantizer, rows.stored, rows.values, largest)
     yield "fused", rounded_values(quantizer, rows.fused, rows.fused_values, largest) - before
     wanted = before + rows.exact

@@ -1,4 +1,4 @@
-"""Rows of weights out of safetensors files, read without mapping the file: memory stays that of the rows."""
+"""Rows of weights out of safetensors and GGUF files, read without mapping: memory is that of the rows."""
 
 from __future__ import annotations
 
@@ -20,22 +20,35 @@ DTYPES = {"F32": (4, "float32"), "F16": (2, "float16"), "BF16": (2, "bfloat16")}
 DTYPES |= {"F8_E4M3": (1, "float8_e4m3fn"), "F8_E5M2": (1, "float8_e5m2")}
 """Bytes of a number and torch's name of its type, by the format's name."""
 
-_FIX = "give a safetensors file of the transformer, or a folder in the hub's layout"
+_FIX = "give a safetensors or GGUF file of the transformer, or a folder in the hub's layout"
 
 
 @dataclass(frozen=True)
 class StoredWeight:
-    """Where one tensor lies: its file, the format's name of its type, its shape, and its first byte there."""
+    """Where one tensor lies.
+
+    Attributes:
+        dtype: the format's name of its type.
+        begin: its first byte in the file.
+        block: weights of one block of a GGUF's type, and its bytes, 0 where unknown; None in safetensors.
+    """
 
     file: Path
     dtype: str
     shape: tuple[int, ...]
     begin: int
+    block: tuple[int, int] | None = None
 
     @property
     def size(self) -> int:
         """How many numbers it holds."""
         return math.prod(self.shape)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row; 0 where the type's size is not known."""
+        weights, width = self.block or (1, DTYPES.get(self.dtype, (0, ""))[0])
+        return math.prod(self.shape[1:]) // max(1, weights) * width
 
 
 def stored_weights(base: Path) -> dict[str, StoredWeight]:
@@ -50,6 +63,10 @@ def stored_weights(base: Path) -> dict[str, StoredWeight]:
         if not files:
             raise CheckpointError("holds no *.safetensors", file=folder, field="--base", fix=_FIX)
     elif base.is_file():
+        if base.suffix == ".gguf":
+            from harness.precision.gguf_file import gguf_weights
+
+            return gguf_weights(base)
         files = [base]
     else:
         raise CheckpointError("does not exist", file=base, field="--base", fix=_FIX)
@@ -91,19 +108,23 @@ def _stored(file: Path, entry: Any, start: int, size: int) -> StoredWeight:
 def read_rows(weight: StoredWeight, start: int, stop: int) -> torch.Tensor:
     """Return rows ``start`` to ``stop`` of a weight in its stored dtype; all of it where it has no rows.
 
+    A GGUF's blocks are returned as what they mean, in fp32.
+
     Raises:
-        CheckpointError: of a dtype that holds no plain numbers, or the file became shorter.
+        CheckpointError: of a dtype that is not read, or the file became shorter.
     """
     import torch
 
-    if weight.dtype not in DTYPES:
-        fix = "audit reads " + ", ".join(DTYPES)
+    if not weight.row_bytes:
+        fix = "audit reads " + ("what the gguf package unpacks" if weight.block else ", ".join(DTYPES))
         raise CheckpointError(f"is of dtype {weight.dtype}", file=weight.file, field="--base", fix=fix)
-    width, name = DTYPES[weight.dtype]
-    columns = math.prod(weight.shape[1:])
-    data = torch.empty((stop - start) * columns * width, dtype=torch.uint8)
+    data = torch.empty((stop - start) * weight.row_bytes, dtype=torch.uint8)
     with weight.file.open("rb", buffering=0) as stream:
-        stream.seek(weight.begin + start * columns * width)
+        stream.seek(weight.begin + start * weight.row_bytes)
         if stream.readinto(data.numpy().data) != len(data):
             raise CheckpointError("became shorter while it was read", file=weight.file, fix="copy it again")
-    return data.view(getattr(torch, name)).view(stop - start, *weight.shape[1:])
+    if weight.dtype in DTYPES:
+        return data.view(getattr(torch, DTYPES[weight.dtype][1])).view(stop - start, *weight.shape[1:])
+    from harness.precision.gguf_file import unpacked
+
+    return unpacked(weight, data.view(stop - start, weight.row_bytes))

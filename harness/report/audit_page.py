@@ -8,7 +8,7 @@ from pathlib import Path
 from harness._util.atomic_files import write_text
 from harness.precision.audit import Audit
 from harness.precision.audit_text import left_out, losses
-from harness.precision.survival import WAYS
+from harness.precision.survival import WAYS, Way
 from harness.report.page import inlined_page, render
 
 BINS = 20
@@ -52,10 +52,12 @@ def write_audit_page(found: Audit, out: Path) -> Path:
 
 def histograms(found: Audit) -> list[Histogram]:
     """Return one histogram over layers for each quantizer and way."""
-    return [
-        _histogram(f"{name}, {way}", [layer.applied[name, way].share for layer in found.layers])
-        for name, way in found.total
-    ]
+    return [_histogram(f"{name}, {way}", _shares(found, (name, way))) for name, way in found.total]
+
+
+def _shares(found: Audit, key: tuple[str, Way]) -> list[float]:
+    """Return what survives in every layer that was measured so; a GGUF's layers differ in type."""
+    return [layer.applied[key].share for layer in found.layers if key in layer.applied]
 
 
 def _histogram(title: str, shares: list[float]) -> Histogram:

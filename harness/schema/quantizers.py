@@ -93,7 +93,8 @@ _ALL = (
       for name, what in (("Q8_0", "8-bit integers with an fp16 scale for 32 weights"),
                          ("Q4_0", "4-bit integers with an fp16 scale for 32 weights"))),
     *(Quantizer(f"gguf_{name.lower()}", "inference", "gguf", what, _GGUF,
-                refused="the gguf package reads this type and cannot write it: llama.cpp does")
+                refused="the gguf package reads this type and cannot write it: llama.cpp does. "
+                "Audit a file of it: harness audit LORA --base FILE.gguf")
       for name, what in (("Q6_K", "6-bit integers, scales for 16 weights in blocks of 256"),
                          ("Q4_K", "4-bit integers, scales and minima for 32 weights in blocks of 256"))),
     Quantizer("nf4", "inference", "bitsandbytes", "16 quantiles of a normal distribution, a scale for 64",
