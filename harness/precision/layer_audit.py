@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.precision.base_modules import ModuleWeight
 from harness.precision.lora_delta import LoraDelta
-from harness.precision.rounding import NEEDS_LARGEST
+from harness.precision.rounding import NEEDS_LARGEST, largest_of
 from harness.precision.row_blocks import row_blocks
 from harness.precision.survival import UNQUANTIZED, Rows, Survival, Way, changes, sums_of
 from harness.precision.weights_file import StoredWeight
@@ -86,7 +86,7 @@ def measured_layer(
         CheckpointError: the base's file cannot be read.
     """
     layer = layer_of(delta)
-    largest = _largest(weight, device) if NEEDS_LARGEST.intersection(quantizers) else None
+    largest = _largest(weight, sorted(NEEDS_LARGEST.intersection(quantizers)), device)
     layer.stored = weight.stored.dtype
     meter = _Meter(delta, _plain(weight.stored), quantizers, largest, device)
     for start, block in row_blocks(weight, rows, device):
@@ -127,7 +127,7 @@ class _Meter:
         delta: LoraDelta,
         plain: list[Plain],
         quantizers: Sequence[str],
-        largest: torch.Tensor | None,
+        largest: dict[str, torch.Tensor],
         device: str,
     ) -> None:
         import torch
@@ -177,7 +177,7 @@ class _Meter:
             yield (plain.name, "live"), exact.clone() if same else _product(live, part, self._scale)
             yield (plain.name, plain.way), rows.fused_values - rows.values
         for name in self._quantizers:
-            for way, change in changes(pieces[0][1], name, self._generator, self._largest):
+            for way, change in changes(pieces[0][1], name, self._generator, self._largest.get(name)):
                 yield (name, way), change
 
     def _live_factors(self, dtype: torch.dtype) -> Factors:
@@ -195,9 +195,11 @@ def _product(factors: Factors, part: slice, scale: float) -> torch.Tensor:
     return product if scale == 1 else product.mul_(scale)
 
 
-def _largest(weight: ModuleWeight, device: str) -> torch.Tensor:
-    """Return the largest absolute value of a whole weight."""
-    import torch
-
-    pieces = row_blocks(weight, None, device)
-    return torch.stack([block.float().abs().amax() for _, block in pieces]).amax()
+def _largest(weight: ModuleWeight, names: list[str], device: str) -> dict[str, torch.Tensor]:
+    """Return the largest absolute value of a whole weight for each quantizer that needs it."""
+    found: dict[str, torch.Tensor] = {}
+    for _, block in row_blocks(weight, None, device) if names else ():
+        for name in names:
+            largest = largest_of(name, block)
+            found[name] = largest.maximum(found.get(name, largest))
+    return found

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
     Round = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 
-NEEDS_LARGEST = frozenset({"fp8_scaled", "nvfp4"})
+NEEDS_LARGEST = frozenset({"fp8_scaled", "nvfp4", "convrot4"})
 """Quantizers with one scale for a whole weight."""
 
 PLAIN_CASTS = frozenset({"fp8_e4m3fn", "fp8_e5m2"})
+"""Quantizers whose every number is one of the weight's dtype too."""
 
 
 def rounded(name: str, weight: torch.Tensor, largest: torch.Tensor | None = None) -> torch.Tensor:
@@ -23,22 +24,31 @@ def rounded(name: str, weight: torch.Tensor, largest: torch.Tensor | None = None
 
     Args:
         weight: out × in, or whole rows of such a weight: bf16, fp16 or fp32.
-        largest: largest absolute value of the whole weight, where only some of its rows are given.
+        largest: ``largest_of`` the whole weight, where only some of its rows are given.
     """
     return _function_of(name)(weight, largest)
+
+
+def largest_of(name: str, weight: torch.Tensor) -> torch.Tensor:
+    """Return the largest absolute value that a quantizer of ``NEEDS_LARGEST`` takes the scale from, fp32."""
+    from harness.precision.convrot import largest_rotated
+
+    return largest_rotated(weight) if name == "convrot4" else weight.float().abs().amax()
 
 
 def rounded_values(
     name: str, stored: torch.Tensor, values: torch.Tensor, largest: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Return ``rounded(name, stored, largest)`` in fp32, at less cost where the quantizer is a plain cast.
+    """Return ``rounded(name, stored, largest)`` in fp32, exactly where it is no number of the dtype.
+
+    A plain cast costs less so, and a rotated weight is not rounded once more.
 
     Args:
         stored: rows of a weight, in its dtype.
         values: the same in fp32.
     """
-    if name in PLAIN_CASTS:  # each number of these types is one of the weight's dtype too
-        return rounded(name, values)
+    if name in PLAIN_CASTS or name.startswith("convrot"):
+        return rounded(name, values, largest)
     return rounded(name, stored, largest).float()
 
 
@@ -61,7 +71,7 @@ def rounded_at_random(
 
 
 def _function_of(name: str) -> Round:
-    from harness.precision import floats, libraries, trainer_formats
+    from harness.precision import convrot, floats, libraries, trainer_formats
 
     by_library: dict[str, Round] = {
         "optimum-quanto": lambda weight, _: libraries.quanto(weight, name),
@@ -77,6 +87,8 @@ def _function_of(name: str) -> Round:
         "fp8_scaled": lambda weight, largest: floats.scaled(weight, _largest(weight, largest)),
         "fp8_scaled_row": lambda weight, _: floats.scaled(weight, weight.abs().amax(1, keepdim=True)),
     }
+    if name.startswith("convrot"):
+        return lambda weight, largest: convrot.convrot(name, weight, largest)
     if name.startswith("uint"):
         return lambda weight, _: trainer_formats.uint(weight, int(name.removeprefix("uint")))
     return by_name[name] if name in by_name else by_library[QUANTIZERS[name].library]

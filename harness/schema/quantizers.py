@@ -28,7 +28,8 @@ class Quantizer:
         what: what it does to the weight of a linear layer.
         source: where that was read.
         package: the optional package that it needs here, by the name that pip knows; None where none.
-        refused: why it is not computed here; None where it is.
+        refused: why it is not rendered here; None where it is.
+        weights_alone: whether an audit can round its weights, though it is not rendered.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Quantizer:
     source: str
     package: str | None = None
     refused: str | None = None
+    weights_alone: bool = False
 
     @property
     def keeps_layers(self) -> bool:
@@ -47,7 +49,7 @@ class Quantizer:
 
 _TRAINER, _QUANTO = "AI Toolkit 0.12.26, toolkit/util", "optimum-quanto 0.2.7, quantize and freeze"
 _TORCHAO, _GGUF = "torchao 0.18.0, quantize_", "gguf 0.19.0, gguf.quants"
-_ROTATED = "it rotates the activations too, with the trainer's own kernels"
+_ROTATED = "it rounds the activations too, with the trainer's own kernels; harness audit rounds the weights"
 
 
 def _quanto(name: str, what: str) -> Quantizer:
@@ -61,7 +63,9 @@ def _uint(bits: int) -> Quantizer:
 
 def _rotated(name: str, what: str) -> Quantizer:
     source = f"{_TRAINER}/convrot_quant.py"
-    return Quantizer(name, "trainer", "AI Toolkit", f"rotated, then {what}", source, refused=_ROTATED)
+    return Quantizer(
+        name, "trainer", "AI Toolkit", f"rotated, then {what}", source, refused=_ROTATED, weights_alone=True
+    )
 
 
 _ALL = (

@@ -29,13 +29,13 @@ def test_the_command_writes_table_json_and_page(harness: Harness, lora: Path, tm
         "--quantize",
         "fp8_e4m3fn",
         "--quantize",
-        "convrot8",
+        "gguf_q6_k",
     )
     ended = harness(*arguments, "--json", tmp_path / "a.json", "--out", tmp_path / "a.html")
     assert ended.code == 0
     assert "diffusers: applies 8 keys" in ended.out
     assert "rounded to nearest again: rounds away" in ended.out
-    assert "convrot8 is left out: cannot be computed here" in ended.out
+    assert "gguf_q6_k is left out: cannot be computed here" in ended.out
     body = json.loads((tmp_path / "a.json").read_text())
     assert [layer["module"] for layer in body["layers"]] == sorted(
         (layer["module"] for layer in body["layers"]),
