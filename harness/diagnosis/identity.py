@@ -10,6 +10,7 @@ from harness.diagnosis.factors import LORA_AXES, factors
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.near import MAX_BESIDE, Near, nearest, schedules_of
+from harness.diagnosis.prices import is_dear
 from harness.diagnosis.quantized import requantized
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Settings, Trial, rms
@@ -53,6 +54,7 @@ class Identity:
         near = Near(self._progress, lines, self._base, plain)
         yield from lines.settings(near.schedules()[:MAX_NEAR])
         yield from lines.each(plain, near.numbers())
+        yield from lines.settings(self._rounded(self._anchor.settings, dear=True))
 
     def instead(self) -> Iterator[Render]:
         """Yield schedules in the place of one of the anchor's that make about the change that it makes."""
@@ -102,9 +104,11 @@ class Identity:
         if any(each.distance <= MAX_FLOOR for each in made):
             yield from lines.settings(each.settings(value) for each in scale for value in each.values)
 
-    def _rounded(self, settings: Settings) -> list[Settings]:
-        """Return other rounding on top of ``settings``, T5's kernel first."""
-        found = factors(self._progress.trials, settings, lambda axis: axis.name in ROUNDING)
+    def _rounded(self, settings: Settings, *, dear: bool = False) -> list[Settings]:
+        """Return other rounding on top of ``settings``, T5's kernel first; either the dear or the rest."""
+        trials = self._progress.trials
+        found = factors(trials, settings, lambda axis: axis.name in ROUNDING)
+        found = [each for each in found if is_dear(each, trials.context.device) == dear]
         found.sort(key=lambda each: ROUNDING.index(each.axis.name))
         return [each.settings(each.values[0]) for each in found if each.values[0] != "none"]
 

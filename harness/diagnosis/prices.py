@@ -13,12 +13,20 @@ LOADS, MERGES = 8.0, 0.5
 """The base is loaded in another dtype, and again for the trial after it; a LoRA is read and fused. Rough, at
 full size on a GPU: only their order counts."""
 
+HOLDS_SCORES = "_native_math"
+"""The attention kernel that holds all scores in memory: slow on a GPU."""
+
 _PRICES = {"dtype": LOADS, **dict.fromkeys(LORA_AXES, MERGES)}
 
 
 def price(axis: str) -> float:
     """Return what a change of an axis costs before its first call of the model; 0 where weights stay."""
     return _PRICES.get(axis, 0.0)
+
+
+def is_dear(factor: Factor, device: str) -> bool:
+    """Whether the first value of a factor costs several renders on ``device``: on a GPU some do."""
+    return device == "cuda" and (price(factor.axis.name) >= LOADS or factor.values[0] == HOLDS_SCORES)
 
 
 def split(found: Iterable[Factor]) -> tuple[list[Factor], list[Factor]]:
