@@ -50,11 +50,11 @@ def diagnose(
 
     click.echo("")
     found = find(loaded, options=options, budget=budget, tell=click.echo)
+    show(found)
     if json_file is not None:
         save_answer(found, json_file)
     if recipe is not None:
         write_text(recipe, found.recipe)
-    show(found)
     sys.exit(0 if found.explained else 1)
 
 

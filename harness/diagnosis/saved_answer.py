@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from PIL import Image
 
 from harness._util.atomic_files import write_json
 from harness.diagnosis.answer import Diagnosis
+from harness.metrics.images import save_png
 
 
 def save_answer(found: Diagnosis, file: Path) -> None:
@@ -18,9 +18,9 @@ def save_answer(found: Diagnosis, file: Path) -> None:
     """
     body = found.to_json()
     folder = file.with_suffix("")
-    for number, (step, entry) in enumerate(zip(found.path, body["path"], strict=True)):
-        folder.mkdir(parents=True, exist_ok=True)
-        picture = folder / f"{number}.png"
-        Image.fromarray(step.image).save(picture)
+    pictures = [folder / f"{number}.png" for number in range(len(found.path))]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(save_png, pictures, [step.image for step in found.path]))
+    for picture, entry in zip(pictures, body["path"], strict=True):
         entry["picture"] = f"{folder.name}/{picture.name}"
     write_json(file, body)
