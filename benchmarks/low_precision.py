@@ -8,6 +8,9 @@ LoRA that it takes × strength, T5 unquantized. Survival is ``harness audit``'s,
 file. SSIM and LPIPS are to the unquantized render of the same strength, and to the same quantized base with
 the LoRA live, which shows what rounding took of the LoRA alone. A LoRA that is weaker by as much as is lost
 stands beside them, on the unquantized base.
+
+Rows are written to ``--json`` as they are made; the same command goes on with what the file lacks. Needs the
+packages of the extra ``quantizers``; without one of them its quantizers are left out, which stderr says.
 """
 
 from __future__ import annotations
@@ -35,6 +38,11 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from harness._util.quiet_libraries import quiet_libraries  # noqa: E402
+
+quiet_libraries()  # in each process, before what it quiets is imported
+
+from harness._util.atomic_files import write_json  # noqa: E402
 from harness.data import CHECKPOINTS  # noqa: E402
 from harness.importers.aitoolkit import import_job  # noqa: E402
 from harness.metrics.images import Pixels  # noqa: E402
@@ -73,40 +81,65 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="denoising steps; default: each case's own")
     parser.add_argument("--cases", type=int, default=2, help="prompts of the job, 1 to 4")
     parser.add_argument("--quantize", action="append", help="default: every one that runs here")
-    parser.add_argument("--seconds", type=float, default=1e9, help="begin no quantizer after that")
-    parser.add_argument("--json", type=Path, help="write one row for each render here")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no more renders after that")
+    parser.add_argument("--json", type=Path, help="write one row for each render here, and go on with them")
     parser.add_argument("--rows", type=Path, help="take the rows from here, and render nothing")
     chosen = parser.parse_args()
     report(json.loads(chosen.rows.read_text(encoding="utf-8")) if chosen.rows else made(chosen))
 
 
 def made(chosen: argparse.Namespace) -> list[Row]:
-    """Return the rows of every quantizer, which processes take in turn; those with most ways first."""
-    started, names = time.monotonic(), chosen.quantize or usual()
+    """Return the rows of every quantizer, case and strength, which processes take in turn."""
+    started, names = time.monotonic(), ["none", *(chosen.quantize or usual())]
     options = {"dtype": chosen.dtype, "device": chosen.device, "steps": chosen.steps}
+    rows = known_rows(chosen.json, options)
     with tempfile.TemporaryDirectory() as folder:
         import_job(JOB, out=Path(folder), steps="last")
-        rows: list[Row] = []
-        context = get_context("spawn")
-        with ProcessPoolExecutor(chosen.jobs, mp_context=context) as pool:
-            order = sorted(names, key=lambda name: -len(lora_modes(name)))
+        cases = load_cases([Path(folder)])[: chosen.cases]
+        there = {(row["quantize"], row["case"], row["strength"]) for row in rows}
+        lacking = [
+            (name, number, strength)
+            for number, name, strength in itertools.product(range(len(cases)), names, STRENGTHS)
+            if (name, cases[number].id, strength) not in there
+        ]
+        left = sum(len(modes_of(name, chosen.dtype)) for name, _, _ in lacking)
+        print(f"{len(rows)} renders are there, {left} more are to be made", file=sys.stderr, flush=True)
+        with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as pool:
             deadline = time.time() + chosen.seconds
-            tasks = [
-                pool.submit(rows_of, Path(folder), name, case, options, deadline)
-                for case in range(chosen.cases)
-                for name in ("none", *order)
-            ]
+            tasks = [pool.submit(rows_of, Path(folder), *task, options, deadline) for task in lacking]
             for done in as_completed(tasks):
                 rows += done.result()
                 print(f"{len(rows)} renders, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
                 if chosen.json:
-                    chosen.json.write_text(json.dumps(rows, indent=0), encoding="utf-8")
+                    write_json(chosen.json, rows)
     return rows
 
 
+def known_rows(file: Path | None, options: Row) -> list[Row]:
+    """Return the rows of an earlier run with the same options."""
+    if file is None or not file.exists():
+        return []
+    rows: list[Row] = json.loads(file.read_text(encoding="utf-8"))
+    if any(row.get(name) != value for row in rows for name, value in options.items()):
+        sys.exit(f"{file} has rows of other options than {options}: name another file")
+    return rows
+
+
+def modes_of(name: str, dtype: str) -> list[str]:
+    """Return what is rendered of one quantizer, case and strength: ways, or shares of the strength."""
+    if name == "none":
+        return [f"{share:g}" for share in WEAKER]
+    same = "peft" if dtype == "fp32" else None  # as adapter there
+    return [mode for mode in WAY_OF if mode in lora_modes(name) and mode != same]
+
+
 def usual() -> list[str]:
-    """Return the quantizers that run here and change anything."""
-    return [name for name in QUANTIZERS if missing(name) is None and name not in NOT_RENDERED]
+    """Return the quantizers that run here and change anything, those with most ways first."""
+    for name, why in ((name, missing(name)) for name in QUANTIZERS):
+        if why is not None and QUANTIZERS[name].refused is None:
+            print(f"{name} is left out: it {why}", file=sys.stderr)
+    able = [name for name in QUANTIZERS if missing(name) is None and name not in NOT_RENDERED]
+    return sorted(able, key=lambda name: -len(lora_modes(name)))
 
 
 @cache
@@ -127,8 +160,10 @@ def unquantized(request: RenderRequest, device: str) -> Pixels:
     return renderer(device).render(request).image
 
 
-def rows_of(folder: Path, name: str, number: int, options: Row, deadline: float) -> list[Row]:
-    """Return the rows of one quantizer and one case; none where the time is over."""
+def rows_of(
+    folder: Path, name: str, number: int, strength: float, options: Row, deadline: float
+) -> list[Row]:
+    """Return the rows of one quantizer, case and strength; none where the time is over."""
     if time.time() > deadline:
         return []
     case = load_cases([folder])[number]
@@ -137,24 +172,28 @@ def rows_of(folder: Path, name: str, number: int, options: Row, deadline: float)
     own = dataclasses.replace(
         own, dtype=options["dtype"], sample_steps=options["steps"] or own.sample_steps, lora_mode="fp32"
     )
-    rows = []
-    for strength in STRENGTHS:
-        request = at_strength(own, strength)
-        wanted = unquantized(request, device)
-        if name == "none":
-            rows += list(weaker_rows(request, strength, wanted, device))
-            continue
-        quantized = dataclasses.replace(request, quantize=f"{name}-transformer")  # type: ignore[arg-type]
-        live = renderer(device).render(dataclasses.replace(quantized, lora_mode="adapter")).image
-        for mode in [mode for mode in WAY_OF if mode in lora_modes(name)]:
-            if mode == "peft" and options["dtype"] == "fp32":
-                continue  # the same as adapter
-            image = live
-            if mode != "adapter":
-                image = renderer(device).render(dataclasses.replace(quantized, lora_mode=mode)).image
-            row = {"quantize": name, "mode": mode, "strength": strength, **survival(request, name, mode)}
-            rows.append(row | scores("unquantized", wanted, image) | scores("live", live, image))
-    return [{**row, "case": case.id} for row in rows]
+    request = at_strength(own, strength)
+    wanted = unquantized(request, device)
+    rows: list[Row] = []
+    if name == "none":
+        rows += weaker_rows(request, strength, wanted, device)
+    else:
+        rows += quantized_rows(request, name, modes_of(name, options["dtype"]), wanted, device)
+    return [{**row, **options, "strength": strength, "case": case.id} for row in rows]
+
+
+def quantized_rows(
+    request: RenderRequest, name: str, modes: list[str], wanted: Pixels, device: str
+) -> Iterator[Row]:
+    """Yield how far a quantizer's renders are from the unquantized one, and from its own, LoRA live."""
+    quantized = dataclasses.replace(request, quantize=f"{name}-transformer")  # type: ignore[arg-type]
+    live = renderer(device).render(dataclasses.replace(quantized, lora_mode="adapter")).image
+    for mode in modes:
+        image = live
+        if mode != "adapter":
+            image = renderer(device).render(dataclasses.replace(quantized, lora_mode=mode)).image
+        row = {"quantize": name, "mode": mode, **survival(request, name, mode)}
+        yield row | scores("unquantized", wanted, image) | scores("live", live, image)
 
 
 def weaker_rows(request: RenderRequest, strength: float, wanted: Pixels, device: str) -> Iterator[Row]:
@@ -162,7 +201,7 @@ def weaker_rows(request: RenderRequest, strength: float, wanted: Pixels, device:
     for share in WEAKER:
         image = unquantized(at_strength(request, round(strength * share, 4)), device)
         yield {
-            "quantize": "none", "mode": "weaker", "strength": strength, "survival": share, "cosine": 1.0,
+            "quantize": "none", "mode": "weaker", "survival": share, "cosine": 1.0,
             **scores("unquantized", wanted, image),
         }  # fmt: skip
 
@@ -214,6 +253,7 @@ def relation(rows: list[Row]) -> None:
     print("without it), by what its weights lost; and of a LoRA that is weaker by that, unquantized:")
     print("median and 10th to 90th percentile\n")
     effect = {of(row): row["lpips_unquantized"] for row in rows if is_weaker(row) and row["survival"] == 0}
+    rows = [row for row in rows if of(row) in effect]  # others are of a run that has not ended
     print("| lost | renders | of the effect | weaker | of the effect |\n|---|---|---|---|---|")
     for low, high in itertools.pairwise(BINS):
         found = [row for row in rows if low <= 1 - row["survival"] < high]
