@@ -14,6 +14,7 @@ from harness.errors import DeviceLostError, HarnessError, RenderError
 from harness.pipeline.attention import active_attention, attention_kernel
 from harness.pipeline.bf16_products import has_bf16_kernels, quick_products
 from harness.pipeline.checkpoint import Checkpoint, find_checkpoint
+from harness.pipeline.engine.compile_workers import end_compile_workers
 from harness.pipeline.engine.kernel_cache import use_cache
 from harness.pipeline.engine.outlook import Outlook
 from harness.pipeline.inference import infer
@@ -100,7 +101,7 @@ class ReferenceRenderer(Renderer):
         """Forget what holds for one command: a base may change on disk, and memory be free again."""
         self._found.clear()
         if self._warnings:
-            self.close()
+            self._drop()
             self._offload, self._warnings = self._asked_offload, ()
 
     def holds(self) -> list[str]:
@@ -152,7 +153,7 @@ class ReferenceRenderer(Renderer):
         smaller = next_offload(used)
         if self._warnings or smaller is None or request.quantize != "none":
             raise RenderError(f"the GPU's memory does not suffice with offload {used}: {reason}")
-        self.close()
+        self._drop()
         self._offload = smaller
         self._warnings = (f"out of GPU memory with offload {used}; went on with offload {smaller}",)
 
@@ -202,7 +203,11 @@ class ReferenceRenderer(Renderer):
         return self._state.prompts.encoded if self._state is not None else 0
 
     def close(self) -> None:
-        """Drop the loaded pipeline."""
+        """Drop the loaded pipeline, and end the processes that compiled for it."""
+        end_compile_workers()
+        self._drop()
+
+    def _drop(self) -> None:
         self._state = self._key = None
         self._previous.clear()
         if self.device == "cuda":
@@ -230,7 +235,7 @@ class ReferenceRenderer(Renderer):
         state, key = self._state, self._key
         self._state = self._key = None
         if self.device == "cuda":
-            self.close()
+            self._drop()
         elif state is not None and key is not None:
             self._previous = {key: state}
 

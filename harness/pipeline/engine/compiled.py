@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from harness.pipeline.engine.compile_workers import wait_until_ended
 from harness.pipeline.engine.kernel_cache import use_cache
 from harness.pipeline.engine.norms import OPAQUE
 
@@ -33,6 +34,7 @@ class FastTransformer:
 
     def __init__(self, transformer: Any, eager: Callable[..., Any], device: str, *, compiled: bool) -> None:
         use_cache(device)
+        wait_until_ended()
         self.transformer = transformer
         self._eager = eager
         self._graphs: OrderedDict[Any, _Graph] | None = OrderedDict() if device == "cuda" else None
