@@ -122,13 +122,18 @@ def test_an_audit_reads_the_change_that_diffusers_applies(
         torch.testing.assert_close(found[module].scale * (own_b @ own_a), 0.5 * (b @ a))
 
 
-@pytest.fixture(scope="module")
-def bare(quick_request: Make) -> DiffusionPipeline:
-    """The pipeline without a LoRA."""
-    renderer = ReferenceRenderer(device="cpu", engine="eager")
-    renderer._prepare(quick_request())
-    assert renderer._state is not None
-    return renderer._state.loaded.pipe
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=CUDA)])
+def pipelines(
+    request: pytest.FixtureRequest, quick_request: Make
+) -> tuple[ReferenceRenderer, DiffusionPipeline]:
+    """A renderer, and the pipeline of another one, without a LoRA."""
+    renderer, other = (ReferenceRenderer(device=request.param, engine="eager") for _ in range(2))
+    other._prepare(quick_request())
+    assert other._state is not None
+    return renderer, other._state.loaded.pipe
 
 
 @pytest.mark.parametrize("form", [*FORMS, *PARTIAL])
@@ -136,10 +141,10 @@ def test_weights_that_are_read_fuse_to_the_bits_of_the_file(
     form: str,
     jobs: dict[str, Path],
     tmp_path: Path,
-    renderer: ReferenceRenderer,
     quick_request: Make,
-    bare: DiffusionPipeline,
+    pipelines: tuple[ReferenceRenderer, DiffusionPipeline],
 ) -> None:
+    renderer, bare = pipelines
     write = FORMS[form][0] if form in FORMS else PARTIAL[form]
     path = write(jobs["inkprint"] / "emoji_inkprint.safetensors", tmp_path / "lora.safetensors")
     renderer._prepare(quick_request(lora=Lora(path, sha256_file(path), 0.7)))
