@@ -14,6 +14,8 @@ from harness.precision.floats import E4M3, cast
 from harness.precision.quanto_kernels import tell_build
 from harness.schema.quantizers import QUANTIZERS
 
+INT8_EPS = torch.finfo(torch.float32).eps
+"""torchao's smallest scale of 8-bit integers; rows of zeros have it."""
 PACKED_WIDTH = 16
 """Weights that torch's 8-bit product on the CPU takes at a time."""
 
@@ -42,11 +44,17 @@ def _row_scale(weight: torch.Tensor, largest: float) -> torch.Tensor:
 
 
 def torchao(weight: torch.Tensor, name: str) -> torch.Tensor:
-    """Return ``weight``, out × in, as torchao stores it in a linear layer."""
-    layer = _linear(weight)
-    quantize_in_place(layer, name)
-    made: Any = layer.weight
-    return made.dequantize().detach()  # type: ignore[no-any-return]
+    """Return ``weight``, out × in, as torchao stores it in a linear layer, computed without its import.
+
+    The scale of a row is in the weight's dtype, the rest in fp32. Source: torchao's ``Int8Tensor`` and
+    ``Float8Tensor``.
+    """
+    if name == "float8":
+        scale = _row_scale(weight, torch.finfo(E4M3).max).float()
+        return (cast(weight.float() / scale) * scale).to(weight.dtype)
+    scale = _row_scale(weight, 127.5).clamp(min=INT8_EPS).float()
+    codes = (weight.float() * (1.0 / scale)).round_().clamp_(-128, 127)
+    return (codes * scale).to(weight.dtype)
 
 
 def quantize_in_place(part: nn.Module, name: str) -> None:
