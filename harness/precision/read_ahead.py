@@ -6,11 +6,12 @@ The import of torch takes as long as a third of the file's one read on a fast di
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,18 +40,36 @@ def reading_ahead(extents: Iterable[Extent]) -> Iterator[None]:
     At most half of the memory that is free for it is filled, so that nothing is pushed out before it is used.
     What cannot be read is left to whoever needs it.
     """
+    pieces = list(_within(free_memory() // 2, _pieces(extents)))
+    started, size = time.monotonic(), sum(piece.end - piece.begin for piece in pieces)
     stop = threading.Event()
     readers = ThreadPoolExecutor(READERS, "read-ahead")
-    started, size = time.monotonic(), 0
-    for piece in _within(free_memory() // 2, _pieces(extents)):
-        readers.submit(_read, piece, stop)
-        size += piece.end - piece.begin
-    readers.submit(lambda: _log.info("read %.1f GB ahead in %.1f s", size / 1e9, time.monotonic() - started))
+    with _opened({piece.file for piece in pieces}) as files:
+        for piece in pieces:
+            if piece.file in files:
+                readers.submit(_read, files[piece.file], piece, stop)
+        readers.submit(
+            lambda: _log.info("read %.1f GB ahead in %.1f s", size / 1e9, time.monotonic() - started)
+        )
+        try:
+            yield
+        finally:
+            stop.set()
+            readers.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _opened(files: Iterable[Path]) -> Iterator[dict[Path, int]]:
+    """Yield the descriptors of those files that can be opened."""
+    found: dict[Path, int] = {}
     try:
-        yield
+        for file in files:
+            with suppress(OSError):
+                found[file] = os.open(file, os.O_RDONLY)
+        yield found
     finally:
-        stop.set()
-        readers.shutdown(cancel_futures=True)
+        for descriptor in found.values():
+            os.close(descriptor)
 
 
 def _pieces(extents: Iterable[Extent]) -> Iterator[Extent]:
@@ -67,12 +86,12 @@ def _within(room: int, pieces: Iterable[Extent]) -> Iterator[Extent]:
         yield piece
 
 
-def _read(piece: Extent, stop: threading.Event) -> None:
+def _read(descriptor: int, piece: Extent, stop: threading.Event) -> None:
+    """Read a piece by one call: after each the thread waits until an import lets go of the interpreter."""
     if not stop.is_set():
-        buffer: memoryview = _own.__dict__.setdefault("buffer", memoryview(bytearray(PIECE)))
-        with piece.file.open("rb", buffering=0) as stream:
-            stream.seek(piece.begin)
-            stream.readinto(buffer[: piece.end - piece.begin])
+        if not hasattr(_own, "buffer"):
+            _own.buffer = memoryview(bytearray(PIECE))
+        os.preadv(descriptor, [_own.buffer[: piece.end - piece.begin]], piece.begin)
 
 
 def free_memory() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Pieces that were read."""
     found: list[tuple[int, int]] = []
     monkeypatch.setattr(read_ahead, "PIECE", 10)
-    monkeypatch.setattr(read_ahead, "_read", lambda piece, _: found.append((piece.begin, piece.end)))
+    monkeypatch.setattr(read_ahead, "_read", lambda _, piece, __: found.append((piece.begin, piece.end)))
     return found
 
 
@@ -41,8 +42,27 @@ def test_no_more_than_half_of_the_free_memory_is_filled(
 
 
 def test_a_file_that_cannot_be_read_is_left_to_its_reader(tmp_path: Path) -> None:
-    with reading_ahead([Extent(tmp_path / "none", 0, 10)]):
+    with reading_ahead([Extent(tmp_path / "none", 0, 10), Extent(tmp_path, 0, 10)]):
         pass
+
+
+def test_pieces_end_in_the_systems_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, wanted = tmp_path / "file", []
+    file.write_bytes(bytes(range(100)))
+    preadv = os.preadv
+
+    def noted(descriptor: int, buffers: list[memoryview], place: int) -> int:
+        count = preadv(descriptor, buffers, place)
+        wanted.append((place, bytes(buffers[0][:count])))
+        return count
+
+    monkeypatch.setattr(read_ahead, "PIECE", 40)
+    monkeypatch.setattr(os, "preadv", noted)
+    deadline = time.monotonic() + 10
+    with reading_ahead([Extent(file, 10, 90)]):
+        while len(wanted) < 2 and time.monotonic() < deadline:
+            time.sleep(0.001)
+    assert sorted(wanted) == [(10, bytes(range(10, 50))), (50, bytes(range(50, 90)))]
 
 
 SCRIPT = """
