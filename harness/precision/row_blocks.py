@@ -13,7 +13,7 @@ from harness.precision.weights_file import read_rows
 if TYPE_CHECKING:
     import torch
 
-MAX_BLOCK = {"cpu": 1 << 19, "cuda": 1 << 22}
+MAX_BLOCK = {"cpu": 1 << 18, "cuda": 1 << 22}
 """Weights in one piece, by the device that computes: they bound the memory, and on the CPU fit its caches."""
 PLACES = 8
 """Places of a layer from which a sample of its rows is taken."""
