@@ -20,6 +20,8 @@ BY_CHANCE = 1.25
 """How much farther another draw of that rounding may be, after a JPEG."""
 BEYOND = 2.0
 """How much farther than every floor that was measured in its dtype a trial is not within its own either."""
+SILENT = MIN_FLOOR / FACTOR
+"""Distance between two kernels in fp32 up to which they are not compared again at other settings."""
 
 
 class Floor:
@@ -29,6 +31,7 @@ class Floor:
         self._trials = trials
         self._least = least
         self._measured: dict[str, float] = {}
+        self._in_fp32 = math.inf
 
     def covers(self, trial: Trial) -> bool:
         """Whether a trial is identical to the preview, or within the floor at its settings."""
@@ -51,14 +54,20 @@ class Floor:
         return found
 
     def _at(self, trial: Trial) -> float:
+        is_silent = trial.rendered.dtype == "fp32" and self._in_fp32 <= SILENT
+        between = self._in_fp32 if is_silent else self._of_kernels(trial)
+        if trial.rendered.dtype == "fp32":
+            self._in_fp32 = between
+        return max(self._least, BY_CHANCE * self._rounded(trial), FACTOR * between)
+
+    def _of_kernels(self, trial: Trial) -> float:
+        """Return the distance between renders of two attention kernels, 0 to 255; 0 where none can tell."""
         kernels = ATTENTION[self._trials.context.device]
         kernel = kernels[trial.settings.get("attention", kernels[0]) == kernels[0]]
         other = self._trials.attempt({**trial.settings, "attention": kernel})
-        least = max(self._least, BY_CHANCE * self._rounded(trial))
         if other is None or other.image.shape != trial.image.shape or math.isinf(trial.distance):
-            return least
-        between = rms(self._trials.matched(trial.image), self._trials.matched(other.image))
-        return max(least, FACTOR * between)
+            return 0.0
+        return rms(self._trials.matched(trial.image), self._trials.matched(other.image))
 
     def _rounded(self, trial: Trial) -> float:
         """Return the distance that the codec makes of values that are rounded to the next level."""

@@ -38,7 +38,7 @@ class Identity:
     def renders(self) -> Iterator[Render]:
         """Yield the renders, the likeliest first."""
         plain, lines = self._plain(), self._lines
-        rounded, beside = self._rounded(self._anchor.settings), self._beside(plain.settings)
+        rounded, beside = self._rounded(plain.settings), self._beside(plain.settings)
         is_exact = self._anchor.rendered.dtype == "fp32"  # kernels change next to nothing there
         stays = [each for each in rounded if each.get("dtype") == self._anchor.settings.get("dtype")]
         yield from lines.settings([*beside, *stays] if is_exact else [*stays, *beside])
@@ -52,8 +52,9 @@ class Identity:
         yield from lines.settings(alike)
         yield from lines.settings(self._rounded_otherwise(self._nearest(alike)[:MAX_ALIKE]))
         near = Near(self._progress, lines, self._base, plain)
-        yield from lines.settings(near.schedules()[:MAX_NEAR])
+        yield from lines.settings(near.schedules(MAX_NEAR))
         yield from lines.each(plain, near.numbers())
+        yield from lines.settings(self._rounded(self._anchor.settings))
         yield from lines.settings(self._rounded(self._anchor.settings, dear=True))
 
     def instead(self) -> Iterator[Render]:
@@ -95,7 +96,9 @@ class Identity:
         """Yield other ways of applying the LoRA, checkpoints and multipliers: a control cleared the rest."""
         anchor, lines = self._anchor, self._lines
         found = factors(self._progress.trials, anchor.settings, lambda axis: axis.name in LORA_AXES)
-        yield from lines.values(each for each in found if each.is_numeric)
+        ways = [each for each in found if each.is_numeric]
+        is_dear = self._progress.trials.context.device == "cuda"  # 340 modules of full size take 15 s
+        yield from lines.values([] if is_dear else ways)
         yield from lines.values(each for each in found if each.axis.name == "checkpoint")
         scale = [each for each in found if each.axis.name == "network_multiplier"]
         yield from lines.each(anchor, lines.ranked(anchor, scale))
@@ -103,6 +106,7 @@ class Identity:
         made = [each for each in self._progress.trials.made if "network_multiplier" in each.settings]
         if any(each.distance <= MAX_FLOOR for each in made):
             yield from lines.settings(each.settings(value) for each in scale for value in each.values)
+        yield from lines.values(ways)
 
     def _rounded(self, settings: Settings, *, dear: bool = False) -> list[Settings]:
         """Return other rounding on top of ``settings``, T5's kernel first; either the dear or the rest."""

@@ -8,21 +8,42 @@ from dataclasses import dataclass, field
 
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor
-from harness.diagnosis.narrowing import narrow, project
-from harness.diagnosis.search_progress import Progress, Render
+from harness.diagnosis.narrowing import MAX_ROUNDING, changes_more, narrow, narrowing, project
+from harness.diagnosis.search_progress import ALONE, Progress, Render
+from harness.diagnosis.shortlist import likeliest, standing_out
 from harness.diagnosis.trials import Settings, Trial
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
 
-NEARER, TOWARD = 0.7, 0.65
+NEARER, TOWARD = 0.7, 0.8
 """A number is narrowed at once where its first value leaves less of the distance, or goes more straight to
 the preview as the cosine says; two unrelated renders have a cosine of one half."""
+SHARP = 0.5
+"""Share of the distance that a number leaves at most for all values between two usual ones to be rendered."""
+UNSURE = "guidance_scale"
+"""A number of which some values are rendered whole though no short render stands out: it has little effect in
+few steps."""
 AGAIN = 0.9
 """Share of its base's distance that another factor leaves at most for the base's numbers, which were narrowed
 without it, to be narrowed again."""
 MAX_ROUNDS = 3
-MAX_SHORTLISTED = 3
-"""Values of a number that are rendered whole of those that short renders rank first."""
+
+
+@dataclass
+class Waiting:
+    """A number that waits to be narrowed on ``base``.
+
+    Attributes:
+        left: share of the distance that it may leave, or that its nearest value leaves.
+        renders: its narrowing, where that has begun.
+        rounds: how many renders of it were made.
+    """
+
+    left: float
+    base: Trial
+    estimate: Estimate
+    renders: Iterator[Trial] | None = None
+    rounds: int = 0
 
 
 @dataclass
@@ -30,7 +51,7 @@ class Lines:
     """Renders factors; numbers whose first value shows little wait until others were rendered."""
 
     progress: Progress
-    _waiting: list[tuple[float, Trial, Estimate]] = field(default_factory=list)
+    _waiting: list[Waiting] = field(default_factory=list)
 
     def ranked(self, base: Trial, found: Iterable[Factor]) -> list[Estimate]:
         """Return estimates on top of ``base``, the likeliest first."""
@@ -55,11 +76,23 @@ class Lines:
             yield lambda settings=settings: self.progress.trials.attempt(settings)  # type: ignore[misc]
 
     def waiting(self) -> Iterator[Render]:
-        """Yield the narrowing of the numbers that wait, the most promising first."""
+        """Yield the narrowing of the numbers that wait, the most promising first.
+
+        Where little is missing they take turns: each may come a little nearer, and one is right.
+        """
         while self._waiting:
-            self._waiting.sort(key=lambda each: each[0])
-            _, base, estimate = self._waiting.pop(0)
-            yield lambda base=base, estimate=estimate: self._narrow(base, estimate)  # type: ignore[misc]
+            line = min(self._waiting, key=lambda each: (each.rounds, each.left))
+            if line.base.distance <= MAX_ROUNDING:
+                yield lambda line=line: self._advance(line)  # type: ignore[misc]
+            else:
+                self._waiting.remove(line)
+                yield lambda line=line: self._narrow(line.base, line.estimate)  # type: ignore[misc]
+
+    def finish(self, trial: Trial) -> Iterator[Render]:
+        """Yield what is left to narrow the waiting number of which ``trial`` is a value."""
+        for line in [each for each in self._waiting if each.estimate.factor.axis.name in trial.settings]:
+            while line in self._waiting:
+                yield lambda line=line: self._advance(line)  # type: ignore[misc]
 
     def scan(self, base: Trial, found: Iterable[Factor]) -> Iterator[Render]:
         """Yield the renders of all usual values of each factor on ``base``, numbers narrowed from the best.
@@ -75,9 +108,19 @@ class Lines:
             yield lambda factor=factor: self.progress.run(self._ranked_shortly(base, factor))  # type: ignore[misc]
 
     def _ranked_shortly(self, base: Trial, factor: Factor) -> Iterator[Render]:
-        ranked = self.progress.trials.by_short_renders([factor.settings(value) for value in factor.values])
-        yield from self.settings(ranked[:MAX_SHORTLISTED])
+        listed = likeliest if factor.axis.name == UNSURE else standing_out
+        found = [factor.settings(value) for value in factor.values]
+        yield from self.settings(listed(self.progress.trials, base, found))
         yield from self._narrowed(base, factor)
+
+    def shortly(self, base: Trial, found: Iterable[Factor]) -> Iterator[Render]:
+        """Yield the renders of those factors of which a short render stands out."""
+        settings = [each.settings(each.values[0]) for each in found]
+
+        def render() -> None:
+            self.progress.run(self.settings(standing_out(self.progress.trials, base, settings)))
+
+        yield render
 
     def _scanned(self, base: Trial, factor: Factor) -> Iterator[Render]:
         for value in factor.values:
@@ -89,12 +132,26 @@ class Lines:
         """Yield what narrows a number from the best of its usual values, and the values beside that one."""
         keys = {repr(factor.settings(value)) for value in factor.values}
         usual = [trial for trial in self.progress.trials.made if repr(trial.settings) in keys]
-        best = min([base, *usual], key=lambda trial: trial.distance)
+        best, *others = sorted([base, *usual], key=lambda trial: trial.distance)
         narrowed: list[Trial] = []
-        yield lambda: narrowed.append(self.narrow_again(best))
-        is_sharp = any(trial.distance < NEARER * base.distance for trial in narrowed)
+        if best.distance < NEARER * base.distance:
+            other = min(others, key=lambda trial: (trial is base, trial.distance))
+            yield lambda: narrowed.append(self._between_two(best, other, factor))
+            yield lambda: narrowed.append(self.narrow_again(narrowed[-1]))
+        is_sharp = any(trial.distance < SHARP * base.distance for trial in narrowed)
         if is_sharp and factor.axis.name in best.settings:
             yield from self.between(factor, best)
+
+    def _between_two(self, best: Trial, other: Trial, factor: Factor) -> Trial:
+        """Narrow a number from its two nearest values, and return the nearest trial."""
+        name, progress = factor.axis.name, self.progress
+        if name not in other.settings:
+            return best
+        own = float(best.settings[name])
+        first = float(other.settings[name])
+        line = Factor(factor.axis, factor.base, (own,), own)
+        made = narrow(progress.trials, best, line, first, progress.floor.covers)
+        return min([best, *made], key=lambda trial: trial.distance)
 
     def between(self, factor: Factor, trial: Trial) -> Iterator[Render]:
         """Yield the values of a number between the usual ones beside that of ``trial``, the nearest first."""
@@ -145,11 +202,30 @@ class Lines:
             return
         cosine = project(trials, base, trial)[1]
         nearest = bool(base.settings) and trial is self.progress.best
-        if nearest or trial.distance < NEARER * base.distance or cosine > TOWARD:
-            self._narrow(base, estimate)
+        is_near = base.distance <= MAX_ROUNDING
+        if is_near:
+            at_once = trial.distance < ALONE * base.distance
         else:
+            at_once = trial.distance < NEARER * base.distance or cosine > TOWARD
+        if nearest or at_once:
+            self._narrow(base, estimate)
+        elif not changes_more(base, trial, estimate.factor):
             left = trial.distance / base.distance * math.sqrt(1 - min(1.0, estimate.agreement) ** 2)
-            self._waiting.append((left, base, estimate))
+            self._waiting.append(Waiting(left, base, estimate))
+
+    def _advance(self, line: Waiting) -> None:
+        """Make one more render of a number that waits, or leave it where it is narrowed."""
+        progress, factor = self.progress, line.estimate.factor
+        if line.renders is None:
+            first = _first(line.estimate)
+            line.renders = narrowing(progress.trials, line.base, factor, first, progress.floor.covers)
+            next(line.renders, None)  # the first value was rendered before it began to wait
+        trial = next(line.renders, None)
+        line.rounds += 1
+        if trial is None:
+            self._waiting.remove(line)
+        else:
+            line.left = min(line.left, trial.distance / line.base.distance)
 
     def _narrow(self, base: Trial, estimate: Estimate) -> None:
         covers = self.progress.floor.covers

@@ -6,13 +6,13 @@ secant step, which is exact where the image changes in proportion and converges 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from harness.diagnosis.factors import Factor
 from harness.diagnosis.floor import MAX_FLOOR
-from harness.diagnosis.trials import Trial, TrialRenderer
+from harness.diagnosis.trials import Trial, TrialRenderer, rms
 
 MAX_RENDERS = 14
 """Renders of one number in a row."""
@@ -22,13 +22,15 @@ SURE = 0.85
 """Cosine below which a secant step beyond the last value says too little of how far: images change less and
 less the farther two values are apart. The full stride brackets the number instead."""
 MAX_REACH = 1.5
-"""A number goes at most so many times beyond its usual values."""
+"""A number goes at most so many times beyond the largest of its usual values, and half their span below."""
 PATIENCE, MAX_LEFT = 3, 0.85
 """A number of which so many values leave more than this share of the distance is given up."""
 MAX_NEAR_VALUES, MAX_NEAR_LEFT = 6, 0.9
 """The same where little is missing, and rounding may hide a valley."""
 MAX_ROUNDING = 10.0
 """Distance that other rounding hardly exceeds."""
+MAX_STEP = 2.0
+"""How many times what is missing one step of a number's grid may change at most."""
 MIN_PROJECTION = 0.3
 """Cosine from which a number that came no nearer yet is followed once more."""
 
@@ -40,7 +42,18 @@ def narrow(
     first: float,
     enough: Callable[[Trial], bool] = lambda _: False,
 ) -> list[Trial]:
-    """Return the renders of the number ``factor`` from ``base`` over ``first`` to the nearest value.
+    """Return all renders of ``narrowing``, without ``base``."""
+    return list(narrowing(trials, base, factor, first, enough))
+
+
+def narrowing(
+    trials: TrialRenderer,
+    base: Trial,
+    factor: Factor,
+    first: float,
+    enough: Callable[[Trial], bool] = lambda _: False,
+) -> Iterator[Trial]:
+    """Yield renders of the number ``factor`` from ``base`` over ``first`` to the nearest value.
 
     The last value is identical to the preview, or was rendered with both its neighbours on the grid, where
     rounding may hide the right one with two to either side, and, unless it is ``enough``, the usual values
@@ -54,10 +67,10 @@ def narrow(
         if trial is None:
             break
         made[value] = trial
+        yield trial
         if trial.distance == 0:
             break
         value = _next(trials, factor, made, enough)
-    return [trial for trial in made.values() if trial is not base]
 
 
 def _next(
@@ -79,8 +92,13 @@ def _next(
         return None
     place = min(max(place, -MAX_STRIDE), MAX_STRIDE)
     start, end = grid.place(best), grid.place(other)
-    reach = MAX_REACH * max(float(each) for each in (*factor.values, own))
-    value = grid.snap(min(grid.number(start + place * (end - start)), reach))
+    low, reach = _reach(factor, own)
+    is_near = made[own].distance <= MAX_ROUNDING
+    if is_near and best in {min(made), max(made)} - {own} and abs(cosine) < SURE:
+        value = own + 2 * (best - own)  # rounding hides how far it is
+    else:
+        value = grid.number(start + place * (end - start))
+    value = grid.snap(min(max(value, low), reach))
     if value not in made:
         return value
     toward = grid.step if place * (other - best) >= 0 else -grid.step
@@ -94,6 +112,12 @@ def _next(
     above, below = [value for value in usual if value > best], [value for value in usual if value < best]
     near = [*close, *above[:2], *below[:1]]
     return next((value for value in map(grid.snap, near) if value not in made), None)
+
+
+def _reach(factor: Factor, own: float) -> tuple[float, float]:
+    """Return how far down and up a number goes."""
+    values = [own, *(float(each) for each in factor.values)]
+    return min(values) - (max(values) - min(values)) / 2, MAX_REACH * max(values)
 
 
 def _on_other_side(factor: Factor, made: dict[float, Trial]) -> float | None:
@@ -110,6 +134,19 @@ def _on_other_side(factor: Factor, made: dict[float, Trial]) -> float | None:
     if is_known or len(sides) > 1:
         return None
     return min(beyond, key=lambda value: abs(value - own), default=None)
+
+
+def changes_more(base: Trial, trial: Trial, factor: Factor) -> bool:
+    """Whether one step of a number's grid changes far more than is missing from ``base``.
+
+    Args:
+        trial: a render of another value.
+    """
+    grid, own = factor.axis.grid, factor.own
+    if grid is None or own is None or base.distance > MAX_ROUNDING or base.image.shape != trial.image.shape:
+        return False
+    steps = abs(float(trial.settings[factor.axis.name]) - own) / grid.step
+    return rms(base.image, trial.image) > MAX_STEP * steps * base.distance
 
 
 def _is_idle(count: int, best: Trial, base: Trial) -> bool:

@@ -21,6 +21,8 @@ from harness.sweeps.axis_values import Value
 
 MAX_CLOSE, MAX_TOGETHER = 12, 6
 """What is rendered of schedules near a trial, and of two numbers of a schedule that move together."""
+OWN_KERNEL = 2 / 3
+"""Share of the schedules that have the kernel of T5 that the base has."""
 MAX_BESIDE = 4
 """Steps on its grid that a number goes to either side."""
 UNUSUAL = 1.25
@@ -46,22 +48,31 @@ class Near:
         stays, loads = split(each for each in found if each.axis.name in ROUNDING)
         yield from self._lines.values(stays)
         yield from self._lines.each(self._base, self.solvers())
-        yield from self._lines.settings(self.schedules()[:MAX_CLOSE])
+        yield from self._lines.settings(self.schedules(MAX_CLOSE))
         yield from self._lines.settings(self.together()[:MAX_TOGETHER])
         yield from self._lines.each(self._anchor, self.numbers())
         yield from self._lines.values(loads)
 
-    def schedules(self) -> list[Settings]:
-        """Return schedules with either of T5's kernels that are estimated close, the axes in turn."""
-        found: dict[str, Found] = defaultdict(list)
-        for trial in self._on_both_kernels():
-            estimator = Estimator(self._progress.trials, trial)
-            limit = CLOSE * max(trial.distance, 1.0)
-            for factor in schedules_of(self._progress.trials, trial.settings):
-                for value, distance in estimator.estimate(_finer(factor)).left.items():
-                    if distance < limit and not self._progress.trials.is_made(factor.settings(value)):
-                        unusual = UNUSUAL if value not in factor.values else 1.0
-                        found[factor.axis.name].append((unusual * distance, factor.settings(value)))
+    def schedules(self, count: int) -> Iterator[Settings]:
+        """Yield up to ``count`` schedules that are estimated close, the axes in turn.
+
+        Those with the kernel of T5 that the base has come first, then some with the other one, estimated when
+        they are asked for.
+        """
+        own, *other = self._on_both_kernels()
+        first = round(OWN_KERNEL * count) if other else count
+        yield from self._schedules_on(own)[:first]
+        for trial in other:
+            yield from self._schedules_on(trial)[: count - first]
+
+    def _schedules_on(self, trial: Trial) -> list[Settings]:
+        estimator, found = Estimator(self._progress.trials, trial), defaultdict[str, Found](list)
+        limit = CLOSE * max(trial.distance, 1.0)
+        for factor in schedules_of(self._progress.trials, trial.settings):
+            for value, distance in estimator.estimate(_finer(factor)).left.items():
+                if distance < limit and not self._progress.trials.is_made(factor.settings(value)):
+                    unusual = UNUSUAL if value not in factor.values else 1.0
+                    found[factor.axis.name].append((unusual * distance, factor.settings(value)))
         return _in_turn(list(found.values()))
 
     def solvers(self) -> list[Estimate]:
@@ -102,12 +113,13 @@ class Near:
         return [{**settings, name: grid.snap(float(settings[name]) + count * grid.step)} for count in moves]
 
     def _on_both_kernels(self) -> list[Trial]:
-        """Return the anchor, and with T5's other kernel where that changes the picture."""
+        """Return the anchor with either of T5's kernels, the base's first; alone where both are the same."""
         anchor = self._anchor
         other = self._progress.trials.attempt(on_other_kernel(self._progress.trials, anchor.settings))
         if other is None or rms(other.image, anchor.image) < MIN_FLOOR:
             return [anchor]
-        return [anchor, other]
+        is_other = "t5_attention" in anchor.settings.keys() - self._base.settings.keys()
+        return [other, anchor] if is_other else [anchor, other]
 
 
 def schedules_of(trials: TrialRenderer, settings: Settings) -> list[Factor]:

@@ -23,7 +23,7 @@ from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bas
 from harness.diagnosis.path import minimal_path, untried_factors
 from harness.diagnosis.quantized import is_usual, twins
 from harness.diagnosis.search_progress import CONFIRMING, Progress, Render
-from harness.diagnosis.singles import NUMBERS, Singles
+from harness.diagnosis.singles import NUMBERS, SHIFTING, Singles
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 
 MIN_GAIN = 0.1
@@ -147,7 +147,9 @@ class _Stages:
         if self.progress.stands_alone(self.base):
             best = self.progress.followed
             if (
-                self.progress.run(self._siblings(best))
+                self.progress.run(self.lines.finish(best))
+                or self.progress.run(self._siblings(best))
+                or self.progress.run(self._like_schedules(best))
                 or self.progress.run(self._around(best).instead())
                 or self._close()
                 or self._on_top_of([self.progress.followed])
@@ -205,6 +207,13 @@ class _Stages:
         every = factors(self.trials, self.base.settings, lambda axis: axis.name in trial.settings)
         found = [each for each in every if each.own is None and is_usual(each)]
         yield from self.lines.values(found if len(found) <= MAX_SIBLINGS else [])
+
+    def _like_schedules(self, trial: Trial) -> Iterator[Render]:
+        """Yield the first values of steps and shifts where ``trial`` changes one: they imitate each other."""
+        changed = trial.settings.keys() - self.base.settings.keys()
+        if changed & SHIFTING:
+            every = factors(self.trials, self.base.settings, lambda axis: axis.name in SHIFTING - changed)
+            yield from self.lines.values(every)
 
     def _on_top_of(self, bases: list[Trial], depth: int = 1) -> bool:
         """Render further factors on top of the bases; return whether the preview is explained.

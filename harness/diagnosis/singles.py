@@ -25,6 +25,10 @@ QUANTIZE_REACH = 60.0
 """Distance that other quantization hardly exceeds; what does, in 2 to 4 bits, is tried later."""
 NUMBERS = ("guidance_scale", "network_multiplier", "steps")
 """Numbers of which all values are rendered early where much is missing, in this order."""
+COARSE = frozenset({"uint2", "uint3", "uint4", "nvfp4"})
+"""Quantizers of few bits: a short render shows what they change."""
+SHIFTING = frozenset({"steps", "dynamic_shifting", "shift", "base_shift", "max_shift"})
+"""Axes that move or stretch the same schedule, and imitate each other."""
 CLOSE = 1.5
 """How near the estimate of a schedule must be, in the base's own distance, to be likely near the preview."""
 
@@ -80,12 +84,30 @@ class Singles:
             unlikely_noise = [*order, *(each for each in noise if each not in order)]
         likely = [each for each in self.ranked if LIKELY <= each.agreement < strong]
         yield from lines.each(base, likely)
-        if self._is_dear:
+        if far or base.distance > MAX_ROUNDING:
+            yield from self._shortly(unlikely_noise)
+        elif self._is_dear:
             yield from lines.scan_shortly(base, self._numbers(*NUMBERS[:2]))
         self._groups = self._by_distance(numeric)
-        yield from self._next_group()
+        if base.distance < MAX_ROUNDING:  # the first value of each number before any is narrowed
+            yield from lines.each(base, self._groups.pop(0))
+        else:
+            yield from self._next_group()
         yield from self._next_group()
         self._unlikely_noise = unlikely_noise
+
+    def _shortly(self, noise: list[Factor]) -> Iterator[Render]:
+        """Yield steps and shifts, which short renders say nothing of, and what stands out among these."""
+        base, lines = self._base, self._lines
+        known = [each.factor for each in self.ranked]
+        yield from lines.each(base, [each for each in self.ranked if each.factor.axis.name in SHIFTING])
+        yield from lines.scan_shortly(base, self._numbers("network_multiplier", "guidance_scale"))
+        yield from lines.shortly(
+            base, [each for each in noise if each.axis.name not in {"noise", "scheduler"}]
+        )
+        yield from lines.shortly(base, [each for each in known if each.axis.name == "scheduler"])
+        if not self._is_dear:
+            yield from lines.shortly(base, [each for each in self._rare if each.values[0] in COARSE])
 
     def other_noise(self) -> Iterator[Render]:
         """Yield what is left of the noise where other noise leads: a neighbour of the right seed may."""
@@ -150,7 +172,10 @@ class Singles:
             near = [each for each in unlikely if min(each.left.values(), default=256) < CLOSE * distance]
             near.sort(key=lambda each: min(each.left.values()))
             near = [*(each for each in unlikely if each.factor.axis.name in NUMBERS[:2]), *near]
-            return [rounded, near, [each for each in unlikely if each not in near], *dear]
+            others = [each for each in unlikely if each not in near]
+            if self._is_dear:
+                return [rounded, near, others, *dear]
+            return [rounded, [*near, *quantized], others, loaded]
         pointing = [each for each in unlikely if each.agreement >= POINTING]
         others = [each for each in unlikely if each not in pointing]
         if self._is_dear:

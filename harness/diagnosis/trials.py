@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.diagnosis.composition import Composition, compare
+from harness.diagnosis.composition import Composition, compare, correlation
 from harness.errors import HarnessError
 from harness.metrics.codec import Codec
 from harness.metrics.images import load_rgb
@@ -35,7 +35,7 @@ LOG = logging.getLogger(__name__)
 MAX_TRAJECTORIES = 24
 """Trajectories that are kept; at 1024², one of 25 steps takes 13 MB of the device's memory."""
 
-SHORTER, MIN_STEPS = 3, 4
+SHORTER, MIN_STEPS = 4, 3
 """By how much a render that only ranks is shorter, and how many steps it has at least."""
 
 Pixels = NDArray[np.uint8]
@@ -62,6 +62,20 @@ class Trial:
     def measures_floor(self) -> bool:
         """Whether another attention kernel was added to other settings, as is done to measure a floor."""
         return "attention" in self.settings and len(self.settings) > 1
+
+
+@dataclass(frozen=True)
+class ShortRender:
+    """What a render of fewer steps says of settings.
+
+    Attributes:
+        distance: as of a trial.
+        correlation: with the preview, of the coarse grids, -1 to 1; 0 for another size.
+    """
+
+    settings: Settings
+    distance: float
+    correlation: float
 
 
 class TrialRenderer:
@@ -91,6 +105,7 @@ class TrialRenderer:
         self._codec = codec or Codec.of(image)
         self._renderer = renderer
         self._images: dict[Effective, tuple[Pixels, Rendered]] = {}
+        self._short: dict[Effective, Pixels] = {}
         self._estimator = renderer.trajectories()
         self._trajectories: dict[Effective, Trajectory] = {}
         self._estimates: dict[tuple[Effective, Effective], Pixels] = {}
@@ -153,21 +168,26 @@ class TrialRenderer:
             self.made.append(trial)
         return trial
 
-    def by_short_renders(self, found: Sequence[Settings]) -> list[Settings]:
-        """Return ``found`` by how near renders of fewer steps are to the preview, the nearest first."""
-        steps = max(MIN_STEPS, self.context.request.sample_steps // SHORTER)
-        left: list[tuple[float, Settings]] = []
-        for settings in found:
-            try:
-                request = dataclasses.replace(self.request(settings), sample_steps=steps)
-                image = self._renderer.render(request).image
-            except HarnessError as error:
-                self.leave_out(settings, error)
-                continue
-            self._count(calls_of(request))
-            left.append((self.distance(image), settings))
-            LOG.info("%s, in %d steps: %.2f of 255 from the preview", words(settings), steps, left[-1][0])
-        return [settings for _, settings in sorted(left, key=lambda each: each[0])]
+    def short(self, settings: Settings) -> ShortRender | None:
+        """Render ``settings`` in a quarter of the steps, or return None where that cannot be done here."""
+        request = self.request(settings)
+        steps = max(MIN_STEPS, request.sample_steps // SHORTER)
+        try:
+            request = dataclasses.replace(request, sample_steps=min(steps, request.sample_steps))
+            key = effective(request, self.context.device)
+            if key not in self._short:
+                self._short[key] = self._renderer.render(request).image
+                self._count(calls_of(request))
+                LOG.info(
+                    "%s, in %d steps: %.2f of 255 from the preview",
+                    words(settings), steps, self.distance(self._short[key]),
+                )  # fmt: skip
+        except HarnessError as error:
+            self.leave_out(settings, error)
+            return None
+        image = self._short[key]
+        alike = correlation(self.preview, image) if image.shape == self.preview.shape else 0.0
+        return ShortRender(settings, self.distance(image), alike)
 
     def is_made(self, settings: Settings) -> bool:
         """Whether ``settings`` were rendered whole already."""

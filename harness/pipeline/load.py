@@ -266,8 +266,12 @@ def free_memory() -> int:
 
 
 def unused_memory() -> int:
-    """Return the free bytes of the GPU, with those that torch holds and does not use."""
+    """Return the free bytes of the GPU, with those that torch holds and does not use, within its limit.
+
+    The limit is that of ``torch.cuda.set_per_process_memory_fraction``.
+    """
     import torch
 
-    free, _ = torch.cuda.mem_get_info()
-    return int(free) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    free, total = torch.cuda.mem_get_info()
+    limit = total * torch.cuda.get_per_process_memory_fraction()
+    return int(min(free + torch.cuda.memory_reserved(), limit)) - torch.cuda.memory_allocated()

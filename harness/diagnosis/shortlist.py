@@ -1,0 +1,44 @@
+"""Which settings to render whole, by renders of a quarter of the steps.
+
+These show the composition and most of what a setting changes, except one of the schedule itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from harness.diagnosis.trials import Settings, ShortRender, Trial, TrialRenderer
+
+STANDS_OUT = 0.82
+"""Share of the distance of the base's own short render that one leaves at most to stand out."""
+MAX_LISTED = 2
+"""Settings to render whole."""
+
+
+def likeliest(trials: TrialRenderer, base: Trial, found: list[Settings]) -> list[Settings]:
+    """Return the settings that stand out; else the nearest by distance and the nearest by composition."""
+    if listed := standing_out(trials, base, found):
+        return listed
+    made = list(_rendered(trials, found))
+    alike = sorted(made, key=lambda each: -each.correlation)
+    both = [each.settings for pair in zip(_nearest(made), alike, strict=True) for each in pair]
+    return [each for number, each in enumerate(both) if each not in both[:number]][:MAX_LISTED]
+
+
+def standing_out(trials: TrialRenderer, base: Trial, found: Iterable[Settings]) -> list[Settings]:
+    """Return the settings whose short renders are clearly nearer than that of ``base``, the nearest first."""
+    own = trials.short(base.settings)
+    if own is None:
+        return []
+    near = [each for each in _rendered(trials, found) if each.distance < STANDS_OUT * own.distance]
+    return [each.settings for each in _nearest(near)][:MAX_LISTED]
+
+
+def _rendered(trials: TrialRenderer, found: Iterable[Settings]) -> Iterator[ShortRender]:
+    for settings in found:
+        if (made := trials.short(settings)) is not None:
+            yield made
+
+
+def _nearest(found: list[ShortRender]) -> list[ShortRender]:
+    return sorted(found, key=lambda each: each.distance)

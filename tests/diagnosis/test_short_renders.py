@@ -1,0 +1,121 @@
+"""Renders of a quarter of the steps: which settings they single out, and how numbers take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from harness.diagnosis.estimates import Estimate
+from harness.diagnosis.factors import Factor, factors
+from harness.diagnosis.floor import Floor
+from harness.diagnosis.lines import Lines
+from harness.diagnosis.narrowing import changes_more, narrow
+from harness.diagnosis.near import Near
+from harness.diagnosis.search_progress import Progress
+from harness.diagnosis.shortlist import likeliest, standing_out
+from harness.diagnosis.trials import Settings, TrialRenderer
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.runs.plan import RunOptions, request_of
+from harness.schema.case import Case
+from harness.sweeps.axis import Context
+from harness.sweeps.axis_values import Value
+
+Altered = Callable[..., Case]
+
+
+def trials_of(case: Case, renderer: ReferenceRenderer) -> TrialRenderer:
+    return TrialRenderer(Context(case, request_of(case, RunOptions(), "cpu"), "cpu"), renderer)
+
+
+def values(trials: TrialRenderer, axis: str) -> list[Settings]:
+    every = factors(trials, {}, lambda each: each.name == axis)
+    return [each.settings(value) for each in every for value in each.values]
+
+
+@pytest.mark.parametrize(
+    ("axis", "value"),
+    [("seed", 44), ("network_multiplier", 0.6), ("guidance_scale", 8.0), ("quantize", "uint2-transformer")],
+)
+def test_what_a_preview_was_made_with_stands_out(
+    altered: Altered, renderer: ReferenceRenderer, axis: str, value: Value
+) -> None:
+    trials = trials_of(altered(f"short-{axis}", **{axis: value}), renderer)
+    others = [each for each in values(trials, axis) if each[axis] != value]
+    listed = likeliest(trials, trials.trial({}), [*others, {axis: value}])
+    assert {axis: value} in listed
+    assert [trial.settings for trial in trials.made] == [{}]
+
+
+def test_what_changes_nothing_does_not_stand_out(altered: Altered, renderer: ReferenceRenderer) -> None:
+    trials = trials_of(altered("short-none", seed=44), renderer)
+    assert standing_out(trials, trials.trial({}), [{"lora_mode": "adapter"}, {"t5_attention": "sdpa"}]) == []
+
+
+def test_a_short_render_is_made_once_and_counted(altered: Altered, renderer: ReferenceRenderer) -> None:
+    trials = trials_of(altered("short-count", seed=44), renderer)
+    first, spent = trials.short({"seed": 43}), trials.spent
+    assert spent == pytest.approx(3 / 6)
+    assert trials.short({"seed": 43}) == first
+    assert trials.spent == spent
+
+
+def test_in_fp32_the_floor_renders_another_kernel_once(altered: Altered, renderer: ReferenceRenderer) -> None:
+    trials = trials_of(altered("floors", max_shift=1.4), renderer)
+    floor = Floor(trials)
+    for value in (1.0, 1.1, 1.2):
+        floor.at(trials.trial({"max_shift": value}))
+    assert sum("attention" in trial.settings for trial in trials.made) == 1
+
+
+def test_numbers_take_turns_where_little_is_missing(altered: Altered, renderer: ReferenceRenderer) -> None:
+    progress = Progress(trials_of(altered("turns", base_shift=0.8), renderer), 100, None)
+    base = progress.reference
+    assert 0.5 < base.distance < 10
+    lines = Lines(progress)
+    found = [
+        Estimate(_number(progress.trials, name), 0.0, first)
+        for name, first in {"max_shift": 1.1, "base_shift": 0.6}.items()
+    ]
+    progress.run(lines.each(base, found))
+    progress.run(lines.waiting())
+    made = [trial for trial in progress.trials.made[1:] if not trial.measures_floor]
+    names = [next(iter(trial.settings)) for trial in made]
+    assert progress.best.settings == {"base_shift": 0.8}
+    assert set(names[:2]) == set(names[2:4]) == {"base_shift", "max_shift"}
+
+
+def test_a_number_goes_on_twice_as_far(altered: Altered, renderer: ReferenceRenderer) -> None:
+    """One step of its grid after the other took eight renders."""
+    progress = Progress(trials_of(altered("far", base_shift=0.9), renderer), 100, None)
+    made = narrow(progress.trials, progress.reference, _number(progress.trials, "base_shift"), 0.6)
+    assert made[-1].settings == {"base_shift": 0.9}
+    assert len(made) <= 5
+
+
+def test_a_number_of_which_one_step_changes_more_than_is_missing(
+    altered: Altered, renderer: ReferenceRenderer
+) -> None:
+    trials = trials_of(altered("more", max_shift=1.3), renderer)
+    base, factor = trials.trial({}), _number(trials, "network_multiplier")
+    assert changes_more(base, trials.trial({"network_multiplier": 0.5}), factor)
+    shift = _number(trials, "max_shift")
+    assert not changes_more(base, trials.trial({"max_shift": 1.2}), shift)
+
+
+def test_schedules_with_the_kernel_of_the_case_come_first(
+    altered: Altered, renderer: ReferenceRenderer
+) -> None:
+    """With a kernel that had come nearer by chance they came last."""
+    progress = Progress(trials_of(altered("kernel", trained_in="bf16", max_shift=1.3), renderer), 100, None)
+    other = progress.trials.trial({"t5_attention": "sdpa"})
+    assert np.any(other.image != progress.reference.image)
+    found = list(Near(progress, Lines(progress), progress.reference, other).schedules(12))
+    own = [settings.get("t5_attention", "eager") == "eager" for settings in found]
+    assert own == sorted(own, reverse=True)
+    assert {True, False} == set(own)
+
+
+def _number(trials: TrialRenderer, axis: str) -> Factor:
+    return next(iter(factors(trials, {}, lambda each: each.name == axis)))
