@@ -13,6 +13,7 @@ from harness.diagnosis.near import MAX_BESIDE, Near, nearest, schedules_of
 from harness.diagnosis.prices import is_dear
 from harness.diagnosis.quantized import requantized
 from harness.diagnosis.search_progress import Progress, Render
+from harness.diagnosis.singles import SHIFTING
 from harness.diagnosis.trials import Settings, Trial, rms
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Family
@@ -25,6 +26,8 @@ CHANCE = ROUNDING[1:]
 MAX_NEAR, MAX_INSTEAD, MAX_KERNELS, MAX_ALIKE = 20, 5, 4, 2
 """What is rendered of near schedules, of those in the place of one that the anchor has, and of the nearest
 numbers and of those schedules with other kernels."""
+ALSO_NEAR = 1.5
+"""How many times as far as the anchor another number may be for its neighbours to be tried too."""
 MAX_WANTED = 12
 """How many schedules make about the change of another; those that were rendered already count."""
 
@@ -44,18 +47,41 @@ class Identity:
         yield from lines.settings([*beside, *stays] if is_exact else [*stays, *beside])
         yield from lines.settings(each for each in rounded if each not in stays)
         yield from requantized(self._progress.trials, lines, self._base, self._anchor)
+        alike = self._alternatives()
+        yield from lines.settings(alike)
+        yield from self._singles()
         yield from lines.settings(self._rounded_otherwise(self._nearest(beside)[:MAX_KERNELS]))
         for name, value in self._anchor.settings.items():
             if _is_rounding(name, value) and name not in self._base.settings:
                 yield from lines.settings(self._rounded(_without(self._anchor.settings, name)))
-        alike = self._alternatives()
-        yield from lines.settings(alike)
         yield from lines.settings(self._rounded_otherwise(self._nearest(alike)[:MAX_ALIKE]))
         near = Near(self._progress, lines, self._base, plain)
         yield from lines.settings(near.schedules(MAX_NEAR))
         yield from lines.each(plain, near.numbers())
         yield from lines.settings(self._rounded(self._anchor.settings))
         yield from lines.settings(self._rounded(self._anchor.settings, dear=True))
+
+    def _singles(self) -> Iterator[Render]:
+        """Yield other steps and shifts alone, where the anchor changes one: first values, and what is near.
+
+        They imitate each other, and two together are less likely than another one alone.
+        """
+        base, trials, lines = self._base.settings, self._progress.trials, self._lines
+        changed = self._anchor.settings.keys() - base.keys()
+        if not changed & SHIFTING:
+            return
+        found = factors(trials, base, lambda axis: axis.name in SHIFTING - changed)
+        yield from lines.values(found)
+        names = {each.axis.name for each in found if each.own is not None}
+        close = [
+            each
+            for each in trials.made
+            if len(each.settings) == len(base) + 1
+            and names & each.settings.keys()
+            and each.distance < ALSO_NEAR * self._anchor.distance
+        ]
+        for trial in sorted(close, key=lambda each: each.distance)[:MAX_ALIKE]:
+            yield from lines.settings(self._beside(trial.settings)[: 2 * MAX_ALIKE])
 
     def instead(self) -> Iterator[Render]:
         """Yield schedules in the place of one of the anchor's that make about the change that it makes."""

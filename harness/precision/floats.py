@@ -38,7 +38,8 @@ def scaled(weight: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
 
 def scale_of(largest: torch.Tensor) -> torch.Tensor:
     """Return the fp32 scale that puts ``largest`` at float8 e4m3fn's largest number."""
-    return (largest.float() / torch.finfo(E4M3).max).clamp(min=1e-12)
+    most = torch.full((), torch.finfo(E4M3).max, device=largest.device)  # CUDA divides otherwise by a number
+    return (largest.float() / most).clamp(min=1e-12)
 
 
 def stochastic(weight: torch.Tensor, generator: torch.Generator, dtype: torch.dtype = E4M3) -> torch.Tensor:
