@@ -6,6 +6,7 @@ secant step, which is exact where the image changes in proportion and converges 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -115,9 +116,10 @@ def _next(
 
 
 def _reach(factor: Factor, own: float) -> tuple[float, float]:
-    """Return how far down and up a number goes."""
+    """Return how far down and up a number goes; down without end where its usual values are not known."""
     values = [own, *(float(each) for each in factor.values)]
-    return min(values) - (max(values) - min(values)) / 2, MAX_REACH * max(values)
+    span = max(values) - min(values)
+    return min(values) - (span / 2 if span else math.inf), MAX_REACH * max(values)
 
 
 def _on_other_side(factor: Factor, made: dict[float, Trial]) -> float | None:

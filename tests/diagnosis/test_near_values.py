@@ -52,6 +52,12 @@ def test_a_number_that_comes_no_nearer_is_tried_on_its_other_side(progress: Prog
     assert made[-1].distance == 0
 
 
+def test_a_number_is_narrowed_again_to_either_side(progress: Progress) -> None:
+    lines = Lines(progress)
+    for value in (2.9, 4.1):
+        assert lines.narrow_again(attempt(progress, value)).settings == {"guidance_scale": 3.4}
+
+
 def test_a_number_without_other_values_ends(altered: Altered, renderer: ReferenceRenderer) -> None:
     """Nothing lies across its own value: narrowing went on for ever there."""
     progress = Progress(trials_of(altered("another", seed=99), renderer), 100, None)
