@@ -52,10 +52,14 @@ def test_a_number_that_comes_no_nearer_is_tried_on_its_other_side(progress: Prog
     assert made[-1].distance == 0
 
 
-def test_a_number_is_narrowed_again_to_either_side(progress: Progress) -> None:
-    lines = Lines(progress)
-    for value in (2.9, 4.1):
-        assert lines.narrow_again(attempt(progress, value)).settings == {"guidance_scale": 3.4}
+@pytest.mark.parametrize("value", [2.9, 3.9])
+def test_a_number_is_narrowed_again_to_either_side(
+    altered: Altered, renderer: ReferenceRenderer, value: float
+) -> None:
+    progress = Progress(trials_of(altered("either-side", guidance_scale=3.4), renderer), 100, None)
+    found = Lines(progress).narrow_again(attempt(progress, value))
+    assert found.settings == {"guidance_scale": 3.4}
+    assert len(progress.trials.made) < 8
 
 
 def test_a_number_without_other_values_ends(altered: Altered, renderer: ReferenceRenderer) -> None:
