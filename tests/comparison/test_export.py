@@ -102,7 +102,7 @@ def test_an_exported_script_is_whole_and_draws_legacy_noise_itself(cases: Cases)
     head = script[: script.index("# A folder")].replace(
         "from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler", ""
     )
-    exec(compile(head, "legacy.py", "exec"), functions)
+    exec(compile(head, "legacy.py", "exec", dont_inherit=True), functions)
     from harness.pipeline.noise import draw
 
     own = draw((64,), 42, torch.bfloat16, "legacy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 
 from harness.runs.plan import default_pipeline, noise_of
@@ -118,7 +119,8 @@ def _legacy_noise() -> str:
     """Return the source of the functions that draw the noise of torch 2.11 and older."""
     from harness.pipeline import noise
 
-    sources = [inspect.getsource(function) for function in (noise._legacy, noise._box_muller)]
+    functions = (noise._legacy, noise._box_muller, noise._tables)
+    sources = [inspect.getsource(function).removeprefix("@cache\n") for function in functions]
     body = "\n\n".join(source.replace("    import torch\n\n", "") for source in sources)
-    body = body.replace("mersenne: Any", "mersenne")
+    body = re.sub(r"NDArray\[[\w.]+\]", "np.ndarray", body.replace("mersenne: Any", "mersenne"))
     return f"BLOCK = {noise.BLOCK}\n\n\n{body}"
