@@ -21,7 +21,7 @@ from typing import Any
 
 MODULES = (
     "torch", "diffusers.schedulers", "diffusers.pipelines.flux.pipeline_flux", "harness.pipeline.renderer",
-    "lpips", "scipy.ndimage", "harness.sweeps.sweep",
+    "lpips", "skimage.metrics", "harness.sweeps.sweep",
 )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from PIL import Image
 from harness._util.atomic_files import write_bytes
 from harness.metrics.image_file import read_image
 
+Image.preinit()  # its plugins, before two threads import them at once by saving pictures
+
 Pixels = NDArray[np.uint8]
 """An RGB image, H×W×3, 0 to 255."""
 

@@ -32,5 +32,6 @@ def side_by_side() -> ThreadPoolExecutor:
     library at once may each get half of it.
     """
     import scipy.ndimage  # noqa: F401
+    from skimage.metrics import peak_signal_noise_ratio  # noqa: F401
 
     return ThreadPoolExecutor(max(2, os.cpu_count() or 2))

@@ -8,8 +8,8 @@ import platform
 from typing import Any
 
 PACKAGES = (
-    "accelerate", "diffusers", "lpips", "numpy", "peft", "pillow", "safetensors", "scipy", "tokenizers",
-    "torch", "transformers",
+    "accelerate", "diffusers", "lpips", "numpy", "peft", "pillow", "safetensors", "scikit-image",
+    "tokenizers", "torch", "transformers",
 )  # fmt: skip
 
 
