@@ -123,8 +123,8 @@ class Identity:
         anchor, lines = self._anchor, self._lines
         found = factors(self._progress.trials, anchor.settings, lambda axis: axis.name in LORA_AXES)
         ways = [each for each in found if each.is_numeric]
-        is_dear = self._progress.trials.context.device == "cuda"  # 340 modules of full size take 15 s
-        yield from lines.values([] if is_dear else ways)
+        on_gpu = self._progress.trials.context.device == "cuda"  # there 340 modules of full size take 15 s
+        yield from lines.values([] if on_gpu else ways)
         yield from lines.values(each for each in found if each.axis.name == "checkpoint")
         scale = [each for each in found if each.axis.name == "network_multiplier"]
         yield from lines.each(anchor, lines.ranked(anchor, scale))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor
-from harness.diagnosis.narrowing import MAX_ROUNDING, changes_more, narrow, narrowing, project
+from harness.diagnosis.narrowing import MAX_ROUNDING, changes_more, narrow, project
 from harness.diagnosis.search_progress import ALONE, Progress, Render
 from harness.diagnosis.shortlist import likeliest, standing_out
 from harness.diagnosis.trials import Settings, Trial
@@ -218,7 +218,7 @@ class Lines:
         progress, factor = self.progress, line.estimate.factor
         if line.renders is None:
             first = _first(line.estimate)
-            line.renders = narrowing(progress.trials, line.base, factor, first, progress.floor.covers)
+            line.renders = narrow(progress.trials, line.base, factor, first, progress.floor.covers)
             next(line.renders, None)  # the first value was rendered before it began to wait
         trial = next(line.renders, None)
         line.rounds += 1

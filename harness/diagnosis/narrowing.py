@@ -42,17 +42,6 @@ def narrow(
     factor: Factor,
     first: float,
     enough: Callable[[Trial], bool] = lambda _: False,
-) -> list[Trial]:
-    """Return all renders of ``narrowing``, without ``base``."""
-    return list(narrowing(trials, base, factor, first, enough))
-
-
-def narrowing(
-    trials: TrialRenderer,
-    base: Trial,
-    factor: Factor,
-    first: float,
-    enough: Callable[[Trial], bool] = lambda _: False,
 ) -> Iterator[Trial]:
     """Yield renders of the number ``factor`` from ``base`` over ``first`` to the nearest value.
 

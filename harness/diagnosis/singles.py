@@ -97,11 +97,17 @@ class Singles:
         self._unlikely_noise = unlikely_noise
 
     def _shortly(self, noise: list[Factor]) -> Iterator[Render]:
-        """Yield steps and shifts, which short renders say nothing of, and what stands out among these."""
+        """Yield steps and shifts, which short renders say nothing of, and what stands out among these.
+
+        A number that an estimate makes likely comes before steps and shifts.
+        """
         base, lines = self._base, self._lines
         known = [each.factor for each in self.ranked]
+        likely = {each.factor.axis.name for each in self.ranked if each.agreement >= LIKELY}
+        numbers = self._numbers("network_multiplier", "guidance_scale")
+        yield from lines.scan_shortly(base, [each for each in numbers if each.axis.name in likely])
         yield from lines.each(base, [each for each in self.ranked if each.factor.axis.name in SHIFTING])
-        yield from lines.scan_shortly(base, self._numbers("network_multiplier", "guidance_scale"))
+        yield from lines.scan_shortly(base, [each for each in numbers if each.axis.name not in likely])
         yield from lines.shortly(
             base, [each for each in noise if each.axis.name not in {"noise", "scheduler"}]
         )

@@ -109,7 +109,7 @@ def test_a_number_is_sought_in_the_direction_of_the_preview(other: tuple[TrialRe
 def test_a_number_is_narrowed_to_what_users_type(other: tuple[TrialRenderer, Trial]) -> None:
     trials, base = other
     factor = next(each for each in factors(trials, {}) if each.axis.name == "guidance_scale")
-    made = narrow(trials, base, factor, 3.5)
+    made = list(narrow(trials, base, factor, 3.5))
     assert made[-1].settings == {"guidance_scale": 3.4}
     assert made[-1].distance == 0
     assert len(made) <= 4

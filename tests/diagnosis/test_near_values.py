@@ -16,19 +16,13 @@ from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import narrow
 from harness.diagnosis.near import MAX_CLOSE, Near
 from harness.diagnosis.search_progress import Progress
-from harness.diagnosis.shortlist import likeliest
-from harness.diagnosis.trials import Trial, TrialRenderer
+from harness.diagnosis.trials import Trial
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case
-from harness.sweeps.axis import Context
 from harness.sweeps.axis_values import Value
+from tests.diagnosis.truths import trials_of
 
 Altered = Callable[..., Case]
-
-
-def trials_of(case: Case, renderer: ReferenceRenderer) -> TrialRenderer:
-    return TrialRenderer(Context(case, request_of(case, RunOptions(), "cpu"), "cpu"), renderer)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +41,7 @@ def attempt(progress: Progress, value: float) -> Trial:
 
 
 def test_a_number_that_comes_no_nearer_is_tried_on_its_other_side(progress: Progress) -> None:
-    made = narrow(progress.trials, progress.reference, guidance(progress), 4.5)
+    made = list(narrow(progress.trials, progress.reference, guidance(progress), 4.5))
     assert made[-1].settings == {"guidance_scale": 3.4}
     assert made[-1].distance == 0
 
@@ -66,7 +60,7 @@ def test_a_number_without_other_values_ends(altered: Altered, renderer: Referenc
     """Nothing lies across its own value: narrowing went on for ever there."""
     progress = Progress(trials_of(altered("another", seed=99), renderer), 100, None)
     alone = replace(guidance(progress), values=(guidance(progress).own,))
-    made = narrow(progress.trials, progress.reference, alone, 4.5)
+    made = list(narrow(progress.trials, progress.reference, alone, 4.5))
     assert made[0].settings == {"guidance_scale": 4.5}
     assert len(made) < 4
 
@@ -160,12 +154,3 @@ def test_after_an_identical_control_another_multiplier_may_be_identical(
     progress.confirm(identity.of_lora())
     assert progress.best.distance == 0
     assert progress.best.settings == {"network_multiplier": 0.95}
-
-
-def test_short_renders_rank_the_values_of_a_number(altered: Altered, renderer: ReferenceRenderer) -> None:
-    trials = trials_of(altered("ranked", guidance_scale=7.0), renderer)
-    values = [1.0, 3.0, 5.0, 7.0, 9.0]
-    ranked = likeliest(trials, trials.trial({}), [{"guidance_scale": value} for value in values])
-    assert ranked[0] == {"guidance_scale": 7.0}
-    assert len(trials.made) == 1
-    assert 1 < trials.spent < 1 + len(values)

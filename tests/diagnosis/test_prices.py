@@ -12,15 +12,10 @@ from harness.diagnosis.lines import Lines
 from harness.diagnosis.prices import LOADS, price, split
 from harness.diagnosis.search import search
 from harness.diagnosis.search_progress import Progress
-from harness.diagnosis.trials import Settings, Trial, TrialRenderer
+from harness.diagnosis.trials import Settings, Trial
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case
-from harness.sweeps.axis import Context
-
-
-def trials_of(case: Case, renderer: ReferenceRenderer, device: str = "cpu") -> TrialRenderer:
-    return TrialRenderer(Context(case, request_of(case, RunOptions(), "cpu"), device), renderer)
+from tests.diagnosis.truths import trials_of
 
 
 def test_factors_that_load_the_same_stay_together(bases: list[Case], renderer: ReferenceRenderer) -> None:

@@ -17,16 +17,11 @@ from harness.diagnosis.search_progress import Progress
 from harness.diagnosis.shortlist import likeliest, standing_out
 from harness.diagnosis.trials import Settings, TrialRenderer
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case
-from harness.sweeps.axis import Context
 from harness.sweeps.axis_values import Value
+from tests.diagnosis.truths import trials_of
 
 Altered = Callable[..., Case]
-
-
-def trials_of(case: Case, renderer: ReferenceRenderer) -> TrialRenderer:
-    return TrialRenderer(Context(case, request_of(case, RunOptions(), "cpu"), "cpu"), renderer)
 
 
 def values(trials: TrialRenderer, axis: str) -> list[Settings]:
@@ -46,6 +41,15 @@ def test_what_a_preview_was_made_with_stands_out(
     listed = likeliest(trials, trials.trial({}), [*others, {axis: value}])
     assert {axis: value} in listed
     assert [trial.settings for trial in trials.made] == [{}]
+
+
+def test_short_renders_rank_the_values_of_a_number(altered: Altered, renderer: ReferenceRenderer) -> None:
+    trials = trials_of(altered("ranked", guidance_scale=7.0), renderer)
+    values = [1.0, 3.0, 5.0, 7.0, 9.0]
+    ranked = likeliest(trials, trials.trial({}), [{"guidance_scale": value} for value in values])
+    assert ranked[0] == {"guidance_scale": 7.0}
+    assert len(trials.made) == 1
+    assert 1 < trials.spent < 1 + len(values)
 
 
 def test_what_changes_nothing_does_not_stand_out(altered: Altered, renderer: ReferenceRenderer) -> None:
@@ -89,7 +93,7 @@ def test_numbers_take_turns_where_little_is_missing(altered: Altered, renderer: 
 def test_a_number_goes_on_twice_as_far(altered: Altered, renderer: ReferenceRenderer) -> None:
     """One step of its grid after the other took eight renders."""
     progress = Progress(trials_of(altered("far", base_shift=0.9), renderer), 100, None)
-    made = narrow(progress.trials, progress.reference, _number(progress.trials, "base_shift"), 0.6)
+    made = list(narrow(progress.trials, progress.reference, _number(progress.trials, "base_shift"), 0.6))
     assert made[-1].settings == {"base_shift": 0.9}
     assert len(made) <= 5
 

@@ -32,7 +32,7 @@ def named(found: Diagnosis) -> dict[str, object]:
     [
         ({"guidance_scale": 2.7}, 12),
         ({"guidance_scale": 6.3}, 90),
-        ({"network_multiplier": 0.65}, 35),
+        ({"network_multiplier": 0.65}, 30),
         ({"steps": 11}, 35),
         ({"seed": 38}, 20),
     ],

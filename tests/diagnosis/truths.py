@@ -101,6 +101,11 @@ def truth(bases: list[Case], names: tuple[str, ...], renderer: Renderer, stem: s
     return None
 
 
+def trials_of(case: Case, renderer: Renderer, device: str = "cpu") -> TrialRenderer:
+    """Return what renders trials of ``case``; on another device they are named only, and rendered here."""
+    return TrialRenderer(Context(case, request_of(case, RunOptions(), "cpu"), device), renderer)
+
+
 def _truth(
     case: Case, names: tuple[str, ...], renderer: Renderer, draw: random.Random, stem: str
 ) -> Truth | None:
