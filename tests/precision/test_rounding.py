@@ -90,6 +90,18 @@ def test_eight_bits_of_a_library_have_the_bits_of_its_layer(
     assert torch.equal(rounded(name, wanted), layer[0].weight.dequantize())
 
 
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "AVX512",
+    reason="its own kernel made noise there",
+)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_nf4_has_the_bits_of_its_librarys_kernel(dtype: torch.dtype, weight: torch.Tensor) -> None:
+    able("nf4")
+    functional = pytest.importorskip("bitsandbytes.functional")
+    stored, state = functional.quantize_4bit(weight.to(dtype), quant_type="nf4", blocksize=64)
+    assert torch.equal(rounded("nf4", weight.to(dtype)), functional.dequantize_4bit(stored, state))
+
+
 @pytest.mark.parametrize(
     "name", ["fp8_e4m3fn", "fp8_e5m2", "fp8_scaled_row", "gguf_q8_0", "uint4", "qfloat8"]
 )
