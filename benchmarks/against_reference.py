@@ -25,7 +25,8 @@ from clock import Clock
 from harness.importers.aitoolkit import import_job
 from harness.metrics.images import load_rgb
 from harness.runs.plan import RunOptions
-from harness.schema.case import Base, Case
+from harness.schema.base import Base
+from harness.schema.case import Case
 from harness.schema.spec import FLEX2
 from harness.sweeps.grid import Variant, parse_axis, product
 from harness.sweeps.sweep import sweep_cases

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import EngineName, Render, RenderRequest
 
 MAX_KERNELS = 24

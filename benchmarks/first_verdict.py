@@ -100,7 +100,7 @@ def write_jobs(folder: Path, base: Path, size: int) -> None:
     from harness._util.atomic_files import sha256_file
     from harness.pipeline.noise import torch_era
     from harness.pipeline.renderer import ReferenceRenderer
-    from harness.schema.case import Base
+    from harness.schema.base import Base
     from harness.schema.render import Lora, RenderRequest, Shift
 
     shared = folder / "lora.safetensors"

@@ -19,7 +19,8 @@ from clock import Clock
 from harness.runs.gpus import visible_gpus
 from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.run import run_cases
-from harness.schema.case import Base, Case, load_cases
+from harness.schema.base import Base
+from harness.schema.case import Case, load_cases
 
 
 def rates(rows: list[float], gpus: int) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 
 from harness._util.atomic_files import sha256_file
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import Lora, RenderRequest
 
 PROMPTS = ("a red flower in a green forest", "portrait photo of sks, black hat, studio light")

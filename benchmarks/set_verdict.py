@@ -34,7 +34,8 @@ from harness.metrics.images import load_rgb  # noqa: E402
 from harness.metrics.lpips import Lpips  # noqa: E402
 from harness.metrics.score_pair import score_images  # noqa: E402
 from harness.metrics.scores import Scores  # noqa: E402
-from harness.schema.case import Case, Tolerance  # noqa: E402
+from harness.schema.case import Case  # noqa: E402
+from harness.schema.metric_limits import Tolerance  # noqa: E402
 from harness.schema.result import Images, Row, Verdict  # noqa: E402
 
 DRAWS = 500

@@ -69,7 +69,9 @@ def write_case(work: Path, rank: int) -> Any:
     from PIL import Image
 
     from harness._util.atomic_files import sha256_file
-    from harness.schema.case import Base, Case, LoraRef, Preview, SampleSettings, save_case
+    from harness.schema.base import Base
+    from harness.schema.case import Case, save_case
+    from harness.schema.case_parts import LoraRef, Preview, SampleSettings
 
     base, lora, preview = work / "base", work / "lora.safetensors", work / "preview.jpg"
     write_base(base)

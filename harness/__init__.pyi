@@ -32,13 +32,13 @@ from .runs.rescore import rescore as rescore
 from .runs.results import RunResult as RunResult
 from .runs.results import load_run as load_run
 from .runs.run import run_cases as run_cases
-from .schema.case import Base as Base
+from .schema.base import Base as Base
 from .schema.case import Case as Case
-from .schema.case import Tolerance as Tolerance
 from .schema.case import case_schema as case_schema
 from .schema.case import load_case as load_case
 from .schema.case import load_cases as load_cases
 from .schema.case import save_case as save_case
+from .schema.metric_limits import Tolerance as Tolerance
 from .schema.result import Row as Row
 from .schema.result import Verdict as Verdict
 from .sweeps.grid import Variant as Variant

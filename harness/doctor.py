@@ -82,7 +82,7 @@ def _memory() -> Finding:
 
 def _checkpoint() -> Finding:
     from harness.pipeline.checkpoint import find_checkpoint
-    from harness.schema.case import Base
+    from harness.schema.base import Base
 
     spec = spec_of(DEFAULT_MODEL)
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import RenderRequest
 
 # Machines are slow at times: what an example takes says nothing about the code.

@@ -17,7 +17,8 @@ from harness.importers.aitoolkit import import_job
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, request_of
 from harness.runs.run import run_cases
-from harness.schema.case import Base, Case, load_cases
+from harness.schema.base import Base
+from harness.schema.case import Case, load_cases
 from harness.schema.render import Dialect
 from harness.schema.result import Verdict
 from harness.schema.spec import MODELS, Defaults

@@ -21,7 +21,7 @@ from harness.calibration.controls import OTHER_ATTENTION
 from harness.metrics.lpips import Lpips
 from harness.metrics.score_pair import score_images
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import Lora, RenderRequest, Shift
 
 JOB = Path(__file__).parent.parent / "harness" / "data" / "jobs" / "emoji_inkprint"

@@ -152,7 +152,7 @@ def _bits() -> dict[str, str]:
     from harness.pipeline.checkpoint import find_checkpoint
     from harness.pipeline.load import load_pipeline
     from harness.pipeline.noise import draw
-    from harness.schema.case import Base
+    from harness.schema.base import Base
     from harness.schema.spec import FLEX2
 
     checkpoint = find_checkpoint(Base(embedded="tiny-flex2-emoji"), FLEX2)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from harness._util.atomic_files import write_bytes, write_text
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import Lora, RenderRequest
 
 PICTURES = Path(__file__).parent / "lora_pictures"

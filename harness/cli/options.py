@@ -23,7 +23,8 @@ from harness.schema.render import Device, Dtype, EngineName, Offload, PipelineCo
 if TYPE_CHECKING:
     from harness.judging.tolerance import Source
     from harness.metrics.scores import MetricName
-    from harness.schema.case import Base, Tolerance
+    from harness.schema.base import Base
+    from harness.schema.metric_limits import Tolerance
 
 rendering = functools.partial(option, heading="What to render with")
 server = functools.partial(option, heading="Another system under test")
@@ -65,7 +66,7 @@ METRICS = option(
 
 
 def _base(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Base | None:
-    from harness.schema.case import Base
+    from harness.schema.base import Base
 
     return Base.parse(text) if text else None
 

@@ -11,7 +11,7 @@ from harness.cli.options import LPIPS_WEIGHTS, METRICS, RUN, tolerance
 if TYPE_CHECKING:
     from harness.judging.tolerance import Source
     from harness.metrics.scores import MetricName
-    from harness.schema.case import Tolerance
+    from harness.schema.metric_limits import Tolerance
 
 
 @command()

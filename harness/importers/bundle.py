@@ -23,7 +23,9 @@ from pydantic import Field, ValidationError
 from harness._util.atomic_files import disk_errors_as, write_bytes
 from harness._util.validation import first_problem
 from harness.errors import BundleError, CaseError
-from harness.schema.case import SUFFIX, Case, LoraRef, Preview, Sha256, Strict, save_case
+from harness.schema.case import SUFFIX, Case, save_case
+from harness.schema.case_parts import LoraRef, Preview
+from harness.schema.fields import Sha256, Strict
 
 FORMAT = "harness-bundle/1"
 INDEX, CASE, ROW, README = "bundle.json", "case.json", "row.json", "README.txt"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.schema.case import Case, EncoderDtype, OlderConfig, SampleSettings, Trained
+from harness.schema.case import Case, EncoderDtype
+from harness.schema.case_parts import OlderConfig, SampleSettings, Trained
 from harness.schema.spec import DEFAULT_MODEL
 
 if TYPE_CHECKING:

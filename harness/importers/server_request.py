@@ -21,7 +21,8 @@ from harness.importers.inference_request import (
 )
 from harness.importers.preview_image import PreviewImage, read_preview
 from harness.importers.writer import write_cases
-from harness.schema.case import Base, SampleSettings, Trained
+from harness.schema.base import Base
+from harness.schema.case_parts import SampleSettings, Trained
 from harness.schema.lora_file import LoraFile, inspect_lora
 from harness.schema.server_result import ServerResult
 from harness.schema.spec import Defaults, ModelSpec, spec_of

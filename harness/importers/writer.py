@@ -25,18 +25,9 @@ from harness.importers.previous_import import (
     merge,
 )
 from harness.importers.staging import install, staging
-from harness.schema.case import (
-    SCHEMA_FILE,
-    SUFFIX,
-    Base,
-    Case,
-    LoraRef,
-    Neighbour,
-    Preview,
-    load_case,
-    save_case,
-    schema_line,
-)
+from harness.schema.base import Base
+from harness.schema.case import SCHEMA_FILE, SUFFIX, Case, load_case, save_case, schema_line
+from harness.schema.case_parts import LoraRef, Neighbour, Preview
 from harness.schema.case_text import CaseTexts
 
 

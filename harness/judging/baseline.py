@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_serializer, field_validator
 
 from harness.metrics.scores import Record, Scores
-from harness.schema.case import InnerPath
+from harness.schema.fields import InnerPath
 from harness.schema.result import Row, Verdict
 
 SCORE_DIGITS = 6

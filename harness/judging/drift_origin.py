@@ -12,7 +12,7 @@ from typing import Literal
 from harness._util.words import some
 from harness.judging.verdict import judge
 from harness.metrics.scores import Scores
-from harness.schema.case import Tolerance
+from harness.schema.metric_limits import Tolerance
 from harness.schema.result import Row, Verdict
 
 Origin = Literal["server", "settings"]

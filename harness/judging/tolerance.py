@@ -13,8 +13,8 @@ from harness._util.validation import first_problem
 from harness.errors import HarnessError
 from harness.judging.tolerance_file import ToleranceFile
 from harness.judging.verdict import DEFAULT_TOLERANCE
-from harness.schema.case import Case, Tolerance
-from harness.schema.metric_limits import NAMES
+from harness.schema.case import Case
+from harness.schema.metric_limits import NAMES, Tolerance
 
 
 @runtime_checkable

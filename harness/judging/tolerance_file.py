@@ -13,8 +13,8 @@ from harness._util.validation import read_model
 from harness.errors import CalibrationError
 from harness.judging.baseline import environment_key
 from harness.metrics.scores import Perceptual, Record
-from harness.schema.case import Case, Tolerance
-from harness.schema.metric_limits import NAMES
+from harness.schema.case import Case
+from harness.schema.metric_limits import NAMES, Tolerance
 
 
 class Measured(Perceptual):

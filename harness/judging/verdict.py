@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 from harness.metrics.scores import Scores, counted_psnr
-from harness.schema.case import Case, OlderConfig, Tolerance
-from harness.schema.metric_limits import measured_metrics, needed_metrics, set_limits
+from harness.schema.case import Case
+from harness.schema.case_parts import OlderConfig
+from harness.schema.metric_limits import Tolerance, measured_metrics, needed_metrics, set_limits
 from harness.schema.result import NEAREST, Baseline, Verdict
 from harness.schema.spec import ModelSpec
 

@@ -16,7 +16,7 @@ from harness.errors import HarnessError
 from harness.judging.tolerance import limits_from
 from harness.pytest_plugin.options import INI
 from harness.runs.plan import RunOptions
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.metric_limits import metrics_from
 from harness.schema.render import PipelineCode
 from harness.sweeps.grid import Variant, preset

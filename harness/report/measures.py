@@ -10,8 +10,7 @@ from pathlib import PurePosixPath
 
 from harness.metrics.scores import Scores
 from harness.report.formatting import NONE, number, percent
-from harness.schema.case import Tolerance
-from harness.schema.metric_limits import METRIC_LIMITS, MetricLimit, set_limits
+from harness.schema.metric_limits import METRIC_LIMITS, MetricLimit, Tolerance, set_limits
 from harness.schema.result import Row
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WebP", ".png": "PNG"}

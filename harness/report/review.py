@@ -14,7 +14,7 @@ from harness.errors import RunError
 from harness.judging.baseline_store import BaselineStore
 from harness.runs.accept import accept_row
 from harness.runs.folder import read_manifest, read_rows
-from harness.schema.case import Strict
+from harness.schema.fields import Strict
 from harness.schema.result import REFERENCE, Row, Verdict
 
 

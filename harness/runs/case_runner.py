@@ -21,7 +21,8 @@ from harness.runs.plan import Planned, RunOptions
 from harness.runs.render_cache import RenderCache
 from harness.runs.scorer import ScoringJob, ScoringResult
 from harness.runs.t5_kernel import OTHER, PROOF, T5_FINDING, T5Kernels
-from harness.schema.case import Case, Tolerance
+from harness.schema.case import Case
+from harness.schema.metric_limits import Tolerance
 from harness.schema.render import OnStep, Render, Renderer
 from harness.schema.result import REFERENCE, Finding, Images, Row, Verdict
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import CaseError
 from harness.metrics.scores import MetricName
-from harness.schema.case import Base, Case, Noise, Tolerance
+from harness.schema.base import Base
+from harness.schema.case import Case, Noise
+from harness.schema.metric_limits import Tolerance
 from harness.schema.render import (
     REFERENCE_DIALECT,
     REFERENCE_SHIFT,

@@ -17,7 +17,8 @@ from harness.pipeline.load import check_trust, free_memory
 from harness.pipeline.lora_shapes import check_lora_shapes, transformer_shapes
 from harness.pipeline.offload import memory_line, needs
 from harness.runs.plan import Planned, RunOptions
-from harness.schema.case import Base, Case
+from harness.schema.base import Base
+from harness.schema.case import Case
 from harness.schema.lora_file import inspect_lora
 from harness.schema.render import RenderRequest
 from harness.schema.spec import spec_of

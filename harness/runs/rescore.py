@@ -17,8 +17,7 @@ from harness.runs.folder import locked, read_manifest, write_rows
 from harness.runs.neighbours import note_again
 from harness.runs.results import RunResult, load_run
 from harness.runs.scorer import Scorer
-from harness.schema.case import Tolerance
-from harness.schema.metric_limits import measured_metrics, needed_metrics
+from harness.schema.metric_limits import Tolerance, measured_metrics, needed_metrics
 from harness.schema.result import Row
 
 

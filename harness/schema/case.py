@@ -7,52 +7,26 @@ Unknown keys are refused; a file that was loaded and saved again says the same t
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, PrivateAttr, WithJsonSchema, model_validator
 
 from harness._util.atomic_files import sha256_file, write_bytes
 from harness._util.strict_yaml import read_mapping, write_yaml
 from harness._util.validation import problems_as
 from harness.errors import CaseError
+from harness.schema.base import Base as Base  # noqa: PLC0414 (pipeline/checkpoint.py imports it from here)
+from harness.schema.case_parts import LoraRef, Neighbour, Preview, SampleSettings, Trained
+from harness.schema.fields import CaseId, Strict
+from harness.schema.metric_limits import Tolerance
 from harness.schema.quantizers import SETTINGS
-from harness.schema.spec import DEFAULT_MODEL, MODELS, Defaults, Limits, ModelSpec, known_model, spec_of
+from harness.schema.spec import DEFAULT_MODEL, MODELS, Defaults, ModelSpec, known_model, spec_of
 from harness.schema.versions import T5Attention
 
 SUFFIX = ".case.yaml"
 SCHEMA_FILE = "case.schema.json"
-
-
-def _safe_id(value: str) -> str:
-    parts = value.split("/")
-    if any(part in {"", ".", ".."} or part.startswith("-") for part in parts):
-        raise ValueError("an id is words joined by '/', none of them empty, '.', '..' or starting with '-'")
-    return value
-
-
-def _without_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("a path holds no NUL character")
-    return value
-
-
-def _inside(value: str) -> str:
-    path = Path(value)
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError("a path must stay inside the case file's folder: no leading '/', no '..'")
-    return value
 
 
 def _quantizer(value: str) -> str:
@@ -61,175 +35,15 @@ def _quantizer(value: str) -> str:
     return value
 
 
-CaseId = Annotated[str, Field(pattern=r"^[\w.+ -]+(/[\w.+ -]+)*$", max_length=200), AfterValidator(_safe_id)]
-AnyPath = Annotated[str, AfterValidator(_without_nul)]
-InnerPath = Annotated[AnyPath, Field(min_length=1), AfterValidator(_inside)]
 Noise = Literal["auto", "current", "legacy"]
 EncoderDtype = Literal["fp16"]
 Quantize = Annotated[
     str, AfterValidator(_quantizer), WithJsonSchema({"enum": list(SETTINGS), "type": "string"})
 ]
 ModelName = Annotated[str, AfterValidator(known_model), Field(json_schema_extra={"enum": [*MODELS]})]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 _DEFAULTS = Defaults()
-
-
-class Strict(BaseModel):
-    """A frozen model that refuses unknown keys and converts nothing silently."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Base(Strict):
-    """The base checkpoint: exactly one of a hub repository, a local folder, or one that ships here."""
-
-    repo: str | None = Field(None, description="Hugging Face repository, e.g. ostris/Flex.2-preview.")
-    revision: str | None = Field(
-        None, description="Commit of the repository; pin it to make runs comparable."
-    )
-    path: AnyPath | None = Field(
-        None, description="Local folder in the hub's layout; relative to the case file."
-    )
-    embedded: str | None = Field(None, description="Name of a checkpoint shipped with the harness.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Base:
-        if sum(source is not None for source in (self.repo, self.path, self.embedded)) != 1:
-            raise ValueError("give exactly one of repo, path, embedded")
-        if self.revision is not None and self.repo is None:
-            raise ValueError("revision goes with repo")
-        return self
-
-    @classmethod
-    def parse(cls, text: str) -> Base:
-        """Read the ``--base`` form: ``embedded:NAME``, an existing folder, or ``OWNER/NAME[@REVISION]``.
-
-        Raises:
-            CaseError: none of these.
-        """
-        if match := re.fullmatch(r"embedded:([\w.-]+)", text):
-            return cls(embedded=match[1])
-        if Path(text).is_dir():
-            return cls(path=str(Path(text).resolve()))
-        match = re.fullmatch(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", text)
-        if match is None:
-            raise CaseError(
-                f"{text!r} is neither a folder nor a repository",
-                field="--base",
-                fix="give OWNER/NAME or OWNER/NAME@COMMIT, a folder that exists, or embedded:NAME",
-            )
-        return cls(repo=match["repo"], revision=match["revision"])
-
-    def __str__(self) -> str:
-        if self.embedded is not None:
-            return f"embedded:{self.embedded}"
-        if self.path is not None:
-            return self.path
-        return f"{self.repo}@{self.revision}" if self.revision else str(self.repo)
-
-
-class OlderConfig(StrEnum):
-    """How it is known that a preview is older than the config that its settings are taken from."""
-
-    TIME = "time"
-    COUNT = "count"
-
-
-class Preview(Strict):
-    """The image that AI Toolkit wrote, as it lies on disk."""
-
-    file: InnerPath
-    sha256: Sha256
-    width: int = Field(gt=0, description="Pixels, read from the image itself.")
-    height: int = Field(gt=0, description="Pixels, read from the image itself.")
-    step: int | None = Field(None, ge=0, description="Training step at which it was rendered.")
-    index: int | None = Field(None, ge=0, description="Position in the job's list of samples.")
-    older_config: OlderConfig | None = Field(
-        None,
-        strict=False,
-        description="The config was rewritten after this preview: its settings may have been others. Seen by "
-        "file 'time', or proved by the 'count' of a step's previews. No drift is judged.",
-    )
-
-
-class LoraRef(Strict):
-    """The LoRA weights that the preview saw."""
-
-    file: InnerPath
-    sha256: Sha256
-    network_multiplier: float = _DEFAULTS.network_multiplier
-
-
-class Neighbour(Strict):
-    """A saved checkpoint near a preview whose own is gone."""
-
-    step: int = Field(ge=0, description="Training step of the checkpoint; 0 is the base alone.")
-    lora: LoraRef | None = None
-
-
-class SampleSettings(Strict):
-    """The sample settings, resolved: trigger replaced, flags applied, seed rule worked out."""
-
-    prompt: str
-    neg: str = _DEFAULTS.neg
-    width: int = Field(_DEFAULTS.width, description="Pixels, as asked for; the render snaps it.")
-    height: int = Field(_DEFAULTS.height, description="Pixels, as asked for; the render snaps it.")
-    seed: int = Field(_DEFAULTS.seed, ge=-1, description="-1 is random: such a preview cannot be re-run.")
-    sample_steps: int = _DEFAULTS.sample_steps
-    guidance_scale: float = _DEFAULTS.guidance_scale
-
-    def outside(self, limits: Limits) -> tuple[str, str] | None:
-        """Return the first field outside the reference's limits and what is wrong with it, or None."""
-        for name, (low, high) in (
-            ("width", limits.size),
-            ("height", limits.size),
-            ("sample_steps", limits.sample_steps),
-            ("guidance_scale", limits.guidance_scale),
-            ("seed", limits.seed),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                return name, f"{value} is outside the reference's range {low} to {high}"
-        return None
-
-
-class Trained(Strict):
-    """What the job recorded about the training: evidence for why a re-run may differ."""
-
-    arch: str | None = None
-    software: str | None = Field(None, description="Name and version that the LoRA's metadata records.")
-    dtype: str | None = Field(None, description="train.dtype: the preview was rendered in it.")
-    quantize: bool = False
-    quantize_te: bool = False
-    qtype: str | None = None
-    qtype_te: str | None = None
-    ema: bool = False
-    base: str | None = Field(None, description="model.name_or_path of the job.")
-    trigger_word: str | None = None
-    prompt_template: str | None = Field(None, description="The prompt as written, before trigger and flags.")
-    sampler: str | None = Field(
-        None, description="Recorded; AI Toolkit ignores it for flex2 and honours it for flex1."
-    )
-
-
-class Tolerance(Strict):
-    """Limits within which a re-run counts as a match, on codec-matched scores."""
-
-    ssim_min: float = Field(ge=-1, le=1)
-    lpips_max: float = Field(ge=0)
-    psnr_min: float | None = Field(None, description="dB; None sets no limit.")
-    flip_max: float | None = Field(None, ge=0, le=1, description="Largest FLIP; None sets no limit.")
-    ssimulacra2_min: float | None = Field(None, le=100, description="Least SSIMULACRA2; None sets no limit.")
-    jod_min: float | None = Field(None, le=10, description="Least JOD of ColorVideoVDP; None sets no limit.")
-    noise_ssim: float | None = Field(
-        None, description="The worst SSIM of the case's equally valid re-runs when it was calibrated."
-    )
-    source: str = Field(description="Where the limits come from, e.g. 'calibrated 2026-11-20 on H100'.")
-    provisional: bool = Field(
-        False, description="They were measured on another kind of machine, torch or size."
-    )
 
 
 class Case(Strict):

@@ -1,4 +1,4 @@
-"""Every metric that a limit can be set on: its field among scores, its limit, and how both are shown."""
+"""The limits of a match: for each metric its field among scores, its limit, and how both are shown."""
 
 from __future__ import annotations
 
@@ -6,9 +6,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
+
 from harness.errors import HarnessError
 from harness.metrics.scores import METRIC_NAMES, MetricName, Perceptual, Scores
-from harness.schema.case import Tolerance
+from harness.schema.fields import Strict
+
+
+class Tolerance(Strict):
+    """Limits within which a re-run counts as a match, on codec-matched scores."""
+
+    ssim_min: float = Field(ge=-1, le=1)
+    lpips_max: float = Field(ge=0)
+    psnr_min: float | None = Field(None, description="dB; None sets no limit.")
+    flip_max: float | None = Field(None, ge=0, le=1, description="Largest FLIP; None sets no limit.")
+    ssimulacra2_min: float | None = Field(None, le=100, description="Least SSIMULACRA2; None sets no limit.")
+    jod_min: float | None = Field(None, le=10, description="Least JOD of ColorVideoVDP; None sets no limit.")
+    noise_ssim: float | None = Field(
+        None, description="The worst SSIM of the case's equally valid re-runs when it was calibrated."
+    )
+    source: str = Field(description="Where the limits come from, e.g. 'calibrated 2026-11-20 on H100'.")
+    provisional: bool = Field(
+        False, description="They were measured on another kind of machine, torch or size."
+    )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from harness.metrics.codec import Codec
     from harness.metrics.scores import Scores
-    from harness.schema.case import Base, EncoderDtype, Noise, Quantize
+    from harness.schema.base import Base
+    from harness.schema.case import EncoderDtype, Noise, Quantize
     from harness.schema.result import Rendered
 
 Device = Literal["auto", "cpu", "cuda"]

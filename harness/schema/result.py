@@ -9,7 +9,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from harness.metrics.scores import METRIC_NAMES, LatentDistance, Perceptual, PixelStats, Record, Scores
-from harness.schema.case import Case, CaseId, InnerPath, Tolerance
+from harness.schema.case import Case
+from harness.schema.fields import CaseId, InnerPath
+from harness.schema.metric_limits import Tolerance
 
 REFERENCE = "reference"
 """The variant with the case's own settings."""

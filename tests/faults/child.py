@@ -71,7 +71,7 @@ def preload() -> None:
     import harness.runs.accept
     import harness.runs.scorer
     from harness.pipeline.checkpoint import find_checkpoint
-    from harness.schema.case import Base
+    from harness.schema.base import Base
     from harness.schema.spec import FLEX2
 
     render, score = harness.pipeline.renderer, harness.runs.scorer

@@ -114,7 +114,7 @@ def base_target(work: Path) -> Target:
     """A base's index and configs, with the weights' header beside them."""
     import shutil
 
-    from harness.schema.case import Base
+    from harness.schema.base import Base
 
     folder = work / "base"
     shutil.copytree(ROOT / "harness/data/checkpoints/tiny-flex2-emoji", folder)

@@ -10,7 +10,8 @@ import pytest
 
 from harness._util.atomic_files import sha256_file
 from harness.importers.aitoolkit import import_job
-from harness.schema.case import Case, SampleSettings, load_cases
+from harness.schema.case import Case, load_cases
+from harness.schema.case_parts import SampleSettings
 
 Job = dict[str, Any]
 

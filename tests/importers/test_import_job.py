@@ -10,7 +10,7 @@ import pytest
 from harness.errors import JobError
 from harness.importers.aitoolkit import import_job
 from harness.importers.draft import safe_name
-from harness.schema.case import Base
+from harness.schema.base import Base
 from tests.importers.job_edits import Edit
 
 

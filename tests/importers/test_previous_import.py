@@ -10,7 +10,9 @@ import pytest
 from harness._util.atomic_files import sha256_file
 from harness.errors import JobError
 from harness.importers.aitoolkit import import_job
-from harness.schema.case import Base, Case, Tolerance, load_case, load_cases, save_case
+from harness.schema.base import Base
+from harness.schema.case import Case, load_case, load_cases, save_case
+from harness.schema.metric_limits import Tolerance
 from tests.importers.job_edits import change_metadata, tree
 
 NAME = "tiny_flex2_simple_v1"

@@ -14,7 +14,9 @@ import harness.data
 from harness.errors import HarnessError, ImageError, JobError, LoraError, RequestError
 from harness.importers.inference_request import InferenceRequest
 from harness.importers.server_request import import_request, resolve_prompt
-from harness.schema.case import Base, SampleSettings, load_cases
+from harness.schema.base import Base
+from harness.schema.case import load_cases
+from harness.schema.case_parts import SampleSettings
 
 LORA = Path(harness.data.__file__).parent / "jobs" / "emoji_inkprint" / "emoji_inkprint.safetensors"
 

@@ -11,7 +11,8 @@ import pytest
 
 from harness.importers.aitoolkit import import_job
 from harness.importers.draft import ImportResult
-from harness.schema.case import OlderConfig, load_cases
+from harness.schema.case import load_cases
+from harness.schema.case_parts import OlderConfig
 from tests.importers.job_edits import add_preview
 
 RESUMED = 1795874740

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.importers.aitoolkit.sample_config import SampleConfig
 from harness.importers.aitoolkit.samples import Sample, resolve_samples, sample_seeds
-from harness.schema.case import SampleSettings
+from harness.schema.case_parts import SampleSettings
 from harness.schema.spec import FLEX2, trainer_edge
 
 seeds = st.integers(-(2**31), 2**63)

@@ -7,7 +7,9 @@ from typing import Any
 from harness.judging.baseline import Entry, entry_of, environment_key
 from harness.judging.verdict import DEFAULT_TOLERANCE, judge
 from harness.metrics.scores import PixelStats, Scores, Tile
-from harness.schema.case import Base, Case, Preview, SampleSettings
+from harness.schema.base import Base
+from harness.schema.case import Case
+from harness.schema.case_parts import Preview, SampleSettings
 from harness.schema.result import Images, Rendered, Row
 
 CPU: dict[str, Any] = {"platform": "Linux x86_64", "cpu": "AVX512", "packages": {"torch": "2.14.1"}}

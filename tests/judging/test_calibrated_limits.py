@@ -10,7 +10,7 @@ from harness.judging.baseline import environment_key
 from harness.judging.drift_origin import drift_origin
 from harness.judging.tolerance_file import Environment, Measured, Proposal, ToleranceFile
 from harness.judging.verdict import DEFAULT_TOLERANCE, judge, judge_variant
-from harness.schema.case import Tolerance
+from harness.schema.metric_limits import Tolerance
 from harness.schema.result import REFERENCE, Verdict
 from tests.judging.rows import CPU, H100, row, scores
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.judging.verdict import judge
-from harness.schema.case import OlderConfig, Tolerance
+from harness.schema.case_parts import OlderConfig
+from harness.schema.metric_limits import Tolerance
 from harness.schema.result import Verdict
 from tests.judging.rows import scores
 

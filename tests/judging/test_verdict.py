@@ -12,7 +12,10 @@ from harness.judging.tolerance_file import Environment, Measured, ToleranceFile
 from harness.judging.verdict import DEFAULT_TOLERANCE, OTHER_ENVIRONMENT, SAME_ENVIRONMENT, judge, judge_sizes
 from harness.metrics.scores import PixelStats, Scores, Tile, counted_psnr
 from harness.runs.t5_kernel import REPEAT
-from harness.schema.case import Base, Case, Preview, SampleSettings, Tolerance
+from harness.schema.base import Base
+from harness.schema.case import Case
+from harness.schema.case_parts import Preview, SampleSettings
+from harness.schema.metric_limits import Tolerance
 from harness.schema.result import Verdict
 
 CALIBRATION = Path(__file__).parents[2] / "harness" / "data" / "calibration"

@@ -17,7 +17,7 @@ from harness.runs.case_runner import CaseRunner
 from harness.runs.dispatch import Outcome
 from harness.runs.plan import Planned
 from harness.runs.scoring_pool import ScoringPool
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import Renderer
 from tests.pytest_plugin.tiny_project import CASES, rows
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.schema.case import Neighbour, load_case, save_case
+from harness.schema.case import load_case, save_case
+from harness.schema.case_parts import Neighbour
 from tests.pytest_plugin.tiny_project import CASES, NO_REPORT, only_run, output, rows
 
 

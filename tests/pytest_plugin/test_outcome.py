@@ -6,7 +6,9 @@ from pathlib import Path
 
 from harness.judging.verdict import DEFAULT_TOLERANCE
 from harness.pytest_plugin.outcome import Checked, explain
-from harness.schema.case import Base, Case, Preview, SampleSettings
+from harness.schema.base import Base
+from harness.schema.case import Case
+from harness.schema.case_parts import Preview, SampleSettings
 from harness.schema.result import Finding, Images, Row, Verdict
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.data import CHECKPOINTS
-from harness.schema.case import Base, load_case, save_case
+from harness.schema.base import Base
+from harness.schema.case import load_case, save_case
 from tests.pytest_plugin.tiny_project import CASES, output
 
 COMMAND = (CASES, "--gpu", "--no-harness-report", "--harness-results=run")

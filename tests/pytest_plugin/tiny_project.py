@@ -16,7 +16,9 @@ from harness.runs.plan import RunOptions, plan
 from harness.runs.results import load_run
 from harness.runs.scorer import Scorer, ScoringJob, ScoringResult
 from harness.runs.scoring_pool import ScoringPool
-from harness.schema.case import Base, Case, LoraRef, Preview, SampleSettings, Trained, save_case
+from harness.schema.base import Base
+from harness.schema.case import Case, save_case
+from harness.schema.case_parts import LoraRef, Preview, SampleSettings, Trained
 from harness.schema.render import Renderer
 from harness.schema.result import Row
 

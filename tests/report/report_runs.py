@@ -12,7 +12,10 @@ from harness.metrics.maps import SCALES, difference_map
 from harness.metrics.pixels import pixel_stats
 from harness.metrics.scores import Scores
 from harness.runs.folder import RunFolder
-from harness.schema.case import Base, Case, LoraRef, Preview, SampleSettings, Tolerance, Trained
+from harness.schema.base import Base
+from harness.schema.case import Case
+from harness.schema.case_parts import LoraRef, Preview, SampleSettings, Trained
+from harness.schema.metric_limits import Tolerance
 from harness.schema.result import Baseline, Images, Rendered, Row, Verdict
 
 SAMPLES = Path(__file__).parents[1] / "data" / "jobs" / "tiny_flex2_simple_v1" / "samples"

@@ -16,7 +16,8 @@ from harness.cli.app import app
 from harness.errors import BundleError, CaseError, HarnessError, LoraError, RunError
 from harness.importers.bundle import import_bundle
 from harness.report.export_bundle import find_run, write_bundle
-from harness.schema.case import LoraRef, load_case
+from harness.schema.case import load_case
+from harness.schema.case_parts import LoraRef
 from tests.report.report_runs import SAMPLES, Run, case_of, sample
 
 LORA = SAMPLES.parent / "tiny_flex2_simple_v1.safetensors"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.report.build import build_report
-from harness.schema.case import SampleSettings, Tolerance, Trained
+from harness.schema.case_parts import SampleSettings, Trained
+from harness.schema.metric_limits import Tolerance
 from harness.schema.result import Images, Verdict
 from tests.report.report_page import Element, read_page
 from tests.report.report_runs import Run, case_of, sample

@@ -24,7 +24,8 @@ from harness.report.settings_table import (
     settings,
 )
 from harness.report.sigma_chart import curve
-from harness.schema.case import SampleSettings, Tolerance, Trained
+from harness.schema.case_parts import SampleSettings, Trained
+from harness.schema.metric_limits import Tolerance
 from harness.schema.result import Finding, Row, Verdict
 from tests.report.report_runs import ENVIRONMENT, Run, accept_of, case_of, rendered_of, sample, scores_of
 

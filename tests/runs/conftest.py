@@ -10,7 +10,9 @@ from PIL import Image
 
 from harness._util.atomic_files import sha256_file
 from harness.judging.verdict import DEFAULT_TOLERANCE
-from harness.schema.case import Base, Case, LoraRef, Preview, SampleSettings, Trained, save_case
+from harness.schema.base import Base
+from harness.schema.case import Case, save_case
+from harness.schema.case_parts import LoraRef, Preview, SampleSettings, Trained
 from harness.schema.result import REFERENCE, Images, Row, Verdict
 
 MakeCase = Callable[..., Case]

@@ -10,7 +10,8 @@ from harness.errors import HarnessError, RenderError
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions
 from harness.runs.results import RunResult
-from harness.schema.case import Case, Tolerance
+from harness.schema.case import Case
+from harness.schema.metric_limits import Tolerance
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Row
 

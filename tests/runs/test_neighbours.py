@@ -18,7 +18,9 @@ from harness.runs.neighbours import note_neighbours, plan_neighbours
 from harness.runs.plan import RunOptions, plan
 from harness.runs.rescore import rescore
 from harness.runs.run import run_cases
-from harness.schema.case import Case, Neighbour, Tolerance
+from harness.schema.case import Case
+from harness.schema.case_parts import Neighbour
+from harness.schema.metric_limits import Tolerance
 from harness.schema.result import NEAREST, REFERENCE, Row, Verdict
 from tests.judging.rows import scores
 

@@ -12,7 +12,10 @@ import pytest
 
 from harness.errors import CaseError
 from harness.runs.plan import Planned, RunOptions, default_pipeline, plan, select
-from harness.schema.case import Base, Case, Tolerance, Trained, load_case
+from harness.schema.base import Base
+from harness.schema.case import Case, load_case
+from harness.schema.case_parts import Trained
+from harness.schema.metric_limits import Tolerance
 from harness.schema.render import RenderRequest
 from harness.schema.spec import FLEX2
 

@@ -14,7 +14,8 @@ from harness.errors import BaselineError, CaseError, DeviceError, HarnessError
 from harness.runs.plan import plan
 from harness.runs.preflight import Preflight
 from harness.runs.run import run_cases
-from harness.schema.case import Base, Case
+from harness.schema.base import Base
+from harness.schema.case import Case
 from harness.schema.lora_file import LoraFile, inspect_lora
 from harness.sweeps.grid import parse_axis, product
 from harness.sweeps.sweep import plan_sweep

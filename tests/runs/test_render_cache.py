@@ -17,7 +17,8 @@ from harness.runs.render_cache import RenderKeys
 from harness.runs.results import load_run
 from harness.runs.run import run_cases
 from harness.runs.stored_renders import StoredRenders
-from harness.schema.case import Base, Case
+from harness.schema.base import Base
+from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
 
 MakeCase = Callable[..., Case]

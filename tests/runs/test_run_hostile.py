@@ -19,7 +19,8 @@ from harness.runs.accept import accept_run
 from harness.runs.folder import RESULTS, RunFolder, read_manifest, read_rows
 from harness.runs.rescore import rescore
 from harness.runs.results import load_run
-from harness.schema.case import Base, load_case, load_cases
+from harness.schema.base import Base
+from harness.schema.case import load_case, load_cases
 from harness.schema.lora_file import inspect_lora
 from harness.schema.result import Row, Verdict
 from harness.schema.spec import FLEX2

@@ -15,7 +15,8 @@ from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.run import run_cases
 from harness.runs.t5_kernel import PROOF, REPEAT, T5Kernels
-from harness.schema.case import Case, Preview, save_case
+from harness.schema.case import Case, save_case
+from harness.schema.case_parts import Preview
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.versions import T5Attention
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from harness.schema.case import Base, Case, load_case
+from harness.schema.base import Base
+from harness.schema.case import Case, load_case
 from tests.schema.case_files import contents, refused, written
 
 

@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from harness._util.atomic_files import sha256_file
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import Lora, RenderRequest
 from tests.systems.loopback import LoopbackServer
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.schema.case import Base, Case, save_case
+from harness.schema.base import Base
+from harness.schema.case import Case, save_case
 from tests.systems.reference_server import ReferenceServer
 
 

@@ -133,7 +133,7 @@ def test_smoke_run_trains_exports_and_renders(
     assert (out / "grid.png").stat().st_size > 0
 
     from harness.pipeline.renderer import ReferenceRenderer
-    from harness.schema.case import Base
+    from harness.schema.base import Base
     from harness.schema.render import RenderRequest
 
     request = RenderRequest(

@@ -11,7 +11,7 @@ import pytest
 from harness._util.garbage_collector import pause_collection
 from harness.pipeline.checkpoint import find_checkpoint
 from harness.pipeline.load import load_pipeline
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.spec import FLEX2
 
 

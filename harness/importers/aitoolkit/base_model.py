@@ -9,7 +9,7 @@ from harness.data import CHECKPOINTS
 from harness.errors import JobError
 from harness.importers.aitoolkit.config import JobConfig
 from harness.importers.aitoolkit.config_file import PROCESS
-from harness.schema.case import Base
+from harness.schema.base import Base
 
 
 def find_base(config_file: Path, config: JobConfig) -> tuple[Base, list[str]]:

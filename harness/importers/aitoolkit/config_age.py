@@ -13,7 +13,7 @@ from itertools import groupby, takewhile
 from pathlib import Path
 
 from harness.importers.aitoolkit.job_folder import PreviewFile
-from harness.schema.case import OlderConfig
+from harness.schema.case_parts import OlderConfig
 
 MIN_RUNS = 2
 """Steps with too few previews that prove another config: a single one may be of a run that was killed."""

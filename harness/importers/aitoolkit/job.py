@@ -30,7 +30,8 @@ from harness.importers.draft import Draft, ImportResult, SourceFile, safe_name
 from harness.importers.file_record import FileRecord
 from harness.importers.preview_image import PreviewImage, read_previews
 from harness.importers.writer import write_cases
-from harness.schema.case import Base, OlderConfig, SampleSettings, Trained
+from harness.schema.base import Base
+from harness.schema.case_parts import OlderConfig, SampleSettings, Trained
 from harness.schema.lora_file import LoraFile
 
 OLDER = {

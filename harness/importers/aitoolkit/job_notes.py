@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.flux_preview import flux_notes
-from harness.schema.case import SampleSettings
+from harness.schema.case_parts import SampleSettings
 from harness.schema.spec import ModelSpec
 from harness.schema.trainer_versions import ATTENTION_BACKEND, COMPILED
 

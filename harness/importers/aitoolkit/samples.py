@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.importers.aitoolkit.prompt import ParsedPrompt, inject_trigger, parse_prompt
 from harness.importers.aitoolkit.sample_config import SampleConfig, SampleEntry
-from harness.schema.case import SampleSettings
+from harness.schema.case_parts import SampleSettings
 from harness.schema.spec import Defaults, Limits, trainer_edge
 from harness.schema.trainer_versions import LITERAL_TRIGGER
 

@@ -11,7 +11,7 @@ from harness._util.strict_yaml import read_mapping
 from harness._util.validation import problems_as
 from harness.errors import RequestError
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
-from harness.schema.case import Strict
+from harness.schema.fields import Strict
 
 
 class SettingsLora(Strict):

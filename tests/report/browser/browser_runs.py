@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness._util.atomic_files import sha256_file, write_text
-from harness.schema.case import LoraRef, Preview, SampleSettings
+from harness.schema.case_parts import LoraRef, Preview, SampleSettings
 from harness.schema.result import Finding, Verdict
 from tests.report.report_runs import Run, accept_of, case_of, rendered_of, sample, scores_of
 
