@@ -1,4 +1,4 @@
-"""Lists of names and counts in words."""
+"""Lists of names, counts and sizes in words."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ def some(names: Iterable[object], limit: int = 3) -> str:
     ordered = sorted(map(str, names))
     more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
     return ", ".join(ordered[:limit]) + more
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """Return a width and a height as ``1024×768``."""
+    return f"{size[0]}×{size[1]}"
 
 
 def counts_in_words(counts: Mapping[Any, int], order: Iterable[str]) -> str:

@@ -6,11 +6,12 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness._util.words import size_text
 from harness.calibration.controls import CODEC, Control, controls
 from harness.calibration.limits import propose
 from harness.errors import CalibrationError
 from harness.judging.baseline import environment_key
-from harness.judging.tolerance_file import Environment, Measured, ToleranceFile, size_of
+from harness.judging.tolerance_file import Environment, Measured, ToleranceFile
 from harness.metrics.scores import Scores
 from harness.runs.folder import RunFolder
 from harness.runs.plan import Planned, RunOptions, in_order, plan
@@ -69,7 +70,7 @@ def calibrate(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         command=command,
         fingerprint=facts,
-        sizes=sorted({size_of(item.case) for item, _ in plans}),
+        sizes=sorted({size_text(item.case.preview.size) for item, _ in plans}),
         all_cases=propose([entry for measured in evidence.values() for entry in measured]),
         cases={name: propose(measured) for name, measured in evidence.items()},
         evidence=evidence,

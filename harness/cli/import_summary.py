@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness._util.words import some
+from harness._util.words import size_text, some
 from harness.cli.progress import count
 from harness.importers.draft import ImportResult
 from harness.importers.previous_import import case_name
@@ -66,7 +66,7 @@ def _table(cases: Sequence[Case]) -> Table:
             tail(Path(lora.file).stem, LORA_WIDTH) if lora else "none",
             f"{lora.network_multiplier:g}" if lora else "",
             str(settings.seed),
-            f"{case.preview.width}×{case.preview.height}",
+            size_text(case.preview.size),
             str(settings.sample_steps),
             f"{settings.guidance_scale:g}",
         )

@@ -124,7 +124,7 @@ def compare(
 def _incomparable(case: Case, image: InferenceImage) -> str | None:
     if case.incomparable is not None:
         return f"the preview itself cannot be re-run: {case.incomparable}"
-    if image.size == (case.preview.width, case.preview.height):
+    if image.size == case.preview.size:
         return None
     return why_another_size(image.path, case.preview_path)
 

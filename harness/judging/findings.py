@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from harness._util.words import size_text
 from harness.errors import HarnessError
 from harness.metrics.codec import Codec
 from harness.metrics.images import load_rgb
@@ -54,23 +55,19 @@ def _flat(case: Case) -> Finding | None:
 
 def _size(case: Case) -> Finding | None:
     asked = (case.settings.width, case.settings.height)
-    shown = (case.preview.width, case.preview.height)
+    shown = case.preview.size
     spec = case.spec
     if (rendered := spec.snap(*asked)) == shown:
         return None
     return Finding(
         "size",
         "error",
-        f"the preview is {_by(shown)} and the reference renders {_by(rendered)} of {_by(asked)}: it floors "
-        f"to {spec.divisor}, the trainer to 8 and then {spec.latent_divisor}; the first noise has another "
-        "shape, so the picture is another one",
+        f"the preview is {size_text(shown)} and the reference renders {size_text(rendered)} of "
+        f"{size_text(asked)}: it floors to {spec.divisor}, the trainer to 8 and then {spec.latent_divisor}; the "
+        "first noise has another shape, so the picture is another one",
         "preview.width",
-        f"harness diagnose renders it at {_by(shown)} with divisor {spec.latent_divisor}",
+        f"harness diagnose renders it at {size_text(shown)} with divisor {spec.latent_divisor}",
     )
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]}×{size[1]}"
 
 
 def _seed(case: Case) -> Finding | None:

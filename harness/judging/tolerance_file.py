@@ -10,6 +10,7 @@ from pydantic import Field
 
 from harness._util.atomic_files import write_json
 from harness._util.validation import read_model
+from harness._util.words import size_text
 from harness.errors import CalibrationError
 from harness.judging.baseline import environment_key
 from harness.metrics.scores import Perceptual, Record
@@ -111,7 +112,7 @@ class ToleranceFile(Record):
             return None
         own = found.cases.get(case.id)
         of = "this case" if own else "all cases"
-        provisional = not found.holds_in(environment, size_of(case))
+        provisional = not found.holds_in(environment, size_text(case.preview.size))
         noise = None if provisional else worst_noise(found.evidence.get(case.id, []))
         return (own or found.all_cases).tolerance(
             source=f"{found.where}, calibrated {found.date}, {of}", noise_ssim=noise, provisional=provisional
@@ -120,11 +121,6 @@ class ToleranceFile(Record):
     def _measured_on(self, key: str) -> Environment | None:
         newest = max(self.environments.values(), key=lambda each: each.date, default=None)
         return self.environments.get(key, newest)
-
-
-def size_of(case: Case) -> str:
-    """Return a preview's size as an environment lists it."""
-    return f"{case.preview.width}×{case.preview.height}"
 
 
 def _torch(environment: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from harness._util.words import size_text
 from harness.metrics.scores import Scores, counted_psnr
 from harness.schema.case import Case
 from harness.schema.case_parts import OlderConfig
@@ -167,12 +168,12 @@ def judge_sizes(case: Case, rendered_size: tuple[int, int]) -> str | None:
     Args:
         rendered_size: width and height of the re-run, pixels.
     """
-    preview = (case.preview.width, case.preview.height)
+    preview = case.preview.size
     if preview == rendered_size:
         return None
     rule = _size_rule(case.spec, (case.settings.width, case.settings.height), preview)
     return (
-        f"the preview is {_size(preview)} and the re-run {_size(rendered_size)}: {rule}; "
+        f"the preview is {size_text(preview)} and the re-run {size_text(rendered_size)}: {rule}; "
         "images are not resized to be compared"
     )
 
@@ -196,11 +197,8 @@ def _limits(scores: Scores, tolerance: Tolerance, *, within: bool) -> list[str]:
 def _size_rule(spec: ModelSpec, asked: tuple[int, int], preview: tuple[int, int]) -> str:
     trainer = spec.preview_size(*asked)
     rule = (
-        f"of {_size(asked)} asked for, the trainer floors to multiples of 8 and then {spec.latent_divisor} "
-        f"({_size(trainer)}), the reference to multiples of {spec.divisor} ({_size(spec.snap(*asked))})"
+        f"of {size_text(asked)} asked for, the trainer floors to multiples of 8 and then "
+        f"{spec.latent_divisor} ({size_text(trainer)}), the reference to multiples of {spec.divisor} "
+        f"({size_text(spec.snap(*asked))})"
     )
     return rule if trainer == preview else f"{rule}, and neither is the preview's: were these its settings?"
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}×{size[1]}"

@@ -85,7 +85,7 @@ def pictures(folder: Path, row: Row, link: Link) -> tuple[Picture, ...]:
         link: turns the path of an image in ``folder`` into the address that the page uses.
     """
     images, case = row.images, row.case
-    preview = (row.description.preview.width, row.description.preview.height)
+    preview = row.description.preview.size
     tile = _worst_tile(row)
 
     def figure(name: str, title: str, path: str, alt: str, size: tuple[int, int] = preview) -> Picture:

@@ -39,7 +39,7 @@ class Fact:
 def settings(row: Row) -> tuple[Setting, ...]:
     """Return every setting that decides a picture, in the order in which a reader would check them."""
     case, trained, rendered = row.description, row.description.trained, row.rendered
-    shown = size(case.preview.width, case.preview.height)
+    shown = size(*case.preview.size)
     lora = short_hash(case.lora.sha256 if case.lora else None)
     qtype_te = trained.qtype_te or trained.qtype
     multiplier = None if (found := row.settings.get("network_multiplier")) is None else float(found)

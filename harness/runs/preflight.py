@@ -128,7 +128,7 @@ def _unique(items: Iterable[Item]) -> list[Item]:
 def _check_preview(case: Case) -> None:
     height, width, _ = load_rgb(case.preview_path).shape
     recorded = case.preview
-    if (recorded.width, recorded.height) != (width, height):
+    if recorded.size != (width, height):
         raise CaseError(
             f"says {recorded.width}×{recorded.height}, the image is {width}×{height}",
             file=case.folder,

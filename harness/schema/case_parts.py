@@ -35,6 +35,11 @@ class Preview(Strict):
         "file 'time', or proved by the 'count' of a step's previews. No drift is judged.",
     )
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, pixels."""
+        return self.width, self.height
+
 
 class LoraRef(Strict):
     """The LoRA weights that the preview saw."""

@@ -113,7 +113,7 @@ def test_each_sample(imported: dict[str, dict[str, Case]], name: str, step: int,
         guidance_scale=guidance,
     )
     assert (case.preview.step, case.preview.index) == (step, index)
-    assert (case.preview.width, case.preview.height) == (width, height)
+    assert case.preview.size == (width, height)
     assert case.preview.file.endswith(f"__{step:09d}_{index}.jpg")
     lora = job["loras"][step]
     assert (Path(case.lora.file).name if case.lora else None) == lora

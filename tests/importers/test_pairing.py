@@ -65,7 +65,7 @@ def test_animated_preview_is_a_video(job: Path, tmp_path: Path) -> None:
         duration=60,
     )
     (case,) = import_job(job, out=tmp_path / "cases", steps="10").cases
-    assert (case.preview.width, case.preview.height) == (128, 128)
+    assert case.preview.size == (128, 128)
     assert "video" in str(case.incomparable)
 
 
