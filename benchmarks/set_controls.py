@@ -91,17 +91,13 @@ def cases_in(folder: Path) -> list[Case]:
         import_job(ROOT / "harness/data/jobs/emoji_inkprint", out=cases)
         for case in load_cases([cases]):
             own = {"t5_attention": "sdpa", "noise": "current"}
-            save_case(case.model_copy(update=own), case.folder / f"{_name(case)}.case.yaml")
+            save_case(case.model_copy(update=own), case.folder / f"{case.name}.case.yaml")
     return load_cases([cases])
 
 
 def image_of(folder: Path, processor: str, control: str, case: Case) -> Path:
     """Return where a render lies."""
-    return folder / "renders" / processor / control / f"{_name(case)}.png"
-
-
-def _name(case: Case) -> str:
-    return case.id.rpartition("/")[2]
+    return folder / "renders" / processor / control / f"{case.name}.png"
 
 
 def render_all(folder: Path, processors: list[str], jobs: int, seconds: float) -> None:

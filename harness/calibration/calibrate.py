@@ -95,10 +95,9 @@ def _other_lora(item: Planned, planned: Sequence[Planned]) -> Lora | None:
     """Return another checkpoint from the same folder of cases."""
     if item.request is None or item.request.lora is None:
         return None
-    job = item.case.id.rpartition("/")[0]
     for other in planned:
         lora = other.request.lora if other.request else None
-        if lora and lora.sha256 != item.request.lora.sha256 and other.case.id.rpartition("/")[0] == job:
+        if lora and lora.sha256 != item.request.lora.sha256 and other.case.job == item.case.job:
             return lora
     return None
 

@@ -14,7 +14,6 @@ from rich.text import Text
 from harness._util.words import size_text, some
 from harness.cli.progress import count
 from harness.importers.draft import ImportResult
-from harness.importers.previous_import import case_name
 from harness.runs.progress import tail
 from harness.schema.case import Case
 
@@ -34,7 +33,7 @@ def show(result: ImportResult) -> None:
     assumed = [f"assumed: {line}" for line in result.assumptions]
     for line in (*_not_comparable(result.cases), *assumed, *_sample_assumptions(result.cases)):
         console.print(Text(line))
-    if near := [case_name(case) for case in result.cases if case.neighbours]:
+    if near := [case.name for case in result.cases if case.neighbours]:
         console.print(
             Text(
                 f"{count(len(near))} without a checkpoint can be rendered with those around it: --neighbours"
@@ -62,7 +61,7 @@ def _table(cases: Sequence[Case]) -> Table:
     for case in cases:
         settings, lora = case.settings, case.lora
         cells = (
-            case_name(case) + (" (older config)" if case.preview.older_config else ""),
+            case.name + (" (older config)" if case.preview.older_config else ""),
             tail(Path(lora.file).stem, LORA_WIDTH) if lora else "none",
             f"{lora.network_multiplier:g}" if lora else "",
             str(settings.seed),
@@ -77,7 +76,7 @@ def _table(cases: Sequence[Case]) -> Table:
 
 def _not_comparable(cases: Sequence[Case]) -> list[str]:
     """Return each reason once, with the cases that it holds for."""
-    found = _grouped((case.incomparable, case_name(case)) for case in cases if case.incomparable is not None)
+    found = _grouped((case.incomparable, case.name) for case in cases if case.incomparable is not None)
     return [f"cannot be re-run: {some(names, MAX_NAMES)}: {reason}" for reason, names in found.items()]
 
 

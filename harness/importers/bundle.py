@@ -102,7 +102,7 @@ def import_bundle(path: Path, *, out: Path | None = None) -> Unpacked:
         raise BundleError(found, file=path, field=field, fix=fix or "make the bundle again") from error
     except _BROKEN as error:
         raise BundleError(f"cannot be read ({error})", file=path, fix="get it again") from error
-    return _save(case, files, out or Path("cases") / (case.id.rpartition("/")[0] or case.id), replay)
+    return _save(case, files, out or Path("cases") / (case.job or case.id), replay)
 
 
 class _Reader:

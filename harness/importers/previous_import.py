@@ -21,11 +21,6 @@ SET_BY_HAND = ("tolerance", "pipeline", "noise", "quantize", "t5_attention", "di
 _IMPORTED_NAME = re.compile(r"[\d_]+")
 
 
-def case_name(case: Case) -> str:
-    """Return the last part of a case's id, which is also the name of its file without the suffix."""
-    return case.id.rpartition("/")[2]
-
-
 def files_of(case: Case) -> dict[str, str]:
     """Return the SHA-256 of each file that a case refers to, by its path from the case."""
     loras = [case.lora, *(neighbour.lora for neighbour in case.neighbours)]
@@ -57,7 +52,7 @@ class PreviousImport:
         cases = {path: load_case(path) for path in sorted(folder.glob(f"*{SUFFIX}"))}
         if not cases:
             raise _in_use(folder, "is not empty and holds no cases")
-        if others := sorted({case.id.rpartition("/")[0] for case in cases.values()} - {job}):
+        if others := sorted({case.job for case in cases.values()} - {job}):
             raise _in_use(folder, f"holds cases of another job, {others[0]!r}")
         return cls(folder, cases, record)
 
@@ -127,14 +122,14 @@ def merge(drafts: Sequence[Draft], previous: PreviousImport) -> MergedImport:
     by_preview = {
         (case.preview.sha256, case.preview.step, case.preview.index): case
         for case in cases
-        if _IMPORTED_NAME.fullmatch(case_name(case))
+        if _IMPORTED_NAME.fullmatch(case.name)
     }
-    by_name = {case_name(case): case for case in cases}
+    by_name = {case.name: case for case in cases}
     same = [by_preview.get((draft.preview.sha256, draft.step, draft.index)) for draft in drafts]
     merged = [_restore_lora(draft, case, previous) for draft, case in zip(drafts, same, strict=True)]
     matches = [case or by_name.get(draft.stem) for draft, case in zip(drafts, same, strict=True)]
-    replaced = {draft.stem for draft in drafts} | {case_name(case) for case in same if case is not None}
-    retained = [case for case in cases if case_name(case) not in replaced]
+    replaced = {draft.stem for draft in drafts} | {case.name for case in same if case is not None}
+    retained = [case for case in cases if case.name not in replaced]
     restored = {
         case.lora.file: case.lora.sha256
         for old, new, case in zip(drafts, merged, same, strict=True)
@@ -170,6 +165,6 @@ def _notes(loras: Sequence[str], edited: int, retained: Sequence[Case]) -> list[
         notes.append(f"{which} what was set in them by hand, of these: {fields}")
     if retained:
         steps = sorted({case.preview.step for case in retained if case.preview.step is not None})
-        which = f"step {', '.join(map(str, steps))}" if steps else ", ".join(map(case_name, retained))
+        which = f"step {', '.join(map(str, steps))}" if steps else ", ".join(case.name for case in retained)
         notes.append(f"previous cases that were not imported now are kept: {len(retained)} of {which}")
     return notes

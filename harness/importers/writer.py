@@ -20,7 +20,6 @@ from harness.importers.previous_import import (
     SET_BY_HAND,
     MergedImport,
     PreviousImport,
-    case_name,
     files_of,
     merge,
 )
@@ -161,7 +160,7 @@ def _pinned(base: Base, match: Case | None) -> Base:
 
 def _remove_unused(previous: PreviousImport, cases: Sequence[Case], retained: Sequence[Case]) -> None:
     """Delete previous case files that were replaced under other names, and files that no case refers to."""
-    keep = {previous.folder / f"{case_name(case)}{SUFFIX}" for case in cases}
+    keep = {previous.folder / f"{case.name}{SUFFIX}" for case in cases}
     keep |= {previous.folder / path for case in (*cases, *retained) for path in files_of(case)}
     retained_ids = {case.id for case in retained}
     for file, case in previous.cases.items():

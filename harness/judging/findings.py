@@ -63,8 +63,8 @@ def _size(case: Case) -> Finding | None:
         "size",
         "error",
         f"the preview is {size_text(shown)} and the reference renders {size_text(rendered)} of "
-        f"{size_text(asked)}: it floors to {spec.divisor}, the trainer to 8 and then {spec.latent_divisor}; the "
-        "first noise has another shape, so the picture is another one",
+        f"{size_text(asked)}: it floors to {spec.divisor}, the trainer to 8 and then {spec.latent_divisor}; "
+        "the first noise has another shape, so the picture is another one",
         "preview.width",
         f"harness diagnose renders it at {size_text(shown)} with divisor {spec.latent_divisor}",
     )

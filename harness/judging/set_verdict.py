@@ -110,4 +110,4 @@ def _signed_rank_test(differences: list[float]) -> float:
 
 
 def _job(row: Row) -> str:
-    return row.case.rpartition("/")[0] or row.case
+    return row.description.job or row.case

@@ -100,7 +100,7 @@ def _lora_of(case: Case, lora: Path) -> str:
 
 
 def _readme(row: Row) -> str:
-    name = row.case.rpartition("/")[2]
+    name = row.description.name
     run = f"harness run {shlex.quote(f'cases/{name}')} --out {shlex.quote(f'reports/{name}')}"
     if row.rendered is not None:
         run += (

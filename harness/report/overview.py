@@ -88,7 +88,7 @@ def columns(name: str, manifest: dict[str, Any], ordered: list[Row]) -> dict[str
         "reason": [row.reason[:SEARCHED_PROMPT] for row in ordered],
         "verdict": _coded(str(row.verdict) for row in ordered),
         "variant": _coded(row.variant for row in ordered),
-        "job": _coded(row.case.rpartition("/")[0] or row.case for row in ordered),
+        "job": _coded(row.description.job or row.case for row in ordered),
         "lora": _coded(_lora(row) for row in ordered),
         "step": _coded(row.description.preview.step for row in ordered),
         "prompt": _coded(str(row.settings.get("prompt", ""))[:SEARCHED_PROMPT] for row in ordered),

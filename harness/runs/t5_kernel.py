@@ -53,7 +53,7 @@ class T5Kernels:
         self._controls: dict[str, Planned] = {}
         for item in sorted(planned, key=lambda item: (item.case.id, item.variant != REPEAT)):
             if item.free_t5 and item.case.preview.older_config is None:
-                self._controls.setdefault(_job(item), item)
+                self._controls.setdefault(item.case.job, item)
         self._proved: dict[str, bool] = {}
         self._asked: dict[str, Render] = {}
         self._tell, self._lock = tell, threading.Lock()
@@ -67,7 +67,7 @@ class T5Kernels:
             render: renders an item as it is.
             stored: returns a render that another run holds, or None.
         """
-        job = _job(item)
+        job = item.case.job
         if not item.free_t5 or (control := self._controls.get(job)) is None:
             return render(item)
         if job not in self._proved and (held := stored(with_other(control))) is not None:
@@ -124,10 +124,6 @@ class T5Kernels:
             self._tell(
                 f"{control.case.id} is bit-identical with T5's {OTHER} attention: so is {job} rendered"
             )
-
-
-def _job(item: Planned) -> str:
-    return item.case.id.rpartition("/")[0]
 
 
 def with_other(item: Planned) -> Planned:

@@ -106,6 +106,16 @@ class Case(Strict):
         return {**data, "settings": own | settings}
 
     @property
+    def job(self) -> str:
+        """The part of the id before the last slash; empty where there is none."""
+        return self.id.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """The part of the id after the last slash; an import names the case's file by it."""
+        return self.id.rpartition("/")[2]
+
+    @property
     def spec(self) -> ModelSpec:
         """What the reference fixes for the case's model."""
         return spec_of(self.model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.importers.previous_import import case_name
 from harness.runs.folder import read_rows
 from harness.runs.plan import Planned
 from harness.runs.progress import Progress
@@ -47,5 +46,5 @@ class FirstDrift(Progress):
         self._shown.case_done(row)
         if row.verdict in DRIFTS and not self._told and row.description is not None:
             self._told = True
-            file = self._cases / f"{case_name(row.description)}{SUFFIX}"
+            file = self._cases / f"{row.description.name}{SUFFIX}"
             self._shown.told(f"first drift: {row.case}; find out why: harness diagnose {file}")

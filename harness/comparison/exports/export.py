@@ -73,7 +73,7 @@ def what_differs(case: Case) -> str:
 
 
 def _comfy(case: Case, out: Path) -> list[Path]:
-    request, name = request_of(case, RunOptions(), "cuda"), case.id.rpartition("/")[2]
+    request, name = request_of(case, RunOptions(), "cuda"), case.name
     graph, note = api_graph(request, name), what_differs(case)
     files = {
         "workflow.json": json.dumps(editor_graph(graph, note), indent=1, ensure_ascii=False) + "\n",
