@@ -116,7 +116,7 @@ class PluginSession:
         session.shouldstop = "harness: the disk refused a file, see above"
 
     def _check(self, run: RunSession, lookahead: Lookahead, item: Planned) -> Checked:
-        row = run.valid_row(item)
+        row = run.runner.valid_row(item)
         if row is None or (row.nearest is None and item.case.id in self._nearest):
             row = self._judged(self._render(run, lookahead, item), run.folder.path)
             row = self._with_nearest(run, lookahead, item, row)
@@ -153,7 +153,7 @@ class PluginSession:
         Raises:
             RenderError: it failed to render.
         """
-        row = run.valid_row(item)
+        row = run.runner.valid_row(item)
         if row is None:
             row = lookahead.row(item, ())
             run.store(item, row)
@@ -174,7 +174,7 @@ class PluginSession:
     def _following(self, run: RunSession, item: Planned) -> Iterator[Planned]:
         """Return the cases that are to be rendered after ``item``, where nothing else comes before them."""
         coming = following(item, self.nextitem) if not (self._variants or self._nearest) else ()
-        return (each for each in coming if run.valid_row(each) is None)
+        return (each for each in coming if run.runner.valid_row(each) is None)
 
     def _judged(self, row: Row, run: Path) -> Row:
         """Return the row held against its baseline; a damaged one is an error, and the render is kept."""

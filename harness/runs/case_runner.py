@@ -19,6 +19,7 @@ from harness.runs.dispatch import Outcome
 from harness.runs.folder import RunFolder
 from harness.runs.plan import Planned, RunOptions
 from harness.runs.render_cache import RenderCache
+from harness.runs.rescore import judge_again
 from harness.runs.scorer import ScoringJob, ScoringResult
 from harness.runs.t5_kernel import OTHER, PROOF, T5_FINDING, T5Kernels
 from harness.schema.case import Case
@@ -29,7 +30,7 @@ from harness.schema.result import REFERENCE, Finding, Images, Row, Verdict
 
 @dataclass(frozen=True)
 class CaseRunner:
-    """Makes planned cases into rows: renders, keeps the images, judges their scores."""
+    """Makes planned cases into rows: keeps stored ones that hold, renders, keeps images, judges scores."""
 
     folder: RunFolder
     cache: RenderCache
@@ -38,6 +39,24 @@ class CaseRunner:
     kernels: T5Kernels | None = None
     on_step: OnStep | None = None
     _findings: dict[tuple[str, str | None], list[Finding]] = field(default_factory=dict)
+
+    def valid_row(self, item: Planned) -> Row | None:
+        """Return the stored row of ``item`` if it still holds, judged by the limits and baseline of now.
+
+        It does not hold where the case, its request or its preview changed, or where it is an error.
+        """
+        row = self.folder.done.get((item.case.id, item.variant))
+        if row is None or row.key != item.key or row.verdict is Verdict.ERROR:
+            return None
+        judged, tolerance = row, tolerance_of(item.case, self.options, row.environment)
+        if self.options.baselines is not None and row.scores is not None:
+            without = row.model_copy(update={"baseline": None})
+            judged = against_accepted(judge_again(without, tolerance), self.options, self.folder.path)
+        elif row.tolerance != tolerance:
+            judged = judge_again(row, tolerance)
+        if judged != row:
+            self.folder.append(judged)
+        return judged
 
     def render(self, item: Planned, renderer: Renderer) -> Outcome:
         """Return the render of one planned case, why it failed, or None where nothing is to be rendered.

@@ -15,7 +15,7 @@ from typing import Any
 from harness._util.garbage_collector import pause_collection
 from harness._util.signals import deliver_interrupts
 from harness.errors import HarnessError
-from harness.runs.case_runner import CaseRunner, against_accepted, tolerance_of
+from harness.runs.case_runner import CaseRunner
 from harness.runs.dispatch import Outcome, dispatch
 from harness.runs.folder import RunFolder, write_rows
 from harness.runs.mirror import Mirror
@@ -24,7 +24,6 @@ from harness.runs.preflight import Preflight, memory_lines
 from harness.runs.progress import Progress
 from harness.runs.queue import RowQueue
 from harness.runs.render_cache import RenderCache
-from harness.runs.rescore import judge_again
 from harness.runs.scorer import Scorer
 from harness.runs.scoring_pool import ScoringPool, default_workers
 from harness.runs.setup import Setup
@@ -32,7 +31,7 @@ from harness.runs.t5_kernel import T5Kernels, with_other
 from harness.runs.workers import WorkerPool, first_render, reference_renderer
 from harness.schema.case import Case
 from harness.schema.render import Renderer
-from harness.schema.result import Row, Verdict
+from harness.schema.result import Row
 
 
 class RunSession:
@@ -75,26 +74,6 @@ class RunSession:
         self._pool.close()
         if self._queue is not None:
             self._queue.close()
-
-    def valid_row(self, item: Planned) -> Row | None:
-        """Return the stored row of ``item`` if it still holds, judged by the limits and baseline of now.
-
-        It does not hold where the case, its request or its preview changed, or where it is an error.
-        """
-        row = self.folder.done.get((item.case.id, item.variant))
-        if row is None or row.key != item.key or row.verdict is Verdict.ERROR:
-            return None
-        options = self.setup.options
-        tolerance = tolerance_of(item.case, options, row.environment)
-        judged = row
-        if options.baselines is not None and row.scores is not None:
-            without = row.model_copy(update={"baseline": None})
-            judged = against_accepted(judge_again(without, tolerance), options, self.folder.path)
-        elif row.tolerance != tolerance:
-            judged = judge_again(row, tolerance)
-        if judged != row:
-            self.folder.append(judged)
-        return judged
 
     def run(self, planned: Sequence[Planned]) -> None:
         """Render, score and store every item that has no valid row; the renderers are closed after that.
@@ -145,7 +124,7 @@ class RunSession:
         fresh = self.setup.options.fresh
         todo = []
         for item in planned:
-            valid = not fresh and self.valid_row(item) is not None
+            valid = not fresh and self.runner.valid_row(item) is not None
             if not valid:
                 todo.append(item)
             if valid or fresh:
@@ -153,9 +132,8 @@ class RunSession:
         return todo
 
     def _tell_memory(self) -> None:
-        machine = self.setup.machine
+        setup, machine = self.setup, self.setup.machine
         free = machine.cluster.facts.free if machine.cluster is not None else None
-        setup = self.setup
         for line in memory_lines(setup.bases, setup.planned, setup.options, machine.device, free):
             self._progress.told(line)
 
