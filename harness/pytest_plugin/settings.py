@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import pytest
 
@@ -66,27 +67,7 @@ def read_settings(config: pytest.Config) -> Settings:
             baselines=baselines,
             cases=root / ini["harness_cases"],
             pipeline=_pipeline(ini["harness_pipeline"]),
-            run=RunOptions(
-                device="cuda" if option.gpu else "cpu",
-                pipeline=option.harness_pipeline,
-                base=_named("--harness-base", Base.parse, option.harness_base),
-                dtype=option.harness_dtype,
-                engine=option.harness_engine,
-                server=option.harness_server,
-                server_root=_here(option.harness_server_root),
-                server_header=tuple(option.harness_server_header or ()),
-                comfy=option.harness_comfy,
-                comfy_file=tuple(option.harness_comfy_file or ()),
-                against_reference=option.harness_against_reference,
-                score_workers=option.harness_score_workers,
-                keep_latents=option.harness_latents,
-                metrics=metrics_from(option.harness_metrics, "--harness-metrics")
-                if option.harness_metrics
-                else (),
-                trust_remote_code=option.harness_trust_remote_code or ini["harness_trust_remote_code"],
-                tolerance=limits_from(option.harness_tolerance, Path.cwd(), "--harness-tolerance"),
-                project_tolerance=limits_from(ini["harness_tolerance"] or None, root, "harness_tolerance"),
-            ),
+            run=_run_options(option, ini, root),
             update=option.harness_update_baselines or option.harness_update_baselines_new_only,
             new_only=option.harness_update_baselines_new_only and not option.harness_update_baselines,
             reason=option.harness_reason or _default_reason(option),
@@ -97,6 +78,29 @@ def read_settings(config: pytest.Config) -> Settings:
         )
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _run_options(option: argparse.Namespace, ini: dict[str, Any], root: Path) -> RunOptions:
+    metrics = option.harness_metrics
+    return RunOptions(
+        device="cuda" if option.gpu else "cpu",
+        pipeline=option.harness_pipeline,
+        base=_named("--harness-base", Base.parse, option.harness_base),
+        dtype=option.harness_dtype,
+        engine=option.harness_engine,
+        server=option.harness_server,
+        server_root=_here(option.harness_server_root),
+        server_header=tuple(option.harness_server_header or ()),
+        comfy=option.harness_comfy,
+        comfy_file=tuple(option.harness_comfy_file or ()),
+        against_reference=option.harness_against_reference,
+        score_workers=option.harness_score_workers,
+        keep_latents=option.harness_latents,
+        metrics=metrics_from(metrics, "--harness-metrics") if metrics else (),
+        trust_remote_code=option.harness_trust_remote_code or ini["harness_trust_remote_code"],
+        tolerance=limits_from(option.harness_tolerance, Path.cwd(), "--harness-tolerance"),
+        project_tolerance=limits_from(ini["harness_tolerance"] or None, root, "harness_tolerance"),
+    )
 
 
 def _refuse_old_table(path: Path) -> None:
@@ -146,6 +150,6 @@ def _here(path: str | None) -> Path | None:
     return Path(path).absolute() if path else None
 
 
-def _default_reason(option: object) -> str:
-    new_only = getattr(option, "harness_update_baselines_new_only", False)
+def _default_reason(option: argparse.Namespace) -> str:
+    new_only = option.harness_update_baselines_new_only
     return f"pytest --harness-update-baselines{'-new-only' if new_only else ''}"

@@ -66,18 +66,17 @@ def editor_graph(graph: Graph, note: str) -> dict[str, Any]:
             each["outputs"].append(
                 {"name": type_, "type": type_, "slot_index": output, "links": into.get((key, output), [])}
             )
-    text = {
-        "id": len(nodes) + 1,
-        "type": "Note",
-        "pos": [0, -260],
-        "size": [900, 220],
-        "flags": {},
-        "order": 0,
-    }
-    nodes.append({**text, "mode": 0, "inputs": [], "outputs": [], "properties": {}, "widgets_values": [note]})
+    nodes.append(_note_node(len(nodes) + 1, note))
     return {
         "last_node_id": len(nodes), "last_link_id": len(links), "nodes": nodes, "links": links, "groups": [],
         "config": {}, "extra": {}, "version": 0.4,
+    }  # fmt: skip
+
+
+def _note_node(key: int, note: str) -> dict[str, Any]:
+    return {
+        "id": key, "type": "Note", "pos": [0, -260], "size": [900, 220], "flags": {}, "order": 0, "mode": 0,
+        "inputs": [], "outputs": [], "properties": {}, "widgets_values": [note],
     }  # fmt: skip
 
 
