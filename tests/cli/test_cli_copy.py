@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.full_disk import full
+
 Harness = Callable[..., Any]
 
 
@@ -35,9 +37,6 @@ def test_the_report_is_copied_too_and_a_fresh_machine_goes_on(harness: Harness, 
 def test_a_sweep_that_cannot_be_copied_is_told_after_its_report(
     harness: Harness, cases: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr("harness.runs.mirror.Mirror._put", full)
     url = f"file://{Path.cwd()}/there"
     ended = harness(

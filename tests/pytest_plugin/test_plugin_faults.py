@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ import pytest
 import harness.judging.baseline_store
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.pytest_plugin.worker_results import UNFINISHED
+from tests.full_disk import full
 from tests.pytest_plugin.tiny_project import CASES, output, rows
 
 COMMAND = (CASES, "--harness-update-baselines", "--harness-reason=kept", "--harness-results=run")
@@ -56,10 +56,6 @@ def ends_as_unbroken(pytester: pytest.Pytester, renders: Renders, more: int) -> 
     assert (RUN / "index.html").is_file()
     assert not (RUN / UNFINISHED).exists()
     assert not list(Path().rglob("*.part"))
-
-
-def full(*_: object, **_more: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.parametrize(

@@ -11,41 +11,15 @@ import pytest
 from fsspec.core import url_to_fs
 
 from harness.errors import RunError
-from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.folder import RunFolder
 from harness.runs.mirror import Mirror
 from harness.runs.plan import RunOptions
 from harness.runs.results import RunResult
 from harness.runs.run import run_cases
 from harness.schema.case import Case
-from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Row
 
-MakeCase = Callable[..., Case]
-
-
-MakeRow = Callable[..., Row]
-
-
 IDENTITY = {"cases": ["small/a"], "device": "cpu"}
-
-
-class Stopping:
-    """The reference pipeline, which ends before the render of the seed that is named."""
-
-    def __init__(self, at: int | None = None, by: BaseException | None = None) -> None:
-        self._real, self._at = ReferenceRenderer(device="cpu"), at
-        self._by = by or KeyboardInterrupt()
-        self.seeds: list[int] = []
-
-    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
-        if request.seed == self._at:
-            raise self._by
-        self.seeds.append(request.seed)
-        return self._real.render(request, on_step)
-
-    def close(self) -> None:
-        self._real.close()
 
 
 def there(url: str) -> dict[str, bytes]:
@@ -78,10 +52,6 @@ def wait_for(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < until
         time.sleep(0.01)
-
-
-def seeded(make_case: MakeCase, count: int) -> list[Case]:
-    return [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(count)]
 
 
 def opened(folder: Path, url: str, **identity: Any) -> tuple[RunFolder, Mirror]:

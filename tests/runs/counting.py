@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, RenderError
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions
 from harness.runs.results import RunResult
@@ -14,9 +13,7 @@ from harness.schema.case import Case
 from harness.schema.metric_limits import Tolerance
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Row
-
-MakeCase = Callable[..., Case]
-
+from tests.runs.conftest import MakeCase
 
 CPU = RunOptions(device="cpu")
 
@@ -27,32 +24,24 @@ ANYTHING = Tolerance(ssim_min=-1, lpips_max=100, source="test")
 NOTHING = Tolerance(ssim_min=1, lpips_max=0, source="test")
 
 
-class Counting:
-    """The reference renderer; remembers what it rendered, and may stop or fail at one of them."""
+class Counting(ReferenceRenderer):
+    """The reference pipeline; remembers the seeds it rendered, and raises what ``errors`` has for a seed."""
 
-    def __init__(
-        self,
-        *,
-        interrupt_at: int | None = None,
-        fail_seed: int | None = None,
-        kind: type[HarnessError] = RenderError,
-    ) -> None:
-        self._real = ReferenceRenderer(device="cpu")
-        self._interrupt_at, self._fail_seed, self._kind = interrupt_at, fail_seed, kind
+    def __init__(self, errors: Mapping[int, BaseException] | None = None) -> None:
+        super().__init__(device="cpu")
+        self._errors = errors or {}
         self.seeds: list[int] = []
         self.closed = 0
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
-        if len(self.seeds) == self._interrupt_at:
-            raise KeyboardInterrupt
-        if request.seed == self._fail_seed:
-            raise self._kind("out of memory\non the GPU")
+        if request.seed in self._errors:
+            raise self._errors[request.seed]
         self.seeds.append(request.seed)
-        return self._real.render(request, on_step)
+        return super().render(request, on_step)
 
     def close(self) -> None:
         self.closed += 1
-        self._real.close()
+        super().close()
 
 
 def seeded(make_case: MakeCase, count: int = 4, **fields: Any) -> list[Case]:
@@ -61,6 +50,11 @@ def seeded(make_case: MakeCase, count: int = 4, **fields: Any) -> list[Case]:
 
 def by_name(result: RunResult) -> dict[str, Row]:
     return {row.case.removeprefix("small/"): row for row in result.rows}
+
+
+def told(rows: list[Row]) -> list[Row]:
+    """Return rows without what may differ from run to run."""
+    return [row.model_copy(update={"seconds": {}, "render_key": None}) for row in rows]
 
 
 def images(folder: Path) -> dict[str, bytes]:

@@ -21,12 +21,9 @@ from harness.runs.results import load_run
 from harness.runs.run import run_cases
 from harness.runs.worker_process import WorkerProcess
 from harness.runs.workers import RetryingRenderer, WorkerPool
-from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Row
-
-MakeCase = Callable[..., Case]
-
+from tests.runs.conftest import MakeCase
 
 CPU = RunOptions(device="cpu", fresh=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import sys
@@ -19,7 +18,9 @@ from harness.runs.folder import RESULTS, RunFolder, read_rows
 from harness.runs.run import run_cases
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Row
-from tests.runs.counting import CPU, MakeCase, seeded
+from tests.full_disk import full
+from tests.runs.conftest import MakeCase
+from tests.runs.counting import CPU, seeded
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,6 @@ class Between:
         return self._real.render(request, on_step)
 
     def close(self) -> None: ...
-
-
-def full(*_: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +18,12 @@ import harness.pipeline.renderer
 from harness.runs.plan import RunOptions
 from harness.runs.results import load_run
 from harness.runs.run import run_cases
-from harness.schema.case import Case
 from harness.schema.render import RenderRequest
 from harness.schema.result import Verdict
+from tests.runs.conftest import MakeCase
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
-MakeCase = Callable[..., Case]
 CUDA = RunOptions(device="cuda", engine="eager")
 
 

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 
@@ -16,9 +15,8 @@ from hypothesis import strategies as st
 
 from harness.errors import RunError
 from harness.runs.folder import MANIFEST, RESULTS, RunFolder, locked, read_manifest, read_rows, write_rows
-from harness.schema.result import Row
+from tests.runs.conftest import MakeRow
 
-MakeRow = Callable[..., Row]
 IDENTITY = {"device": "cpu", "cases": ["a"]}
 
 

@@ -16,7 +16,8 @@ from harness.cli import main
 from harness.runs.folder import RESULTS, read_rows
 from harness.runs.run import run_cases
 from harness.schema.render import RenderRequest
-from tests.runs.counting import CPU, MakeCase, seeded
+from tests.runs.conftest import MakeCase
+from tests.runs.counting import CPU, seeded
 
 
 def interrupted(process: subprocess.Popen[str], sign: str) -> tuple[int, str]:

@@ -10,13 +10,11 @@ from harness.calibration.controls import OTHER_ATTENTION
 from harness.judging.baseline_store import LATENTS, BaselineStore
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.accept import accept_run
-from harness.runs.plan import RunOptions
 from harness.runs.run import run_cases
 from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Row
-
-CPU = RunOptions(device="cpu")
+from tests.runs.counting import CPU
 
 
 class OtherKernel(ReferenceRenderer):

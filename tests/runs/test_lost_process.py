@@ -23,12 +23,10 @@ from harness.runs.plan import RunOptions, plan
 from harness.runs.progress import Progress
 from harness.runs.run import run_cases
 from harness.runs.worker_process import WorkerProcess
-from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Verdict
-
-MakeCase = Callable[..., Case]
-CPU = RunOptions(device="cpu")
+from tests.runs.conftest import MakeCase
+from tests.runs.counting import CPU
 
 
 def poisoned(error: Exception, seed: int) -> Callable[..., Any]:

@@ -18,14 +18,16 @@ from harness.runs.mirror import Mirror
 from harness.runs.plan import RunOptions
 from harness.runs.run import run_cases
 from harness.schema.render import OnStep, Render, RenderRequest
-from tests.runs.copies import MakeCase, MakeRow, Stopping, opened, run, seeded, there, visible, wait_for
+from tests.runs.conftest import MakeCase, MakeRow
+from tests.runs.copies import opened, run, there, visible, wait_for
+from tests.runs.counting import Counting, seeded
 
 
 def test_a_run_goes_on_on_another_machine_from_its_copy(
     make_case: MakeCase, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copying, "INTERVAL_SECONDS", 0.01)
-    cases, lost = seeded(make_case, 3), Stopping(at=2)
+    cases, lost = seeded(make_case, 3), Counting({2: KeyboardInterrupt()})
     render, (fs, root) = lost.render, url_to_fs(url)
 
     def rows_there() -> int:
@@ -47,7 +49,7 @@ def test_a_run_goes_on_on_another_machine_from_its_copy(
     first = (tmp_path / "run" / MANIFEST).read_bytes()
     shutil.rmtree(tmp_path / "run")
 
-    rest = Stopping()
+    rest = Counting()
     result = run(cases, tmp_path / "fresh", url, rest)
     assert rest.seeds == [2]
     assert [row.case for row in result.rows] == ["small/s0", "small/s1", "small/s2"]
@@ -57,7 +59,7 @@ def test_a_run_goes_on_on_another_machine_from_its_copy(
         assert (tmp_path / "fresh" / str(row.images.rerun)).is_file()
     assert there(url) == visible(tmp_path / "fresh")
 
-    nothing = Stopping()
+    nothing = Counting()
     assert run(cases, tmp_path / "third", url, nothing).rows == result.rows
     assert nothing.seeds == []
 

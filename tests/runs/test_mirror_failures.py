@@ -14,20 +14,10 @@ from harness.runs import mirror as copying
 from harness.runs.folder import RESULTS, RunFolder, read_rows
 from harness.runs.mirror import Mirror
 from harness.runs.results import load_run
-from tests.runs.copies import (
-    IDENTITY,
-    MakeCase,
-    MakeRow,
-    Stopping,
-    opened,
-    refused,
-    run,
-    seeded,
-    send,
-    there,
-    visible,
-    wait_for,
-)
+from tests.full_disk import full
+from tests.runs.conftest import MakeCase, MakeRow
+from tests.runs.copies import IDENTITY, opened, refused, run, send, there, visible, wait_for
+from tests.runs.counting import Counting, seeded
 
 
 @pytest.mark.parametrize("url", ["file"], indirect=True)
@@ -65,9 +55,6 @@ def test_sending_that_fails_on_the_way_is_told_once_and_tried_again(
     copy = Mirror(tmp_path / "run", url, told.append)
     copy.check(IDENTITY)
 
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
-
     with RunFolder(tmp_path / "run", IDENTITY, {}, copy.fetch) as folder, copy:
         with monkeypatch.context() as patched:
             patched.setattr("shutil.copyfile", full)
@@ -99,9 +86,6 @@ def test_a_copy_that_fails_at_the_end_leaves_the_run_whole(
 ) -> None:
     url, cases = f"file://{tmp_path}/there", [make_case("a")]
 
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patched:
         patched.setattr(Mirror, "_put", full)
         with pytest.raises(CopyError) as caught:
@@ -111,7 +95,7 @@ def test_a_copy_that_fails_at_the_end_leaves_the_run_whole(
         f"whole run: repeat the command with --out {tmp_path}/run, which sends what is missing"
     )
     assert len(load_run(tmp_path / "run").rows) == 1
-    nothing = Stopping()
+    nothing = Counting()
     run(cases, tmp_path / "run", url, nothing)
     assert nothing.seeds == []
     assert there(url) == visible(tmp_path / "run")
@@ -139,7 +123,7 @@ def test_a_fetch_that_is_cut_off_is_made_again(
 
 @pytest.mark.parametrize("url", ["file"], indirect=True)
 def test_a_run_that_ends_by_an_error_sends_what_it_has(make_case: MakeCase, tmp_path: Path, url: str) -> None:
-    broken = Stopping(at=1, by=LoraError("is gone"))
+    broken = Counting({1: LoraError("is gone")})
     with pytest.raises(LoraError, match="is gone"):
         run(seeded(make_case, 2), tmp_path / "run", url, broken)
     assert broken.seeds == [0]

@@ -9,7 +9,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from harness.runs import mirror as copying
 from harness.runs.folder import MANIFEST, RESULTS, write_rows
-from tests.runs.copies import MakeRow, opened, put, refused, send, there, visible
+from tests.runs.conftest import MakeRow
+from tests.runs.copies import opened, put, refused, send, there, visible
 
 
 @pytest.mark.parametrize(

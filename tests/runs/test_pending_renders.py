@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
@@ -23,15 +20,14 @@ from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.case_runner import CaseRunner
 from harness.runs.dispatch import dispatch
 from harness.runs.pending_renders import FILE, PendingRenders
-from harness.runs.plan import Planned, RunOptions, plan
+from harness.runs.plan import Planned, plan
 from harness.runs.render_cache import RenderCache
 from harness.runs.run import run_cases
-from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
-from harness.schema.result import Row
+from tests.full_disk import full
+from tests.runs.conftest import MakeCase
+from tests.runs.counting import CPU, Counting, seeded, told
 
-MakeCase = Callable[..., Case]
-CPU = RunOptions(device="cpu")
 COMMAND = "run cases --out run --device cpu --score-workers 2"
 
 SLOW = """
@@ -55,26 +51,6 @@ if __name__ == "__main__":
     main()
 """
 """``harness``, whose scoring processes, which import this too, take ten minutes for an image."""
-
-
-class Counts(ReferenceRenderer):
-    """Renders, and remembers which seeds."""
-
-    def __init__(self) -> None:
-        super().__init__(device="cpu")
-        self.seeds: list[int] = []
-
-    def render(self, request: RenderRequest, on_step: OnStep | None = None) -> Render:
-        self.seeds.append(request.seed)
-        return super().render(request, on_step)
-
-
-def seeded(make_case: MakeCase, count: int) -> list[Case]:
-    return [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(count)]
-
-
-def told(rows: list[Row]) -> list[Row]:
-    return [row.model_copy(update={"seconds": {}, "render_key": None}) for row in rows]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -105,12 +81,12 @@ def test_a_run_that_is_stopped_while_renders_wait_for_scores_makes_none_again(
     assert (said.read_text().count("interrupted: what was finished is saved") == 1) is (sent == signal.SIGINT)
     assert "Traceback" not in said.read_text()
 
-    again = Counts()
+    again = Counting()
     rows = run_cases(cases, out=tmp_path / "run", options=CPU, renderer=again).rows
     assert set(first) | set(again.seeds) == set(range(5))
     assert len(first) + len(again.seeds) <= 6, "only the render in flight is made again"
     assert not list((tmp_path / "run").rglob(FILE))
-    unbroken = run_cases(cases, out=tmp_path / "unbroken", options=CPU, renderer=Counts()).rows
+    unbroken = run_cases(cases, out=tmp_path / "unbroken", options=CPU, renderer=Counting()).rows
     assert told(rows) == told(unbroken)
 
 
@@ -186,7 +162,7 @@ def test_no_render_waits_where_none_needs_to(tmp_path: Path, item: Planned, rend
 def test_a_fresh_run_takes_none_and_a_stored_row_needs_none(
     tmp_path: Path, item: Planned, render: Render
 ) -> None:
-    run, counts = tmp_path / "run", Counts()
+    run, counts = tmp_path / "run", Counting()
     pending = PendingRenders(run)
     run_cases([item.case], out=run, options=CPU, renderer=counts)
     pending.add(item, render)
@@ -201,11 +177,8 @@ def test_a_fresh_run_takes_none_and_a_stored_row_needs_none(
 def test_a_disk_without_room_for_a_waiting_render_is_one_line(
     tmp_path: Path, item: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     monkeypatch.setattr("harness.runs.pending_renders.write_bytes", full)
     options = dataclasses.replace(CPU, score_workers=1)
     with pytest.raises(RunError, match="cannot go on: No space left on device") as caught:
-        run_cases([item.case], out=tmp_path / "run", options=options, renderer=Counts())
+        run_cases([item.case], out=tmp_path / "run", options=options, renderer=Counting())
     assert "\n" not in str(caught.value)

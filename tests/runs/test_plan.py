@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ from harness.schema.case_parts import Trained
 from harness.schema.metric_limits import Tolerance
 from harness.schema.render import RenderRequest
 from harness.schema.spec import FLEX2
-
-MakeCase = Callable[..., Case]
+from tests.runs.conftest import MakeCase
 
 
 def request_of(case: Case, device: str = "cpu", **options: Any) -> RenderRequest:

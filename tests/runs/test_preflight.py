@@ -19,7 +19,8 @@ from harness.schema.case import Case
 from harness.schema.lora_file import LoraFile, inspect_lora
 from harness.sweeps.grid import parse_axis, product
 from harness.sweeps.sweep import plan_sweep
-from tests.runs.counting import CPU, Counting, MakeCase, seeded
+from tests.runs.conftest import MakeCase
+from tests.runs.counting import CPU, Counting, seeded
 
 
 def test_a_file_that_renders_share_is_hashed_once(

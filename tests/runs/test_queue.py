@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -24,11 +23,10 @@ from harness.runs.results import load_run
 from harness.runs.run import run_cases
 from harness.runs.scorer import Scorer, ScoringJob, ScoringResult
 from harness.runs.scoring_pool import ScoringPool
-from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Images, Row
+from tests.runs.conftest import MakeCase
 
-MakeCase = Callable[..., Case]
 CPU = RunOptions(device="cpu", fresh=True)
 UNMOVED = {"seconds": {}, "render_key": None}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,15 @@ import pytest
 from harness.errors import CheckpointError
 from harness.metrics.images import load_rgb, save_png
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.runs.plan import RunOptions, plan
+from harness.runs.plan import plan
 from harness.runs.render_cache import RenderKeys
 from harness.runs.results import load_run
 from harness.runs.run import run_cases
 from harness.runs.stored_renders import StoredRenders
 from harness.schema.base import Base
-from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, RenderRequest
-
-MakeCase = Callable[..., Case]
-CPU = RunOptions(device="cpu")
+from tests.runs.conftest import MakeCase
+from tests.runs.counting import CPU
 
 
 @pytest.fixture

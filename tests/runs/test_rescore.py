@@ -12,7 +12,8 @@ from harness.runs.rescore import rescore
 from harness.runs.results import RunResult, load_run
 from harness.runs.run import run_cases
 from harness.schema.result import Verdict
-from tests.runs.counting import ANYTHING, CPU, MakeCase, by_name, images
+from tests.runs.conftest import MakeCase
+from tests.runs.counting import ANYTHING, CPU, by_name, images
 
 
 @pytest.fixture

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import LoraError
+from harness.errors import LoraError, RenderError
 from harness.runs.results import load_run
 from harness.runs.run import run_cases
 from harness.schema.case import load_cases
 from harness.schema.result import Verdict
-from tests.runs.counting import ANYTHING, CPU, Counting, MakeCase, by_name, images, seeded
+from tests.runs.conftest import MakeCase
+from tests.runs.counting import ANYTHING, CPU, Counting, by_name, images, seeded
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(make_case: MakeCase, tmp_path: Path) -> None:
     cases = seeded(make_case)
     whole = run_cases(cases, out=tmp_path / "whole", options=CPU)
-    first = Counting(interrupt_at=2)
+    first = Counting({2: KeyboardInterrupt()})
     with pytest.raises(KeyboardInterrupt):
         run_cases(cases, out=tmp_path / "run", options=CPU, renderer=first)
     assert first.closed == 1
@@ -73,7 +74,7 @@ def test_a_process_killed_amid_a_render_loses_that_render_only(make_case: MakeCa
 
 def test_a_render_that_fails_is_a_row_and_is_tried_again(make_case: MakeCase, tmp_path: Path) -> None:
     cases = seeded(make_case, 3, tolerance=ANYTHING)
-    broken = Counting(fail_seed=1)
+    broken = Counting({1: RenderError("out of memory\non the GPU")})
     result = run_cases(cases, out=tmp_path / "run", options=CPU, renderer=broken)
     assert broken.seeds == [0, 2]
     row = by_name(result)["s1"]
@@ -86,7 +87,7 @@ def test_a_render_that_fails_is_a_row_and_is_tried_again(make_case: MakeCase, tm
 
 
 def test_bad_input_found_while_rendering_stops_the_run(make_case: MakeCase, tmp_path: Path) -> None:
-    broken = Counting(fail_seed=1, kind=LoraError)
+    broken = Counting({1: LoraError("is gone")})
     with pytest.raises(LoraError):
         run_cases(seeded(make_case, 3), out=tmp_path / "run", options=CPU, renderer=broken)
     assert (broken.seeds, broken.closed) == ([0], 1)

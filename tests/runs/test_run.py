@@ -20,7 +20,8 @@ from harness.runs.run import run_cases
 from harness.schema.case import Case
 from harness.schema.render import RenderRequest
 from harness.schema.result import Row, Verdict
-from tests.runs.counting import ANYTHING, CPU, NOTHING, Counting, MakeCase, by_name
+from tests.runs.conftest import MakeCase
+from tests.runs.counting import ANYTHING, CPU, NOTHING, Counting, by_name
 
 
 class Seen:

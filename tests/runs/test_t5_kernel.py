@@ -12,15 +12,15 @@ from PIL import Image
 
 from harness._util.atomic_files import sha256_file
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.runs.plan import Planned, RunOptions, plan
+from harness.runs.plan import Planned, plan
 from harness.runs.run import run_cases
 from harness.runs.t5_kernel import PROOF, REPEAT, T5Kernels
 from harness.schema.case import Case, save_case
 from harness.schema.case_parts import Preview
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.versions import T5Attention
+from tests.runs.counting import CPU
 
-CPU = RunOptions(device="cpu")
 MadeWith = Callable[..., list[Case]]
 
 

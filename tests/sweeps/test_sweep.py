@@ -9,12 +9,12 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.importers.aitoolkit import import_job
-from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions
 from harness.schema.case import Case, save_case
 from harness.schema.result import Row, Verdict
 from harness.sweeps.grid import Variant, parse_axis, product
 from harness.sweeps.sweep import plan_sweep, sweep_cases
+from tests.runs.counting import Counting
 
 
 @pytest.fixture(scope="module")
@@ -25,25 +25,17 @@ def case(jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Cas
     return save_case(quick, folder / "cases" / "quick.case.yaml")
 
 
-class Counting(ReferenceRenderer):
-    renders = 0
-
-    def render(self, *arguments: object, **named: object) -> object:  # type: ignore[override]
-        self.renders += 1
-        return super().render(*arguments, **named)  # type: ignore[arg-type]
-
-
 def singles(*texts: str) -> list[Variant]:
     return [variant for text in texts for variant in product([parse_axis(text)])]
 
 
 def test_rows_renders_repetitions_and_resuming(case: Case, tmp_path: Path) -> None:
     variants = singles("steps=2", "shift=7", "divisor=16", "scheduler=DDIM")
-    renderer = Counting(device="cpu")
+    renderer = Counting()
     result = sweep_cases([case], variants, out=tmp_path / "run", renderer=renderer)
     rows: dict[str, Row] = {row.variant: row for row in result.rows}
     assert set(rows) == {"reference", *(variant.name for variant in variants)}
-    assert renderer.renders == 2
+    assert len(renderer.seeds) == 2
     assert rows["steps=2"].rendered is not None
     assert rows["steps=2"].rendered.steps == 2
     assert rows["shift=7"].reason.startswith("same render as reference: a static shift does nothing")
@@ -52,9 +44,9 @@ def test_rows_renders_repetitions_and_resuming(case: Case, tmp_path: Path) -> No
     assert rows["scheduler=DDIM"].verdict is Verdict.INCOMPARABLE
     assert "not applicable: it samples a diffusion model" in rows["scheduler=DDIM"].reason
 
-    again = Counting(device="cpu")
+    again = Counting()
     assert len(sweep_cases([case], variants, out=tmp_path / "run", renderer=again).rows) == 5
-    assert again.renders == 0
+    assert again.seeds == []
 
 
 def test_renders_that_share_weights_are_neighbours(case: Case) -> None:

@@ -20,13 +20,12 @@ from harness.cli import main
 from harness.pipeline.checkpoint import fingerprint
 from harness.runs.results import load_run
 from harness.runs.run import run_cases
-from harness.schema.case import Case
 from harness.warm.client import ask
+from tests.runs.conftest import MakeCase
 from tests.runs.counting import CPU, images, seeded
 from tests.watching.training import Training
 
 HARNESS = [sys.executable, "-m", "harness"]
-MakeCase = Callable[..., Case]
 Typed = Callable[..., tuple[int, str, str]]
 
 
