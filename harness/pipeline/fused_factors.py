@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from harness.pipeline.originals import Originals
+
 Key = tuple[str, str]
 HALF = (torch.bfloat16, torch.float16)
 
@@ -60,7 +62,7 @@ class FusedFactors:
         self._key, self._factors, self.proved = None, {}, False
 
     @torch.no_grad()
-    def prove(self, key: Key, weights: Mapping[str, Tensor], originals: Mapping[str, Tensor]) -> bool:
+    def prove(self, key: Key, weights: Mapping[str, Tensor], originals: Originals) -> bool:
         """Say whether ``merge`` can fuse the LoRA ``key``.
 
         Args:
@@ -71,11 +73,8 @@ class FusedFactors:
             return False
         if not self.proved:
             self.proved = all(
-                torch.equal(
-                    _added(originals[name].to(weights[name].device, copy=True), factor, self._multiplier),
-                    weights[name],
-                )
-                for name, factor in self._factors.items()
+                torch.equal(_added(original, self._factors[name], self._multiplier), weights[name])
+                for name, original in originals.copies(self._factors, weights)
             )
         if not self.proved:
             self.forget()

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module, invalidate_caches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
 
+    from harness.pipeline.stored_weights import Stored
+
 
 @dataclass(frozen=True)
 class LoadedPipeline:
@@ -37,6 +39,7 @@ class LoadedPipeline:
 
     Attributes:
         spec: the model's, with the scheduler of the checkpoint where the reference keeps it.
+        stored: the transformer's weights that can be read again from its files, by name.
     """
 
     pipe: DiffusionPipeline
@@ -48,6 +51,7 @@ class LoadedPipeline:
     device: str
     offload: Offload
     warnings: tuple[str, ...] = ()
+    stored: Mapping[str, Stored] = field(default_factory=dict)
 
     def place(self) -> None:
         """Put the pipeline's weights where the offload mode wants them; they are on the CPU before."""
@@ -104,6 +108,7 @@ def load_pipeline(
         pipe.text_encoder_2.to(torch_dtype(encoder_dtype))
     pipe.set_progress_bar_config(disable=True)
     effective = with_own_scheduler(spec, checkpoint)
+    resolved = resolved_offload(offload, device, checkpoint)
     loaded = LoadedPipeline(
         pipe=pipe,
         spec=effective,
@@ -112,8 +117,9 @@ def load_pipeline(
         code_sha256=sha256_file(_source(pipe)),
         dtype=dtype,
         device=device,
-        offload=resolved_offload(offload, device, checkpoint),
+        offload=resolved,
         warnings=_other_scheduler(spec, effective),
+        stored=_stored(pipe, checkpoint) if device != "cpu" or resolved != "none" else {},
     )
     if device == "cpu":
         from harness.pipeline.ordered_convolution import use_ordered_convolutions
@@ -240,6 +246,12 @@ def _use_private_modules_cache() -> None:
         folder = tempfile.mkdtemp(prefix="harness-modules-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ["HF_MODULES_CACHE"] = folder
+
+
+def _stored(pipe: DiffusionPipeline, checkpoint: Checkpoint) -> Mapping[str, Stored]:
+    from harness.pipeline.stored_weights import stored_in
+
+    return stored_in(checkpoint.folder / "transformer", pipe.transformer)
 
 
 def _source(pipe: DiffusionPipeline) -> Path:

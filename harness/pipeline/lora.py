@@ -1,8 +1,8 @@
 """Switch LoRAs on one loaded pipeline so that any sequence gives the bits of a fresh process.
 
 The reference fuses, unfuses and fuses again; unfusing does not restore bf16 weights, and a changed scale
-multiplies the old one. Here the weights that a LoRA changes are saved before the first merge and copied back
-before the next: exact, whatever came before.
+multiplies the old one. Here the weights that a LoRA changes are saved before the first merge and restored
+before the next (``originals``): exact, whatever came before.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import torch
 
 from harness.errors import LoraError
 from harness.pipeline.fused_factors import FusedFactors
-from harness.pipeline.load import LoadedPipeline, free_memory, quiet
+from harness.pipeline.load import LoadedPipeline, quiet
 from harness.pipeline.lora_adapter import LiveAdapter, merge_fp32
 from harness.pipeline.lora_shapes import check_lora_shapes
 from harness.pipeline.lora_weights import lora_source
-from harness.pipeline.offload import WORKING
+from harness.pipeline.originals import Originals
 from harness.pipeline.rounded_merge import merge_rounded
 from harness.schema.lora_file import LoraFile, inspect_lora
 from harness.schema.render import Lora, LoraMode
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
 
 ADAPTER = "lora"
+NOTHING: tuple[Lora | None, LoraMode] = (None, "none")
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,15 @@ class LoraSwitch:
 
     def __init__(self, loaded: LoadedPipeline) -> None:
         self._loaded = loaded
-        self._originals: dict[str, torch.Tensor] = {}
+        self._originals = Originals(loaded)
         self._merged = False
         self._adapter = LiveAdapter()
         self._factors = FusedFactors()
-        self._current: tuple[Lora | None, LoraMode] = (None, "none")
+        self._current: tuple[Lora | None, LoraMode] | None = NOTHING
 
     def forget_weights(self) -> None:
         """Drop the saved weights: the pipeline gets another transformer. It must hold no LoRA."""
-        self._originals.clear()
+        self._originals.forget()
         self._factors.forget()
 
     def apply(self, lora: Lora | None, mode: LoraMode = "fused", base: RoundedBase | None = None) -> None:
@@ -63,10 +64,9 @@ class LoraSwitch:
 
         Raises:
             LoraError: the file is unsafe, of another kind, or fits the transformer only in part.
+            CheckpointError: the base was changed since it was loaded, and its weights are not kept.
         """
-        wanted: tuple[Lora | None, LoraMode] = (
-            (None, "none") if lora is None or mode == "none" else (lora, mode)
-        )
+        wanted = NOTHING if lora is None or mode == "none" else (lora, mode)
         if wanted == self._current:
             return
         pipe = self._loaded.pipe
@@ -91,7 +91,7 @@ class LoraSwitch:
 
     def _can_fuse_again(self, lora: Lora) -> bool:
         """Whether the factors of ``lora`` are kept, and give what is fused now."""
-        if not self._factors.proved and self._current[1] != "fused":
+        if not self._factors.proved and (self._current is None or self._current[1] != "fused"):
             return False
         return self._factors.prove(_key(lora), self._weights(), self._originals)
 
@@ -105,7 +105,8 @@ class LoraSwitch:
             dtype = transformer.dtype if mode == "peft" else torch.float32
             self._adapter.attach(transformer, checked, lora.network_multiplier, dtype)
             return
-        self._save_originals(checked)
+        names = (f"{module}.weight" for module in checked.modules)
+        self._originals.save(names, self._weights(), as_loaded=base is None)
         self._merged = True
         if base is not None:
             merge_rounded(transformer, checked, lora.network_multiplier, base.quantizer, mode, base.weights)
@@ -116,31 +117,11 @@ class LoraSwitch:
 
     def _restore(self) -> None:
         self._adapter.detach()
-        self._current = (None, "none")
-        if not self._merged:
-            return
-        weights = self._weights()
-        for name, original in self._originals.items():
-            weights[name].copy_(original, non_blocking=True)
-        self._merged = False
-
-    def _save_originals(self, lora: LoraFile) -> None:
-        weights = self._weights()
-        new = [name for module in lora.modules if (name := f"{module}.weight") not in self._originals]
-        beside = self._fit_beside(sum(weights[name].nbytes for name in new))
-        for name in new:
-            self._originals[name] = weights[name].clone() if beside else self._in_main_memory(weights[name])
-
-    def _fit_beside(self, size: int) -> bool:
-        """Whether so many bytes more fit where the weights are, which are all there."""
-        if self._loaded.offload != "none":
-            return False
-        return self._loaded.device == "cpu" or free_memory() > size + WORKING
-
-    def _in_main_memory(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return a copy; on CUDA a pinned one, which comes back at the bus's full speed."""
-        copy = weight.to("cpu", copy=True)
-        return copy.pin_memory() if self._loaded.device == "cuda" else copy
+        self._current = None
+        if self._merged:
+            self._originals.restore(self._weights())
+            self._merged = False
+        self._current = NOTHING
 
     def _fuse(self, lora: Lora, checked: LoraFile) -> None:
         pipe = self._loaded.pipe

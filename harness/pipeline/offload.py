@@ -47,11 +47,14 @@ def next_offload(offload: Offload) -> Offload | None:
     return _NEXT.get(offload)
 
 
-def memory_line(name: str, needed: dict[Offload, int], free: int, wanted: Offload, saved: int = 0) -> str:
+def memory_line(
+    name: str, needed: dict[Offload, int], free: int, wanted: Offload, saved: int = 0, *, reread: bool = False
+) -> str:
     """Say in one line what a base needs, what is free, and how it will run.
 
     Args:
-        saved: bytes of the weights that LoRAs change, which are kept as they were.
+        saved: bytes of the weights that LoRAs change, which are restored for the next one.
+        reread: they can be read from the base's files.
     """
     parts = ", ".join(f"{size / GIB:.1f} GiB with offload {mode}" for mode, size in needed.items())
     chosen = choose_offload(wanted, needed, free)
@@ -61,6 +64,8 @@ def memory_line(name: str, needed: dict[Offload, int], free: int, wanted: Offloa
     if chosen == "none" and needed["none"] + saved < free:
         whole = (needed["none"] + saved) / GIB
         return f"{line}, {whole:.1f} GiB with a copy of the weights that LoRAs change"
+    if reread:
+        return f"{line}; the weights that LoRAs change, {saved / GIB:.1f} GiB, are read again from the base"
     return f"{line}, and in main memory a copy of the weights that LoRAs change, {saved / GIB:.1f} GiB"
 
 
@@ -74,9 +79,10 @@ def offload_encoders(pipe: DiffusionPipeline, device: str, encoders: tuple[str, 
 
     from harness.pipeline.placing import place
 
-    for name, model in pipe.components.items():
-        if name in encoders:
-            cpu_offload(model, torch.device(device))
-        elif isinstance(model, torch.nn.Module):
-            place([model], device)
-            model.to(device)
+    models = {name: each for name, each in pipe.components.items() if isinstance(each, torch.nn.Module)}
+    staying = [model for name, model in models.items() if name not in encoders]
+    place(staying, device)
+    for model in staying:
+        model.to(device)
+    for name in encoders:
+        cpu_offload(models[name], torch.device(device))

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch
 
-from harness.errors import DeviceLostError, HarnessError, RenderError
+from harness.errors import CheckpointError, DeviceLostError, HarnessError, RenderError
 from harness.pipeline.attention import active_attention, attention_kernel
 from harness.pipeline.bf16_products import has_bf16_kernels, quick_products
 from harness.pipeline.checkpoint import Checkpoint, find_checkpoint
@@ -225,7 +225,12 @@ class ReferenceRenderer(Renderer):
             self._set_aside()
             self._state = found or self._load(checkpoint, request, dtype)
             self._key = key
-        self._state.prepare(request)
+        try:
+            self._state.prepare(request)
+        except CheckpointError:  # the base was changed: what is loaded of it is of no use
+            self._found.clear()
+            self._drop()
+            raise
         loaded = self._state.loaded
         loaded.pipe.scheduler = scheduler_of(request).build(loaded.spec, request.shift)
         return self._state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -15,6 +16,7 @@ from harness.metrics.images import load_rgb
 from harness.pipeline.checkpoint import Checkpoint, find_checkpoint
 from harness.pipeline.load import check_trust, free_memory
 from harness.pipeline.lora_shapes import check_lora_shapes, transformer_shapes
+from harness.pipeline.models import read_headers
 from harness.pipeline.offload import memory_line, needs
 from harness.runs.plan import Planned, RunOptions
 from harness.schema.base import Base
@@ -24,6 +26,8 @@ from harness.schema.render import RenderRequest
 from harness.schema.spec import spec_of
 
 Item = TypeVar("Item")
+STORED_AS = {"bf16": "BF16", "fp16": "F16", "fp32": "F32"}
+"""The name that safetensors gives a dtype."""
 
 
 class Preflight:
@@ -101,19 +105,34 @@ def memory_lines(
             one.request for one in planned if one.request is not None and str(one.request.base) == name
         ]
         needed = needs(base, max((request.pixels for request in requests), default=0))
-        lines.append(memory_line(base.name, needed, free, options.offload, _changed_bytes(requests)))
+        saved, reread = _changed_bytes(requests), _can_be_read_again(base, requests)
+        lines.append(memory_line(base.name, needed, free, options.offload, saved, reread=reread))
     return lines
+
+
+def _merged(requests: Iterable[RenderRequest]) -> list[RenderRequest]:
+    return [one for one in requests if one.effective_lora_mode not in {"none", "adapter", "peft"}]
 
 
 def _changed_bytes(requests: Iterable[RenderRequest]) -> int:
     """Return the bytes of the weights that the requests' LoRAs are merged into."""
-    merged = [one for one in requests if one.effective_lora_mode not in {"none", "adapter", "peft"}]
+    merged = _merged(requests)
     layers = {
         module: rows * columns * (4 if dtype == "fp32" else 2)
         for lora, dtype in _unique((one.lora, one.dtype) for one in merged if one.lora is not None)
         for module, (_, columns, rows) in inspect_lora(lora.file, lora.sha256).modules.items()
     }
     return sum(layers.values())
+
+
+def _can_be_read_again(base: Checkpoint, requests: Iterable[RenderRequest]) -> bool:
+    """Whether the base's files hold the weights that LoRAs change as they are rendered."""
+    merged = _merged(requests)
+    quantized = any(one.transformer_quantizer for one in merged)
+    if sys.platform != "linux" or quantized or not merged:  # see pipeline/mapped_files.py
+        return False
+    rendered = {STORED_AS[one.dtype or "bf16"] for one in merged}
+    return rendered == {header.dtype for header in read_headers(base.folder / "transformer").values()}
 
 
 def _bases(requests: Iterable[RenderRequest]) -> list[tuple[Base, str]]:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from diffusers import DiffusionPipeline
 
 from harness._util.atomic_files import sha256_file
 from harness.errors import CheckpointError
+from harness.pipeline import load
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.case import Base
 from harness.schema.render import Lora, RenderRequest
@@ -34,6 +37,21 @@ def request_for(
 @pytest.fixture(scope="session")
 def renderer() -> ReferenceRenderer:
     return ReferenceRenderer(device="cpu", trust_remote_code=True, engine="eager")
+
+
+@pytest.fixture
+def offloading(
+    renderer: ReferenceRenderer, request_for: Callable[..., RenderRequest], monkeypatch: pytest.MonkeyPatch
+) -> ReferenceRenderer:
+    """A renderer that offloads by model from the CPU to the CPU; ``renderer`` has loaded before and does not.
+
+    diffusers takes a pipeline for where its first model on an accelerator is; without one it would take the
+    encoders' ``meta``.
+    """
+    assert renderer.render(request_for()).rendered.offload == "none"
+    monkeypatch.setattr(load, "resolved_offload", lambda *_: "model")
+    monkeypatch.setattr(DiffusionPipeline, "device", torch.device("cpu"))
+    return ReferenceRenderer(device="cpu", engine="eager")
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,9 @@ def test_free_memory_decides_unless_a_mode_is_asked_for(wanted: Offload, free: i
     where = ", 46.0 GiB with a copy" if fits else ", and in main memory a copy"
     copied = memory_line("base", FULL, free * GIB, wanted, 15 * GIB)
     assert copied.startswith(f"{line}{where} of the weights that LoRAs change")
+    reread = memory_line("base", FULL, free * GIB, wanted, 15 * GIB, reread=True)
+    again = f"{line}; the weights that LoRAs change, 15.0 GiB, are read again from the base"
+    assert reread == (copied if fits else again)
 
 
 def test_each_mode_falls_back_to_the_next() -> None:

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
 
 from harness.errors import LoraError
-from harness.pipeline import load
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.render import RenderRequest
 from harness.schema.spec import FLEX2
@@ -29,21 +27,6 @@ def requests(request_for: Make) -> list[RenderRequest]:
         request_for(prompt="a ship", lora=200),
         request_for(),
     ]
-
-
-@pytest.fixture
-def offloading(
-    renderer: ReferenceRenderer, request_for: Make, monkeypatch: pytest.MonkeyPatch
-) -> ReferenceRenderer:
-    """A renderer that offloads by model from the CPU to the CPU; ``renderer`` has loaded before and does not.
-
-    diffusers takes a pipeline for where its first model on an accelerator is; without one it would take the
-    encoders' ``meta``.
-    """
-    assert renderer.render(request_for()).rendered.offload == "none"
-    monkeypatch.setattr(load, "resolved_offload", lambda *_: "model")
-    monkeypatch.setattr(DiffusionPipeline, "device", torch.device("cpu"))
-    return ReferenceRenderer(device="cpu", engine="eager")
 
 
 def places(renderer: ReferenceRenderer) -> dict[str, set[str]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from harness.pipeline.placing import copy_all, place
+from harness.pipeline.copying import FileBytes, copy_all
+from harness.pipeline.placing import place
 
 
 def test_every_byte_arrives() -> None:
@@ -14,6 +17,18 @@ def test_every_byte_arrives() -> None:
     there = [torch.zeros_like(source) for source in sources]
     copy_all(zip(sources, there, strict=True), piece=64)
     assert all(map(torch.equal, sources, there))
+
+
+def test_every_byte_arrives_from_a_file(tmp_path: Path) -> None:
+    numbers = torch.randn(301, 7).bfloat16()
+    file = tmp_path / "weights"
+    file.write_bytes(b"head" + numbers.view(torch.uint8).numpy().tobytes())
+    there = torch.zeros_like(numbers)
+    with file.open("rb") as stream:
+        copy_all([(FileBytes(stream.fileno(), 4), there)], piece=64)
+        assert torch.equal(numbers, there)
+        with pytest.raises(OSError, match="became shorter"):
+            copy_all([(FileBytes(stream.fileno(), 5), there)], piece=64)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 
 from harness._util.atomic_files import sha256_file
 from harness.errors import BaselineError, CaseError, DeviceError, HarnessError
+from harness.pipeline.offload import GIB
 from harness.runs.plan import plan
-from harness.runs.preflight import Preflight
+from harness.runs.preflight import Preflight, memory_lines
 from harness.runs.run import run_cases
 from harness.schema.base import Base
 from harness.schema.case import Case
@@ -65,6 +67,17 @@ def test_a_damaged_baseline_is_found_before_anything_is_rendered(make_case: Make
     file.write_text("{")
     with pytest.raises(BaselineError, match="restore the file, or delete it"):
         Preflight().check(plan([case], options, "cpu"), options)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what is mapped where")
+@pytest.mark.parametrize(("dtype", "kept"), [("bf16", "read again"), ("fp16", "in main memory")])
+def test_the_memory_line_says_how_weights_are_restored(make_case: MakeCase, dtype: Any, kept: str) -> None:
+    options = dataclasses.replace(CPU, dtype=dtype)
+    planned = plan([make_case("a", lora=300)], options, "cpu")
+    bases = Preflight().known_bases(planned)
+    (line,) = memory_lines(bases, planned, options, "cuda", free=GIB)
+    assert "1.0 GiB of GPU memory are free: offload sequential" in line
+    assert kept in line
 
 
 class TestPreflight:
