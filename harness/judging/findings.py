@@ -9,6 +9,7 @@ import numpy as np
 
 from harness._util.words import size_text
 from harness.errors import HarnessError
+from harness.judging import contradictions
 from harness.metrics.codec import Codec
 from harness.metrics.images import load_rgb
 from harness.precision.availability import missing
@@ -18,6 +19,7 @@ from harness.schema.quantizers import setting_of
 from harness.schema.result import Finding
 from harness.schema.versions import behaviour, era_of_software, pins_of_software
 
+_TRAINERS_JPEG = "JPEG, 4:2:0, quality 75 tables"
 MAX_FLAT = 2
 """Levels of 255 within which every pixel of a flat picture lies, channel by channel."""
 _ORDER = {"error": 0, "warning": 1, "info": 2}
@@ -59,6 +61,8 @@ def _size(case: Case) -> Finding | None:
     spec = case.spec
     if (rendered := spec.snap(*asked)) == shown:
         return None
+    if shown != (made := spec.preview_size(*asked)):
+        return _other_size(shown, asked, made, spec.latent_divisor)
     return Finding(
         "size",
         "error",
@@ -68,6 +72,19 @@ def _size(case: Case) -> Finding | None:
         "preview.width",
         f"harness diagnose renders it at {size_text(shown)} with divisor {spec.latent_divisor}",
     )
+
+
+def _other_size(shown: tuple[int, int], asked: tuple[int, int], made: tuple[int, int], unit: int) -> Finding:
+    """Return the finding of a preview that the trainer does not make of the recorded size."""
+    found = (
+        f"the preview is {size_text(shown)}, and the trainer makes {size_text(made)} of {size_text(asked)}"
+    )
+    if shown[0] % unit or shown[1] % unit:
+        found += f": it was scaled or cut after that, since what it draws is a multiple of {unit}"
+        return Finding("size", "error", found, "preview.width", "give the preview as AI Toolkit wrote it")
+    found += ": it was scaled or cut after that, or drawn at another size than the recorded one"
+    fix = f"harness diagnose renders it at {size_text(shown)}"
+    return Finding("size", "error", found, "settings.width", fix)
 
 
 def _seed(case: Case) -> Finding | None:
@@ -87,7 +104,7 @@ def _trigger(case: Case) -> Finding | None:
             "settings.prompt",
             "harness diagnose tries the words that the LoRA and the job's name hold",
         )
-    if not word or word in case.settings.prompt:
+    if not word or word in case.settings.prompt or "[trigger]" in (case.trained.prompt_template or ""):
         return None
     return Finding(
         "trigger",
@@ -202,6 +219,15 @@ def _codec(case: Case) -> Finding | None:
         codec = Codec.of(case.preview_path)
     except HarnessError as error:
         return Finding("preview", "error", error.found, "preview.file", error.fix or "")
+    if case.trained.arch is not None and _saved_again(codec, case.preview_path.suffix.lower()):
+        return Finding(
+            "codec",
+            "warning",
+            f"the preview is {codec.describe()}, and the trainer writes {_TRAINERS_JPEG}: it was saved "
+            "again, and what that changed counts as drift",
+            "preview.file",
+            "give the preview as AI Toolkit wrote it",
+        )
     if codec.lossless:
         return None
     return Finding(
@@ -210,6 +236,12 @@ def _codec(case: Case) -> Finding | None:
         f"the preview is {codec.describe()}: the re-run is encoded the same way before it is compared",
         "preview.file",
     )
+
+
+def _saved_again(codec: Codec, suffix: str) -> bool:
+    """Say whether a file of that suffix cannot be one that the trainer wrote, with Pillow's defaults."""
+    is_jpeg = codec.format == "jpeg"
+    return (is_jpeg and codec.describe() != _TRAINERS_JPEG) or (suffix in {".jpg", ".jpeg"} and not is_jpeg)
 
 
 def _idle(case: Case) -> Finding | None:
@@ -248,7 +280,9 @@ def _older_config(case: Case) -> Finding | None:
 
 
 _CHECKS: tuple[Callable[[Case], Finding | None], ...] = (
-    _incomparable, _flat, _older_config, _size,
+    _incomparable, contradictions.changed_files, _flat, _older_config, _size,
+    contradictions.prompt, contradictions.no_lora, contradictions.other_lora, contradictions.no_effect,
+    contradictions.base, contradictions.quantize, contradictions.noise,
     _seed, _trigger, _flags, _lora, _quantized, _noise, _t5_attention,
     _codec, _idle, _ema,
 )  # fmt: skip

@@ -41,6 +41,7 @@ class LoraFile:
         scales: what diffusers multiplies each module's B·A by, beside the multiplier and what it has folded
             into the weights when it converted them.
         notes: what a user should know about how diffusers reads this file, in sentences.
+        is_zero: every layer is known to change nothing; weights that were not read count as not known.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class LoraFile:
     modules: Mapping[str, tuple[int, int, int]]
     scales: Mapping[str, float]
     notes: tuple[str, ...]
+    is_zero: bool = False
 
     @property
     def software(self) -> str | None:
@@ -124,9 +126,9 @@ def _read(path: Path, checked_sha256: str | None) -> LoraFile:
     layers = find_layers(path, tensors, form)
     modules = _modules(path, layers)
     if checked_sha256 is None or any(layer.alpha for layer in layers):
-        sha256, numbers = hash_finite_weights(path, tensors)
+        sha256, numbers, zeros = hash_finite_weights(path, tensors)
     else:
-        sha256, numbers = checked_sha256, {}
+        sha256, numbers, zeros = checked_sha256, {}, frozenset()
     alphas = {layer: numbers.get(layer.alpha or "", float(layer.rank)) / layer.rank for layer in layers}
     adapter = _adapter_scale(path, metadata, layers)
     folded = form != "peft"  # diffusers converts with alpha, or leaves it out
@@ -136,7 +138,8 @@ def _read(path: Path, checked_sha256: str | None) -> LoraFile:
     notes = _notes(
         form, len(modules), [*alphas.values()] if any(layer.alpha for layer in layers) else [], adapter
     )
-    return LoraFile(path, sha256, tensors, metadata, form, modules, scales, notes)
+    is_zero = all(layer.a in zeros or layer.b in zeros for layer in layers)
+    return LoraFile(path, sha256, tensors, metadata, form, modules, scales, notes, is_zero)
 
 
 def _modules(path: Path, layers: list[Layer]) -> dict[str, tuple[int, int, int]]:

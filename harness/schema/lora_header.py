@@ -111,13 +111,15 @@ def _invalid(path: Path, why: str) -> LoraError:
     return LoraError(f"is truncated or not a valid safetensors file ({why})", file=path, fix="copy it again")
 
 
-def hash_finite_weights(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, float]]:
-    """Return the SHA-256 of the file and the value of every tensor that is a single number.
+def hash_finite_weights(
+    path: Path, tensors: Mapping[str, Tensor]
+) -> tuple[str, dict[str, float], frozenset[str]]:
+    """Return the SHA-256 of the file, the value of every tensor that is a single number, and zero tensors.
 
     Raises:
         LoraError: a weight is NaN or infinite, or the file became shorter meanwhile.
     """
-    numbers = {}
+    numbers, zeros = {}, set(tensors)
     with path.open("rb") as file:
         start = file.read(8)
         digest = hashlib.sha256(start + file.read(int.from_bytes(start, "little")))
@@ -130,13 +132,15 @@ def hash_finite_weights(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str,
                     raise LoraError("became shorter while it was read", file=path, fix="copy it again")
                 left -= len(data)
                 digest.update(data)
+                if key in zeros and data.lstrip(b"\0"):
+                    zeros.remove(key)
                 if not _is_finite(data, tensor.dtype):
                     fix = "the training diverged: leave these steps out, or use an earlier checkpoint"
                     found = "holds weights that are NaN or infinite"
                     raise UnrenderableLoraError(found, file=path, field=key, fix=fix)
             if size == 1:
                 numbers[key] = _number(data, tensor.dtype)
-    return digest.hexdigest(), numbers
+    return digest.hexdigest(), numbers, frozenset(zeros)
 
 
 _FINITE = {

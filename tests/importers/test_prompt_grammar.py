@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.importers.aitoolkit.prompt import FLAGS, ParsedPrompt, inject_trigger, parse_prompt
+from harness.schema.trainer_prompt import FLAGS, ParsedPrompt, inject_trigger, parse_prompt
 
 WHOLE = {
     "w": "width",

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.importers.aitoolkit.prompt import ParsedPrompt, inject_trigger, parse_prompt
 from harness.importers.aitoolkit.sample_config import SampleConfig, SampleEntry
 from harness.schema.case_parts import SampleSettings
 from harness.schema.spec import Defaults, Limits, trainer_edge
+from harness.schema.trainer_prompt import ParsedPrompt, inject_trigger, parse_prompt
 from harness.schema.trainer_versions import LITERAL_TRIGGER
 
 _DEFAULTS, _LIMITS = Defaults(), Limits()
