@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from harness.comparison.setting_row import SettingRow, State
+from harness.importers.image_metadata.graph_text import NO_GUIDANCE
 from harness.importers.image_metadata.inference_settings import Tool
 from harness.schema.case import Case
 from harness.schema.quantizers import quantizer_of
@@ -16,6 +17,8 @@ _FORGE = {
     "guidance_scale": "Distilled CFG Scale", "sample_steps": "Steps", "seed": "Seed", "cfg": "CFG Scale",
     "sampler": "Sampler", "generator": "Settings > RNG", "schedule": "Schedule type", "size": "Width, Height",
 }  # fmt: skip
+_PLACED = frozenset({"base", "quantize"})
+"""Settings that Forge has in several places: the row's own is said."""
 _SCRIPT = {
     "guidance_scale": "guidance_scale={0}",
     "sample_steps": "num_inference_steps={0}",
@@ -69,8 +72,17 @@ def _comfyui(case: Case, row: SettingRow) -> str:
 def _quantize(_case: Case, row: SettingRow) -> str:
     if row.preview != "none":
         return f"{NOTHING}the base is {row.inference} here, the preview had {row.preview}"
-    stored, _ = quantizer_of(str(row.inference))
-    return f"{row.place}: {stored} → a file in bf16 with weight_dtype default"
+    stored, parts = quantizer_of(str(row.inference))
+    wanted = "a file in fp16 or bf16" + (" with weight_dtype default" if "transformer" in parts else "")
+    return f"{row.place}: {stored} → {wanted}"
+
+
+def _guidance(_case: Case, row: SettingRow) -> str:
+    if row.place == NO_GUIDANCE:
+        return (
+            f"add FluxGuidance behind the text encoder: guidance {row.preview} (without it {row.inference})"
+        )
+    return f"{row.place}: {row.inference} → {row.preview}"
 
 
 def _blanks(_case: Case, row: SettingRow) -> str:
@@ -107,7 +119,7 @@ def _noise(_case: Case, row: SettingRow) -> str:
 
 _COMFYUI: Mapping[str, Callable[[Case, SettingRow], str]] = MappingProxyType({
     "noise": _noise, "blanks": _blanks, "max_sequence_length": _tokens, "shift": _model_sampling,
-    "schedule": _scheduler, "quantize": _quantize,
+    "schedule": _scheduler, "quantize": _quantize, "guidance_scale": _guidance,
 })  # fmt: skip
 
 
@@ -123,7 +135,8 @@ def _forge(case: Case, row: SettingRow) -> str:
         return f"in the prompt, <lora:…:{row.inference:g}> → <lora:…:{own:g}>"
     if row.setting == "lora":
         return f"in the prompt, <lora:…>: {row.inference} → {own}"
-    return f"{_FORGE.get(row.setting, row.setting)}: {row.inference} → {own}"
+    place = row.place if row.setting in _PLACED else _FORGE.get(row.setting, row.setting)
+    return f"{place}: {row.inference} → {own}"
 
 
 def _script(_case: Case, row: SettingRow) -> str:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from harness.comparison.lora_match import checkpoints_of, match_lora
-from harness.comparison.static_difference import NODE_TOOLS, WEIGHTING, WEIGHTS, literal
+from harness.comparison.static_difference import NODE_TOOLS, WEIGHTING, WEIGHTS, literal, other_base
 from harness.importers.image_metadata.inference_settings import InferenceSettings, Tool
 from harness.pipeline.dialects import COMFY_SCHEDULES, T5_TOKENS, in_dialect
 from harness.precision.availability import missing
@@ -57,6 +57,8 @@ def image_request(
         if stated.tool in WEIGHTING and WEIGHTS.search(prompt):
             problems.append("weights in the prompt are rendered as its plain text here")
     request = dataclasses.replace(request, **plain)  # type: ignore[arg-type]
+    if (base := other_base(case, stated)) is not None:
+        problems.append(f"the base {base} is not rendered here: the case's own in its place")
     request = _sampling(request, stated, problems)
     request = _lora(case, request, stated, problems)
     return request, problems

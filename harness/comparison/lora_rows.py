@@ -29,11 +29,12 @@ def lora_rows(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
     yield _lora(case, own, use, match, others=len(matched) - 1)
     for extra, _ in (pair for pair in matched if pair[0] is not use):
         yield SettingRow("lora", own, shown(extra.name), State.DIFFERS, shown(extra.place), "an extra LoRA")
-    if use.strength is not None:
-        same = use.strength == case.lora.network_multiplier
-        state = State.SAME if same else State.DIFFERS
-        place = shown(use.place)
-        yield SettingRow("network_multiplier", case.lora.network_multiplier, use.strength, state, place)
+    multiplier = case.lora.network_multiplier
+    same = State.SAME if use.strength == multiplier else State.DIFFERS
+    state = State.UNKNOWN if use.strength is None else same
+    yield SettingRow(
+        "network_multiplier", multiplier, use.strength, state, shown(use.strength_place or use.place)
+    )
 
 
 def _without(own: str, stated: InferenceSettings, matched: list[tuple[LoraUse, LoraMatch]]) -> SettingRow:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 from harness.comparison.lora_rows import lora_rows
 from harness.comparison.setting_row import SettingRow, State
-from harness.importers.image_metadata.inference_settings import InferenceSettings, Scalar, Tool
+from harness.importers.image_metadata.inference_settings import InferenceSettings, Scalar, Tool, shown
 from harness.importers.image_metadata.read_image import InferenceImage
 from harness.pipeline.dialects import DIALECTS
 from harness.pipeline.sigma_schedules import mu
 from harness.runs.plan import noise_of
 from harness.schema.case import Case
 from harness.schema.quantizers import setting_of
+from harness.schema.spec import FLEX1, FLEX2
 
 WEIGHTS = re.compile(r"(?<!\\)\([^()\n]{1,300}:\s*\d{0,3}\.?\d{1,4}\s*\)")
 """Emphasis as ComfyUI and A1111 read it: ``(word:1.2)``."""
@@ -30,6 +31,18 @@ LORA_MODES = {
     "adapter": "added to the weights as they are unpacked, and not rounded with them",
 }
 """How a tool applies a LoRA to weights in few bits, in words."""
+
+_MODELS = {
+    FLEX2.label: r"flex[._ -]?2",
+    FLEX1.label: r"flex[._ -]?1",
+    "FLUX": r"flux",
+    "SDXL": r"sd_?xl|xl[._-]?base",
+    "Stable Diffusion 1.5": r"sd[._-]?v?1[._-]?5|v1[._-]5",
+    "Stable Diffusion 3": r"sd[._-]?3",
+    "Chroma": r"chroma",
+    "Qwen-Image": r"qwen",
+}
+"""How the files of models are called; the case's own comes before the others."""
 
 _FIXED = {
     "noise": ("drawn in bf16", "drawn in fp32"),
@@ -67,9 +80,23 @@ def _content(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
         own = f"{settings.width}×{settings.height}"
         state = State.SAME if asked == own else State.DIFFERS
         yield SettingRow("size", own, asked, state, stated.stated["width"].place)
+    yield from _base(case, stated)
     yield _row(stated, "seed", settings.seed)
     if (drawn := stated.value("generator")) is not None:
         yield _row(stated, "generator", "cpu", same=drawn == "cpu")
+
+
+def _base(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
+    if (found := other_base(case, stated)) is not None:
+        place = stated.stated["model"].place
+        yield SettingRow("base", case.spec.label, found, State.DIFFERS, place, "by the file's name")
+
+
+def other_base(case: Case, stated: InferenceSettings) -> str | None:
+    """Return the model's file, and what it is called like, where that is another model than the case's."""
+    name = re.split(r"[/\\]", str(stated.value("model") or ""))[-1]
+    kinds = [label for label, pattern in _MODELS.items() if re.search(pattern, name, re.IGNORECASE)]
+    return f"{shown(name)} ({kinds[0]})" if kinds and case.spec.label not in kinds else None
 
 
 def literal(prompt: str, tool: Tool) -> str:

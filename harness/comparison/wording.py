@@ -57,6 +57,8 @@ def verdicts(found: Comparison) -> Iterator[str]:
     unknown = [row.setting for row in found.rows if row.state is State.UNKNOWN]
     if names:
         yield f"differs: {names}"
+    elif not unknown and found.image.settings.unknown:
+        yield "no setting differs that was understood: what was not may separate the two"
     elif not unknown:
         said = f": what separates the two is the tool's own way ({own})" if own else ""
         yield f"no setting differs{said}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from harness.comparison.advice import advice
 from harness.comparison.compare import Comparison, compare
 from harness.comparison.image_request import image_request, taken_back
-from harness.comparison.setting_row import State
+from harness.comparison.setting_row import SettingRow, State
 from harness.comparison.static_difference import static_difference
+from harness.comparison.wording import sentences
+from harness.importers.image_metadata.graph_text import NO_GUIDANCE
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
 from harness.importers.image_metadata.read_image import InferenceImage
 from harness.runs.plan import RunOptions, request_of
@@ -50,8 +54,6 @@ def test_all_settings_that_differ_are_named_and_no_other(truth: dict[str, Any], 
 
 
 def test_an_image_with_no_difference_says_so_and_whose_way_it_is(cases: Cases) -> None:
-    from harness.comparison.wording import sentences
-
     lines = list(sentences(static(truth_of("inkprint_00001_.png"), cases)))
     said = next(line for line in lines if line.startswith("no setting differs"))
     assert "the tool's own way (schedule, shift, blanks" in said
@@ -85,6 +87,58 @@ def test_further_differences_of_an_infotext(text: str, setting: str, cases: Case
     image = with_infotext(tmp_path / "a.png", text + line + "Size: 128x128, RNG: CPU")
     found = compare(cases[300, 0], image, static=True)
     assert setting in {row.setting for row in found.differences}
+
+
+def altered(cases: Cases, folder: Path, kind: str, **inputs: object) -> Comparison:
+    """Compare a picture that no setting differs in with one input of its ComfyUI graph altered."""
+    source = IMAGES / "inkprint_00001_.png"
+    with Image.open(source) as image:
+        graph = json.loads(image.info["prompt"])
+        next(each for each in graph.values() if each["class_type"] == kind)["inputs"].update(inputs)
+        text = PngInfo()
+        text.add_text("prompt", json.dumps(graph))
+        image.save(folder / "a.png", pnginfo=text)
+    return compare(cases[300, 0], folder / "a.png", static=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "change"),
+    [
+        ("UNETLoader", {"unet_name": "flux1-dev.safetensors"},
+         "node 70 UNETLoader, unet_name: flux1-dev.safetensors (FLUX) → Flex.2"),
+        ("UNETLoader", {"unet_name": "a/Flex.1-alpha.safetensors"},
+         "node 70 UNETLoader, unet_name: Flex.1-alpha.safetensors (Flex.1-alpha) → Flex.2"),
+        ("DualCLIPLoader", {"clip_name2": "t5xxl_fp8_e4m3fn.safetensors"},
+         "node 11 DualCLIPLoader, clip_name2, by the file's name: fp8_e4m3fn → a file in fp16 or bf16"),
+        ("LoraLoaderModelOnly", {"strength_model": 0.8},
+         "node 30 LoraLoaderModelOnly, strength_model: 0.8 → 1.0"),
+    ],
+)  # fmt: skip
+def test_one_input_of_a_graph_altered_is_what_is_to_change(
+    kind: str, inputs: dict[str, object], change: str, cases: Cases, tmp_path: Path
+) -> None:
+    found = altered(cases, tmp_path, kind, **inputs)
+    assert len(found.differences) == 1
+    assert change in found.changes
+
+
+@pytest.mark.parametrize("name", ["flux/Flex.2-preview.safetensors", "flux/mine.safetensors"])
+def test_the_folder_of_a_model_does_not_tell_which_it_is(name: str, cases: Cases, tmp_path: Path) -> None:
+    assert altered(cases, tmp_path, "UNETLoader", unet_name=name).differences == []
+
+
+def test_what_was_not_understood_is_not_said_to_be_the_tools_way(cases: Cases, tmp_path: Path) -> None:
+    found = altered(cases, tmp_path, "DualCLIPLoader", type="sd3")
+    said = "\n".join(sentences(found))
+    assert "what was not may separate the two" in said
+    assert "the tool's own way (" not in said
+
+
+def test_where_no_node_sets_guidance_one_is_to_be_added(cases: Cases) -> None:
+    row = SettingRow("guidance_scale", 4.0, 3.5, State.DIFFERS, NO_GUIDANCE)
+    assert advice(cases[300, 0], Tool.COMFYUI, [row]) == [
+        "add FluxGuidance behind the text encoder: guidance 4.0 (without it 3.5)"
+    ]
 
 
 def stated_loras(case: Case, *loras: LoraUse) -> list[tuple[State, str]]:
@@ -179,8 +233,6 @@ def test_a_static_answer_loads_neither_torch_nor_diffusers(cases: Cases) -> None
 
 
 def test_an_image_named_like_a_row_of_hostile_text_stays_one_line(cases: Cases, tmp_path: Path) -> None:
-    from harness.comparison.wording import sentences
-
     image = with_infotext(tmp_path / "a.png", "a\n\x1b[31m cat\nSteps: 25, Seed: 42, Sampler: \x1b[2J")
     for line in sentences(compare(cases[300, 0], image, static=True)):
         assert "\n" not in line

@@ -78,6 +78,47 @@ def test_a_base_in_few_bits_is_read_with_its_way_of_applying_a_lora(
     assert found.value("dtype") is None
 
 
+ENCODERS = {
+    ("clip_l.safetensors", "t5xxl_fp16.safetensors"): None,
+    ("clip_l.safetensors", "t5xxl_fp8_e4m3fn.safetensors"): "fp8_e4m3fn-te",
+    ("t5xxl_fp8_e4m3fn_scaled.safetensors", "clip_l.safetensors"): "fp8_scaled-te",
+    ("clip_l.safetensors", "a/t5-v1_1-xxl-encoder-Q8_0.gguf"): "gguf_q8_0-te",
+}
+
+
+@pytest.mark.parametrize(("files", "wanted"), ENCODERS.items())
+def test_t5_in_few_bits_is_read_from_its_file(files: tuple[str, str], wanted: str | None) -> None:
+    found = read(graph(n2={"clip_name1": files[0], "clip_name2": files[1]}))
+    assert found.value("quantize") == wanted
+    assert "quantize_te" not in found.stated
+
+
+def test_t5_and_base_in_the_same_bits_are_one_setting_and_in_others_are_said() -> None:
+    t5 = {"clip_name2": "t5xxl_fp8_e4m3fn.safetensors"}
+    both = read(graph(n1={"weight_dtype": "fp8_e4m3fn"}, n2=t5))
+    assert both.value("quantize") == "fp8_e4m3fn"
+    mixed = read(graph(n1={"weight_dtype": "fp8_e5m2"}, n2=t5))
+    assert mixed.value("quantize") == "fp8_e5m2-transformer"
+    assert any(what.startswith("T5 in fp8_e4m3fn (node 2 DualCLIPLoader") for what in mixed.unknown)
+
+
+def test_what_the_text_encoder_goes_through_is_named_and_tokens_are_read_behind_it() -> None:
+    skip = node("CLIPSetLastLayer", clip=["21", 0], stop_at_clip_layer=-2)
+    options = node("T5TokenizerOptions", clip=["2", 0], min_padding=0, min_length=512)
+    found = read(graph(n4={"clip": ["20", 0]}, n20=skip, n21=options))
+    assert found.unknown == ["node 20 CLIPSetLastLayer, which the text encoder goes through"]
+    assert found.value("max_sequence_length") == 512
+    assert read(graph(n2={"type": "sd3"})).unknown == ["node 2 DualCLIPLoader, type sd3"]
+
+
+def test_a_lora_loader_that_hands_on_the_text_encoder_is_no_riddle() -> None:
+    lora = node("LoraLoader", model=["1", 0], clip=["2", 0], lora_name="a", strength_model=0.8)
+    found = read(graph(n3=lora, n4={"clip": ["3", 1]}))
+    assert found.unknown == []
+    assert found.loras is not None
+    assert found.loras[0].strength_place == "node 3 LoraLoader, strength_model"
+
+
 STACKS = {
     "Power Lora Loader (rgthree)": {
         "lora_1": {"on": True, "lora": "a.safetensors", "strength": 0.7},

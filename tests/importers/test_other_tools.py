@@ -66,6 +66,38 @@ def test_forge_without_rng_drew_its_noise_on_the_gpu() -> None:
     assert found.stated["generator"].default
 
 
+TAGS = {
+    "<lora:a>": ("a", 1.0), "<lora:a:0.8>": ("a", 0.8), "<lora:a:1:0.5>": ("a", 0.5),
+    "<lora:a:te=0:unet=0.7>": ("a", 0.7), "<LORA:a:te=0.6>": ("a", 0.6), "<lyco:a:0.4>": ("a", 0.4),
+    "<lora:a:much>": ("a", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tag", "wanted"), TAGS.items())
+def test_of_two_strengths_the_models_counts(tag: str, wanted: tuple[str, float | None]) -> None:
+    found = read_infotext(f"a cat {tag}\nSteps: 20, Seed: 1", source="a test")
+    assert found is not None
+    assert found.loras is not None
+    assert [(lora.name, lora.strength) for lora in found.loras] == [wanted]
+    assert (found.value("prompt"), found.unknown) == ("a cat", [])
+
+
+@pytest.mark.parametrize("tag", ["<hypernet:a:1>", "<lora:a:1:lbw=OUTALL>"])
+def test_other_tags_in_a_prompt_are_named_and_not_encoded(tag: str) -> None:
+    found = read_infotext(f"a cat {tag}\nSteps: 20, Seed: 1", source="a test")
+    assert found is not None
+    assert found.value("prompt") == "a cat"
+    assert len(found.unknown) == 1
+
+
+def test_t5_in_few_bits_is_read_from_forges_modules() -> None:
+    line = "Steps: 20, Seed: 1, Version: f2.0.1, Module 1: ae, Module 2: clip_l, Module 3: t5xxl_fp8_e4m3fn"
+    found = read_infotext(f"a cat\n{line}", source="a test")
+    assert found is not None
+    assert found.stated["quantize"].value == "fp8_e4m3fn-te"
+    assert found.stated["quantize"].place == "Module 3"
+
+
 @pytest.mark.parametrize("text", ["", "a cat", "Steps: 20\nSeed", "Steps: ", "\0" * 50])
 def test_what_is_no_infotext_is_none_or_empty(text: str) -> None:
     found = read_infotext(text, source="a test")

@@ -11,6 +11,7 @@ from harness.importers.image_metadata.graph_model import ModelChain
 from harness.importers.image_metadata.graph_sampling import FINAL, read_sampling
 from harness.importers.image_metadata.inference_settings import InferenceSettings, Tool, shown
 from harness.importers.image_metadata.json_text import entries, read_object, text
+from harness.importers.image_metadata.low_precision import join_encoder
 from harness.importers.image_metadata.node_values import NodeValues
 
 _SAVING = frozenset({
@@ -58,6 +59,7 @@ def read_comfyui(
         if chain.whole or chain.loras:
             settings.loras = chain.loras
         settings.put("blanks", "none", "no Flex2Conditioner", default=True)
+    join_encoder(settings)
     return settings
 
 

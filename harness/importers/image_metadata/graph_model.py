@@ -85,9 +85,12 @@ class ModelChain:
 
     def _one(self, node: Node) -> None:
         strength = self._values.number(node, "strength_model")
-        self._add(self._values.text(node, "lora_name"), strength, node.place("lora_name"))
+        place = node.place("lora_name")
+        self._add(self._values.text(node, "lora_name"), strength, place, scale=node.place("strength_model"))
 
-    def _add(self, name: str | None, strength: float | None, place: str, *, on: bool = True) -> None:
+    def _add(
+        self, name: str | None, strength: float | None, place: str, *, on: bool = True, scale: str = ""
+    ) -> None:
         """Note a LoRA; the chain is followed from its end, so each stands before those found already."""
         if name in {"None", "", "none"}:
             return
@@ -99,7 +102,8 @@ class ModelChain:
         elif strength == 0:
             self._settings.loras_off.append(f"{shown(name)} has strength 0 ({shown(place)})")
         else:
-            self.loras.insert(0, LoraUse(name, None if strength is None else float(strength), place))
+            number = None if strength is None else float(strength)
+            self.loras.insert(0, LoraUse(name, number, place, strength_place=scale))
 
     def _power_loader(self, node: Node) -> None:
         """Note rgthree's Power Lora Loader: each row is a mapping with a switch."""
@@ -162,3 +166,6 @@ _STACKS: Mapping[str, Callable[[ModelChain, Node], None]] = MappingProxyType({
     "LoraTagLoader": ModelChain._tags,
 })  # fmt: skip
 """Nodes that apply several LoRAs, and how each is read."""
+
+LORA_NODES = _ONE_LORA | _STACKS.keys()
+"""Nodes that hand on the text encoder too, to which a Flex.2 LoRA does nothing."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from harness.importers.image_metadata.graph import MAX_HOPS, Node
+from harness.importers.image_metadata.graph_model import LORA_NODES
 from harness.importers.image_metadata.inference_settings import shown
+from harness.importers.image_metadata.low_precision import of_encoder_file
 from harness.importers.image_metadata.node_values import NodeValues
 
 DEFAULT_GUIDANCE = 3.5
 """What ComfyUI's Flux models take where no node says another value."""
+NO_GUIDANCE = "no node sets guidance"
 T5_TOKENS = 256
 """Tokens that ComfyUI pads T5's prompt to for Flux, where no node says another number."""
 
@@ -36,7 +39,7 @@ def read_conditioning(values: NodeValues, node: Node | None) -> None:
             _guidance(values, node)
         if node.kind in _ENCODERS:
             if not guided:
-                settings.put("guidance_scale", DEFAULT_GUIDANCE, "no node sets guidance", default=True)
+                settings.put("guidance_scale", DEFAULT_GUIDANCE, NO_GUIDANCE, default=True)
             _prompt(values, node)
             return
         if node.kind == "FluxDisableGuidance" and not guided:
@@ -76,12 +79,30 @@ def _prompt(values: NodeValues, node: Node) -> None:
 
 
 def _tokens(values: NodeValues, node: Node | None) -> None:
-    """Note how many tokens the prompt is padded to, along the chain of the text encoder."""
+    """Note how many tokens the prompt is padded to, and T5's file, along the chain of the text encoder."""
     for each in values.behind(node, "clip"):
         if each.kind == "T5TokenizerOptions":
             length = values.integer(each, "min_length")
             if values.integer(each, "min_padding"):
                 values.settings.did_not_understand(f"{shown(each.name)}, min_padding")
             values.settings.put("max_sequence_length", length, each.place("min_length"))
-            return
+        elif values.graph.source(each, "clip") is None:
+            _encoder_files(values, each)
+        elif each.kind not in LORA_NODES and values.passing(each) is None:
+            values.settings.did_not_understand(f"{shown(each.name)}, which the text encoder goes through")
     values.settings.put("max_sequence_length", T5_TOKENS, "no T5TokenizerOptions", default=True)
+
+
+def _encoder_files(values: NodeValues, loader: Node) -> None:
+    """Note T5 in few bits, by its file's name, and encoders that are loaded for another kind of model."""
+    for field in loader.inputs:
+        if (
+            not field.startswith("clip_name")
+            or "t5" not in (name := values.text(loader, field) or "").lower()
+        ):
+            continue
+        place = f"{loader.place(field)}, by the file's name"
+        values.settings.put("quantize_te", of_encoder_file(name), place)
+    kind = values.text(loader, "type")
+    if loader.kind.startswith("DualCLIPLoader") and kind not in {None, "flux"}:
+        values.settings.did_not_understand(f"{shown(loader.name)}, type {shown(str(kind))}")

@@ -29,11 +29,13 @@ SETTINGS = (
     "prompt", "neg", "width", "height", "seed", "sample_steps", "guidance_scale", "cfg", "sampler",
     "schedule", "mu", "denoise", "max_sequence_length", "blanks", "generator", "model", "dtype",
     "webp_quality", "webp_method", "rounding", "noise", "lora_mode", "latents", "timestep", "quantize",
+    "quantize_te",
 )  # fmt: skip
 """Names that ``InferenceSettings.stated`` may hold, the case file's and the axes' own words where there are.
 
 ``mu`` is the log of the shift of the sigmas, ``blanks`` what stands for absent control and inpainting images,
-``cfg`` the scale of a true second pass (1 is none), ``model`` a file name.
+``cfg`` the scale of a true second pass (1 is none), ``model`` a file name. ``quantize_te`` is what a reader
+found of T5 alone, until ``join_encoder`` makes one ``quantize`` of it and the transformer's.
 """
 
 
@@ -60,12 +62,14 @@ class LoraUse:
         strength: scale it was applied at; None where it is not stated.
         hash: leading hexadecimal digits of a hash of the file that the tool recorded; lowercase.
         place: where it stands.
+        strength_place: where its strength stands, if elsewhere.
     """
 
     name: str
     strength: float | None
     place: str
     hash: str | None = None
+    strength_place: str = ""
 
     @property
     def stem(self) -> str:

@@ -6,15 +6,16 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from harness.importers.image_metadata.graph_model import LORA_TAG, lora_tags
 from harness.importers.image_metadata.graph_sampling import FIXED_MU
 from harness.importers.image_metadata.graph_text import T5_TOKENS
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
 from harness.importers.image_metadata.json_text import integer, number
-from harness.importers.image_metadata.low_precision import of_forge
+from harness.importers.image_metadata.low_precision import join_encoder, of_encoder_file, of_forge
 
 _NEGATIVE = "Negative prompt:"
 _PAIR = re.compile(r'\s*([A-Za-z][\w \-/]{0,60}):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
+_TAG = re.compile(r"<(\w{1,40}):([^<>]{1,400})>")
+"""A network in the prompt; these tools take every tag of this form out of it."""
 _HASH = re.compile(r"(.+?):\s*([0-9a-fA-F]{6,64})\Z")
 _SCHEDULES: Mapping[str, str] = MappingProxyType({
     "simple": "simple", "normal": "normal", "beta": "beta", "sgm uniform": "sgm_uniform",
@@ -62,13 +63,28 @@ def _prompts(settings: InferenceSettings, prompt: str, negative: str, hashes: st
     for each in hashes.split(","):
         if match := _HASH.match(each.strip()):
             known[match[1].strip()] = match[2].lower()
-    settings.loras = [
-        LoraUse(name, strength, f"<lora:{name}:…> in the prompt", known.get(name))
-        for name, strength in lora_tags(prompt)
-        if strength != 0
-    ]
-    settings.put("prompt", " ".join(LORA_TAG.sub("", prompt).split(" ")).strip(), "the prompt")
+    settings.loras = []
+    for kind, arguments in _TAG.findall(prompt):
+        if kind.lower() in {"lora", "lyco"}:
+            _lora(settings, arguments.split(":"), known)
+        else:
+            settings.did_not_understand(f"<{kind}:{arguments[:40]}> in the prompt")
+    settings.put("prompt", " ".join(_TAG.sub("", prompt).split(" ")).strip(), "the prompt")
     settings.put("neg", negative.strip(), _NEGATIVE.rstrip(":"))
+
+
+def _lora(settings: InferenceSettings, arguments: list[str], hashes: Mapping[str, str]) -> None:
+    """Note ``<lora:NAME:TE:UNET>``: strengths for text encoder and model, the same where one is given."""
+    assert settings.loras is not None
+    named = dict(part.split("=", 1) for part in arguments if "=" in part)
+    name, *numbers = [part for part in arguments if "=" not in part] or [""]
+    given = named.get("unet", numbers[1] if numbers[1:] else named.get("te", numbers[0] if numbers else "1"))
+    strength, place = number(given), f"<lora:{name}:…> in the prompt"
+    if others := sorted(named.keys() - {"te", "unet"}):
+        settings.did_not_understand(f"{others[0][:40]}= of {place}")
+    if strength != 0:
+        scale = None if strength is None else float(strength)
+        settings.loras.append(LoraUse(name, scale, place, hashes.get(name)))
 
 
 def _numbers(settings: InferenceSettings, pairs: Mapping[str, str]) -> None:
@@ -86,6 +102,10 @@ def _numbers(settings: InferenceSettings, pairs: Mapping[str, str]) -> None:
         if stored is not None:
             settings.put("quantize", stored.quantize, "Diffusion in Low Bits")
             settings.put("lora_mode", stored.lora_mode, "Diffusion in Low Bits")
+    for key, value in pairs.items():
+        if key.startswith("Module ") and "t5" in value.lower():
+            settings.put("quantize_te", of_encoder_file(value), key)
+    join_encoder(settings)
 
 
 def _sampling(settings: InferenceSettings, pairs: Mapping[str, str]) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from harness.importers.image_metadata.inference_settings import InferenceSettings, Stated
+
 _GGUF = re.compile(r"(?:^|[-_.])(i?q\d(?:_\d|_k(?:_[sml])?|_[a-z]+)?)(?=[-_.]|$)", re.IGNORECASE)
 _MIXED = re.compile(r"_k_[sml]$")
 
@@ -38,14 +40,41 @@ def of_weight_dtype(dtype: str) -> LowPrecision | None:
 
 def of_file(name: str) -> LowPrecision | None:
     """Return what the name of a model's file says of its weights; None where it says nothing."""
+    kind, lora_mode = _kind(name)
+    return LowPrecision(f"{kind}-transformer", lora_mode) if kind else None
+
+
+def of_encoder_file(name: str) -> str | None:
+    """Return what the name of T5's file says of its weights, as a case's ``quantize`` has it; or None."""
+    kind, _ = _kind(name)
+    return f"{kind}-te" if kind else None
+
+
+def _kind(name: str) -> tuple[str | None, str | None]:
+    """Return the quantizer that a file's name tells, and how ComfyUI applies a LoRA to it."""
     stem = re.split(r"[/\\]", name)[-1].lower()
     if stem.endswith(".gguf"):
         found = _GGUF.search(stem.removesuffix(".gguf"))
-        return LowPrecision(f"gguf_{_MIXED.sub('_k', found[1])}-transformer", "adapter") if found else None
+        return (f"gguf_{_MIXED.sub('_k', found[1])}", "adapter") if found else (None, None)
     if "fp8" in stem or "float8" in stem:
         kind = "fp8_scaled" if "scaled" in stem else "fp8_e5m2" if "e5m2" in stem else "fp8_e4m3fn"
-        return LowPrecision(f"{kind}-transformer", "stochastic")
-    return LowPrecision("nf4-transformer", None) if "nf4" in stem else None
+        return kind, "stochastic"
+    return ("nf4", None) if "nf4" in stem else (None, None)
+
+
+def join_encoder(settings: InferenceSettings) -> None:
+    """Make one ``quantize`` of what is stated of the transformer and of T5, if a case can say both."""
+    te, base = settings.stated.pop("quantize_te", None), settings.stated.get("quantize")
+    if te is None:
+        return
+    if base is None:
+        settings.stated["quantize"] = te
+        return
+    kind = str(te.value).removesuffix("-te")
+    if base.value == f"{kind}-transformer":
+        settings.stated["quantize"] = Stated(kind, f"{base.place}; {te.place}")
+    else:
+        settings.did_not_understand(f"T5 in {kind} ({te.place}) beside a base in another quantizer")
 
 
 def of_forge(bits: str) -> LowPrecision | None:
