@@ -49,9 +49,9 @@ def test_a_lora_reaches_a_graph_that_was_captured_before_it(request_for: Make) -
 def test_weights_kept_aside_stay_on_the_gpu_or_in_pinned_memory(request_for: Make) -> None:
     for offload, expected in (("none", "cuda"), ("model", "cpu")):
         renderer = ReferenceRenderer(device="cuda", offload=offload)  # type: ignore[arg-type]
-        renderer.render(request_for(lora=300))
+        renderer.render(request_for(lora=300, dtype="fp32"))  # which no file holds
         assert renderer._state is not None
-        kept = renderer._state._loras._originals.values()
+        kept = renderer._state._loras._originals._copies.values()
         assert {weight.device.type for weight in kept} == {expected}
         assert all(weight.is_pinned() for weight in kept if expected == "cpu")
 
