@@ -13,8 +13,10 @@ from harness.comparison.registration import why_another_size
 from harness.comparison.remaining import remaining
 from harness.comparison.setting_row import SettingRow, State
 from harness.comparison.static_difference import static_difference
+from harness.errors import ImageError
 from harness.importers.image_metadata.inference_settings import Tool
 from harness.importers.image_metadata.read_image import InferenceImage, read_inference_image
+from harness.metrics.images import is_flat, load_rgb
 from harness.schema.case import Case
 
 if TYPE_CHECKING:
@@ -111,6 +113,7 @@ def compare(
         HarnessError: base, LoRA or device cannot be used.
     """
     read = read_inference_image(image, request=request, settings=settings)
+    _note_preview(case, read)
     rows = static_difference(case, read)
     incomparable = _incomparable(case, read)
     if static or incomparable is not None:
@@ -124,9 +127,24 @@ def compare(
 def _incomparable(case: Case, image: InferenceImage) -> str | None:
     if case.incomparable is not None:
         return f"the preview itself cannot be re-run: {case.incomparable}"
-    if image.size == case.preview.size:
-        return None
-    return why_another_size(image.path, case.preview_path)
+    if image.size != case.preview.size:
+        return why_another_size(image.path, case.preview_path)
+    try:
+        flat = is_flat(load_rgb(image.path))
+    except ImageError:
+        return None  # a proof says what of it cannot be read
+    what = "the model or the decoder gave NaN, a VAE in fp16 for instance, which no setting explains"
+    return f"the image is one flat colour: {what}" if flat else None
+
+
+def _note_preview(case: Case, image: InferenceImage) -> None:
+    """Note an image that is a file of the job: a mistake, or a render that is right to the last byte."""
+    data = image.path.read_bytes()
+    for each in sorted(case.preview_path.parent.iterdir()):
+        if each.is_file() and each.stat().st_size == len(data) and each.read_bytes() == data:
+            which = "the preview itself" if each == case.preview_path else "another preview of the job"
+            image.settings.notes.append(f"its file is {which}, {each.name}, byte for byte")
+            return
 
 
 def _comparison(

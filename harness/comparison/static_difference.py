@@ -147,10 +147,10 @@ def _quantized(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
     trained = case.trained
     recorded = setting_of(trained.qtype or trained.qtype_te, trained.quantize, trained.quantize_te)
     own = recorded or case.quantize if case.quantize == "none" else case.quantize
-    if stated.value("quantize") is not None:
+    if (found := stated.stated.get("quantize")) is not None:
         mode = stated.value("lora_mode")
         note = f"the LoRA: {LORA_MODES[str(mode)]}" if stated.loras and mode in LORA_MODES else ""
-        yield _row(stated, "quantize", own, note=note)
+        yield _row(stated, "quantize", own, tool=found.default, note=note)
     elif own != "none" and stated.tool in NODE_TOOLS and (model := stated.stated.get("model")) is not None:
         note = "the job trained and sampled on a quantized base"
         yield SettingRow("quantize", own, "none", State.DIFFERS, model.place, note)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable
 
-import numpy as np
-
 from harness._util.words import size_text
 from harness.errors import HarnessError
 from harness.judging import contradictions
 from harness.metrics.codec import Codec
-from harness.metrics.images import load_rgb
+from harness.metrics.images import is_flat, load_rgb
 from harness.precision.availability import missing
 from harness.schema.case import Case
 from harness.schema.lora_file import inspect_lora
@@ -20,8 +18,6 @@ from harness.schema.result import Finding
 from harness.schema.versions import behaviour, era_of_software, pins_of_software
 
 _TRAINERS_JPEG = "JPEG, 4:2:0, quality 75 tables"
-MAX_FLAT = 2
-"""Levels of 255 within which every pixel of a flat picture lies, channel by channel."""
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -44,7 +40,7 @@ def _flat(case: Case) -> Finding | None:
         image = load_rgb(case.preview_path)
     except HarnessError:
         return None  # the codec's finding says so
-    if np.ptp(image.reshape(-1, 3), axis=0).max() > MAX_FLAT:
+    if not is_flat(image):
         return None
     return Finding(
         "flat",

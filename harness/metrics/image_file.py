@@ -118,7 +118,7 @@ def _check_header(path: Path, image: Image.Image) -> None:
     if (frames := getattr(image, "n_frames", 1)) > 1:
         raise ImageError(f"is animated ({frames} frames)", file=path, fix="give a still image")
     if unsupported := _unsupported(image):
-        raise ImageError(unsupported, file=path, fix="give the preview as AI Toolkit wrote it")
+        raise ImageError(unsupported, file=path, fix="give it in 8-bit RGB, as it was first written")
 
 
 def _unsupported(image: Image.Image) -> str | None:

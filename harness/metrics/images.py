@@ -18,6 +18,9 @@ Image.preinit()  # its plugins, before two threads import them at once by saving
 Pixels = NDArray[np.uint8]
 """An RGB image, H×W×3, 0 to 255."""
 
+MAX_FLAT = 2
+"""Levels of 255 within which every pixel of a flat picture lies, channel by channel."""
+
 COMPRESS_LEVEL = 2
 """Of zlib's 9: a quarter of the time of its default, 6, for files 9 to 20 % larger."""
 
@@ -30,6 +33,11 @@ def load_rgb(path: Path) -> Pixels:
             with 16 bits a channel, with a transparent colour, or turned by EXIF.
     """
     return np.array(read_image(path), dtype=np.uint8)
+
+
+def is_flat(array: Pixels) -> bool:
+    """Say whether an H×W×3 image, 0 to 255, is one colour: what NaN weights or a failed decode make."""
+    return bool(np.ptp(array.reshape(-1, 3), axis=0).max() <= MAX_FLAT)
 
 
 def save_png(path: Path, array: Pixels) -> None:

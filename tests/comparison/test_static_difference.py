@@ -208,6 +208,21 @@ def test_another_size_is_incomparable_with_the_reason(cases: Cases, tmp_path: Pa
     assert "of another form" in (compare(case, tmp_path / "wide.png", static=True).incomparable or "")
 
 
+def test_a_picture_of_one_colour_is_not_searched(cases: Cases, tmp_path: Path) -> None:
+    Image.new("RGB", (128, 128)).save(tmp_path / "black.png")
+    found = compare(cases[300, 0], tmp_path / "black.png")
+    assert found.incomparable is not None
+    assert "one flat colour" in found.incomparable
+    assert found.proof is None
+
+
+def test_a_file_of_the_job_is_recognized(cases: Cases, tmp_path: Path) -> None:
+    case, other = cases[300, 0], cases[300, 3]
+    for each, said in ((case, "the preview itself"), (other, "another preview of the job")):
+        copy = shutil.copy(each.preview_path, tmp_path / "a.jpg")
+        assert any(said in note for note in compare(case, Path(copy), static=True).image.settings.notes)
+
+
 def test_the_json_is_as_documented(cases: Cases) -> None:
     body = static(truth_of("inkprint_00002_.png"), cases).to_json()
     assert list(body) == [

@@ -137,6 +137,36 @@ def test_swarmui_is_read_where_it_writes(place: str) -> None:
     assert [(lora.stem, lora.strength) for lora in found.loras] == [("a", 0.8)]
 
 
+SWARM_STORED: dict[str, tuple[dict[str, str], str | None, bool]] = {
+    "its own T5": ({}, "fp8_e4m3fn-te", True),
+    "T5 in fp16": ({"txxlmodel": "t5xxl_fp16"}, None, False),
+    "T5 in GGUF": ({"txxlmodel": "t5-v1_1-xxl-encoder-Q8_0.gguf"}, "gguf_q8_0-te", False),
+    "a base in fp8": (
+        {"preferreddtype": "fp8_e5m2", "txxlmodel": "t5xxl_fp16"},
+        "fp8_e5m2-transformer",
+        False,
+    ),
+    "both": ({"model": "a/flex2-fp8", "txxlmodel": "t5xxl_fp8"}, "fp8_e4m3fn", False),
+}
+
+
+@pytest.mark.parametrize(("more", "wanted", "default"), SWARM_STORED.values(), ids=SWARM_STORED)
+def test_swarmuis_base_and_t5_in_few_bits(more: dict[str, str], wanted: str | None, default: bool) -> None:
+    text = json.dumps({"sui_image_params": {**SWARM, **more}})
+    found = stated_in(ImageTexts("PNG", (512, 512), {"parameters": text}))
+    stated = found.stated.get("quantize")
+    assert (stated.value if stated else None) == wanted
+    assert (stated is not None and stated.default) is default
+    assert found.loras is not None
+    assert found.loras[0].strength_place == "loraweights"
+
+
+def test_invokeais_t5_in_few_bits() -> None:
+    body = {"positive_prompt": "a cat", "t5_encoder": {"name": "t5_bnb_int8_quantized_encoder"}}
+    found = stated_in(ImageTexts("PNG", (512, 512), {"invokeai_metadata": json.dumps(body)}))
+    assert found.value("quantize") == "bnb_int8-te"
+
+
 def test_invokeai_is_read() -> None:
     body = {
         "app_version": "5.6.0", "positive_prompt": "a cat", "seed": 5, "steps": 20, "guidance": 4.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
 from harness.importers.image_metadata.json_text import entries, integer, number, read_object, text
+from harness.importers.image_metadata.low_precision import join_encoder, of_encoder_file
 
 _CHANGING = ("init_image", "controlnets", "ipAdapters", "refiner_model", "hrf_enabled")
 
@@ -24,6 +25,10 @@ def read_invokeai(body: str, *, source: str) -> InferenceSettings | None:
     model = found.get("model")
     if isinstance(model, dict):
         settings.put("model", text(model.get("name")), "model")
+    t5 = found.get("t5_encoder")
+    if isinstance(t5, dict):
+        settings.put("quantize_te", of_encoder_file(text(t5.get("name")) or ""), "t5_encoder, by its name")
+    join_encoder(settings)
     settings.loras = [
         LoraUse(text(named.get("name")) or "", float(weight), "loras")
         for each in entries(found.get("loras"))

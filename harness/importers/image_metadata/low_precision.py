@@ -59,6 +59,8 @@ def _kind(name: str) -> tuple[str | None, str | None]:
     if "fp8" in stem or "float8" in stem:
         kind = "fp8_scaled" if "scaled" in stem else "fp8_e5m2" if "e5m2" in stem else "fp8_e4m3fn"
         return kind, "stochastic"
+    if "bnb" in stem and "int8" in stem:
+        return "bnb_int8", None
     return ("nf4", None) if "nf4" in stem else (None, None)
 
 

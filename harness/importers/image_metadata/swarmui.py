@@ -6,7 +6,15 @@ from harness.importers.image_metadata.graph_sampling import FIXED_MU
 from harness.importers.image_metadata.graph_text import DEFAULT_GUIDANCE, T5_TOKENS
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
 from harness.importers.image_metadata.json_text import integer, number, read_object, text
+from harness.importers.image_metadata.low_precision import (
+    join_encoder,
+    of_encoder_file,
+    of_file,
+    of_weight_dtype,
+)
 
+OWN_T5 = "fp8_e4m3fn-te"
+"""T5's file that SwarmUI fetches and takes where none is chosen."""
 _KEY = "sui_image_params"
 _CHANGING = ("initimage", "refinermodel", "refinerupscale", "controlnetmodel", "variationseed")
 
@@ -33,11 +41,26 @@ def read_swarmui(body: str, *, source: str) -> InferenceSettings | None:
     settings.put("mu", number(params.get("sigmashift")), "sigmashift")
     settings.put("mu", FIXED_MU, "no sigmashift", default=True)
     settings.put("max_sequence_length", T5_TOKENS, "its ComfyUI's own", default=True)
+    _stored(settings, params)
     settings.loras = _loras(params)
     for key in _CHANGING:
         if key in params:
             settings.did_not_understand(f"{key}, which no preview has")
     return settings
+
+
+def _stored(settings: InferenceSettings, params: dict[str, object]) -> None:
+    """Note base and T5 in few bits: by the types that were asked for, and by the names of their files."""
+    model, t5 = text(params.get("model")), text(params.get("txxlmodel"))
+    for found, place in (
+        (of_weight_dtype(text(params.get("preferreddtype")) or ""), "preferreddtype"),
+        (of_file(model or ""), "model, by the file's name"),
+    ):
+        if found is not None:
+            settings.put("quantize", found.quantize, place)
+            settings.put("lora_mode", found.lora_mode, place)
+    settings.put("quantize_te", of_encoder_file(t5) if t5 else OWN_T5, "txxlmodel", default=t5 is None)
+    join_encoder(settings)
 
 
 def _loras(params: dict[str, object]) -> list[LoraUse]:
@@ -46,7 +69,8 @@ def _loras(params: dict[str, object]) -> list[LoraUse]:
     for place, name in enumerate(names):
         strength = number(weights[place]) if place < len(weights) else 1.0
         if isinstance(name, str) and strength != 0:
-            uses.append(LoraUse(name, None if strength is None else float(strength), "loras"))
+            scale = None if strength is None else float(strength)
+            uses.append(LoraUse(name, scale, "loras", strength_place="loraweights"))
     return uses
 
 
