@@ -200,7 +200,40 @@ def test_loras_of_another_job_are_pointed_at(job: Path, tmp_path: Path) -> None:
         rewrite(path, job / f"other_{path.name}", metadata={"ss_output_name": "other"})
         path.unlink()
     case = by_stem(import_job(job, out=tmp_path / "cases", steps="10"))["000000010_0"]
-    said = "if other_tiny_flex2_simple_v1.safetensors is its own, name it tiny_flex2_simple_v1_000000010"
+    said = (
+        "if other_tiny_flex2_simple_v1_000000010.safetensors is its own, name it tiny_flex2_simple_v1_0000000"
+    )
+    assert said in str(case.incomparable)
+
+
+def test_a_lora_of_another_job_and_step_is_not_pointed_at(job: Path, tmp_path: Path) -> None:
+    for path in job.glob("*.safetensors"):
+        rewrite(path, job / f"other_{path.name}", metadata={"ss_output_name": "other"})
+        path.unlink()
+    (job / "other_tiny_flex2_simple_v1_000000010.safetensors").unlink()
+    case = by_stem(import_job(job, out=tmp_path / "cases", steps="10"))["000000010_0"]
+    assert "none is of step 10 by its metadata" in str(case.incomparable)
+
+
+def test_a_lora_of_another_job_under_this_jobs_name_is_said(job: Path, tmp_path: Path) -> None:
+    name = "tiny_flex2_simple_v1_000000010.safetensors"
+    rewrite(job / name, job / "new", metadata={"ss_output_name": "other"})
+    (job / "new").replace(job / name)
+    cases = by_stem(import_job(job, out=tmp_path / "cases"))
+    assert f"{name} is of job 'other' by its metadata" in " ".join(cases["000000010_0"].assumptions)
+    assert "by its metadata" not in " ".join(cases["000000020_0"].assumptions)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [((120, 128), "multiples of 16 only"), ((256, 256), "scaled or cut")]
+)
+def test_a_preview_that_was_scaled_or_cut_is_said(
+    size: tuple[int, int], said: str, job: Path, tmp_path: Path
+) -> None:
+    path = next((job / "samples").glob("*__000000010_0.*"))
+    with Image.open(path) as image:
+        image.resize(size).save(path)
+    case = by_stem(import_job(job, out=tmp_path / "cases", steps="10"))["000000010_0"]
     assert said in str(case.incomparable)
 
 

@@ -187,10 +187,12 @@ class _Job:
         expected = self.process.model.spec.preview_size(sample.settings.width, sample.settings.height)
         if found == expected:
             return None
-        return (
-            f"the image is {found[0]}x{found[1]}, but {self.config_name} gives {expected[0]}x{expected[1]}: "
-            "the config was changed after this preview"
-        )
+        unit = self.process.model.spec.latent_divisor
+        why = "the config was changed after this preview, or the image was scaled or cut"
+        if found[0] % unit or found[1] % unit:
+            why = f"the trainer draws multiples of {unit} only, so the image was scaled or cut"
+        gives = f"{self.config_name} gives {expected[0]}x{expected[1]}"
+        return f"the image is {found[0]}x{found[1]}, but {gives}: {why}"
 
     @staticmethod
     def _stem(preview: PreviewFile) -> str:
@@ -225,7 +227,7 @@ class _Job:
         )
 
     def _preview_notes(self, preview: PreviewFile, sample: Sample, weights: Weights) -> list[str]:
-        notes = list(weights.lora.notes) if weights.lora else []
+        notes = [*weights.lora.notes, *weights.origin_notes(self.weights.job_name)] if weights.lora else []
         if sample.problem is None:
             notes += notes_on_size(self.process.model.spec, sample.settings)
         if preview.step == 0 and weights.problem is None:

@@ -34,6 +34,13 @@ class Weights:
     problem: str | None = None
     refused: LoraError | None = None
 
+    def origin_notes(self, job: str) -> list[str]:
+        """Say where the LoRA's metadata names another job than ``job``."""
+        saved_by = self.lora.metadata.get("ss_output_name") if self.lora else None
+        if self.lora is None or not saved_by or saved_by == job:
+            return []
+        return [f"{self.lora.path.name} is of job {saved_by[:60]!r} by its metadata, and not of {job!r}"]
+
 
 class WeightsFinder:
     """Pairs previews with the checkpoints of one job; every file is inspected once.
@@ -54,6 +61,11 @@ class WeightsFinder:
         self._log_software = log_software
         self._inspect = cache(partial(_inspect, record))
         self._metadata = cache(read_metadata)
+
+    @property
+    def job_name(self) -> str:
+        """The job that the checkpoints are named after."""
+        return self._checkpoints.name
 
     def find(self, preview: PreviewFile) -> Weights:
         """Return the weights that ``preview`` was rendered with."""
@@ -165,8 +177,13 @@ class WeightsFinder:
         if not self._saved:
             if not checkpoints.other:
                 return "no LoRA lies beside the previews: give the whole job folder, with its .safetensors"
-            other, own = checkpoints.other[0].name, f"{name}_{step:09d}.safetensors"
-            return f"no LoRA here is named after the job: if {other} is its own, name it {own}"
+            steps = {path: step_of(self._metadata(path)) for path in checkpoints.other}
+            other = next((path for path in steps if steps[path] == step), None)
+            other = other or next((path for path in steps if steps[path] is None), None)
+            found = "no LoRA here is named after the job"
+            if other is None:
+                return f"{found}, and none is of step {step} by its metadata"
+            return f"{found}: if {other.name} is its own, name it {name}_{step:09d}.safetensors"
         every = self._process.save.save_every
         if every and step % every == 0:
             reason = f"the checkpoint of step {step} is missing: pruned by max_step_saves_to_keep, or deleted"
