@@ -1,4 +1,4 @@
-"""How often ``harness diagnose`` names the quantizer, among all that run here, of a preview that has one.
+"""How often ``harness diagnose`` names the quantizer, among all that it tries, of a preview that has one.
 
     python benchmarks/quantized_truths.py --jobs 2 --truths FOLDER --json rows.json
 
@@ -69,7 +69,7 @@ def truths(seed: int) -> list[tuple[str, str, str]]:
     """Return a name, quantize and lora_mode of every truth, in an order that the seed draws."""
     found = []
     for name, each in QUANTIZERS.items():
-        if missing(name) is None and name not in NOT_RENDERED:
+        if missing(name) is None and name not in NOT_RENDERED and not each.is_rotated:
             end = "" if each.side == "trainer" else "-transformer"
             modes = ("adapter",) if each.side == "trainer" else sorted(lora_modes(name) - {"none", "peft"})
             found += [(f"quantized{seed}-{name}-{mode}", f"{name}{end}", mode) for mode in modes]

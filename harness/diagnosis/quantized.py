@@ -12,7 +12,7 @@ from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
-from harness.schema.quantizers import PARTS, QUANTIZERS, quantizer_of, setting_of
+from harness.schema.quantizers import PARTS, QUANTIZERS, quantizer_of, recorded_settings
 from harness.schema.render import lora_modes
 from harness.sweeps.axes import USUAL_QUANTIZE
 
@@ -40,8 +40,8 @@ def recorded(trials: TrialRenderer, found: list[Factor]) -> list[Factor]:
     """Return the quantization that the job recorded, of factors that a case may lack."""
     trained = trials.context.case.trained
     qtype = trained.qtype or trained.qtype_te or "qfloat8"
-    wanted = setting_of(qtype, trained.quantize, trained.quantize_te)
-    return [each for each in found if each.axis.name == "quantize" and each.values[0] == wanted]
+    wanted = recorded_settings(qtype, trained.quantize, trained.quantize_te)
+    return [each for each in found if each.axis.name == "quantize" and each.values[0] in wanted]
 
 
 class Quantized:
@@ -88,11 +88,13 @@ class Quantized:
 
 
 def parts(_trials: TrialRenderer, settings: Settings) -> list[Settings]:
-    """Return ``settings`` with the same quantizer for other parts."""
+    """Return ``settings`` with the same quantizer for other parts, then with activations left or rounded."""
     name, own = quantizer_of(str(settings.get("quantize", "none")))
     if name is None:
         return []
-    return [{**settings, "quantize": f"{name}{end}"} for end, held in PARTS.items() if set(held) != set(own)]
+    others = [f"{name}{end}" for end, held in PARTS.items() if set(held) != set(own)]
+    others += recorded_settings(name, "transformer" in own, "text_encoder_2" in own)[1:]
+    return [{**settings, "quantize": each} for each in others]
 
 
 def ways(trials: TrialRenderer, settings: Settings) -> list[Settings]:

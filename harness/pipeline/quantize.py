@@ -1,7 +1,8 @@
 """Quantized copies of the transformer and of T5, swapped in and out of one loaded pipeline.
 
-AI Toolkit quantizes the weights of every linear layer, and no activations; what each quantizer does is in
-``harness.precision``. Source: ``ostris/ai-toolkit``, ``extensions_built_in/flex2/flex2.py``.
+AI Toolkit quantizes the weights of the linear layers that its quantizer takes, and activations with convrot
+alone; what each quantizer does is in ``harness.precision``.
+Source: ``ostris/ai-toolkit``, ``extensions_built_in/flex2/flex2.py``.
 """
 
 from __future__ import annotations
@@ -24,17 +25,21 @@ TRANSFORMER, T5 = "transformer", "text_encoder_2"
 
 
 def quantize_part(part: nn.Module, name: str) -> None:
-    """Quantize every linear layer of ``part`` in place.
+    """Quantize every linear layer of ``part`` that the quantizer takes, in place.
 
     Raises:
         HarnessError: the quantizer cannot run here.
     """
     import torch
 
+    from harness.precision.convrot_layers import rotate_in_place
     from harness.precision.libraries import quantize_in_place
     from harness.precision.rounding import rounded
 
     require(name)
+    if QUANTIZERS[name].is_rotated:
+        rotate_in_place(part, name)
+        return
     if not QUANTIZERS[name].keeps_layers:
         quantize_in_place(part, name)
         return

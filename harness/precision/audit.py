@@ -103,7 +103,7 @@ def audit(
     started = time.monotonic()
     found = Audit(lora, multiplier, _keys(lora), base=base, rows=rows)
     wanted = () if base is None else dict.fromkeys(quantizers)
-    found.left_out = {name: why for name in wanted if (why := missing(name, weights_alone=True)) is not None}
+    found.left_out = {name: why for name in wanted if (why := missing(name)) is not None}
     able = [name for name in wanted if name not in found.left_out]
     needed = [] if base is None else _needed(lora, base, rows)
     _log.info("read headers in %.1f s", time.monotonic() - started)

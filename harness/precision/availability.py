@@ -11,14 +11,10 @@ from harness.schema.quantizers import QUANTIZERS
 _MODULES = {"optimum-quanto": "optimum.quanto"}
 
 
-def missing(name: str, *, weights_alone: bool = False) -> str | None:
-    """Return why a quantizer cannot run here, or None where it can.
-
-    Args:
-        weights_alone: whether it is enough to round weights, as in an audit.
-    """
+def missing(name: str) -> str | None:
+    """Return why a quantizer cannot run here, or None where it can."""
     quantizer = QUANTIZERS[name]
-    if quantizer.refused is not None and not (weights_alone and quantizer.weights_alone):
+    if quantizer.refused is not None:
         return f"cannot be computed here: {quantizer.refused}"
     package = quantizer.package
     if package is None or _is_installed(_MODULES.get(package, package)):

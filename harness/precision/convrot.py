@@ -1,7 +1,7 @@
-"""Weights as the trainer's convrot quantizers store them, in the basis of the unquantized weight.
+"""Weights as the trainer's convrot quantizers store them, rotated or in the basis of the unquantized weight.
 
 Groups of input features are rotated, and what is rotated is rounded. A layer rotates its input likewise, so
-that the rotated weight stands for the same product; it rounds the input too, which no weight tells.
+that the rotated weight stands for the same product: ``harness.precision.convrot_layers``.
 Source: ``ostris/ai-toolkit`` 0.12.26, ``toolkit/util/convrot_quant.py``, after arXiv:2512.03673.
 """
 
@@ -13,6 +13,7 @@ from functools import cache
 import torch
 
 from harness.precision.trainer_formats import nvfp4
+from harness.schema.quantizers import ACTIVATIONS_LEFT
 
 LARGEST_ROTATION, SMALLEST_ROTATION = 256, 16
 """Input features that are rotated together: a power of four."""
@@ -21,7 +22,7 @@ GROUP = 128
 _SHARES = torch.linspace(0.2, 1.0, 16, dtype=torch.float64).tolist()
 """Of the scale at which the largest weight of a group is the largest code: one of them fits best."""
 _REFITS = 2
-_BYTE = 127
+_BITS, _BYTE = 8, 127
 
 
 def convrot(name: str, weight: torch.Tensor, largest: torch.Tensor | None = None) -> torch.Tensor:
@@ -30,35 +31,62 @@ def convrot(name: str, weight: torch.Tensor, largest: torch.Tensor | None = None
     Args:
         largest: of the whole rotated weight, for convrot4; see ``largest_rotated``.
     """
-    rotated = _rotated(weight)
-    if rotated is None:
+    if not can_rotate(weight.shape[1]):
         return weight
-    if name == "convrot8":
-        made = _on_grid(rotated, _scale_of(rotated.abs().amax(1, keepdim=True) / _BYTE), _BYTE)
-    elif name == "convrot4":
-        made = nvfp4(rotated, rotated.abs().amax() if largest is None else largest)
+    turned = rotated(weight.float())
+    if bits_of(name) is None:
+        made = nvfp4(turned, turned.abs().amax() if largest is None else largest)
     else:
-        made = _grouped(rotated, 2 if name == "convrotbitnet" else int(name.removeprefix("convrotint")))
-    back = _rotated(made)
-    assert back is not None
-    return back.to(weight.dtype)
+        codes, scale = row_codes(name, turned)
+        made = codes * scale
+    return rotated(made).to(weight.dtype)
 
 
 def largest_rotated(weight: torch.Tensor) -> torch.Tensor:
     """Return the largest absolute value of a weight, out × in, once it is rotated."""
-    rotated = _rotated(weight)
-    return (weight if rotated is None else rotated).float().abs().amax()
+    wide = weight.float()
+    return (rotated(wide) if can_rotate(weight.shape[1]) else wide).abs().amax()
 
 
-def _rotated(weight: torch.Tensor) -> torch.Tensor | None:
-    """Return a weight with its groups rotated, fp32; None where the trainer leaves it. Its own inverse."""
-    width, size = weight.shape[1], 1
+def bits_of(name: str) -> int | None:
+    """Return how many bits an integer has in a quantizer; None for convrot4, which has floats."""
+    digits = name.removesuffix(ACTIVATIONS_LEFT).removeprefix("convrot").removeprefix("int")
+    return None if name.startswith("convrot4") else 2 if digits == "bitnet" else int(digits)
+
+
+def row_codes(name: str, turned: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a rotated weight as 8-bit integers, out × in, and their scale, out × 1, both fp32.
+
+    Fewer bits are integers whose scales fit each group best, put on an 8-bit grid for each row.
+    """
+    bits = bits_of(name)
+    assert bits is not None
+    return byte_rows(turned) if bits == _BITS else _grouped(turned, bits)
+
+
+def byte_rows(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return rows as integers from -127 to 127 and the scale of each, rows × 1, both fp32."""
+    scale = _scale_of(rows.float().abs().amax(1, keepdim=True) / _BYTE)
+    return _codes(rows.float(), scale, _BYTE), scale
+
+
+def can_rotate(width: int) -> bool:
+    """Whether the trainer rotates so many input features; others it leaves unquantized."""
+    return width % SMALLEST_ROTATION == 0
+
+
+def rotated(rows: torch.Tensor) -> torch.Tensor:
+    """Return ``rows``, … × in, with their groups rotated, in their own dtype. Its own inverse."""
+    width, size = rows.shape[-1], SMALLEST_ROTATION
     while size < LARGEST_ROTATION and width % (4 * size) == 0:
         size *= 4
-    if size < SMALLEST_ROTATION:
-        return None
-    parts = weight.float().reshape(len(weight), -1, size)
-    return (parts @ rotation(size).to(weight.device)).reshape(weight.shape)
+    parts = rows.reshape(-1, width // size, size)
+    return torch.matmul(parts, _rotation_like(size, rows.device, rows.dtype)).reshape(rows.shape)
+
+
+@cache
+def _rotation_like(size: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    return rotation(size).to(device, dtype)
 
 
 @cache
@@ -71,8 +99,7 @@ def rotation(size: int) -> torch.Tensor:
     return made / math.sqrt(size)
 
 
-def _grouped(weight: torch.Tensor, bits: int) -> torch.Tensor:
-    """Return ``weight`` as integers whose scales fit each group best, put on an 8-bit grid for each row."""
+def _grouped(weight: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
     most = 2 ** (bits - 1) - 1
     groups = weight.reshape(len(weight), -1, math.gcd(GROUP, weight.shape[1]))
     scale = _fitting_scale(groups, most)
@@ -82,7 +109,7 @@ def _grouped(weight: torch.Tensor, bits: int) -> torch.Tensor:
         scale = torch.where((below > 0) & (above > 0), above / below.clamp(min=1e-12), scale)
     row = _scale_of(scale.amax(1, keepdim=True) * (most / _BYTE))
     codes = _codes(groups, scale, most) * (scale / row)
-    return (codes.round_().clamp_(-_BYTE, _BYTE) * row).reshape(weight.shape)
+    return codes.round_().clamp_(-_BYTE, _BYTE).reshape(weight.shape), row.squeeze(-1)
 
 
 def _fitting_scale(groups: torch.Tensor, most: int) -> torch.Tensor:

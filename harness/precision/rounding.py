@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Round = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 
-NEEDS_LARGEST = frozenset({"fp8_scaled", "nvfp4", "convrot4"})
+NEEDS_LARGEST = frozenset({"fp8_scaled", "nvfp4", "convrot4", "convrot4_a16"})
 """Quantizers with one scale for a whole weight."""
 
 PLAIN_CASTS = frozenset({"fp8_e4m3fn", "fp8_e5m2"})
@@ -33,7 +33,7 @@ def largest_of(name: str, weight: torch.Tensor) -> torch.Tensor:
     """Return the largest absolute value that a quantizer of ``NEEDS_LARGEST`` takes the scale from, fp32."""
     from harness.precision.convrot import largest_rotated
 
-    return largest_rotated(weight) if name == "convrot4" else weight.float().abs().amax()
+    return largest_rotated(weight) if QUANTIZERS[name].is_rotated else weight.float().abs().amax()
 
 
 def rounded_values(
@@ -47,7 +47,7 @@ def rounded_values(
         stored: rows of a weight, in its dtype.
         values: the same in fp32.
     """
-    if name in PLAIN_CASTS or name.startswith("convrot"):
+    if name in PLAIN_CASTS or QUANTIZERS[name].is_rotated:
         return rounded(name, values, largest)
     return rounded(name, stored, largest).float()
 
@@ -87,7 +87,7 @@ def _function_of(name: str) -> Round:
         "fp8_scaled": lambda weight, largest: floats.scaled(weight, _largest(weight, largest)),
         "fp8_scaled_row": lambda weight, _: floats.scaled(weight, weight.abs().amax(1, keepdim=True)),
     }
-    if name.startswith("convrot"):
+    if QUANTIZERS[name].is_rotated:
         return lambda weight, largest: convrot.convrot(name, weight, largest)
     if name.startswith("uint"):
         return lambda weight, _: trainer_formats.uint(weight, int(name.removeprefix("uint")))

@@ -36,30 +36,55 @@ def uint(weight: torch.Tensor, bits: int) -> torch.Tensor:
 def nvfp4(weight: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
     """Return ``weight``, out × in, as fp4 e2m1 with a float8 scale for 16 weights and an fp32 one for all.
 
-    The scale of a block is the best of nine. Rows that 16 does not divide are left as they are.
+    Rows that 16 does not divide are left as they are.
 
     Args:
         largest: the largest absolute value of the whole tensor.
     """
     if weight.shape[1] % NVFP4_BLOCK:
         return weight
+    codes, scales, whole = nvfp4_parts(weight, largest)
+    return (codes * (scales * whole)).reshape(weight.shape).to(weight.dtype)
+
+
+def nvfp4_parts(
+    weight: torch.Tensor, largest: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return codes, out × in/16 × 16, scales, out × in/16 × 1, and the scale of the whole ``weight``.
+
+    The scale of a block is the best of nine.
+    """
     whole = largest.float() / (_E2M1[-1] * torch.finfo(E4M3).max)
     whole = torch.where(whole > 0, whole, torch.ones_like(whole))
     blocks = weight.float().reshape(weight.shape[0], -1, NVFP4_BLOCK)
-    base = blocks.abs().amax(-1) / (_E2M1[-1] * whole)
-    best = error = None
+    base = blocks.abs().amax(-1, keepdim=True) / (_E2M1[-1] * whole)
+    best: tuple[torch.Tensor, torch.Tensor] | None = None
+    error = torch.full_like(base, torch.inf)
     for share in torch.linspace(0.70, 1.10, 9, dtype=torch.float64).tolist():
-        scales = (base * share).to(E4M3)
-        made = _e2m1(blocks, (scales.float() * whole).unsqueeze(-1))
-        left = (blocks - made).square().sum(-1)
-        better = torch.ones_like(left, dtype=torch.bool) if error is None else left < error
-        error = left if error is None else torch.where(better, left, error)
-        best = made if best is None else torch.where(better.unsqueeze(-1), made, best)
+        scales = (base * share).to(E4M3).float()
+        codes = _e2m1(blocks, scales * whole)
+        left = (blocks - codes * (scales * whole)).square().sum(-1, keepdim=True)
+        if best is not None:
+            codes = torch.where(left < error, codes, best[0])
+            scales = torch.where(left < error, scales, best[1])
+        best, error = (codes, scales), torch.minimum(left, error)
     assert best is not None
-    return best.reshape(weight.shape).to(weight.dtype)
+    return *best, whole
+
+
+def nvfp4_rows(rows: torch.Tensor) -> torch.Tensor:
+    """Return activations, rows × in, as fp4 e2m1 with a float8 scale for 16 of them, in their own dtype.
+
+    Every product of a code and a scale is a number of 16 bits. 16 divides the width.
+    """
+    blocks = rows.float().reshape(len(rows), -1, NVFP4_BLOCK)
+    base = blocks.abs().amax(-1, keepdim=True) / _E2M1[-1]
+    scales = base.clamp(max=torch.finfo(E4M3).max).to(E4M3).float()
+    return (_e2m1(blocks, scales) * scales).reshape(rows.shape).to(rows.dtype)
 
 
 def _e2m1(blocks: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Return the number of fp4 that is nearest to each of ``blocks`` in steps of ``scale``."""
     values, between = torch.tensor(_E2M1, device=blocks.device), torch.tensor(_BETWEEN, device=blocks.device)
     parts = (blocks / torch.where(scale > 0, scale, torch.ones_like(scale))).clamp(-_E2M1[-1], _E2M1[-1])
-    return values[torch.bucketize(parts.abs(), between)].copysign(parts) * scale
+    return values[torch.bucketize(parts.abs(), between)].copysign(parts)

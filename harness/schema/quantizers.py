@@ -16,6 +16,8 @@ PARTS: Final = {
     "-te": ("text_encoder_2",),
 }
 """Ends of a case's ``quantize``, and the components that are quantized; ``te`` is T5."""
+ACTIVATIONS_LEFT: Final = "_a16"
+"""End of a convrot quantizer's name where its layers do not round what they are given."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,7 @@ class Quantizer:
         what: what it does to the weight of a linear layer.
         source: where that was read.
         package: the optional package that it needs here, by the name that pip knows; None where none.
-        refused: why it is not rendered here; None where it is.
-        weights_alone: whether an audit can round its weights, though it is not rendered.
+        refused: why it is not computed here; None where it is.
     """
 
     name: str
@@ -39,17 +40,20 @@ class Quantizer:
     source: str
     package: str | None = None
     refused: str | None = None
-    weights_alone: bool = False
+
+    @property
+    def is_rotated(self) -> bool:
+        """Whether its layers rotate what they are given: the trainer's convrot quantizers."""
+        return self.name.startswith("convrot")
 
     @property
     def keeps_layers(self) -> bool:
         """Whether rounded weights in plain linear layers compute the same as the library does."""
-        return self.library not in {"optimum-quanto", "torchao"}
+        return self.library not in {"optimum-quanto", "torchao"} and not self.is_rotated
 
 
 _TRAINER, _QUANTO = "AI Toolkit 0.12.26, toolkit/util", "optimum-quanto 0.2.7, quantize and freeze"
 _TORCHAO, _GGUF = "torchao 0.18.0, quantize_", "gguf 0.19.0, gguf.quants"
-_ROTATED = "it rounds the activations too, with the trainer's own kernels; harness audit rounds the weights"
 
 
 def _quanto(name: str, what: str) -> Quantizer:
@@ -61,10 +65,12 @@ def _uint(bits: int) -> Quantizer:
     return Quantizer(f"uint{bits}", "trainer", "AI Toolkit", what, f"{_TRAINER}/uintx_quant.py")
 
 
-def _rotated(name: str, what: str) -> Quantizer:
-    source = f"{_TRAINER}/convrot_quant.py"
-    return Quantizer(
-        name, "trainer", "AI Toolkit", f"rotated, then {what}", source, refused=_ROTATED, weights_alone=True
+def _rotated(name: str, what: str, activations: str = "8 bits") -> tuple[Quantizer, Quantizer]:
+    source, rounded = f"{_TRAINER}/convrot_quant.py", f"rotated, then {what}; activations in {activations}"
+    left = f"the weights of {name}; activations rotated alone"
+    return (
+        Quantizer(name, "trainer", "AI Toolkit", rounded, source),
+        Quantizer(f"{name}{ACTIVATIONS_LEFT}", "trainer", "AI Toolkit", left, source),
     )
 
 
@@ -79,10 +85,10 @@ _ALL = (
     *(_uint(bits) for bits in range(2, 8)),
     Quantizer("uint8", "trainer", "AI Toolkit", "nothing: the name is accepted, and every weight "
               "stays as it is", f"{_TRAINER}/uintx_quant.py"),
-    _rotated("convrot8", "8-bit integers; activations too"),
-    _rotated("convrot4", "nvfp4; activations too"),
-    *(_rotated(f"convrotint{bits}", f"{bits}-bit integers") for bits in range(2, 8)),
-    _rotated("convrotbitnet", "three values"),
+    *_rotated("convrot8", "8-bit integers"),
+    *_rotated("convrot4", "nvfp4", "nvfp4"),
+    *(each for bits in range(2, 8) for each in _rotated(f"convrotint{bits}", f"{bits}-bit integers")),
+    *_rotated("convrotbitnet", "three values"),
     Quantizer("nvfp4", "trainer", "AI Toolkit", "fp4 e2m1 with a float8 scale for 16 weights",
               f"{_TRAINER}/nvfp4_quant.py"),
     Quantizer("fp8_e4m3fn", "inference", "torch", "a plain cast to float8 e4m3fn, as ComfyUI's weight_dtype",
@@ -123,6 +129,19 @@ def quantizer_of(setting: str) -> tuple[str | None, frozenset[str]]:
         return None, frozenset()
     end = next((end for end in ("-transformer", "-te") if setting.endswith(end)), "")
     return setting.removesuffix(end), frozenset(PARTS[end])
+
+
+def recorded_settings(qtype: str | None, transformer: bool, te: bool) -> tuple[str, ...]:
+    """Return ``setting_of`` a job, if any, and the same with activations rounded where those are not.
+
+    Which of the two a convrot quantizer does depends on the GPU, which no job records.
+    """
+    other = None
+    if qtype in QUANTIZERS and QUANTIZERS[qtype].is_rotated:
+        plain = qtype.removesuffix(ACTIVATIONS_LEFT)
+        other = plain if plain != qtype else f"{qtype}{ACTIVATIONS_LEFT}"
+    found = (setting_of(each, transformer, te) for each in (qtype, other))
+    return tuple(each for each in found if each is not None)
 
 
 def setting_of(qtype: str | None, transformer: bool, te: bool) -> str | None:

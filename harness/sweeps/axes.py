@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from harness.pipeline.schedulers import SCHEDULERS, find_scheduler
 from harness.precision.availability import missing
-from harness.schema.quantizers import QUANTIZERS, SETTINGS, quantizer_of, setting_of
+from harness.schema.quantizers import QUANTIZERS, SETTINGS, quantizer_of, recorded_settings
 from harness.schema.render import LoraMode, RenderRequest, lora_modes
 from harness.schema.spec import Limits
 from harness.sweeps.axis import Axis, Context, Family, Grid, checkpoints, prompts
@@ -108,18 +108,20 @@ def _quantize_problem(_context: Context, value: Value) -> str | None:
 def _quantize_candidates(context: Context) -> list[Value]:
     """Return what the job recorded, then the usual ones, then every other quantizer.
 
+    Those that rotate are rare, and a job records its own: they are candidates where it did.
     The trainer quantizes T5 too, inference tools the transformer alone; those that sample as ComfyUI does
     merge the LoRA into plain layers.
     """
     trained = context.case.trained
-    recorded = setting_of(trained.qtype or trained.qtype_te, trained.quantize, trained.quantize_te)
+    qtype = trained.qtype or trained.qtype_te
+    recorded = recorded_settings(qtype, trained.quantize, trained.quantize_te)
     nodes = context.request.dialect.schedule is not None
     others = [
         each.name if each.side == "trainer" else f"{each.name}-transformer"
         for each in QUANTIZERS.values()
-        if each.name not in UNTRIED_QUANTIZERS and not (nodes and each.side == "trainer")
+        if not (each.name in UNTRIED_QUANTIZERS or each.is_rotated or (nodes and each.side == "trainer"))
     ]
-    found = [*([recorded] if recorded is not None else []), *USUAL_QUANTIZE, *others]
+    found = [*recorded, *USUAL_QUANTIZE, *others]
     return list(dict.fromkeys(found))
 
 

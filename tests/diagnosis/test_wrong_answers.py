@@ -139,3 +139,16 @@ def test_saving_a_fixed_checkpoint_makes_the_case_comparable(
     assert again.incomparable is None
     assert again.lora is not None
     again.verify()
+
+
+@pytest.mark.parametrize("rendered", ["convrotint4", "convrotint4_a16"])
+def test_a_rotating_quantizer_that_the_job_recorded_is_tried_both_ways(
+    altered: Altered, renderer: ReferenceRenderer, rendered: str
+) -> None:
+    case = altered(f"recorded-{rendered}", quantize=rendered)
+    recorded = {"quantize": True, "quantize_te": True, "qtype": "convrotint4", "qtype_te": "convrotint4"}
+    case = case.model_copy(update={"trained": case.trained.model_copy(update=recorded)})
+    found = diagnose(case, renderer=renderer)
+    assert named(found) == {"quantize": rendered}
+    assert found.identical
+    assert found.spent < 8

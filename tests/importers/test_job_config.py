@@ -100,6 +100,26 @@ def test_the_text_encoder_is_quantized_as_the_transformer(job: Path, edit: Edit,
     assert any(line.startswith("model.qtype_te had no effect") for line in result.assumptions)
 
 
+@pytest.mark.parametrize(
+    ("device", "qtype", "became", "said"),
+    [
+        ("cuda", "convrotint5", "convrotint5", ""),
+        ("cuda:1", "convrot4", "convrot4", "rounds activations on Blackwell GPUs and later"),
+        ("cpu", "convrot4", "convrot4_a16", "on device cpu AI Toolkit does not round activations"),
+        ("mps", "qfloat8", "convrot8_a16", "Apple silicon has a product of its own"),
+    ],
+)
+def test_a_device_decides_whether_activations_are_rounded(
+    job: Path, edit: Edit, tmp_path: Path, device: str, qtype: str, became: str, said: str
+) -> None:
+    edit(lambda process: process.update(device=device))
+    edit(lambda process: process["model"].update(quantize=True, quantize_te=True, qtype=qtype))
+    result = import_job(job, out=tmp_path / "cases", steps="10")
+    assert (result.cases[0].trained.qtype, result.cases[0].trained.qtype_te) == (became, became)
+    spoken = [note for note in result.cases[0].assumptions if "convrot" in note or "activations" in note]
+    assert any(said in note for note in spoken) if said else not spoken
+
+
 @pytest.mark.parametrize("field", ["vae_path", "te_name_or_path", "lora_path"])
 def test_model_fields_that_the_trainer_ignores(job: Path, edit: Edit, tmp_path: Path, field: str) -> None:
     edit(lambda process: process["model"].update({field: "other"}))

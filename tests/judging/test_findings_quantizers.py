@@ -39,6 +39,17 @@ def test_the_trainers_own_kind_can_be(tmp_path: Path) -> None:
     assert "set quantize: uint4" in found.fix
 
 
+@pytest.mark.parametrize(("device", "name"), [("cuda", "convrot8"), ("cpu", "convrot8_a16")])
+def test_a_rotating_kind_can_be_as_its_device_computed_it(tmp_path: Path, device: str, name: str) -> None:
+    job = shared_job("uint4", tmp_path)
+    config = (job / "config.yaml").read_text()
+    (job / "config.yaml").write_text(
+        config.replace("uint4", "convrot8").replace("device: cpu", f"device: {device}")
+    )
+    found = quantized(job, tmp_path / "cases")
+    assert f"set quantize: {name} in the case file" in found.fix
+
+
 def test_an_average_that_was_never_set_up_is_no_finding(tmp_path: Path) -> None:
     case = import_job(shared_job("early_ema", tmp_path, "0.7.7"), out=tmp_path / "cases").cases[-1]
     assert "ema" not in [finding.id for finding in static_findings(case)]

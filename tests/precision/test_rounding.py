@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -12,10 +13,18 @@ from harness.precision.availability import missing, require
 from harness.precision.floats import cast
 from harness.precision.libraries import quantize_in_place
 from harness.precision.rounding import rounded, rounded_at_random
-from harness.schema.quantizers import QUANTIZERS, SETTINGS, STOCHASTIC, quantizer_of, setting_of
+from harness.schema.quantizers import (
+    QUANTIZERS,
+    SETTINGS,
+    STOCHASTIC,
+    quantizer_of,
+    recorded_settings,
+    setting_of,
+)
 
 AT_8_BITS, AT_4_BITS = 0.05, 0.25
 """Largest relative error of a format of so many bits on normally distributed weights."""
+SIX_OR_SEVEN = re.compile(r"int[67]")
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +56,9 @@ def test_a_quantizer_rounds_as_much_as_its_bits_say(name: str, weight: torch.Ten
     found = error(made, weight)
     if name == "uint8":
         assert found == 0
-    elif (name != "fp8_e5m2" and "8" in name) or name in {"uint6", "uint7"}:
+    elif (name != "fp8_e5m2" and "8" in name) or SIX_OR_SEVEN.search(name):
         assert 0 < found < AT_8_BITS
-    elif "4" in name or name == "uint5":
+    elif "4" in name or "int5" in name:
         assert AT_8_BITS / 5 < found < AT_4_BITS
     else:
         assert found > AT_8_BITS
@@ -151,8 +160,8 @@ def test_stochastic_rounding_is_right_on_average_and_on_the_grid(name: str, weig
 
 
 def test_what_cannot_be_computed_is_refused_in_one_line() -> None:
-    with pytest.raises(HarnessError, match="convrot8 cannot be computed here"):
-        require("convrot8")
+    with pytest.raises(HarnessError, match="gguf_q6_k cannot be computed here"):
+        require("gguf_q6_k")
 
 
 def test_settings_name_a_quantizer_and_its_parts() -> None:
@@ -161,6 +170,13 @@ def test_settings_name_a_quantizer_and_its_parts() -> None:
     assert setting_of("float8", transformer=True, te=True) == "float8"
     assert setting_of("uint3", transformer=True, te=False) == "uint3-transformer"
     assert setting_of("made-up", transformer=True, te=True) is None
+    assert recorded_settings("uint4", transformer=False, te=True) == ("uint4-te",)
+    assert recorded_settings("convrot8", transformer=True, te=True) == ("convrot8", "convrot8_a16")
+    assert recorded_settings("convrot4_a16", transformer=True, te=False) == (
+        "convrot4_a16-transformer",
+        "convrot4-transformer",
+    )
+    assert recorded_settings("convrot8", transformer=False, te=False) == ()
     assert {"qfloat8", "qfloat8-transformer", "qfloat8-te"} <= set(SETTINGS)
 
 

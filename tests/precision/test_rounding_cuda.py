@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
+from harness.pipeline.quantize import quantize_part
 from harness.precision.availability import missing
 from harness.precision.rounding import rounded
-from harness.schema.quantizers import QUANTIZERS
+from harness.schema.quantizers import ACTIVATIONS_LEFT, QUANTIZERS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
-NAMES = [name for name, each in QUANTIZERS.items() if each.refused is None and name not in {"qint4", "qint2"}]
+NAMES = [
+    name
+    for name, each in QUANTIZERS.items()
+    if each.refused is None and not each.is_rotated and name not in {"qint4", "qint2"}
+]
+ROTATED = [name for name, each in QUANTIZERS.items() if each.is_rotated]
 
 
 @pytest.mark.parametrize("spread", [0.02, 1.0])
@@ -23,3 +31,22 @@ def test_cuda_kernels_have_the_bits_of_the_cpu(name: str, spread: float) -> None
     weight[:, 7] *= 12  # a column of outliers, as transformers have
     other = (rounded(name, weight) != rounded(name, weight.cuda()).cpu()).sum().item()
     assert other == 0, f"{other} of {weight.numel()} weights differ"
+
+
+@pytest.mark.parametrize("name", ROTATED)
+@torch.inference_mode()
+def test_a_rotated_layer_has_the_bits_of_the_cpu(name: str) -> None:
+    """The numbers are such that no sum on the way depends on its order; the other sums are compared."""
+    given = torch.randint(-15, 16, (40, 192), generator=torch.Generator().manual_seed(3)).div(4).bfloat16()
+    part = torch.nn.Sequential(torch.nn.Linear(192, 64, dtype=torch.bfloat16))
+    draw = torch.Generator().manual_seed(1)
+    part[0].weight.data = (torch.randint(-15, 16, (64, 192), generator=draw) / 1024).bfloat16()
+    other = copy.deepcopy(part).cuda()
+    for each in (part, other):
+        quantize_part(each, name)
+    assert torch.equal(part[0].weight, other[0].weight.cpu())
+    wanted, found = part(given), other(given.cuda()).cpu()
+    if name.endswith(ACTIVATIONS_LEFT):
+        assert torch.allclose(wanted, found, rtol=0, atol=0.01 * float(wanted.abs().max()))
+    else:
+        assert torch.equal(wanted, found)

@@ -57,6 +57,20 @@ def test_every_quantizer_is_a_candidate_and_says_how_it_takes_a_lora(context: Co
     assert "merged" not in mode.candidates(context)
 
 
+def test_a_quantizer_that_rotates_is_a_candidate_where_the_job_recorded_it(context: Context) -> None:
+    quantize = AXES["quantize"]
+    assert not any("convrot" in str(value) for value in quantize.candidates(context))
+    trained = context.case.trained.model_copy(
+        update={"quantize": True, "quantize_te": True, "qtype": "convrotint4"}
+    )
+    case = context.case.model_copy(update={"trained": trained})
+    values = quantize.candidates(dataclasses.replace(context, case=case))
+    assert values[:3] == ["convrotint4", "convrotint4_a16", "qfloat8"]
+    assert not any("convrot" in str(value) for value in values[2:])
+    assert quantize.parse("convrot8_a16-te") == "convrot8_a16-te"
+    assert quantize.problem(context, "convrot4") is None
+
+
 def test_the_reference_variant_keeps_its_key(context: Context) -> None:
     """Rows of runs before variants existed stay valid: a field at its default is not hashed."""
     plain = Planned(context.case, context.request)

@@ -88,6 +88,23 @@ def test_rounded_weights_take_a_lora_in_every_way(renderer: ReferenceRenderer, s
     assert len({picture.tobytes() for picture in forward}) == len(modes)
 
 
+def test_rotated_layers_round_what_they_are_given_and_take_a_lora_as_a_branch(
+    renderer: ReferenceRenderer, small_request: Make
+) -> None:
+    names = ("convrot8", "convrot8_a16", "convrot4", "convrot4_a16", "convrotbitnet")
+    pictures = {name: image(renderer, small_request(quantize=name)) for name in names}
+    without = image(renderer, small_request(quantize="convrot8", lora_mode="none"))
+    again = image(renderer, small_request(quantize="convrot8"))
+    assert np.array_equal(again, pictures["convrot8"])
+    assert not np.array_equal(without, again)
+    assert len({picture.tobytes() for picture in pictures.values()}) == len(names)
+    plain = image(renderer, small_request())
+    near = [decibels(plain, pictures[name]) for name in ("convrot8", "convrot4", "convrotbitnet")]
+    assert near[0] > near[1] > near[2]
+    with pytest.raises(HarnessError, match=r"lora_mode: fp32: a LoRA cannot be merged .*; use adapter"):
+        renderer.render(small_request(quantize="convrot8", lora_mode="fp32"))
+
+
 def test_a_quantized_transformer_takes_its_lora_as_a_branch(small_request: Make) -> None:
     assert small_request(quantize="qfloat8").effective_lora_mode == "adapter"
     assert small_request(quantize="qfloat8-te").effective_lora_mode == "fused"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.flux_preview import flux_notes
 from harness.schema.case_parts import SampleSettings
+from harness.schema.quantizers import ACTIVATIONS_LEFT, QUANTIZERS
 from harness.schema.spec import ModelSpec
 from harness.schema.trainer_versions import ATTENTION_BACKEND, COMPILED
 
@@ -32,6 +33,7 @@ def notes_on_numerics(process: Process, software: str | None) -> list[str]:
             notes.append(f"{software}: {rule.what}")
         elif rule is not None:
             notes.append(f"it is unknown which quantizer was used ({rule.unknown(software)})")
+        notes += _rotated(qtype, process.device)
         if "|" in (model.qtype or ""):
             notes.append(
                 f"AI Toolkit does not load the accuracy recovery adapter of model.qtype: plain {qtype}"
@@ -49,6 +51,20 @@ def notes_on_numerics(process: Process, software: str | None) -> list[str]:
     if model.compile and COMPILED.holds(software) is not False:
         notes.append("the trainer's transformer was compiled: other arithmetic than the re-run's")
     return notes
+
+
+def _rotated(qtype: str | None, device: str | None) -> list[str]:
+    """Say of a convrot quantizer what decides whether it rounds activations."""
+    quantizer = QUANTIZERS.get(qtype or "")
+    if quantizer is None or not quantizer.is_rotated:
+        return []
+    if quantizer.name.endswith(ACTIVATIONS_LEFT):
+        apple = "; Apple silicon has a product of its own, rounded otherwise" if device != "cpu" else ""
+        return [f"on device {device} AI Toolkit does not round activations: {quantizer.name}{apple}"]
+    if quantizer.name == "convrot4":
+        other = f"{quantizer.name}{ACTIVATIONS_LEFT}"
+        return [f"AI Toolkit rounds activations on Blackwell GPUs and later; else it was {other}"]
+    return []
 
 
 def notes_on_size(spec: ModelSpec, settings: SampleSettings) -> list[str]:

@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from harness.importers.aitoolkit.config_fields import Flag, View
 from harness.importers.aitoolkit.trained_model import trained_model
+from harness.schema.quantizers import ACTIVATIONS_LEFT, QUANTIZERS
 from harness.schema.spec import ModelSpec
 from harness.schema.trainer_versions import (
     APPLE_CONVROT8,
@@ -61,7 +62,7 @@ class ModelConfig(View):
         """
         qtype = self.qtype.partition("|")[0] if self.qtype else self.qtype
         if qtype != "qfloat8":
-            return qtype, None
+            return _on_device(qtype, device), None
         changes = [
             (self.layer_offloading, LAYER_OFFLOADING, "float8"),
             (self.auto_memory, AUTO_MEMORY, "float8"),
@@ -70,7 +71,7 @@ class ModelConfig(View):
             changes += [(True, APPLE_INT8, "int8"), (True, APPLE_CONVROT8, "convrot8")]
         for asked, rule, name in changes:
             if asked and (applied := rule.holds(software)) is not False:
-                return (name if applied else qtype), rule
+                return _on_device(name if applied else qtype, device), rule
         return qtype, None
 
     def without_effect(self) -> list[str]:
@@ -81,3 +82,9 @@ class ModelConfig(View):
             for name in (*unread, "te_name_or_path", "qtype_te")
             if getattr(self, name) not in (None, "", self.qtype)
         ]
+
+
+def _on_device(qtype: str | None, device: str | None) -> str | None:
+    """Return what a qtype is on the device of a job: on some, convrot leaves the activations."""
+    known = qtype in QUANTIZERS and QUANTIZERS[qtype].is_rotated
+    return f"{qtype}{ACTIVATIONS_LEFT}" if known and (device or "").startswith(("cpu", "mps")) else qtype
