@@ -35,7 +35,7 @@ def diagnose(
     3 a render failed.
     """
     if static:
-        _files_alone(case, json_file)
+        _files_alone(case, json_file, options)
         return
     if case.is_dir():
         _together(case, budget, json_file, recipe, options)
@@ -58,16 +58,18 @@ def diagnose(
     sys.exit(0 if found.explained else 1)
 
 
-def _files_alone(path: Path, json_file: Path | None) -> None:
+def _files_alone(path: Path, json_file: Path | None, options: RunOptions) -> None:
     """Print what the files alone say of a case, or of each case of a folder."""
     from harness._util.atomic_files import write_json
+    from harness.diagnosis.base_fit import base_finding
     from harness.judging.findings import static_findings
     from harness.schema.case import load_case, load_cases
 
     cases = load_cases([path]) if path.is_dir() else [load_case(path)]
     answers = []
     for case in cases:
-        findings = static_findings(case)
+        unfit = base_finding(case, options)
+        findings = [*([unfit] if unfit else []), *static_findings(case)]
         if path.is_dir():
             click.echo(f"{case.id}:" if findings else f"{case.id}: nothing found")
         show_findings(findings)

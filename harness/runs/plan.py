@@ -241,7 +241,7 @@ def request_of(case: Case, options: RunOptions, device: str) -> RenderRequest:
     Args:
         device: ``cpu`` or ``cuda``: where it will be rendered.
     """
-    base, lora_file = options.base or _absolute(case), case.lora_path
+    base, lora_file = options.base or base_of(case), case.lora_path
     dtype = options.dtype or (training_dtype(case) if device == "cpu" else None)
     return RenderRequest(
         base=base,
@@ -277,7 +277,8 @@ def training_dtype(case: Case) -> Dtype | None:
     return _DTYPES.get(case.trained.dtype or "")
 
 
-def _absolute(case: Case) -> Base:
+def base_of(case: Case) -> Base:
+    """Return the case's own base; a folder as an absolute path."""
     if case.base.path is None:
         return case.base
     return Base(path=str((case.folder / case.base.path).resolve()))

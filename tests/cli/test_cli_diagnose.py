@@ -27,3 +27,16 @@ def test_a_file_is_answered_alone(harness: Harness, cases: Path, tmp_path: Path)
     ended = harness("diagnose", cases / "000000200_2.case.yaml", "--static", "--json", said)
     assert (ended.code, ended.err) == (0, "")
     assert json.loads(said.read_text())["case"] == "emoji_inkprint/000000200_2"
+
+
+def test_a_lora_of_another_base_is_named_without_a_model(harness: Harness, cases: Path) -> None:
+    ended = harness("diagnose", cases / "000000200_2.case.yaml", "--static", "--base", "embedded:tiny-flex2")
+    assert ended.code == 0
+    assert "error  lora-base: 62 of 62 modules do not fit the base" in ended.out
+    assert "(embedded:tiny-flex2) [lora.file]" in ended.out
+
+
+def test_a_base_that_is_not_here_is_not_fetched(harness: Harness, cases: Path) -> None:
+    ended = harness("diagnose", cases / "000000200_2.case.yaml", "--static", "--base", "owner/is-nowhere")
+    assert (ended.code, ended.err) == (0, "")
+    assert "lora-base" not in ended.out
