@@ -14,12 +14,16 @@ MODULES = os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="harness-test
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from harness.schema.base import Base
 from harness.schema.render import RenderRequest
+
+if TYPE_CHECKING:
+    from harness.pipeline.renderer import ReferenceRenderer
 
 # Machines are slow at times: what an example takes says nothing about the code.
 settings.register_profile("harness", deadline=None)
@@ -85,6 +89,16 @@ def quick_request() -> Callable[..., RenderRequest]:
         return RenderRequest(**{**settings, **changes})  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def renderer() -> Iterator[ReferenceRenderer]:
+    """The reference pipeline on the CPU, loaded once."""
+    from harness.pipeline.renderer import ReferenceRenderer
+
+    made = ReferenceRenderer(device="cpu")
+    yield made
+    made.close()
 
 
 @pytest.fixture

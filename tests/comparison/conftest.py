@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ def cases(jobs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> di
 
 @pytest.fixture(scope="session")
 def renderer() -> Iterator[ReferenceRenderer]:
+    """Remembers what it rendered: what is tested is the search, and searches ask for the same renders."""
     made = ReferenceRenderer(device="cpu")
+    for name in ("render", "record", "estimate"):
+        setattr(made, name, cache(getattr(made, name)))
     yield made
     made.close()
 

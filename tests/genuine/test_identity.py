@@ -9,7 +9,6 @@ kernel on the same machine is: that distance is measured here, not assumed.
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +35,6 @@ def machine() -> dict[str, object]:
         facts = {name.strip(): value.strip() for name, value in lines}
     torch = importlib.metadata.version("torch").split("+")[0]
     return {"processor": (facts.get("vendor_id"), facts.get("cpu family")), "torch": torch}
-
-
-@pytest.fixture(scope="module")
-def renderer() -> Iterator[ReferenceRenderer]:
-    made = ReferenceRenderer(device="cpu")
-    yield made
-    made.close()
 
 
 def untrained(job: Path, out: Path) -> list[Case]:

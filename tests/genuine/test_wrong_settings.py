@@ -72,13 +72,12 @@ def requests(cases: dict[int, Case]) -> dict[str, RenderRequest]:
 
 
 @pytest.fixture(scope="module")
-def table(cases: dict[int, Case]) -> dict[str, Scores]:
+def table(cases: dict[int, Case], renderer: ReferenceRenderer) -> dict[str, Scores]:
     """Codec-matched scores by setting; prints itself where a test fails or with -s."""
-    reference = ReferenceRenderer(device="cpu")
     lpips = Lpips()
     scores = {}
     for name, request in sorted(requests(cases).items(), key=lambda entry: entry[1].weights_key):
-        image = reference.render(request).image
+        image = renderer.render(request).image
         scores[name] = score_pair(cases[200].preview_path, image, lpips).matched
     for name in ["correct", *WRONG]:
         found = scores[name]

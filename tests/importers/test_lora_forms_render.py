@@ -62,11 +62,6 @@ PARTIAL: dict[str, Write] = {
 
 
 @pytest.fixture(scope="module")
-def renderer() -> ReferenceRenderer:
-    return ReferenceRenderer(device="cpu")
-
-
-@pytest.fixture(scope="module")
 def render(renderer: ReferenceRenderer, quick_request: Make) -> Callable[..., NDArray[np.uint8]]:
     def make(path: Path, mode: LoraMode = "fused", multiplier: float = 1.0) -> NDArray[np.uint8]:
         lora = Lora(path, sha256_file(path), multiplier)

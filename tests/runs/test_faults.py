@@ -23,11 +23,6 @@ from tests.runs.conftest import MakeCase
 from tests.runs.counting import CPU, seeded
 
 
-@pytest.fixture(scope="module")
-def renderer() -> ReferenceRenderer:
-    return ReferenceRenderer(device="cpu")
-
-
 class Between:
     """The reference renderer; does something before the render of one seed."""
 

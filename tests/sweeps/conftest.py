@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from harness._util.atomic_files import sha256_file
-from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.render import Lora, RenderRequest
 
 
@@ -18,8 +17,3 @@ def small_request(
     file = jobs["inkprint"] / "emoji_inkprint.safetensors"
     lora = Lora(file, sha256_file(file), 1.0)
     return lambda **changes: quick_request(**{"lora": lora, **changes})
-
-
-@pytest.fixture(scope="session")
-def renderer() -> ReferenceRenderer:
-    return ReferenceRenderer(device="cpu")
