@@ -133,7 +133,7 @@ def made_truth(cases: Path, stem: str, names: tuple[str, ...]) -> Row | None:
     made = truth(bases, names, renderer(), stem)
     if made is None:
         return None
-    file = str(made.case._file)
+    file = str(made.case.file)
     return {"name": stem, "factors": made.factors, "file": file, "task": {"case": file}}
 
 

@@ -31,9 +31,9 @@ def _case(task: dict[str, Any]) -> harness.Case:
         return harness.load_case(Path(task["case"]))
     harness.import_job(Path(task["job"]), out=Path(task["out"]), steps="all")
     case = harness.load_case(Path(task["out"]) / f"{task['case']}.case.yaml")
-    if case.noise != "auto" or case._file is None:
+    if case.noise != "auto" or case.file is None:
         return case
-    return harness.save_case(case.model_copy(update={"noise": "current"}), case._file)
+    return harness.save_case(case.model_copy(update={"noise": "current"}), case.file)
 
 
 def main() -> None:

@@ -126,7 +126,7 @@ def _summary(done: list[Outcome]) -> None:
 
 def _cold_start(case: Case) -> float:
     image = IMAGES / "inkprint_00002_.png"
-    command = [sys.executable, "-m", "harness", "compare", str(case._file), str(image), "--static"]
+    command = [sys.executable, "-m", "harness", "compare", str(case.file), str(image), "--static"]
     seconds = []
     for _ in range(5):
         started = time.perf_counter()

@@ -36,7 +36,6 @@ def cases_of(folder: Path, count: int) -> list[Case]:
     for seed in range(count):
         settings = first.settings.model_copy(update={"sample_steps": 2, "seed": seed})
         case = first.model_copy(update={"id": f"job/s{seed:03d}", "settings": settings})
-        case._file = first._file
         made.append(case)
     return made
 

@@ -55,8 +55,8 @@ def compare_demo(*, out: Path, cases: Path) -> Comparison:
 
 def _with_its_t5(case: Case) -> Case:
     """Return a case of the shipped job with the T5 attention of the transformers 5.24 that it ran under."""
-    assert case._file is not None
-    return save_case(case.model_copy(update={"t5_attention": "sdpa"}), case._file)
+    assert case.file is not None
+    return save_case(case.model_copy(update={"t5_attention": "sdpa"}), case.file)
 
 
 def _with_wrong_guidance(case: Case) -> Case:

@@ -94,7 +94,6 @@ def test_a_flex1_job_diagnoses(cases: list[Case], renderer: ReferenceRenderer) -
     case = next(case for case in cases if case.lora is not None and case.preview.width == 64)
     wrong = case.settings.model_copy(update={"guidance_scale": 2.0})
     altered = case.model_copy(update={"settings": wrong})
-    altered._file = case._file
     found = diagnose(altered, renderer=renderer, options=ON_CPU)
     assert (found.causes[0].axis, found.causes[0].value) == ("guidance_scale", 4.0)
     assert found.explained

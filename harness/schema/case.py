@@ -145,6 +145,11 @@ class Case(Strict):
         return bound
 
     @property
+    def file(self) -> Path | None:
+        """The file that the case lies in; None where it was made in memory."""
+        return self._file
+
+    @property
     def folder(self) -> Path:
         """The folder that the case's paths are relative to."""
         if self._file is None:

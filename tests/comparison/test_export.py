@@ -96,7 +96,6 @@ def test_an_exported_script_is_whole_and_draws_legacy_noise_itself(cases: Cases)
     compile(plain, "plain.py", "exec")
     assert "harness" not in plain.replace(str(case.folder), "").replace("harness/data", "")
     legacy = case.model_copy(update={"noise": "legacy"})
-    legacy._file = case._file
     script = diffusers_script(legacy)
     functions: dict[str, object] = {}
     head = script[: script.index("# A folder")].replace(
@@ -113,7 +112,6 @@ def test_a_prompt_with_brackets_is_written_as_comfyui_reads_it(cases: Cases) -> 
     case = cases[300, 0]
     settings = case.settings.model_copy(update={"prompt": "a (large:1.2) cat"})
     changed = case.model_copy(update={"settings": settings})
-    changed._file = case._file
     texts = [node["inputs"]["text"] for node in graph_of(changed).values() if "text" in node["inputs"]]
     assert texts[0] == r"a \(large:1.2\) cat"
 
@@ -128,7 +126,6 @@ def test_a_case_that_cannot_be_rerun_is_not_exported(cases: Cases, tmp_path: Pat
 def test_a_script_and_a_recipe_cast_all_of_t5_where_the_trainer_did(cases: Cases) -> None:
     trained = cases[300, 0].trained.model_copy(update={"dtype": "fp16"})
     case = cases[300, 0].model_copy(update={"encoder_dtype": "fp16", "trained": trained})
-    case._file = cases[300, 0]._file
     request = request_of(case, RunOptions(), "cpu")
     for code in (diffusers_script(case), recipe(case, request, "fp16")):
         compile(code, "cast.py", "exec")

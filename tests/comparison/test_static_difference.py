@@ -183,7 +183,6 @@ def test_a_base_in_few_bits_is_named_and_rendered_as_the_tool_has_it(cases: Case
 
 def test_legacy_noise_is_said_to_be_out_of_reach(cases: Cases) -> None:
     case = cases[300, 0].model_copy(update={"noise": "legacy"})
-    case._file = cases[300, 0]._file
     found = compare(case, IMAGES / "inkprint_00001_.png", static=True)
     assert any("no seed of this tool draws" in line for line in found.changes)
 
@@ -239,7 +238,7 @@ def test_the_json_is_as_documented(cases: Cases) -> None:
 def test_a_static_answer_loads_neither_torch_nor_diffusers(cases: Cases) -> None:
     from tests.test_import_cost import heavy_after
 
-    path = cases[300, 0]._file
+    path = cases[300, 0].file
     code = (
         "from pathlib import Path\nimport harness\n"
         "harness.compare(harness.load_case(Path(sys.argv[1])), Path(sys.argv[2]), static=True)"
@@ -256,7 +255,6 @@ def test_an_image_named_like_a_row_of_hostile_text_stays_one_line(cases: Cases, 
 
 def test_a_case_that_cannot_be_rerun_says_so(cases: Cases, tmp_path: Path) -> None:
     case = cases[300, 0].model_copy(update={"incomparable": "its seed was random"})
-    case._file = cases[300, 0]._file
     shutil.copy(IMAGES / "out_0.png", tmp_path / "a.png")
     assert "seed was random" in (compare(case, tmp_path / "a.png").incomparable or "")
     assert dataclasses.is_dataclass(Comparison)

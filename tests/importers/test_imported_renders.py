@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,9 +26,8 @@ Compare = Callable[..., float]
 
 
 @pytest.fixture(scope="module")
-def compare() -> Iterator[Compare]:
+def compare(renderer: ReferenceRenderer) -> Compare:
     """Return how near the re-run of a case is to its preview, in dB; keywords change the request."""
-    renderer = ReferenceRenderer(device="cpu")
 
     def make(case: Case, **changes: object) -> float:
         request = request_of(case, RunOptions(device="cpu"), "cpu")
@@ -37,8 +36,7 @@ def compare() -> Iterator[Compare]:
         found = psnr(load_rgb(case.preview_path), Codec.of(case.preview_path).apply(image))
         return IDENTICAL if found is None else found
 
-    yield make
-    renderer.close()
+    return make
 
 
 def test_a_literal_trigger(tmp_path: Path, compare: Compare) -> None:
@@ -101,16 +99,13 @@ def test_a_resumed_job_under_both_configs(
         assert compare(old[name]) >= SAME > compare(now[name]) + 5
 
 
-def test_a_size_that_the_reference_floors(tmp_path: Path, job: Path, compare: Compare) -> None:
+def test_a_size_that_the_reference_floors(tmp_path: Path, job: Path, renderer: ReferenceRenderer) -> None:
     case = import_job(job, out=tmp_path / "cases", steps="0").cases[0]
     small = case.model_copy(
         update={"settings": case.settings.model_copy(update={"width": 112, "height": 144, "sample_steps": 2})}
     )
-    small._file = case._file
     request = request_of(small, RunOptions(device="cpu"), "cpu")
-    renderer = ReferenceRenderer(device="cpu")
     assert renderer.render(request).image.shape == (128, 96, 3)
     assert renderer.render(dataclasses.replace(request, divisor=16)).image.shape == (144, 112, 3)
     own = small.model_copy(update={"divisor": 16})
-    own._file = case._file
     assert request_of(own, RunOptions(device="cpu"), "cpu").divisor == 16

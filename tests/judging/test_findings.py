@@ -36,9 +36,7 @@ def by_id(case: Case) -> dict[str, Finding]:
 
 def changed(case: Case, field: str, **values: Any) -> Case:
     part = getattr(case, field)
-    made = case.model_copy(update={field: part.model_copy(update=values)})
-    made._file = case._file
-    return made
+    return case.model_copy(update={field: part.model_copy(update=values)})
 
 
 def test_a_plain_case_has_no_warning(imported: dict[str, list[Case]]) -> None:
@@ -80,8 +78,7 @@ def test_size_and_checkpoint(imported: dict[str, list[Case]]) -> None:
 def test_a_lora_that_cannot_be_loaded(imported: dict[str, list[Case]], tmp_path: Path) -> None:
     case = pick(imported["simple"], 20, 0)
     (tmp_path / "bad.safetensors").write_bytes(b"\x80\x04pickle....")
-    bad = changed(case, "lora", file="bad.safetensors")
-    bad._file = tmp_path / "x.case.yaml"
+    bad = changed(case, "lora", file="bad.safetensors").at(tmp_path / "x.case.yaml")
     assert "is a pickle" in by_id(bad)["lora-keys"].message
 
 
@@ -92,7 +89,7 @@ def test_a_pruned_checkpoint_is_an_error(imported: dict[str, list[Case]]) -> Non
 def test_the_static_command_loads_no_model(imported: dict[str, list[Case]], tmp_path: Path) -> None:
     case = pick(imported["q8"], 20, 0)
     target = tmp_path / "found.json"
-    result = CliRunner().invoke(app, ["diagnose", str(case._file), "--static", "--json", str(target)])
+    result = CliRunner().invoke(app, ["diagnose", str(case.file), "--static", "--json", str(target)])
     assert result.exit_code == 0
     assert "warning  quantized:" in result.stdout
     assert json.loads(target.read_text())["case"] == case.id

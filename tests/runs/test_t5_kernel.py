@@ -58,8 +58,8 @@ def made_with(make_case: Callable[..., Case], renderer: ReferenceRenderer) -> Ma
             file = case.preview_path.with_suffix(".png")
             Image.fromarray(image).save(file)
             preview = Preview(file=file.name, sha256=sha256_file(file), width=64, height=64, step=0)
-            assert case._file is not None
-            cases.append(save_case(case.model_copy(update={"preview": preview}), case._file))
+            assert case.file is not None
+            cases.append(save_case(case.model_copy(update={"preview": preview}), case.file))
         return cases
 
     return make

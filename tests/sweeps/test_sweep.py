@@ -59,7 +59,6 @@ def test_renders_that_share_weights_are_neighbours(case: Case) -> None:
 
 def test_an_axis_that_no_case_can_take_is_one_line(case: Case) -> None:
     bare = case.model_copy(update={"lora": None})
-    bare._file = case._file
     with pytest.raises(HarnessError, match=r"cannot take lora_mode=fp32: lora_mode: the case has no LoRA"):
         plan_sweep([bare], singles("lora_mode=fp32"), RunOptions(), "cpu")
     with pytest.raises(HarnessError, match=r"cannot take generator=cuda: generator: it needs a GPU"):

@@ -156,7 +156,6 @@ def test_an_answer_that_is_not_what_its_encoding_says(odd: OddServer, case: Case
 def test_a_prompt_of_any_script_arrives(odd: OddServer, case: Case) -> None:
     prompt = '猫 قطة 🐈 \u202e a"b\\c'
     changed = case.model_copy(update={"settings": case.settings.model_copy(update={"prompt": prompt})})
-    changed._file = case._file
     odd.answers[RESULT] = {"status": "canceled"}
     assert "the server says canceled" in line_of(odd, changed)
     request = request_of(changed, RunOptions(), "cpu")
