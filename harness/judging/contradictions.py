@@ -13,7 +13,7 @@ from harness._util.atomic_files import sha256_file
 from harness.errors import HarnessError
 from harness.schema.case import Case
 from harness.schema.lora_file import LoraFile, inspect_lora
-from harness.schema.quantizers import setting_of
+from harness.schema.quantizers import recorded_settings
 from harness.schema.result import Finding
 from harness.schema.spec import trainer_edge
 from harness.schema.trainer_prompt import inject_trigger, parse_prompt
@@ -148,15 +148,12 @@ def quantize(case: Case) -> Finding | None:
     if trained.base is None or case.quantize == "none" or _diagnosed(case, "quantize"):
         return None
     kind = trained.qtype or trained.qtype_te or "qfloat8"
-    did = setting_of(kind, trained.quantize, trained.quantize_te)
-    if did == case.quantize or (did is None and (trained.quantize or trained.quantize_te)):
+    did = recorded_settings(kind, trained.quantize, trained.quantize_te)
+    if case.quantize in did or (not did and (trained.quantize or trained.quantize_te)):
         return None
-    found = f"the re-run is quantized ({case.quantize}), and the job rendered {_said(did)}"
+    said = f"with {did[0]}" if did else "without quantizing"
+    found = f"the re-run is quantized ({case.quantize}), and the job rendered {said}"
     return Finding("quantize-changed", "warning", found, "quantize", _AGAIN)
-
-
-def _said(quantize: str | None) -> str:
-    return "without quantizing" if quantize is None else f"with {quantize}"
 
 
 def noise(case: Case) -> Finding | None:

@@ -130,6 +130,14 @@ def test_quantization_that_the_job_did_not_have(case: Case) -> None:
     assert "without quantizing" in found.message
 
 
+def test_activations_that_no_job_says_are_rounded(case: Case) -> None:
+    recorded = set_in(case, "trained", quantize=True, quantize_te=True, qtype="convrot4")
+    for name in ("convrot4", "convrot4_a16"):
+        assert "quantize-changed" not in warned(changed(recorded, quantize=name))
+    found = warned(changed(recorded, quantize="convrot8"))["quantize-changed"]
+    assert "with convrot4" in found.message
+
+
 def test_noise_that_the_trainers_version_does_not_draw(case: Case) -> None:
     assert "current" in warned(changed(case, noise="legacy"))["noise-changed"].message
 
