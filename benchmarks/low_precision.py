@@ -53,7 +53,7 @@ from harness.precision.audit import audit  # noqa: E402
 from harness.precision.availability import missing  # noqa: E402
 from harness.runs.plan import RunOptions, request_of  # noqa: E402
 from harness.schema.case import load_cases  # noqa: E402
-from harness.schema.quantizers import ACTIVATIONS_LEFT, QUANTIZERS  # noqa: E402
+from harness.schema.quantizers import ACTIVATIONS_LEFT, NAMED_ALONE, QUANTIZERS  # noqa: E402
 from harness.schema.render import RenderRequest, lora_modes  # noqa: E402
 
 JOB = ROOT / "harness" / "data" / "jobs" / "emoji_inkprint"
@@ -62,9 +62,10 @@ WEAKER = (0.0, 0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95)
 """Shares of a strength that are rendered on the unquantized base."""
 WAY_OF = {"adapter": "live", "peft": "live", "fp32": "fused", "merged": "merged", "stochastic": "stochastic"}
 """What the audit calls a case's ``lora_mode``."""
-NOT_RENDERED = {"uint8", "qint4", "qint2", *(name for name in QUANTIZERS if name.endswith(ACTIVATIONS_LEFT))}
-"""The first changes nothing; optimum-quanto compiles for minutes before the next two's first use; the last
-have the weights of others."""
+SAME_WEIGHTS = {name for name in QUANTIZERS if name.endswith(ACTIVATIONS_LEFT)}
+NOT_RENDERED = {"uint8", "qint4", "qint2", *SAME_WEIGHTS, *NAMED_ALONE}
+"""The first changes nothing; optimum-quanto compiles for minutes before the next two's first use; the next
+have the weights of others; the checkpoint's rows are too short for K-quants."""
 BINS = (0.0, 0.01, 0.05, 0.15, 0.5, 1.01)
 """Shares that are lost, by which renders are counted together."""
 MIN_LOST = 0.04
@@ -137,7 +138,7 @@ def modes_of(name: str, dtype: str) -> list[str]:
 def usual() -> list[str]:
     """Return the quantizers that run here and change anything, those with most ways first."""
     for name, why in ((name, missing(name)) for name in QUANTIZERS):
-        if why is not None and QUANTIZERS[name].refused is None:
+        if why is not None:
             print(f"{name} is left out: it {why}", file=sys.stderr)
     able = [name for name in QUANTIZERS if missing(name) is None and name not in NOT_RENDERED]
     return sorted(able, key=lambda name: -len(lora_modes(name)))

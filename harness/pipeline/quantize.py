@@ -33,6 +33,7 @@ def quantize_part(part: nn.Module, name: str) -> None:
     import torch
 
     from harness.precision.convrot_layers import rotate_in_place
+    from harness.precision.layer_types import layer_quantizer
     from harness.precision.libraries import quantize_in_place
     from harness.precision.rounding import rounded
 
@@ -43,9 +44,9 @@ def quantize_part(part: nn.Module, name: str) -> None:
     if not QUANTIZERS[name].keeps_layers:
         quantize_in_place(part, name)
         return
-    for module in part.modules():
+    for path, module in part.named_modules():
         if isinstance(module, torch.nn.Linear):
-            module.weight.data = rounded(name, module.weight.data)
+            module.weight.data = rounded(layer_quantizer(name, path), module.weight.data)
 
 
 class QuantizedParts:

@@ -13,10 +13,7 @@ _MODULES = {"optimum-quanto": "optimum.quanto"}
 
 def missing(name: str) -> str | None:
     """Return why a quantizer cannot run here, or None where it can."""
-    quantizer = QUANTIZERS[name]
-    if quantizer.refused is not None:
-        return f"cannot be computed here: {quantizer.refused}"
-    package = quantizer.package
+    package = QUANTIZERS[name].package
     if package is None or _is_installed(_MODULES.get(package, package)):
         return None
     return f"needs {package}, which is not installed"
@@ -29,9 +26,7 @@ def require(name: str) -> None:
         HarnessError: it cannot; says the line that installs what is missing.
     """
     if (why := missing(name)) is not None:
-        quantizer = QUANTIZERS[name]
-        fix = "choose another" if quantizer.refused else f"pip install {quantizer.package}"
-        raise HarnessError(f"{name} {why}", field="quantize", fix=fix)
+        raise HarnessError(f"{name} {why}", field="quantize", fix=f"pip install {QUANTIZERS[name].package}")
 
 
 def require_package(package: str, base: Path) -> None:

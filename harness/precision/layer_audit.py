@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.precision.base_modules import ModuleWeight
+from harness.precision.layer_types import layer_quantizer
 from harness.precision.lora_delta import LoraDelta
 from harness.precision.rounding import NEEDS_LARGEST, largest_of
 from harness.precision.row_blocks import row_blocks
@@ -134,7 +135,8 @@ class _Meter:
 
         self._a, self._b = (each.to(device) for each in delta.factors())
         self._exact = self._a.float(), self._b.float()
-        self._scale, self._plain, self._quantizers, self._largest = delta.scale, plain, quantizers, largest
+        self._scale, self._plain, self._largest = delta.scale, plain, largest
+        self._quantizers = {name: layer_quantizer(name, delta.module) for name in quantizers}
         self._live: dict[torch.dtype, Factors] = {}
         self._generator = torch.Generator(device).manual_seed(0)
         self._keys: list[tuple[str, Way]] = []
@@ -176,8 +178,8 @@ class _Meter:
             same = live is self._exact
             yield (plain.name, "live"), exact.clone() if same else _product(live, part, self._scale)
             yield (plain.name, plain.way), rows.fused_values - rows.values
-        for name in self._quantizers:
-            for way, change in changes(pieces[0][1], name, self._generator, self._largest.get(name)):
+        for name, own in self._quantizers.items():
+            for way, change in changes(pieces[0][1], own, self._generator, self._largest.get(name)):
                 yield (name, way), change
 
     def _live_factors(self, dtype: torch.dtype) -> Factors:

@@ -19,14 +19,15 @@ PLAIN_CASTS = frozenset({"fp8_e4m3fn", "fp8_e5m2"})
 """Quantizers whose every number is one of the weight's dtype too."""
 
 
-def rounded(name: str, weight: torch.Tensor, largest: torch.Tensor | None = None) -> torch.Tensor:
+def rounded(name: str | None, weight: torch.Tensor, largest: torch.Tensor | None = None) -> torch.Tensor:
     """Return ``weight`` as the quantizer ``name`` stores it, in the dtype of ``weight``.
 
     Args:
+        name: None returns the weight.
         weight: out × in, or whole rows of such a weight: bf16, fp16 or fp32.
         largest: ``largest_of`` the whole weight, where only some of its rows are given.
     """
-    return _function_of(name)(weight, largest)
+    return weight if name is None else _function_of(name)(weight, largest)
 
 
 def largest_of(name: str, weight: torch.Tensor) -> torch.Tensor:
@@ -37,7 +38,7 @@ def largest_of(name: str, weight: torch.Tensor) -> torch.Tensor:
 
 
 def rounded_values(
-    name: str, stored: torch.Tensor, values: torch.Tensor, largest: torch.Tensor | None = None
+    name: str | None, stored: torch.Tensor, values: torch.Tensor, largest: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Return ``rounded(name, stored, largest)`` in fp32, exactly where it is no number of the dtype.
 
@@ -47,7 +48,7 @@ def rounded_values(
         stored: rows of a weight, in its dtype.
         values: the same in fp32.
     """
-    if name in PLAIN_CASTS or QUANTIZERS[name].is_rotated:
+    if name is None or name in PLAIN_CASTS or QUANTIZERS[name].is_rotated:
         return rounded(name, values, largest)
     return rounded(name, stored, largest).float()
 
@@ -71,12 +72,13 @@ def rounded_at_random(
 
 
 def _function_of(name: str) -> Round:
-    from harness.precision import convrot, floats, libraries, trainer_formats
+    from harness.precision import convrot, floats, k_quants, libraries, trainer_formats
 
     by_library: dict[str, Round] = {
         "optimum-quanto": lambda weight, _: libraries.quanto(weight, name),
         "torchao": lambda weight, _: libraries.torchao(weight, name),
         "gguf": lambda weight, _: libraries.gguf(weight, name),
+        "ggml": lambda weight, _: k_quants.k_quant(weight, k_quants.type_of(name)),
     }
     by_name: dict[str, Round] = {
         "nf4": lambda weight, _: libraries.nf4(weight),

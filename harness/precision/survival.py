@@ -108,11 +108,12 @@ class Rows:
 
 
 def changes(
-    rows: Rows, quantizer: str, generator: torch.Generator, largest: torch.Tensor | None = None
+    rows: Rows, quantizer: str | None, generator: torch.Generator, largest: torch.Tensor | None = None
 ) -> Iterator[tuple[Way, torch.Tensor]]:
     """Yield what each way of applying a LoRA really changes in ``rows``, in fp32.
 
     Args:
+        quantizer: None where the weights stay as they are.
         generator: for rounding at random, on the weight's device.
         largest: largest absolute value of the whole weight; see ``rounded``.
     """
@@ -121,5 +122,5 @@ def changes(
     wanted = before + rows.exact
     merged = wanted.to(rows.stored.dtype)
     yield "merged", rounded_values(quantizer, merged, merged.float(), largest) - before
-    if quantizer in STOCHASTIC:
+    if quantizer is not None and quantizer in STOCHASTIC:
         yield "stochastic", rounded_at_random(quantizer, wanted, generator, largest).sub_(before)

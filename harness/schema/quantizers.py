@@ -30,7 +30,6 @@ class Quantizer:
         what: what it does to the weight of a linear layer.
         source: where that was read.
         package: the optional package that it needs here, by the name that pip knows; None where none.
-        refused: why it is not computed here; None where it is.
     """
 
     name: str
@@ -39,7 +38,6 @@ class Quantizer:
     what: str
     source: str
     package: str | None = None
-    refused: str | None = None
 
     @property
     def is_rotated(self) -> bool:
@@ -54,6 +52,7 @@ class Quantizer:
 
 _TRAINER, _QUANTO = "AI Toolkit 0.12.26, toolkit/util", "optimum-quanto 0.2.7, quantize and freeze"
 _TORCHAO, _GGUF = "torchao 0.18.0, quantize_", "gguf 0.19.0, gguf.quants"
+_GGML = "ggml 0.13.1, ggml-quants.c; ComfyUI-GGUF, tools/lcpp.patch"
 
 
 def _quanto(name: str, what: str) -> Quantizer:
@@ -102,11 +101,15 @@ _ALL = (
     *(Quantizer(f"gguf_{name.lower()}", "inference", "gguf", what, _GGUF, "gguf")
       for name, what in (("Q8_0", "8-bit integers with an fp16 scale for 32 weights"),
                          ("Q4_0", "4-bit integers with an fp16 scale for 32 weights"))),
-    *(Quantizer(f"gguf_{name.lower()}", "inference", "gguf", what, _GGUF,
-                refused="the gguf package reads this type and cannot write it: llama.cpp does. "
-                "Audit a file of it: harness audit LORA --base FILE.gguf")
-      for name, what in (("Q6_K", "6-bit integers, scales for 16 weights in blocks of 256"),
-                         ("Q4_K", "4-bit integers, scales and minima for 32 weights in blocks of 256"))),
+    *(Quantizer(f"gguf_{name}", "inference", "ggml", what, _GGML)
+      for name, what in (("q6_k", "6-bit integers, scales for 16 weights in blocks of 256"),
+                         ("q5_k", "5-bit integers, scales and minima for 32 weights in blocks of 256"),
+                         ("q4_k", "4-bit integers, scales and minima for 32 weights in blocks of 256"),
+                         ("q3_k", "3-bit integers, scales for 16 weights in blocks of 256"),
+                         ("q2_k", "2-bit integers, scales and minima for 16 weights in blocks of 256"),
+                         ("q5_k_m", "Q5_K, and Q6_K for q, k and v of double blocks"),
+                         ("q4_k_m", "Q4_K, and Q5_K for q, k and v of double blocks"),
+                         ("q3_k_m", "Q3_K, and Q4_K for q, k and v of double blocks; Q3_K_L is the same"))),
     Quantizer("nf4", "inference", "bitsandbytes", "16 quantiles of a normal distribution, a scale for 64",
               "bitsandbytes 0.50.2, functional.quantize_4bit", "bitsandbytes"),
     Quantizer("bnb_int8", "inference", "bitsandbytes", "8-bit integers with a scale for each row",
@@ -118,6 +121,9 @@ QUANTIZERS: Final = {each.name: each for each in _ALL}
 
 STOCHASTIC: Final = frozenset({"fp8_e4m3fn", "fp8_e5m2", "fp8_scaled"})
 """Quantizers into which ComfyUI merges a LoRA by rounding at random."""
+
+NAMED_ALONE: Final = frozenset(name for name, each in QUANTIZERS.items() if each.library == "ggml")
+"""Quantizers that a search tries only where a case or an image names a GGUF file."""
 
 SETTINGS: Final = ("none", *(f"{name}{end}" for name in QUANTIZERS for end in PARTS))
 """Every value of a case's ``quantize``: a quantizer for transformer and T5, or for one of them."""

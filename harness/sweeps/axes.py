@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from harness.pipeline.schedulers import SCHEDULERS, find_scheduler
 from harness.precision.availability import missing
-from harness.schema.quantizers import QUANTIZERS, SETTINGS, quantizer_of, recorded_settings
+from harness.schema.quantizers import NAMED_ALONE, QUANTIZERS, SETTINGS, quantizer_of, recorded_settings
 from harness.schema.render import LoraMode, RenderRequest, lora_modes
 from harness.schema.spec import Limits
 from harness.sweeps.axis import Axis, Context, Family, Grid, checkpoints, prompts
@@ -110,16 +110,18 @@ def _quantize_candidates(context: Context) -> list[Value]:
 
     Those that rotate are rare, and a job records its own: they are candidates where it did.
     The trainer quantizes T5 too, inference tools the transformer alone; those that sample as ComfyUI does
-    merge the LoRA into plain layers.
+    merge the LoRA into plain layers. Where a GGUF is named, it may be of another type than was said.
     """
     trained = context.case.trained
     qtype = trained.qtype or trained.qtype_te
     recorded = recorded_settings(qtype, trained.quantize, trained.quantize_te)
     nodes = context.request.dialect.schedule is not None
+    own, _ = quantizer_of(context.request.quantize)
+    untried = UNTRIED_QUANTIZERS | (NAMED_ALONE if own is None or not own.startswith("gguf_") else set())
     others = [
         each.name if each.side == "trainer" else f"{each.name}-transformer"
         for each in QUANTIZERS.values()
-        if not (each.name in UNTRIED_QUANTIZERS or each.is_rotated or (nodes and each.side == "trainer"))
+        if not (each.name in untried or each.is_rotated or (nodes and each.side == "trainer"))
     ]
     found = [*recorded, *USUAL_QUANTIZE, *others]
     return list(dict.fromkeys(found))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.precision import availability
 from tests.cli.conftest import Harness
 from tests.cli.refused import refused
 from tests.importers.lora_files import rewrite
@@ -17,7 +18,10 @@ def lora(jobs: dict[str, Path]) -> Path:
     return max(jobs["inkprint"].glob("*.safetensors"))
 
 
-def test_the_command_writes_table_json_and_page(harness: Harness, lora: Path, tmp_path: Path) -> None:
+def test_the_command_writes_table_json_and_page(
+    harness: Harness, lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(availability, "_is_installed", lambda module: module != "gguf")
     part = rewrite(
         lora, tmp_path / "part.safetensors", rename=lambda key: key if ".ff.net.2." in key else None
     )
@@ -29,13 +33,13 @@ def test_the_command_writes_table_json_and_page(harness: Harness, lora: Path, tm
         "--quantize",
         "fp8_e4m3fn",
         "--quantize",
-        "gguf_q6_k",
+        "gguf_q8_0",
     )
     ended = harness(*arguments, "--json", tmp_path / "a.json", "--out", tmp_path / "a.html")
     assert ended.code == 0
     assert "diffusers: applies 8 keys" in ended.out
     assert "rounded to nearest again: rounds away" in ended.out
-    assert "gguf_q6_k is left out: cannot be computed here" in ended.out
+    assert "gguf_q8_0 is left out: needs gguf, which is not installed" in ended.out
     body = json.loads((tmp_path / "a.json").read_text())
     assert [layer["module"] for layer in body["layers"]] == sorted(
         (layer["module"] for layer in body["layers"]),

@@ -176,9 +176,14 @@ def test_a_base_in_few_bits_is_named_and_rendered_as_the_tool_has_it(cases: Case
     assert (back.quantize, back.effective_lora_mode) == ("none", "fused")
     settings.stated.clear()
     settings.put("quantize", "gguf_q4_k-transformer", "node 1 UnetLoaderGGUF, unet_name")
+    settings.put("lora_mode", "adapter", "node 1 UnetLoaderGGUF, unet_name")
+    request, problems = image_request(case, own, settings)
+    assert (request.quantize, request.lora_mode, problems) == ("gguf_q4_k-transformer", "adapter", [])
+    settings.stated.clear()
+    settings.put("quantize", "gguf_iq4_xs-transformer", "node 1 UnetLoaderGGUF, unet_name")
     request, problems = image_request(case, own, settings)
     assert (request.quantize, request.lora_mode) == ("none", "fp32")
-    assert "a base in gguf_q4_k-transformer is not rendered here (cannot be computed" in problems[0]
+    assert "a base in gguf_iq4_xs-transformer is not rendered here (its quantizer is not" in problems[0]
 
 
 def test_legacy_noise_is_said_to_be_out_of_reach(cases: Cases) -> None:

@@ -61,7 +61,10 @@ LOW = {
     ("UNETLoader", "flex2", "fp8_e5m2"): ("fp8_e5m2-transformer", "stochastic"),
     ("UNETLoader", "flex.2_fp8_scaled.safetensors", "default"): ("fp8_scaled-transformer", "stochastic"),
     ("UnetLoaderGGUF", "a/Flex.2-preview-Q8_0.gguf", None): ("gguf_q8_0-transformer", "adapter"),
-    ("UnetLoaderGGUF", "flex2_Q4_K_M.gguf", None): ("gguf_q4_k-transformer", "adapter"),
+    ("UnetLoaderGGUF", "flex2_Q4_K_M.gguf", None): ("gguf_q4_k_m-transformer", "adapter"),
+    ("UnetLoaderGGUF", "flex2-Q5_K_S.gguf", None): ("gguf_q5_k-transformer", "adapter"),
+    ("UnetLoaderGGUF", "flex2-Q3_K_L.gguf", None): ("gguf_q3_k_m-transformer", "adapter"),
+    ("UnetLoaderGGUF", "flex2-Q6_K.gguf", None): ("gguf_q6_k-transformer", "adapter"),
     ("UnetLoaderGGUF", "flex2-F16.gguf", None): (None, None),
     ("UNETLoader", "flex2", "default"): (None, None),
 }
@@ -83,6 +86,7 @@ ENCODERS = {
     ("clip_l.safetensors", "t5xxl_fp8_e4m3fn.safetensors"): "fp8_e4m3fn-te",
     ("t5xxl_fp8_e4m3fn_scaled.safetensors", "clip_l.safetensors"): "fp8_scaled-te",
     ("clip_l.safetensors", "a/t5-v1_1-xxl-encoder-Q8_0.gguf"): "gguf_q8_0-te",
+    ("clip_l.safetensors", "t5-v1_1-xxl-encoder-Q5_K_M.gguf"): "gguf_q5_k-te",
 }
 
 
@@ -100,6 +104,8 @@ def test_t5_and_base_in_the_same_bits_are_one_setting_and_in_others_are_said() -
     mixed = read(graph(n1={"weight_dtype": "fp8_e5m2"}, n2=t5))
     assert mixed.value("quantize") == "fp8_e5m2-transformer"
     assert any(what.startswith("T5 in fp8_e4m3fn (node 2 DualCLIPLoader") for what in mixed.unknown)
+    base, t5 = node("UnetLoaderGGUF", unet_name="flex2-Q4_K_M.gguf"), {"clip_name2": "t5-Q4_K_S.gguf"}
+    assert read(graph(n1=base, n2=t5)).value("quantize") == "gguf_q4_k_m"
 
 
 def test_what_the_text_encoder_goes_through_is_named_and_tokens_are_read_behind_it() -> None:

@@ -25,7 +25,7 @@ from harness.pipeline.load import LoadedPipeline, load_pipeline
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.precision.quanto_kernels import build_line
 from harness.schema.case import Base
-from harness.schema.render import Render, RenderRequest
+from harness.schema.render import Lora, Render, RenderRequest
 from harness.schema.spec import FLEX2
 
 Make = Callable[..., RenderRequest]
@@ -172,3 +172,21 @@ def test_a_base_of_4_bits_renders_once_quanto_has_compiled(
     plain, made = (renderer.render(request_for(quantize=name)) for name in ("none", "qint4"))
     assert np.ptp(made.image) > 0
     assert not np.array_equal(plain.image, made.image)
+
+
+def test_k_quants_render_and_take_a_lora_in_every_way(
+    renderer: ReferenceRenderer, quick_request: Make, jobs: dict[str, Path]
+) -> None:
+    """On the checkpoint that has rows of 512: none of the other's is whole blocks."""
+
+    def render(quantize: str, **changes: Any) -> Render:
+        return renderer.render(quick_request(base=Base(embedded="tiny-flex2"), quantize=quantize, **changes))
+
+    plain = render("none")
+    apart = [_rms(plain, render(f"gguf_{kind}-transformer")) for kind in ("q6_k", "q4_k_m", "q2_k")]
+    assert 0 < apart[0] < apart[1] < apart[2]
+    file = max(jobs["simple"].glob("*.safetensors"))
+    lora = Lora(file, sha256_file(file), 1.0)
+    modes = ("none", "adapter", "peft", "fp32", "merged")
+    images = {mode: render("gguf_q4_k-transformer", lora=lora, lora_mode=mode).image for mode in modes}
+    assert len({image.tobytes() for image in images.values()}) >= 4

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.cli.app import app
 from harness.errors import CheckpointError, LoraError
+from harness.precision import availability
 from harness.precision import row_blocks as row_blocks_module
 from harness.precision.audit import Audit, audit
 from harness.precision.audit_text import left_out, losses
@@ -179,9 +180,10 @@ def test_histograms_count_every_layer(audited: Audit) -> None:
     assert all(each.summary.startswith(f"{len(audited.layers)} layers keep") for each in made)
 
 
-def test_what_cannot_run_here_is_named(lora: Path, tiny: Path) -> None:
-    found = audit(lora, base=tiny, quantizers=("gguf_q6_k",))
-    assert next(left_out(found)).startswith("gguf_q6_k is left out: cannot be computed here: ")
+def test_what_cannot_run_here_is_named(lora: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(availability, "_is_installed", lambda module: module != "gguf")
+    found = audit(lora, base=tiny, quantizers=("gguf_q8_0",))
+    assert next(left_out(found)) == "gguf_q8_0 is left out: needs gguf, which is not installed"
 
 
 def test_a_strength_that_is_no_number_is_refused(lora: Path) -> None:

@@ -9,6 +9,7 @@ from harness.errors import HarnessError
 from harness.importers.aitoolkit import import_job
 from harness.runs.plan import Planned, RunOptions, request_of
 from harness.schema.case import Case
+from harness.schema.quantizers import NAMED_ALONE
 from harness.sweeps.axes import AXES, find_axis
 from harness.sweeps.axis import Context, checkpoints, prompts
 from harness.sweeps.axis_values import show
@@ -50,6 +51,10 @@ def test_every_quantizer_is_a_candidate_and_says_how_it_takes_a_lora(context: Co
     inside = quantize.candidates(dataclasses.replace(context, request=comfy))
     assert "uint4" not in inside
     assert "gguf_q8_0-transformer" in inside
+    assert not {f"{name}-transformer" for name in NAMED_ALONE} & {*values, *inside}
+    named = quantize.apply(context, context.request, "gguf_q4_k_m-transformer")
+    beside = quantize.candidates(dataclasses.replace(context, request=named))
+    assert {f"{name}-transformer" for name in NAMED_ALONE} < set(beside)
     request = quantize.apply(context, context.request, "fp8_e4m3fn-transformer")
     quantized = dataclasses.replace(context, request=request)
     assert {"merged", "stochastic", "fp32", "adapter"} <= set(mode.candidates(quantized))

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from harness.importers.image_metadata.inference_settings import InferenceSettings, Stated
 
 _GGUF = re.compile(r"(?:^|[-_.])(i?q\d(?:_\d|_k(?:_[sml])?|_[a-z]+)?)(?=[-_.]|$)", re.IGNORECASE)
-_MIXED = re.compile(r"_k_[sml]$")
+_SMALL, _LARGE = re.compile(r"_k_s$"), re.compile(r"q3_k_l$")
+"""On this model a small mixture is one type, and the large one is the middle one."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,12 @@ def of_file(name: str) -> LowPrecision | None:
 
 
 def of_encoder_file(name: str) -> str | None:
-    """Return what the name of T5's file says of its weights, as a case's ``quantize`` has it; or None."""
+    """Return what the name of T5's file says of its weights, as a case's ``quantize`` has it; or None.
+
+    Of a mixture it is the type of most layers.
+    """
     kind, _ = _kind(name)
-    return f"{kind}-te" if kind else None
+    return f"{kind.removesuffix('_m')}-te" if kind else None
 
 
 def _kind(name: str) -> tuple[str | None, str | None]:
@@ -55,7 +59,8 @@ def _kind(name: str) -> tuple[str | None, str | None]:
     stem = re.split(r"[/\\]", name)[-1].lower()
     if stem.endswith(".gguf"):
         found = _GGUF.search(stem.removesuffix(".gguf"))
-        return (f"gguf_{_MIXED.sub('_k', found[1])}", "adapter") if found else (None, None)
+        kind = found and _LARGE.sub("q3_k_m", _SMALL.sub("_k", found[1]))
+        return (f"gguf_{kind}", "adapter") if kind else (None, None)
     if "fp8" in stem or "float8" in stem:
         kind = "fp8_scaled" if "scaled" in stem else "fp8_e5m2" if "e5m2" in stem else "fp8_e4m3fn"
         return kind, "stochastic"
@@ -72,9 +77,9 @@ def join_encoder(settings: InferenceSettings) -> None:
     if base is None:
         settings.stated["quantize"] = te
         return
-    kind = str(te.value).removesuffix("-te")
-    if base.value == f"{kind}-transformer":
-        settings.stated["quantize"] = Stated(kind, f"{base.place}; {te.place}")
+    kind, own = str(te.value).removesuffix("-te"), str(base.value).removesuffix("-transformer")
+    if kind == own.removesuffix("_m"):
+        settings.stated["quantize"] = Stated(own, f"{base.place}; {te.place}")
     else:
         settings.did_not_understand(f"T5 in {kind} ({te.place}) beside a base in another quantizer")
 
