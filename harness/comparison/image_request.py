@@ -12,6 +12,7 @@ from harness.importers.image_metadata.inference_settings import InferenceSetting
 from harness.pipeline.dialects import COMFY_SCHEDULES, T5_TOKENS, in_dialect
 from harness.precision.availability import missing
 from harness.schema.case import Case
+from harness.schema.dtypes import dtype_of
 from harness.schema.lora_file import inspect_lora
 from harness.schema.quantizers import SETTINGS, quantizer_of
 from harness.schema.render import Lora, LoraMode, RenderRequest, Shift, lora_modes
@@ -28,14 +29,6 @@ _FIELDS = {
     "quantize": ("quantize", "lora_mode"),
 }
 _DIALECT_FIELDS = ("schedule", "blanks", "latents", "timestep", "rounding", "kernels")
-_DTYPES = {
-    "bf16": "bf16",
-    "fp16": "fp16",
-    "fp32": "fp32",
-    "bfloat16": "bf16",
-    "float16": "fp16",
-    "float32": "fp32",
-}
 
 
 def image_request(
@@ -103,8 +96,8 @@ def _sampling(request: RenderRequest, stated: InferenceSettings, problems: list[
         request = dataclasses.replace(request, noise=value)  # type: ignore[arg-type]
     problems += _unrendered(stated)
     if (dtype := stated.value("dtype")) is not None:
-        if str(dtype) in _DTYPES:
-            request = dataclasses.replace(request, dtype=_DTYPES[str(dtype)])  # type: ignore[arg-type]
+        if (known := dtype_of(str(dtype))) is not None:
+            request = dataclasses.replace(request, dtype=known)
         else:
             problems.append(f"weights in {dtype} are not rendered here: bf16 in their place")
     return request

@@ -13,6 +13,7 @@ from harness.pipeline.dialects import DIALECTS
 from harness.pipeline.sigma_schedules import mu
 from harness.runs.plan import noise_of
 from harness.schema.case import Case
+from harness.schema.dtypes import dtype_of
 from harness.schema.quantizers import setting_of
 from harness.schema.spec import FLEX1, FLEX2
 
@@ -138,8 +139,9 @@ def _sampling(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
     for name, own in (("noise", "current"), ("lora_mode", "fused")):
         if stated.value(name) is not None and (name != "lora_mode" or stated.value("quantize") is None):
             yield _row(stated, name, own)
-    if stated.value("dtype") is not None:
-        yield _row(stated, "dtype", case.trained.dtype or "bf16")
+    if (dtype := stated.value("dtype")) is not None:
+        own, known = case.trained.dtype or "bf16", dtype_of(str(dtype))
+        yield _row(stated, "dtype", own, same=dtype == own or (known is not None and known == dtype_of(own)))
 
 
 def _quantized(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:

@@ -15,6 +15,7 @@ from harness.errors import CaseError
 from harness.metrics.scores import MetricName
 from harness.schema.base import Base
 from harness.schema.case import Case, Noise
+from harness.schema.dtypes import dtype_of
 from harness.schema.metric_limits import Tolerance
 from harness.schema.render import (
     REFERENCE_DIALECT,
@@ -34,12 +35,6 @@ from harness.systems.inference_body import refusal
 
 if TYPE_CHECKING:
     from harness.judging.tolerance import Source
-
-_DTYPES: dict[str, Dtype] = {
-    "bf16": "bf16", "bfloat16": "bf16",
-    "fp16": "fp16", "float16": "fp16",
-    "fp32": "fp32", "float32": "fp32", "float": "fp32",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -274,7 +269,7 @@ def default_pipeline(base: Base, spec: ModelSpec) -> PipelineCode:
 
 def training_dtype(case: Case) -> Dtype | None:
     """Return the dtype that the preview was rendered in, where the job recorded one that torch has."""
-    return _DTYPES.get(case.trained.dtype or "")
+    return dtype_of(case.trained.dtype)
 
 
 def base_of(case: Case) -> Base:

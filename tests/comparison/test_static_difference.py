@@ -212,6 +212,20 @@ def test_another_size_is_incomparable_with_the_reason(cases: Cases, tmp_path: Pa
     assert "of another form" in (compare(case, tmp_path / "wide.png", static=True).incomparable or "")
 
 
+@pytest.mark.parametrize(
+    ("line", "differs"),
+    [
+        ("dtype: bfloat16", []), ("dtype: torch.bfloat16", []), ("dtype: float16", ["dtype"]),
+        ("quantize: nf4-transformer", ["quantize"]), ("model: black-forest-labs/FLUX.1-dev", ["base"]),
+        ("model: ostris/Flex.2-preview", []),
+    ],
+)  # fmt: skip
+def test_a_line_of_a_settings_file(line: str, differs: list[str], cases: Cases, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"tool: diffusers\n{line}\n")
+    found = compare(cases[300, 0], IMAGES / "out_0.png", settings=tmp_path / "mine.yaml", static=True)
+    assert [row.setting for row in found.differences] == differs
+
+
 def test_a_picture_of_one_colour_is_not_searched(cases: Cases, tmp_path: Path) -> None:
     Image.new("RGB", (128, 128)).save(tmp_path / "black.png")
     found = compare(cases[300, 0], tmp_path / "black.png")

@@ -11,6 +11,7 @@ from harness._util.strict_yaml import read_mapping
 from harness._util.validation import problems_as
 from harness.errors import RequestError
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
+from harness.schema.case import Quantize
 from harness.schema.fields import Strict
 
 
@@ -25,6 +26,7 @@ class SettingsFile(Strict):
     """A settings file: the case file's words; what is left out is not known.
 
     Attributes:
+        model: name of the base's file or repository.
         lora: ``none`` where the tool applied none; left out where that is not known.
     """
 
@@ -45,7 +47,9 @@ class SettingsFile(Strict):
     blanks: Literal["none", "flextools"] | None = None
     noise: Literal["current", "legacy"] | None = None
     dtype: str | None = None
-    lora_mode: Literal["fused", "adapter", "peft", "fp32", "none"] | None = None
+    quantize: Quantize | None = None
+    model: str | None = None
+    lora_mode: Literal["fused", "adapter", "peft", "fp32", "merged", "stochastic", "none"] | None = None
     lora: SettingsLora | Literal["none"] | None = None
 
 
