@@ -97,4 +97,4 @@ def test_a_base_in_few_bits_of_a_workflow_is_rendered_and_named(
     assert found.proof is not None
     assert found.proof.psnr is None
     assert [row.setting for row in found.differences] == ["guidance_scale", "quantize"]
-    assert any("weight_dtype: fp8_e5m2 → a file in bf16" in line for line in found.changes)
+    assert any("weight_dtype: fp8_e5m2 → a file in fp16 or bf16" in line for line in found.changes)
