@@ -12,7 +12,7 @@ from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
-from harness.schema.quantizers import PARTS, QUANTIZERS, quantizer_of, recorded_settings
+from harness.schema.quantizers import PARTS, QUANTIZERS, other_mixture, quantizer_of, recorded_settings
 from harness.schema.render import lora_modes
 from harness.sweeps.axes import USUAL_QUANTIZE
 
@@ -37,10 +37,13 @@ def is_usual(factor: Factor) -> bool:
 
 
 def recorded(trials: TrialRenderer, found: list[Factor]) -> list[Factor]:
-    """Return the quantization that the job recorded, of factors that a case may lack."""
+    """Return what the job recorded, which a case may lack, and the other mixture of a GGUF base."""
     trained = trials.context.case.trained
     qtype = trained.qtype or trained.qtype_te or "qfloat8"
-    wanted = recorded_settings(qtype, trained.quantize, trained.quantize_te)
+    wanted = {
+        *recorded_settings(qtype, trained.quantize, trained.quantize_te),
+        other_mixture(trials.context.request.quantize),
+    }
     return [each for each in found if each.axis.name == "quantize" and each.values[0] in wanted]
 
 

@@ -150,6 +150,13 @@ def recorded_settings(qtype: str | None, transformer: bool, te: bool) -> tuple[s
     return tuple(each for each in found if each is not None)
 
 
+def other_mixture(setting: str) -> str | None:
+    """Return the same ``quantize`` with a GGUF's other mixture, if any: a file called Q4_K is _S or _M."""
+    name, _ = quantizer_of(setting)
+    other = "" if name is None else name.removesuffix("_m") if name.endswith("_m") else f"{name}_m"
+    return f"{other}{setting[len(str(name)) :]}" if other in QUANTIZERS else None
+
+
 def setting_of(qtype: str | None, transformer: bool, te: bool) -> str | None:
     """Return the ``quantize`` that says what a job did, or None where it did nothing or is not known."""
     end = {(True, True): "", (True, False): "-transformer", (False, True): "-te"}.get((transformer, te))

@@ -21,7 +21,7 @@ from harness.precision.audit import audit
 from harness.precision.k_quants import BLOCK, K_QUANTS, k_quant
 from harness.precision.layer_types import layer_quantizer
 from harness.precision.rounding import rounded
-from harness.schema.quantizers import NAMED_ALONE
+from harness.schema.quantizers import NAMED_ALONE, other_mixture
 
 ANSWERS = Path(__file__).parent.parent / "data" / "k_quants.npz"
 ERROR = {"Q2_K": 0.30, "Q3_K": 0.152, "Q4_K": 0.072, "Q5_K": 0.037, "Q6_K": 0.018}
@@ -94,6 +94,12 @@ def test_a_file_holds_several_types(layer: str, wanted: tuple[str | None, str | 
     assert tuple(layer_quantizer(name, layer) for name in ("gguf_q4_k", "gguf_q4_k_m")) == wanted
     assert layer_quantizer("uint4", layer) == "uint4"
     assert (layer_quantizer("gguf_q8_0", layer) is None) == (wanted[0] is None)
+
+
+def test_a_name_without_s_or_m_may_be_either() -> None:
+    assert other_mixture("gguf_q4_k-transformer") == "gguf_q4_k_m-transformer"
+    assert other_mixture("gguf_q5_k_m") == "gguf_q5_k"
+    assert {other_mixture(each) for each in ("none", "gguf_q6_k-te", "gguf_q8_0", "uint4")} == {None}
 
 
 def test_the_layers_of_a_model_are_quantized_as_the_converter_does() -> None:
