@@ -14,6 +14,7 @@ from harness.judging.baseline import environment_key
 from harness.judging.tolerance_file import Environment, Measured, ToleranceFile
 from harness.metrics.scores import Scores
 from harness.runs.folder import RunFolder
+from harness.runs.machine import machine_of
 from harness.runs.plan import Planned, RunOptions, in_order, plan
 from harness.runs.preflight import Preflight
 from harness.runs.progress import Progress
@@ -21,7 +22,6 @@ from harness.runs.scorer import Scorer
 from harness.runs.session import open_run
 from harness.runs.setup import Setup
 from harness.runs.t5_kernel import REPEAT
-from harness.runs.workers import machine_of
 from harness.schema.case import Case
 from harness.schema.render import Lora, Renderer
 

@@ -202,11 +202,11 @@ class PluginSession:
     def _open_run(self, stack: ExitStack) -> tuple[RunSession, Lookahead]:
         from harness.pytest_plugin.lookahead import Lookahead
         from harness.pytest_plugin.step_progress import StepProgress
+        from harness.runs.machine import machine_of
         from harness.runs.preflight import Preflight
         from harness.runs.progress import steps_of
         from harness.runs.session import open_run
         from harness.runs.setup import Setup
-        from harness.runs.workers import machine_of
 
         options = self.settings.run
         machine = stack.enter_context(machine_of(options))

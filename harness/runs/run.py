@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness._util.signals import deliver_interrupts
+from harness.runs.machine import machine_of
 from harness.runs.plan import Planner, RunOptions, plan
 from harness.runs.preflight import Preflight
 from harness.runs.progress import Progress
 from harness.runs.results import RunResult, load_run
 from harness.runs.session import open_run
 from harness.runs.setup import Setup
-from harness.runs.workers import machine_of
 from harness.schema.case import Case
 from harness.schema.render import Renderer
 

@@ -1,28 +1,24 @@
-"""What renders a run: this process, one for each GPU, the actors of a Ray cluster, or a server."""
+"""The renderers of a run: this process, one for each GPU, the actors of a Ray cluster, or a server."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness._util.garbage_collector import pause_collection
-from harness.errors import DeviceLostError, HarnessError
+from harness.errors import DeviceLostError
 from harness.runs.kept_renderer import lend_kept
 from harness.runs.plan import RunOptions
-from harness.runs.tested_system import tested_system
 from harness.runs.worker_process import WorkerProcess
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest, TrajectoryRenderer
 
 if TYPE_CHECKING:
     from harness.pipeline.checkpoint import Checkpoint
     from harness.pipeline.renderer import ReferenceRenderer
-    from harness.runs.ray import Cluster
-    from harness.systems.fetched_image import ImageSource
+    from harness.runs.machine import Machine
 
 FirstRender = tuple["Checkpoint", RenderRequest]
 """A render and the base that it needs."""
@@ -31,23 +27,6 @@ MAX_ATTEMPTS = 2
 """How often a render is begun whose process is lost."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a run renders on.
-
-    Attributes:
-        device: ``cpu`` or ``cuda``.
-        environment: the fingerprint that every row carries.
-        cluster: the Ray cluster whose machines render instead of this one.
-        system: another system under test, which renders instead of the reference pipeline.
-    """
-
-    device: str
-    environment: dict[str, Any]
-    cluster: Cluster | None = None
-    system: ImageSource | None = None
 
 
 class RetryingRenderer(Renderer):
@@ -129,54 +108,6 @@ class WorkerPool:
             list(threads.map(lambda renderer: renderer.close(), self.renderers))
 
 
-@contextmanager
-def machine_of(options: RunOptions) -> Iterator[Machine]:
-    """Find the machine that ``options`` ask for; its server or cluster is left when the block ends.
-
-    Raises:
-        HarnessError: the options contradict each other, or device, server or cluster cannot be used.
-    """
-    _refuse_contradictions(options)
-    if options.tests_system:
-        with tested_system(options) as system:
-            here = _machine_here(options.device if options.against_reference else "cpu")
-            facts = {**here.environment, "server": system.facts}
-            yield replace(here, environment=facts, system=system)
-    elif options.ray is not None:
-        with closing(_cluster(options)) as cluster:
-            yield Machine(cluster.facts.device, cluster.facts.environment, cluster)
-    else:
-        yield _machine_here(options.device)
-
-
-def _refuse_contradictions(options: RunOptions) -> None:
-    if not options.tests_system and options.against_reference:
-        fix = "give --server URL or --comfy URL too"
-        raise HarnessError("needs --server or --comfy", field="--against-reference", fix=fix)
-    if options.comfy is None and options.comfy_file:
-        raise HarnessError("needs --comfy", field="--comfy-file", fix="give --comfy URL too")
-    if not options.tests_system and options.ray is None and options.ray_workers is not None:
-        raise HarnessError("needs --ray", field="--ray-workers", fix="give --ray ADDRESS too")
-    if options.ray is not None and options.gpus:
-        raise HarnessError("cannot be combined with --ray", field="--gpus", fix="give one of the two")
-
-
-def _machine_here(wanted: str) -> Machine:
-    from harness.runs.environment import environment
-    from harness.schema.device import choose_device
-
-    with pause_collection():
-        device = choose_device(wanted)
-        return Machine(device, environment(device))
-
-
-def _cluster(options: RunOptions) -> Cluster:
-    from harness.runs.ray import Cluster
-
-    assert options.ray is not None
-    return Cluster(options.ray, options.ray_workers, options.device, partial(_make_renderer, options))
-
-
 def first_render(
     bases: Mapping[str, Checkpoint], requests: Iterable[RenderRequest | None]
 ) -> FirstRender | None:
@@ -195,7 +126,7 @@ def reference_renderer(options: RunOptions, device: str, first: FirstRender | No
     Args:
         first: what is rendered first: its weights are read to a GPU while libraries are imported.
     """
-    make = partial(_make_renderer, options, device)
+    make = partial(make_renderer, options, device)
     key = (device, options.offload, options.trust_remote_code, options.engine)
     return RetryingRenderer(lend_kept(key, partial(make, first)), lambda: WorkerProcess(make))
 
@@ -211,13 +142,14 @@ def _renderers(options: RunOptions, machine: Machine, first: FirstRender | None)
         return [AgainstReference(machine.system, reference, Lpips(options.lpips_weights))]
     if machine.cluster is not None:
         return [RetryingRenderer(actor) for actor in machine.cluster.renderers]
-    make = partial(_make_renderer, options, machine.device)
+    make = partial(make_renderer, options, machine.device)
     return [RetryingRenderer(WorkerProcess(make, {"CUDA_VISIBLE_DEVICES": gpu})) for gpu in options.gpus] or [
         reference_renderer(options, machine.device, first)
     ]
 
 
-def _make_renderer(options: RunOptions, device: str, first: FirstRender | None = None) -> ReferenceRenderer:
+def make_renderer(options: RunOptions, device: str, first: FirstRender | None = None) -> ReferenceRenderer:
+    """Return the reference pipeline in this process, and nothing around it; see ``reference_renderer``."""
     if device == "cuda" and first is not None:
         from harness.pipeline.prefetch import begin
 

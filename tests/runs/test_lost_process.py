@@ -71,7 +71,7 @@ def test_a_render_that_loses_every_process_is_an_error_and_the_rest_goes_on(
     make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = [make_case(f"s{seed}", settings={"seed": seed}) for seed in range(3)]
-    monkeypatch.setattr("harness.runs.workers._make_renderer", loses_seed_one)
+    monkeypatch.setattr("harness.runs.workers.make_renderer", loses_seed_one)
     result = run_cases(cases, out=tmp_path / "run", options=CPU)
     assert result.exit_code == 3
     first, second, third = result.rows

@@ -17,13 +17,14 @@ import pytest
 from harness.errors import DeviceError, DeviceLostError, HarnessError, RenderError
 from harness.pipeline.offload import GIB
 from harness.runs.environment import environment
+from harness.runs.machine import Machine
 from harness.runs.plan import Planned, RunOptions, plan
 from harness.runs.ray import Cluster, Facts
 from harness.runs.render_cache import code_sha256
 from harness.runs.run import run_cases
 from harness.runs.scorer import Scorer
 from harness.runs.scoring_pool import ScoringPool
-from harness.runs.workers import Machine, RetryingRenderer
+from harness.runs.workers import RetryingRenderer
 from harness.schema.case import Case
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest
 from harness.schema.result import Row
