@@ -78,7 +78,7 @@ def write_bytes(path: Path, data: bytes, *, lasting: bool = True) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PART}")
-    with _locked(partial):
+    with _errors_name(path), _locked(partial):
         try:
             with partial.open("wb") as file:
                 file.write(data)
@@ -90,6 +90,17 @@ def write_bytes(path: Path, data: bytes, *, lasting: bool = True) -> None:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def _errors_name(path: Path) -> Iterator[None]:
+    """Let an ``OSError`` of the block name ``path``, which a user knows, and not its hidden file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def write_new(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -27,6 +28,17 @@ class Option(click.Option):
         settings.setdefault("show_envvar", True)
         super().__init__(*declarations, **settings)
         self.heading = heading
+
+
+class FiniteRange(click.FloatRange):
+    """A number of a range; NaN, which lies in every range as click compares, and infinity are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or say what is wrong with it."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return number
 
 
 class HelpFormatter(click.HelpFormatter):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.command import command, option, path
+from harness.cli.command import FiniteRange, command, option, path
 from harness.cli.options import RENDERING, SYSTEMS, run_options
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @option(
     "--budget",
     metavar="N",
-    type=click.FloatRange(min=2),
+    type=FiniteRange(min=2),
     default=40,
     help="Renders of the case's own length to spend on an image.",
 )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def fix(cases: tuple[Path, ...], budget: float, dry_run: bool, options: RunOptions) -> None:
     """Diagnose cases and write what explains their previews into the case files, with the reason.
 
-    Exit code: 0 every case is explained, 1 some are not, 2 bad input, 3 a render failed.
+    Exit code: 0 every case is explained, 1 some are not or cannot be re-run, 2 bad input, 3 a render failed.
     """
     from harness.diagnosis.fix import fix_case
     from harness.schema.case import load_cases
@@ -32,6 +32,7 @@ def fix(cases: tuple[Path, ...], budget: float, dry_run: bool, options: RunOptio
     for case in load_cases(cases):
         if case.incomparable is not None and case.lora is None:
             click.echo(f"{case.id}: passed over: {case.incomparable}")
+            unexplained += 1
             continue
         fixed = fix_case(case, options=options, budget=budget, write=not dry_run)
         unexplained += not fixed.explained

@@ -11,6 +11,7 @@ import click
 from harness.cli.command import (
     NO_SERVE,
     Decorator,
+    FiniteRange,
     Function,
     choice,
     logger,
@@ -39,7 +40,7 @@ BASELINES = option(
     "--baselines", type=path, default="baselines", envvar="HARNESS_BASELINES", help="Folder of baselines."
 )
 BUDGET = option(
-    "--budget", metavar="N", type=click.FloatRange(min=2), default=120,
+    "--budget", metavar="N", type=FiniteRange(min=2), default=120,
     help="Renders of the case's own length to spend.",
 )  # fmt: skip
 LPIPS_WEIGHTS = option(

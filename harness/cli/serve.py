@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from harness.cli.command import command, option
+from harness.cli.command import FiniteRange, command, option
 
 
 @command()
 @option(
-    "--idle", metavar="MINUTES", type=click.FloatRange(min=0, min_open=True), default=30,
+    "--idle", metavar="MINUTES", type=FiniteRange(min=0, min_open=True), default=30,
     help="End after so long without a command.",
 )  # fmt: skip
 @option("--status", is_flag=True, help="Say what the warm process holds and does, then stop.")

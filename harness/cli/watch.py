@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.command import NO_SERVE_GIVEN, TYPED, command, option, path
+from harness.cli.command import NO_SERVE_GIVEN, TYPED, FiniteRange, command, option, path
 from harness.cli.options import RENDERING, run_options, tolerance
 from harness.errors import HarnessError
 
@@ -31,7 +31,7 @@ INTERRUPTED = 130
     "--until-step", metavar="N", type=click.IntRange(min=0), help="Stop when step N has all its previews."
 )
 @option(
-    "--idle", metavar="MINUTES", type=click.FloatRange(min=0, min_open=True),
+    "--idle", metavar="MINUTES", type=FiniteRange(min=0, min_open=True),
     help="Stop when no new preview came for so long. Default: go on until Ctrl-C.",
 )  # fmt: skip
 @tolerance

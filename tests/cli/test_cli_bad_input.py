@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.schema.case import load_cases
+from harness.schema.case import load_cases, save_case
 from tests.cli.refused import refused
 
 Harness = Callable[..., Any]
@@ -154,3 +154,42 @@ def test_a_file_that_never_ends(harness: Harness, device: str) -> None:
         ("import", "--request", device, "--preview", "a"),
     ):
         assert "not a regular file" in refused(harness(*arguments))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["serve", "--idle"],
+        ["watch", "job", "--idle"],
+        ["diagnose", "a", "--budget"],
+        ["compare", "a", "b", "--budget"],
+    ],
+)
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_a_number_that_no_range_holds(harness: Harness, command: list[str], number: str) -> None:
+    """NaN is neither below nor above a limit: a warm process with it would never end."""
+    ended = harness(*command, number)
+    assert ended.code == 2
+    assert f"'{command[-1]}': {number} is no finite number" in ended.err
+
+
+def test_a_folder_in_the_place_of_an_answer(harness: Harness, cases: Path, tmp_path: Path) -> None:
+    (tmp_path / "answer").mkdir()
+    ended = harness("diagnose", cases, "--static", "--json", tmp_path / "answer")
+    assert ended.code == 2
+    assert ended.err == f"harness: {tmp_path / 'answer'}: Is a directory\n"
+    assert [path.name for path in tmp_path.glob(".*.part")] == []
+
+
+def test_a_folder_of_cases_is_no_job(harness: Harness, cases: Path) -> None:
+    said = refused(harness("import", cases))
+    assert f"it holds cases, which an import made: harness run {cases}" in said
+
+
+def test_cases_that_cannot_be_rerun_are_not_fixed(harness: Harness, cases: Path) -> None:
+    file = cases / "000000200_2.case.yaml"
+    case = load_cases([file])[0].model_copy(update={"lora": None, "incomparable": "it is gone"})
+    save_case(case, file)
+    ended = harness("fix", file)
+    assert (ended.code, ended.err) == (1, "")
+    assert "passed over: it is gone" in ended.out

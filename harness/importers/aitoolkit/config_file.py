@@ -16,6 +16,7 @@ from harness._util.validation import first_problem
 from harness.errors import JobError
 from harness.importers.aitoolkit.config import CACHING_TYPES, ConfigFile, JobConfig
 from harness.importers.aitoolkit.trained_model import trained_model
+from harness.schema.case import SUFFIX
 from harness.schema.spec import MODELS
 
 CONFIG_FILES = ("config.yaml", ".job_config.json")
@@ -70,7 +71,10 @@ def _way_to_config(folder: Path) -> str:
     """Return what to do about a folder without a config, by what lies around it and in it."""
     if any((folder.parent / name).is_file() for name in CONFIG_FILES):
         return f"give the job folder {folder.parent}, or name its config with --config FILE"
-    others = [path for end in ("yaml", "yml", "json") for path in folder.glob(f"*.{end}") if path.is_file()]
+    if next(folder.glob(f"*{SUFFIX}"), None) is not None:
+        return f"it holds cases, which an import made: harness run {folder}"
+    ends, shown = ("yaml", "yml", "json"), folder.glob("[!.]*.*")
+    others = [path for path in shown if path.suffix.removeprefix(".") in ends and path.is_file()]
     if others:
         return f"is it {min(others).name}? name it with --config"
     if jobs := sorted(path.parent for name in CONFIG_FILES for path in folder.glob(f"*/{name}")):
