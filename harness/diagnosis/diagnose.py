@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from harness._util.words import size_text
 from harness.diagnosis.answer import Cause, Diagnosis, Step
 from harness.diagnosis.composition import correlation
 from harness.diagnosis.factors import left_out
@@ -107,7 +108,9 @@ class Diagnoser:
         findings = static_findings(case)
         trials = self.trials(case)
         if any(finding.id == FLAT for finding in findings):
-            return _unsearched(trials)
+            return _unsearched(trials, "the preview is one flat colour, which no setting explains")
+        if (why := _out_of_reach(trials)) is not None:
+            return _unsearched(trials, why)
         control, cleared = None, False
         if not start and (sibling := step_zero(case)) is not None:
             control = ask_step_zero(self.trials(sibling), CONTROL_SHARE * self.budget, self.tell)
@@ -118,14 +121,24 @@ class Diagnoser:
         return _answer(trials, found, control, self.lpips)
 
 
-def _unsearched(trials: TrialRenderer) -> Diagnosis:
-    """Return the diagnosis of a preview that shows one colour: its static findings."""
+def _out_of_reach(trials: TrialRenderer) -> str | None:
+    """Say why no setting but its size brings the preview back; None where a divisor gives its size."""
+    case = trials.context.case
+    asked, shown = (case.settings.width, case.settings.height), case.preview.size
+    divisors = [int(value) for value in AXES["divisor"].candidates(trials.context)]
+    if shown in {(asked[0] // each * each, asked[1] // each * each) for each in divisors}:
+        return None
+    return f"no render of {size_text(asked)} is {size_text(shown)}, as the preview is"
+
+
+def _unsearched(trials: TrialRenderer, why: str) -> Diagnosis:
+    """Return the diagnosis of a preview that no setting explains: its static findings."""
     case, request = trials.context.case, trials.context.request
     return Diagnosis(
         case=case, findings=static_findings(case), composition="different", correlation=None,
         floor={"rms": None, "source": "nothing was rendered"}, causes=[], explained=False, identical=False,
         rivals=[], nearer_without_lora=None, step_zero=None, tried={},
-        not_tried={"everything": "the preview is one flat colour, which no setting explains"},
+        not_tried={"everything": why},
         renders=0, spent=0.0, recipe=recipe(case, request, trials.effective({}).dtype),
     )  # fmt: skip
 

@@ -79,7 +79,9 @@ def _other_size(shown: tuple[int, int], asked: tuple[int, int], made: tuple[int,
         found += f": it was scaled or cut after that, since what it draws is a multiple of {unit}"
         return Finding("size", "error", found, "preview.width", "give the preview as AI Toolkit wrote it")
     found += ": it was scaled or cut after that, or drawn at another size than the recorded one"
-    fix = f"harness diagnose renders it at {size_text(shown)}"
+    fix = (
+        f"give the preview as AI Toolkit wrote it, or set width {shown[0]} and height {shown[1]} in the case"
+    )
     return Finding("size", "error", found, "settings.width", fix)
 
 

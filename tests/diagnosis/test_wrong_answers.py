@@ -83,6 +83,19 @@ def test_a_flat_preview_is_a_static_finding_and_costs_nothing(
     assert any("one flat colour" in sentence for sentence in sentences(found))
 
 
+def test_a_preview_of_a_size_that_nothing_renders_costs_nothing(
+    bases: list[Case], renderer: ReferenceRenderer
+) -> None:
+    with Image.open(bases[0].preview_path) as image:
+        file = bases[0].folder / "previews" / "cut.png"
+        image.crop((0, 0, 90, 96)).save(file)
+    found = diagnose(saved(bases[0], file, "cut"), renderer=renderer)
+    assert (found.explained, found.causes, found.spent) == (False, [], 0)
+    said = "\n".join(sentences(found))
+    assert "no render of 96×96 is 90×96, as the preview is" in said
+    assert "explained before" not in said
+
+
 def test_what_cannot_run_here_is_left_out_and_named(
     altered: Altered, renderer: ReferenceRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
