@@ -21,6 +21,7 @@ from harness.errors import CaseError
 from harness.runs.plan import RunOptions
 from harness.schema.case import Case
 from harness.schema.render import Renderer
+from harness.sweeps.axes import MAX_SEED
 
 
 @dataclass(frozen=True)
@@ -177,4 +178,4 @@ def _seed(cause: Cause, lead: Case, case: Case) -> int:
     place, there = lead.preview.index or 0, case.preview.index or 0
     if place and abs(offset) == place:
         offset = there if offset > 0 else -there
-    return max(0, case.settings.seed + offset)
+    return min(max(0, case.settings.seed + offset), MAX_SEED)

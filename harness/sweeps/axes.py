@@ -26,6 +26,7 @@ USUAL_QUANTIZE = ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none")
 UNTRIED_QUANTIZERS = frozenset({"uint8", "qint4", "qint2"})
 """uint8 changes nothing; optimum-quanto compiles for minutes before the first use of the others."""
 LIMITS = Limits()
+MAX_SEED = LIMITS.seed[1]
 
 
 _SHORT = {"tokens": "max_sequence_length"}
@@ -144,7 +145,7 @@ def _lora_mode_problem(context: Context, value: Value) -> str | None:
 
 
 def _seed_parse(text: str) -> Value:
-    return text if text == "walk" or text[:1] in {"+", "-"} else integer("seed", 0, 2**63 - 1)(text)
+    return text if text == "walk" or text[:1] in {"+", "-"} else integer("seed", 0, MAX_SEED)(text)
 
 
 def _seed_apply(context: Context, request: RenderRequest, value: Value) -> RenderRequest:
@@ -163,14 +164,16 @@ def _seed(context: Context, value: Value) -> int:
 def _seed_problem(context: Context, value: Value) -> str | None:
     if value == "walk" and context.case.preview.index is None:
         return "the case does not say which sample of its job it is"
-    return "the seed would be below 0" if _seed(context, value) < 0 else None
+    if (seed := _seed(context, value)) > MAX_SEED:
+        return f"the seed would be above {MAX_SEED}"
+    return "the seed would be below 0" if seed < 0 else None
 
 
 def _seed_candidates(context: Context) -> list[Value]:
     own, index = context.case.settings.seed, context.case.preview.index or 0
     offsets = sorted(range(-MAX_SEED_OFFSET, MAX_SEED_OFFSET + 1), key=abs)
     near = [own + offset for offset in offsets]
-    return [seed for seed in dict.fromkeys([own + index, own - index, *near, 0, 42]) if seed >= 0]
+    return [seed for seed in dict.fromkeys([own + index, own - index, *near, 0, 42]) if 0 <= seed <= MAX_SEED]
 
 
 def _multiplier_apply(_context: Context, request: RenderRequest, value: Value) -> RenderRequest:

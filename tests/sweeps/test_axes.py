@@ -96,6 +96,19 @@ def test_seed_takes_offsets_and_walks(cases: list[Case]) -> None:
     assert AXES["seed"].problem(context, f"-{own + 1}") == "the seed would be below 0"
 
 
+def test_no_seed_is_above_what_torch_takes(cases: list[Case]) -> None:
+    """As --seed -1 in a prompt: torch takes it for the largest."""
+    case, largest = cases[0], 2**64 - 1
+    settings = case.settings.model_copy(update={"seed": largest})
+    context = Context(
+        case.model_copy(update={"settings": settings}), request_of(case, RunOptions(), "cpu"), "cpu"
+    )
+    axis = AXES["seed"]
+    assert axis.parse(str(largest)) == largest
+    assert axis.problem(context, "+1") == f"the seed would be above {largest}"
+    assert max(int(seed) for seed in axis.candidates(context)) == largest
+
+
 def test_trigger_values_are_prompts(context: Context) -> None:
     found = prompts(context.case)
     assert found == {
