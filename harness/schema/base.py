@@ -10,6 +10,14 @@ from pydantic import Field, model_validator
 from harness.errors import CaseError
 from harness.schema.fields import AnyPath, Strict
 
+MODEL_FILES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
+"""Endings of single files with weights, which no repository's name has."""
+
+
+def is_model_file(text: str) -> bool:
+    """Say whether a text names one file with weights, as tools other than diffusers load them."""
+    return text.lower().endswith(MODEL_FILES) or Path(text).is_file()
+
 
 class Base(Strict):
     """The base checkpoint: exactly one of a hub repository, a local folder, or one that ships here."""
@@ -36,12 +44,18 @@ class Base(Strict):
         """Read the ``--base`` form: ``embedded:NAME``, an existing folder, or ``OWNER/NAME[@REVISION]``.
 
         Raises:
-            CaseError: none of these.
+            CaseError: none of these, or a single file.
         """
         if match := re.fullmatch(r"embedded:([\w.-]+)", text):
             return cls(embedded=match[1])
         if Path(text).is_dir():
             return cls(path=str(Path(text).resolve()))
+        if is_model_file(text):
+            raise CaseError(
+                f"{text!r} is a single file, without text encoders and scheduler",
+                field="--base",
+                fix="give a folder in the hub's layout, or OWNER/NAME@COMMIT; harness audit reads such files",
+            )
         match = re.fullmatch(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", text)
         if match is None:
             raise CaseError(

@@ -23,6 +23,8 @@ Harness = Callable[..., Any]
         (["--base", "./no/such/folder"], "--base: './no/such/folder' is neither a folder nor a repository"),
         (["--base", "embedded:none"], "base checkpoint does not exist"),
         (["--base", "embedded:"], "--base: 'embedded:' is neither"),
+        (["--base", "models/flex2-Q8_0.gguf"], "--base: 'models/flex2-Q8_0.gguf' is a single file"),
+        (["--base", "models/flex2.safetensors"], "give a folder in the hub's layout, or OWNER/NAME@COMMIT"),
         (["--base", "a/b@c@d"], "--base: 'a/b@c@d' is neither"),
         (["--base", "https://huggingface.co/ostris/Flex.2-preview"], "give OWNER/NAME or OWNER/NAME@COMMIT"),
         (["--only", ""], "--only: no case matches ''"),

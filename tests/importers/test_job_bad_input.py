@@ -151,7 +151,9 @@ def test_flag_that_stops_the_trainer(job: Path, edit: Edit, tmp_path: Path) -> N
     assert "config.process[0].sample: prompt 1: flag --s takes a whole number, found '25.0'" in line
 
 
-@pytest.mark.parametrize("name", ["/no/such/folder", "a/b/c", "nameless", "../checkpoints"])
+@pytest.mark.parametrize(
+    "name", ["/no/such/folder", "a/b/c", "nameless", "../checkpoints", "models/flex2.gguf"]
+)
 def test_base_that_cannot_be_found(job: Path, edit: Edit, tmp_path: Path, name: str) -> None:
     edit(lambda process: process["model"].update(name_or_path=name))
     line = refused(job, tmp_path)

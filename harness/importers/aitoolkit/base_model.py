@@ -9,7 +9,7 @@ from harness.data import CHECKPOINTS
 from harness.errors import JobError
 from harness.importers.aitoolkit.config import JobConfig
 from harness.importers.aitoolkit.config_file import PROCESS
-from harness.schema.base import Base
+from harness.schema.base import Base, is_model_file
 
 
 def find_base(config_file: Path, config: JobConfig) -> tuple[Base, list[str]]:
@@ -21,7 +21,7 @@ def find_base(config_file: Path, config: JobConfig) -> tuple[Base, list[str]]:
     name = config.process[0].model.name_or_path
     if Path(name).is_dir():
         return Base(path=str(Path(name).resolve())), []
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith(".") and not is_model_file(name):
         return Base(repo=name), []
     if re.fullmatch(r"[\w-]+", name) and (CHECKPOINTS / name).is_dir():
         return Base(embedded=name), [
