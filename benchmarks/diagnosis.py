@@ -34,6 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from benchmarks.genuine_jobs import Alteration, alterations  # noqa: E402
+from harness.diagnosis.trials import words  # noqa: E402
 from harness.pipeline.renderer import ReferenceRenderer  # noqa: E402
 from harness.schema.case import load_case  # noqa: E402
 from harness.sweeps.axes import AXES  # noqa: E402
@@ -221,6 +222,8 @@ def judged(row: Row) -> Row:
         row["right"] = not named and bool(row.get("explained"))
     elif file is not None and set(first) <= set(AXES):
         row["right"] = renders(load_case(Path(file)), first) == renders(load_case(Path(file)), factors)
+    if named and causes[-1]["distance"] == 0:
+        row["right"] |= words(factors) in row["rivals"]
     return row
 
 

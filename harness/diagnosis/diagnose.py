@@ -228,8 +228,6 @@ def _gap_closed(trials: TrialRenderer, reference: Trial, trial: Trial) -> float:
 
 def _rivals(trials: TrialRenderer, found: Search) -> list[Trial]:
     """Return other settings within the floor, which explain the preview as well as the path, or nothing."""
-    if not found.explained or found.floor is None:
-        return []
     best = found.path[-1] if found.path else found.reference
     if best.distance == 0:
         same = [
@@ -238,7 +236,7 @@ def _rivals(trials: TrialRenderer, found: Search) -> list[Trial]:
             if each.distance == 0 and each.settings.keys() == best.settings.keys()
         ]
         return [each for each in same if each.settings.get("quantize") != best.settings.get("quantize")]
-    if found.proven:
+    if not found.explained or found.floor is None or found.proven:
         return []
     named = set(best.settings)
     return [

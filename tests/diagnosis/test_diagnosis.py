@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from PIL import Image
 
 from harness.diagnosis.answer import Diagnosis
-from harness.diagnosis.diagnose import diagnose
+from harness.diagnosis.diagnose import _rivals, diagnose
 from harness.diagnosis.fix import fix_case
+from harness.diagnosis.search import Search
 from harness.diagnosis.sentences import sentences
 from harness.errors import CaseError
 from harness.metrics.images import load_rgb
@@ -19,6 +21,7 @@ from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case, load_case
 from harness.sweeps.axis_values import Value
+from tests.diagnosis.truths import trials_of
 
 Found = dict[str, tuple[Case, Diagnosis, Value, Value]]
 
@@ -103,3 +106,15 @@ def test_a_case_that_cannot_be_rerun_is_one_line(bases: list[Case]) -> None:
     lost = bases[0].model_copy(update={"incomparable": "its checkpoint was pruned", "lora": None})
     with pytest.raises(CaseError, match="cannot be re-run: its checkpoint was pruned; harness diag"):
         diagnose(lost)
+
+
+def test_two_quantizers_that_give_the_same_picture_cannot_be_told_apart(
+    altered: Callable[..., Case], renderer: ReferenceRenderer
+) -> None:
+    """torchao's float8 and quanto's qfloat8 did, and one was named as if it were certain."""
+    trials = trials_of(altered("same-picture", quantize="qfloat8-te"), renderer)
+    reference, trial = trials.trial({}), trials.trial({"quantize": "qfloat8-te"})
+    assert trial.distance == 0
+    same = replace(trial, settings={"quantize": "float8-te"})
+    trials.made += [same, replace(trial, settings={"quantize": "qfloat8-te", "steps": 6})]
+    assert _rivals(trials, Search(reference, path=[trial], explained=True)) == [same]
