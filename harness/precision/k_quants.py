@@ -16,7 +16,7 @@ from harness.precision.k_quant_search import affine, first_largest, fraction, re
 
 BLOCK = 256
 """Weights of a block. Rows are whole blocks."""
-PIECE = {"cpu": 1 << 18, "cuda": 1 << 24}
+PIECE = {"cpu": 1 << 18, "cuda": 1 << 26}
 """Weights that are rounded at a time, by device."""
 
 
