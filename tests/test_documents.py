@@ -36,29 +36,6 @@ def test_a_missing_file_is_found(tmp_path: Path) -> None:
     assert missing(tmp_path / "a.md") == ["runs/no_such_file.py"]
 
 
-LINK = re.compile(r"\]\(([\w./-]+\.md)?#([\w-]+)\)")
-
-
-def headings(document: Path) -> set[str]:
-    """Return a document's headings as GitHub links them."""
-    found = re.findall(r"^#+ (.*)", document.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_headings_that_a_document_links_are_there(document: Path) -> None:
-    links = LINK.findall(document.read_text())
-    assert [
-        link for link in links if link[1] not in headings(document.parent / (link[0] or document.name))
-    ] == []
-
-
-def test_a_missing_heading_is_found(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("# One: *two*\n[a](#one-two) [b](a.md#three)")
-    with pytest.raises(AssertionError, match="three"):
-        test_headings_that_a_document_links_are_there(tmp_path / "a.md")
-
-
 SYMBOL = re.compile(r"`((?:[\w-]+/)*[\w-]+\.pyi?): (\w+)`")
 
 

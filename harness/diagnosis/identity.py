@@ -11,6 +11,7 @@ from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.near import MAX_BESIDE, Near, nearest, schedules_of
 from harness.diagnosis.prices import is_dear
+from harness.diagnosis.projected import projected
 from harness.diagnosis.quantized import requantized
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import SHIFTING
@@ -28,6 +29,8 @@ MAX_NEAR, MAX_INSTEAD, MAX_KERNELS, MAX_ALIKE = 20, 5, 4, 2
 numbers and of those schedules with other kernels."""
 ALSO_NEAR = 1.5
 """How many times as far as the anchor another number may be for its neighbours to be tried too."""
+BY_ROUNDING = 2.0
+"""How many times as far as the anchor a render without one of its factors is, where that may be rounding."""
 MAX_WANTED = 12
 """How many schedules make about the change of another; those that were rendered already count."""
 
@@ -45,7 +48,10 @@ class Identity:
         is_exact = self._anchor.rendered.dtype == "fp32"  # kernels change next to nothing there
         stays = [each for each in rounded if each.get("dtype") == self._anchor.settings.get("dtype")]
         yield from lines.settings([*beside, *stays] if is_exact else [*stays, *beside])
+        yield from projected(self._progress, lines, plain)
+        yield from projected(self._progress, lines, self._base)
         yield from lines.settings(each for each in rounded if each not in stays)
+        yield from lines.settings(self._rounded_with_less())
         yield from requantized(self._progress.trials, lines, self._base, self._anchor)
         alike = self._alternatives()
         yield from lines.settings(alike)
@@ -60,6 +66,14 @@ class Identity:
         yield from lines.each(plain, near.numbers())
         yield from lines.settings(self._rounded(self._anchor.settings))
         yield from lines.settings(self._rounded(self._anchor.settings, dear=True))
+
+    def _rounded_with_less(self) -> list[Settings]:
+        """Return other rounding in the place of the anchor's factor of least effect, where it has several."""
+        anchor, kept = self._anchor, self._base.settings
+        new = [name for name in anchor.settings if name not in kept and name != "dynamic_shifting"]
+        less = [_without(anchor.settings, name) for name in new] if len(new) > 1 else []
+        near = [each for each in self._nearest(less) if self._distance(each) < BY_ROUNDING * anchor.distance]
+        return [rounded for settings in near[:1] for rounded in self._rounded(settings)]
 
     def _singles(self) -> Iterator[Render]:
         """Yield other steps and shifts alone, where the anchor changes one: first values, and what is near.

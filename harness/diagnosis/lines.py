@@ -10,7 +10,7 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor
 from harness.diagnosis.narrowing import MAX_ROUNDING, changes_more, narrow, project
 from harness.diagnosis.search_progress import ALONE, Progress, Render
-from harness.diagnosis.shortlist import likeliest, standing_out
+from harness.diagnosis.shortlist import MAX_LISTED, likeliest, nearest_of_all, standing_out
 from harness.diagnosis.trials import Settings, Trial
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
@@ -113,12 +113,20 @@ class Lines:
         yield from self.settings(listed(self.progress.trials, base, found))
         yield from self._narrowed(base, factor)
 
-    def shortly(self, base: Trial, found: Iterable[Factor]) -> Iterator[Render]:
-        """Yield the renders of those factors of which a short render stands out."""
-        settings = [each.settings(each.values[0]) for each in found]
+    def shortly(self, base: Trial, found: list[Settings], *, unsure: bool = False) -> Iterator[Render]:
+        """Yield the settings of which a short render stands out; if none and ``unsure``, the nearest."""
+        listed = likeliest if unsure else standing_out
 
         def render() -> None:
-            self.progress.run(self.settings(standing_out(self.progress.trials, base, settings)))
+            self.progress.run(self.settings(listed(self.progress.trials, base, found)))
+
+        yield render
+
+    def nearest_of_all(self, base: Trial, count: int = MAX_LISTED) -> Iterator[Render]:
+        """Yield the ``count`` renders of which the short ones on top of ``base`` came nearest."""
+
+        def render() -> None:
+            self.progress.run(self.settings(nearest_of_all(self.progress.trials, base, count)))
 
         yield render
 
@@ -204,7 +212,7 @@ class Lines:
         nearest = bool(base.settings) and trial is self.progress.best
         is_near = base.distance <= MAX_ROUNDING
         if is_near:
-            at_once = trial.distance < ALONE * base.distance
+            at_once = trial.distance < ALONE * base.distance or abs(cosine) > TOWARD
         else:
             at_once = trial.distance < NEARER * base.distance or cosine > TOWARD
         if nearest or at_once:

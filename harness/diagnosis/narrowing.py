@@ -82,13 +82,13 @@ def _next(
         return None
     place = min(max(place, -MAX_STRIDE), MAX_STRIDE)
     start, end = grid.place(best), grid.place(other)
-    low, reach = _reach(factor, own)
+    low, high = reach(factor, own)
     is_near = made[own].distance <= MAX_ROUNDING
     if is_near and best in {min(made), max(made)} - {own} and abs(cosine) < SURE:
         value = own + 2 * (best - own)  # rounding hides how far it is
     else:
         value = grid.number(start + place * (end - start))
-    value = grid.snap(min(max(value, low), reach))
+    value = grid.snap(min(max(value, low), high))
     if value not in made:
         return value
     toward = grid.step if place * (other - best) >= 0 else -grid.step
@@ -104,7 +104,7 @@ def _next(
     return next((value for value in map(grid.snap, near) if value not in made), None)
 
 
-def _reach(factor: Factor, own: float) -> tuple[float, float]:
+def reach(factor: Factor, own: float) -> tuple[float, float]:
     """Return how far down and up a number goes; down without end where its usual values are not known."""
     values = [own, *(float(each) for each in factor.values)]
     span = max(values) - min(values)
@@ -156,7 +156,7 @@ def project(trials: TrialRenderer, start: Trial, end: Trial) -> tuple[float, flo
     along = trials.matched(end.image) - origin
     missing = trials.preview - origin
     length = float(np.sum(along**2))
-    if length == 0:
+    if length == 0 or not missing.any():
         return 0.0, 0.0
     inner = float(np.sum(along * missing))
     return inner / length, inner / float(np.sqrt(length * np.sum(missing**2)))

@@ -12,6 +12,7 @@ from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.floor import MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.prices import split
+from harness.diagnosis.projected import on_line, projected
 from harness.diagnosis.quantized import recorded
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import CLOSE, POINTING
@@ -21,6 +22,11 @@ from harness.sweeps.axis_values import Value
 
 MAX_CLOSE, MAX_TOGETHER = 12, 6
 """What is rendered of schedules near a trial, and of two numbers of a schedule that move together."""
+FIRST = 5
+"""Schedules that are rendered, one of each axis, before numbers go where these point."""
+FLAT, MAX_FLAT = 1.15, 4
+"""How much farther than the anchor its neighbours on a line may be for another dtype to be tried there, and
+how many of them."""
 OWN_KERNEL = 2 / 3
 """Share of the schedules that have the kernel of T5 that the base has."""
 MAX_BESIDE = 4
@@ -48,10 +54,25 @@ class Near:
         stays, loads = split(each for each in found if each.axis.name in ROUNDING)
         yield from self._lines.values(stays)
         yield from self._lines.each(self._base, self.solvers())
-        yield from self._lines.settings(self.schedules(MAX_CLOSE))
+        close = self.schedules(MAX_CLOSE)
+        yield from self._lines.settings(itertools.islice(close, FIRST))
+        yield from projected(self._progress, self._lines, self._anchor)
+        yield from self._lines.settings(close)
         yield from self._lines.settings(self.together()[:MAX_TOGETHER])
         yield from self._lines.each(self._anchor, self.numbers())
+        yield from projected(self._progress, self._lines, self._anchor)
         yield from self._lines.values(loads)
+        yield from self._lines.settings(self._loaded_beside(loads))
+
+    def _loaded_beside(self, loads: list[Factor]) -> Iterator[Settings]:
+        """Yield another dtype on top of the anchor's neighbours on a line: rounding hides the best one."""
+        trials, anchor = self._progress.trials, self._anchor
+        line = [each for name in anchor.settings for each in on_line(trials, anchor, name)]
+        flat = [each for each in line if each.distance < FLAT * anchor.distance]
+        nearest_first = sorted(flat, key=lambda each: each.distance)
+        for factor in loads:
+            for trial in nearest_first[:MAX_FLAT]:
+                yield {**trial.settings, factor.axis.name: factor.values[0]}
 
     def schedules(self, count: int) -> Iterator[Settings]:
         """Yield up to ``count`` schedules that are estimated close, the axes in turn.

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor, by_kind, factors
 from harness.diagnosis.lines import Lines, unranked
-from harness.diagnosis.quantized import is_usual, recorded
+from harness.diagnosis.narrowing import MAX_ROUNDING
+from harness.diagnosis.quantized import Quantized, is_usual, recorded
 from harness.diagnosis.search_progress import Progress, Render
-from harness.diagnosis.singles import MIN_COMPOSITION_GAIN, NOISE_FROM, QUANTIZE_REACH, is_first
-from harness.diagnosis.trials import Trial
+from harness.diagnosis.singles import (
+    LIKELY,
+    MIN_COMPOSITION_GAIN,
+    NOISE_FROM,
+    POINTING,
+    QUANTIZE_REACH,
+    is_first,
+)
+from harness.diagnosis.superposed import superposed
+from harness.diagnosis.trials import Settings, Trial
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Family
 
@@ -22,8 +32,20 @@ MAX_ON_ONE = 30
 """The same on top of one base, which leaves little."""
 NO_NEARER = 1.05
 """Share of the distance that a base may have: of two factors, one alone may come no nearer."""
+LITTLE_LEFT = 25.0
+"""Distance up to which one more factor changes the picture gradually, unless an estimate points to it."""
 MIN_RESIDUE = 4.0
 """Distance that quantization hardly falls short of."""
+MAX_CROSSED = 4
+"""Pairs of trials that come nearer, each alone, that are tried together before others on top of them."""
+MAX_LEADERS = 2
+"""Trials on top of which short renders look for one more setting."""
+MAX_ALONE, MAX_OF_AXIS, MAX_SHORT = 9, 2, 24
+"""Settings alone that short renders cross, of one axis, and pairs of them."""
+MAX_QUANTIZERS = 6
+"""Rarer quantizers on top of a trial near the preview."""
+RANKED = ("network_multiplier", "guidance_scale")
+"""Numbers of which short renders rank the values."""
 GAINS = 0.6
 """Cosine that other noise is taken to have where its early stop comes nearer to the composition."""
 UNKNOWN = {"t5_attention": 0.8, "quantize": 0.95}
@@ -48,13 +70,27 @@ class Pairs:
 
     def _estimates(self, base: Trial) -> list[Estimate]:
         trials = self._progress.trials
+        is_near = base.distance <= LITTLE_LEFT
         noise, numeric, rest = by_kind(factors(trials, base.settings))
         known = recorded(trials, numeric)
         possible = [each for each in numeric if is_usual(each) and _is_possible(each, base.distance)]
         possible += [each for each in known if each not in possible]
-        alone = len(self._bases) == 1 and not _draws(base)  # early stops cost some renders
+        alone = len(self._bases) == 1 and not _draws(base) and not is_near  # early stops cost some renders
         drawn = Estimator(trials, base).noise([each for each in noise if is_first(each)]) if alone else []
-        return [*unranked(possible), *self._lines.ranked(base, rest), *(_of_noise(*each) for each in drawn)]
+        ranked = self._lines.ranked(base, rest)
+        if is_near:  # what changes the picture itself would have to point to what is missing
+            ranked = [each for each in ranked if _is_gradual(each.factor) or each.agreement >= POINTING]
+            ranked += self._quantizers(base, numeric)
+        return [*unranked(possible), *ranked, *(_of_noise(*each) for each in drawn)]
+
+    def _quantizers(self, base: Trial, numeric: list[Factor]) -> list[Estimate]:
+        """Return the likeliest of the rarer quantizers near the preview, on a CPU."""
+        trials = self._progress.trials
+        rare = [each for each in numeric if each.axis.name == "quantize" and not is_usual(each)]
+        if not rare or len(self._bases) > 1 or trials.context.device == "cuda" or not trials.can_follow:
+            return []
+        ranked = Quantized(self._progress, self._lines, base, rare).ranked
+        return [each for each in ranked if each.agreement >= LIKELY][:MAX_QUANTIZERS]
 
 
 def _draws(base: Trial) -> bool:
@@ -69,15 +105,77 @@ def _of_noise(gain: float, factor: Factor) -> Estimate:
 
 def _left(base: Trial, estimate: Estimate) -> float:
     """Return the distance that a factor leaves if its estimate is right and its size is found."""
-    if estimate.factor.is_numeric:
+    if estimate.factor.is_numeric and not estimate.agreement:
         return UNKNOWN.get(estimate.factor.axis.name, 0.9) * base.distance
     return base.distance * math.sqrt(1 - max(0.0, estimate.agreement) ** 2)
+
+
+def _is_gradual(factor: Factor) -> bool:
+    """Whether a factor can change an image a little: a number, or another schedule."""
+    return factor.own is not None or factor.is_schedule
 
 
 def _is_possible(factor: Factor, distance: float) -> bool:
     if factor.axis.name == "quantize":
         return MIN_RESIDUE < distance < QUANTIZE_REACH
     return distance < NOISE_FROM
+
+
+def together(progress: Progress, lines: Lines, base: Trial, bases: list[Trial]) -> Iterator[Render]:
+    """Yield two settings at once: what was rendered alone, and what short renders show on ``bases``."""
+    yield from lines.settings(superposed(progress.trials, base))
+    yield from lines.settings(itertools.islice(_crossed(bases), MAX_CROSSED))
+    if base.distance > MAX_ROUNDING:
+        yield from lines.shortly(base, _alone(progress, base))
+        for leader in _leaders(bases, base):
+            yield from _shortly(progress, lines, leader)
+
+
+def _crossed(trials: list[Trial]) -> Iterator[Settings]:
+    """Yield the settings of each two trials together, where they change different axes."""
+    for one, other in itertools.combinations(trials, 2):
+        if not one.settings.keys() & other.settings.keys():
+            yield {**one.settings, **other.settings}
+
+
+def _alone(progress: Progress, base: Trial) -> list[Settings]:
+    """Return pairs of the nearest settings that were rendered alone, a few of each axis."""
+    alone: list[Trial] = []
+    for trial in sorted(progress.trials.made, key=lambda each: each.distance):
+        axes = _axes(trial, base)
+        of_axes = sum(_axes(each, base) == axes for each in alone)
+        if len(axes) == 1 and not trial.measures_floor and of_axes < MAX_OF_AXIS:
+            alone.append(trial)
+    pairs = itertools.combinations(alone[:MAX_ALONE], 2)
+    nearest_first = sorted(pairs, key=lambda each: each[0].distance * each[1].distance)
+    crossed = itertools.chain.from_iterable(_crossed(list(each)) for each in nearest_first)
+    return list(itertools.islice(crossed, MAX_SHORT))
+
+
+def _leaders(bases: list[Trial], base: Trial) -> list[Trial]:
+    """Return the bases on top of which short renders look for another setting: far ones of different axes."""
+    found: list[Trial] = []
+    for trial in sorted(bases, key=_draws):
+        axes = [_axes(each, base) for each in found]
+        if trial.distance > MAX_ROUNDING and _axes(trial, base) not in axes:
+            found.append(trial)
+    return found[:MAX_LEADERS]
+
+
+def _shortly(progress: Progress, lines: Lines, base: Trial) -> Iterator[Render]:
+    """Yield what stands out among short renders of one more factor on top of ``base``."""
+    noise, _, rest = by_kind(factors(progress.trials, base.settings))
+    drawn = [each for each in noise if is_first(each)]
+    others = [each for each in rest if each.own is None]
+    yield from lines.scan_shortly(base, [each for each in rest if each.axis.name in RANKED])
+    yield from lines.shortly(base, [each.settings(each.values[0]) for each in drawn])
+    yield from lines.shortly(base, [each.settings(each.values[0]) for each in others])
+    yield from lines.nearest_of_all(base)
+
+
+def _axes(trial: Trial, base: Trial) -> set[str]:
+    changed = trial.settings.keys() - base.settings.keys()
+    return set(changed - {"dynamic_shifting"} or changed)
 
 
 def bases_of(progress: Progress, base: Trial, count: int, share: float = NO_NEARER) -> list[Trial]:

@@ -27,6 +27,8 @@ FIRST = 3
 """Quantizers of the best estimates that are rendered before other parts and LoRA modes of the nearest."""
 WAYS = ("merged", "fp32", "stochastic", "adapter", "peft")
 """Of applying a LoRA to quantized weights, the likeliest first."""
+IDLE = 0.1
+"""Cosine below which a quantizer's other ways of applying the LoRA are not estimated."""
 MAX_ALIKE = 5
 """Quantizers that are rendered in the place of one within the floor."""
 
@@ -59,8 +61,11 @@ class Quantized:
 
     def __init__(self, progress: Progress, lines: Lines, base: Trial, found: list[Factor]) -> None:
         self._progress, self._lines, self._base = progress, lines, base
-        every = [*found, *_other_ways(progress.trials, found)]
-        ranked = lines.ranked(base, every)
+        ranked = lines.ranked(base, found)
+        pointing = [each.factor for each in ranked if each.agreement >= IDLE]
+        ways_of = list(_other_ways(progress.trials, pointing))
+        every = [*found, *ways_of]
+        ranked += lines.ranked(base, ways_of)
         self.ranked = sorted(ranked, key=lambda each: (-round(each.agreement, 3), every.index(each.factor)))
         self._left = self.ranked
 

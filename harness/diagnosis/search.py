@@ -16,14 +16,15 @@ from types import MappingProxyType
 from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.floor import MAX_FLOOR
 from harness.diagnosis.identity import Identity
-from harness.diagnosis.lines import AGAIN, Lines
+from harness.diagnosis.lines import AGAIN, NEARER, Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.near import Near
-from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bases_of
+from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bases_of, together
 from harness.diagnosis.path import minimal_path, untried_factors
 from harness.diagnosis.quantized import is_usual, twins
-from harness.diagnosis.search_progress import CONFIRMING, Progress, Render
-from harness.diagnosis.singles import NUMBERS, SHIFTING, Singles
+from harness.diagnosis.search_progress import ALONE, CONFIRMING, Progress, Render
+from harness.diagnosis.singles import IDLE, NUMBERS, SHIFTING, Singles
+from harness.diagnosis.superposed import superposed
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 
 MIN_GAIN = 0.1
@@ -34,8 +35,13 @@ LEADS = 0.85
 """Share of the distance that a trial leaves at most to be followed before what is unlikely."""
 MAX_NOISE = 1
 """Other noise that an early stop makes likely, and that is a base for pairs however far it ends."""
-MAX_CROSSED = 4
-"""Pairs of trials that come nearer, each alone, that are tried together before others on top of them."""
+PLAINER, LITTLE = 0.8, 0.25
+"""How much nearer more settings must be than fewer to be followed, and the share of a far picture's distance
+that is little."""
+CLEARLY = 0.7
+"""Share of what the nearer of two settings leaves, that both should leave to come before what is unlikely."""
+BESIDE = 1.5
+"""How much farther a setting may be than a number that imitates it to be looked around first."""
 MAX_SIBLINGS = 4
 """Values that an axis has at most to be rendered whole where one of them leaves little."""
 
@@ -111,8 +117,9 @@ class _Stages:
                 partial(self._singles, self.likely), self._close,
                 partial(self._singles, self.singles.other_noise()),
                 partial(self._singles, self.singles.likely_quantizers()),
-                partial(self._pairs, LEADS), partial(self._singles, self.unlikely),
-                self._pairs, self._quantizers, self._leftovers, self._more,
+                partial(self._pairs, LEADS), self._added, partial(self._singles, self.unlikely),
+                self._added, self._pairs, partial(self._singles, self.singles.rest_of_noise()),
+                self._quantizers, self._leftovers, self._more,
             )  # fmt: skip
             any(stage() for stage in stages)
         if progress.is_covered and not progress.is_settled:
@@ -151,19 +158,28 @@ class _Stages:
                 or self.progress.run(self._siblings(best))
                 or self.progress.run(self._like_schedules(best))
                 or self.progress.run(self._around(best).instead())
+                or (best.distance < BESIDE * self.progress.followed.distance and self._close(best))
                 or self._close()
-                or self._on_top_of([self.progress.followed])
+                or self._on_top_of([self._leader()])
             ):
                 return True
         return self.progress.run(renders)
 
+    def _leader(self) -> Trial:
+        """Return the nearest trial, or one about as near with fewer settings."""
+        limit = self.progress.followed.distance / PLAINER
+        near = [each for each in self.trials.made if each.distance <= limit and not each.measures_floor]
+        return min(near, key=lambda each: (len(each.settings), each.distance))
+
     def _around(self, anchor: Trial) -> Identity:
         return Identity(self.progress, self.lines, self.base, anchor)
 
-    def _close(self) -> bool:
-        """Render what lies near the nearest trial, once, where little is missing."""
-        anchor = self.progress.followed
-        if anchor.distance > MAX_ROUNDING or anchor.settings in self._looked_around:
+    def _close(self, anchor: Trial | None = None) -> bool:
+        """Render what lies near a trial, else the nearest one, once, where little is missing."""
+        anchor = anchor or self._leader()
+        is_idle = anchor is not self.base and anchor.distance > IDLE * self.base.distance
+        is_far = anchor.distance > max(MAX_ROUNDING, LITTLE * self.base.distance)
+        if is_idle or is_far or anchor.settings in self._looked_around:
             return self.progress.is_settled or self.progress.is_covered
         self.tell(f"what is near {words(anchor.settings)}")
         self._looked_around.append(anchor.settings)
@@ -179,13 +195,23 @@ class _Stages:
         drawn = [trial.settings for trial in bases]
         near = bases_of(self.progress, self.base, 1, share or NO_NEARER)
         bases += [each for each in near if each.settings not in drawn]
-        crossed = itertools.islice(_crossed(bases), MAX_CROSSED)
-        if self.progress.run(self.lines.settings(crossed)):
+        renders = together(self.progress, self.lines, self.base, bases)
+        return self._nearer(renders, NEARER) or self._on_top_of(bases)
+
+    def _added(self) -> bool:
+        """Render pairs of settings that were rendered alone and should leave little together."""
+        return self._nearer(self.lines.settings(superposed(self.trials, self.base, CLEARLY)), ALONE)
+
+    def _nearer(self, renders: Iterator[Render], share: float) -> bool:
+        """Render until one leaves ``share`` of what is missing, then go on from the nearest."""
+        nearest = self.progress.followed.distance
+        if self.progress.run(renders, until=lambda: self.progress.followed.distance < share * nearest):
             return True
         best = self.progress.followed
-        if all(best.distance < AGAIN * each.distance for each in bases):
+        if best.distance < AGAIN * nearest:
             self.lines.narrow_again(best)
-        return self._on_top_of(bases)
+            return self._close() or self._on_top_of([self._leader()])
+        return False
 
     def _quantizers(self) -> bool:
         """Render every other quantizer where nothing came near."""
@@ -203,7 +229,7 @@ class _Stages:
         """
         if trial.settings.get("lora_mode") == "none" != self.base.settings.get("lora_mode"):
             scale = factors(self.trials, self.base.settings, lambda axis: axis.name == "network_multiplier")
-            yield from self.lines.scan(self.base, scale)
+            yield from self.lines.scan_shortly(self.base, scale)
         every = factors(self.trials, self.base.settings, lambda axis: axis.name in trial.settings)
         found = [each for each in every if each.own is None and is_usual(each)]
         yield from self.lines.values(found if len(found) <= MAX_SIBLINGS else [])
@@ -279,10 +305,3 @@ class _Stages:
         plain = [each for each in self.trials.made if each.settings.get("attention") == known]
         nearest_first = sorted(plain, key=lambda each: each.distance)
         return next(filter(floor.covers, nearest_first), best)  # to ask for a floor may cost a render
-
-
-def _crossed(trials: list[Trial]) -> Iterator[Settings]:
-    """Yield the settings of each two trials together, where they change different axes."""
-    for one, other in itertools.combinations(trials, 2):
-        if not one.settings.keys() & other.settings.keys():
-            yield {**one.settings, **other.settings}

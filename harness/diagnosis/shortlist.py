@@ -11,6 +11,8 @@ from harness.diagnosis.trials import Settings, ShortRender, Trial, TrialRenderer
 
 STANDS_OUT = 0.82
 """Share of the distance of the base's own short render that one leaves at most to stand out."""
+NEARER = 0.95
+"""The same for the nearest of all short renders to be rendered whole though none of its axis stands out."""
 MAX_LISTED = 2
 """Settings to render whole."""
 
@@ -32,6 +34,16 @@ def standing_out(trials: TrialRenderer, base: Trial, found: Iterable[Settings]) 
         return []
     near = [each for each in _rendered(trials, found) if each.distance < STANDS_OUT * own.distance]
     return [each.settings for each in _nearest(near)][:MAX_LISTED]
+
+
+def nearest_of_all(trials: TrialRenderer, base: Trial, count: int) -> list[Settings]:
+    """Return the settings of the ``count`` nearest short renders on ``base`` that are nearer than its own."""
+    own = trials.short(base.settings)
+    if own is None:
+        return []
+    on_top = [each for each in trials.short_made if base.settings.items() <= each.settings.items()]
+    nearer = [each for each in on_top if each.distance < NEARER * own.distance]
+    return [each.settings for each in _nearest(nearer)][:count]
 
 
 def _rendered(trials: TrialRenderer, found: Iterable[Settings]) -> Iterator[ShortRender]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.prices import split
+from harness.diagnosis.projected import projected
 from harness.diagnosis.quantized import LEFT, Quantized, is_usual, recorded
 from harness.diagnosis.search_progress import Progress, Render
-from harness.diagnosis.trials import Trial
+from harness.diagnosis.trials import Settings, Trial
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Family
 
@@ -25,6 +26,8 @@ QUANTIZE_REACH = 60.0
 """Distance that other quantization hardly exceeds; what does, in 2 to 4 bits, is tried later."""
 NUMBERS = ("guidance_scale", "network_multiplier", "steps")
 """Numbers of which all values are rendered early where much is missing, in this order."""
+IDLE, UNCLEAR = 0.85, 0.7
+"""Shares of the distance that every first value leaves where no number is the cause, and where one may be."""
 COARSE = frozenset({"uint2", "uint3", "uint4", "nvfp4"})
 """Quantizers of few bits: a short render shows what they change."""
 SHIFTING = frozenset({"steps", "dynamic_shifting", "shift", "base_shift", "max_shift"})
@@ -90,30 +93,35 @@ class Singles:
             yield from lines.scan_shortly(base, self._numbers(*NUMBERS[:2]))
         self._groups = self._by_distance(numeric)
         if base.distance < MAX_ROUNDING:  # the first value of each number before any is narrowed
-            yield from lines.each(base, self._groups.pop(0))
+            yield from lines.each(base, [each for group in self._groups[:2] for each in group])
+            del self._groups[:2]
+            yield from projected(progress, lines, base)
+            yield from self._near_quantizers()
+            yield from lines.waiting()
         else:
             yield from self._next_group()
-        yield from self._next_group()
+            yield from self._next_group()
         self._unlikely_noise = unlikely_noise
 
     def _shortly(self, noise: list[Factor]) -> Iterator[Render]:
-        """Yield steps and shifts, which short renders say nothing of, and what stands out among these.
+        """Yield what stands out among short renders, and steps and shifts, of which these say nothing.
 
-        A number that an estimate makes likely comes before steps and shifts.
+        Solvers, quantizers of few bits and a number that an estimate makes likely come before these.
         """
         base, lines = self._base, self._lines
         known = [each.factor for each in self.ranked]
         likely = {each.factor.axis.name for each in self.ranked if each.agreement >= LIKELY}
         numbers = self._numbers("network_multiplier", "guidance_scale")
         yield from lines.scan_shortly(base, [each for each in numbers if each.axis.name in likely])
+        yield from lines.shortly(base, _firsts(each for each in known if each.axis.name == "scheduler"))
+        if not self._is_dear:
+            yield from lines.shortly(base, _firsts(each for each in self._rare if each.values[0] in COARSE))
+        yield from lines.nearest_of_all(base, 1)
         yield from lines.each(base, [each for each in self.ranked if each.factor.axis.name in SHIFTING])
         yield from lines.scan_shortly(base, [each for each in numbers if each.axis.name not in likely])
-        yield from lines.shortly(
-            base, [each for each in noise if each.axis.name not in {"noise", "scheduler"}]
-        )
-        yield from lines.shortly(base, [each for each in known if each.axis.name == "scheduler"])
-        if not self._is_dear:
-            yield from lines.shortly(base, [each for each in self._rare if each.values[0] in COARSE])
+        drawn = [each for each in noise if each.axis.name not in {"noise", "scheduler"}]
+        yield from lines.shortly(base, _firsts(drawn), unsure=True)
+        yield from lines.nearest_of_all(base)
 
     def other_noise(self) -> Iterator[Render]:
         """Yield what is left of the noise where other noise leads: a neighbour of the right seed may."""
@@ -131,6 +139,12 @@ class Singles:
         if not self._is_dear and base < QUANTIZE_REACH and self._progress.followed.distance > LEFT * base:
             yield from self._quantizers(LIKELY)
 
+    def _near_quantizers(self) -> Iterator[Render]:
+        """Yield quantizers that an estimate makes likely before numbers take turns, where none is nearer."""
+        progress = self._progress
+        if not self._is_dear and progress.followed.distance > UNCLEAR * self._base.distance:
+            yield from self._quantizers(LIKELY)
+
     def unlikely(self) -> Iterator[Render]:
         """Yield the renders of what nothing points to."""
         if self._is_dear:
@@ -144,6 +158,11 @@ class Singles:
         yield from self._lines.waiting()
         if self._base.distance > NOISE_FROM:
             yield from self._lines.scan(self._base, self._numbers("guidance_scale"))
+        if self._base.distance > NOISE_FROM:
+            yield from self._lines.values(self._unlikely_noise)
+
+    def rest_of_noise(self) -> Iterator[Render]:
+        """Yield the other noise that was not rendered, where the picture is about the same."""
         if self._base.distance > MAX_ROUNDING:
             yield from self._lines.values(self._unlikely_noise)
 
@@ -194,6 +213,10 @@ class Singles:
         """Return AI Toolkit's usual dtype where the case has another and the preview is not far."""
         near = self._base.distance < QUANTIZE_REACH
         return [each for each in numeric if near and each.axis.name == "dtype" and each.values[0] == "bf16"]
+
+
+def _firsts(found: Iterable[Factor]) -> list[Settings]:
+    return [each.settings(each.values[0]) for each in found]
 
 
 def is_first(factor: Factor) -> bool:

@@ -89,6 +89,7 @@ class TrialRenderer:
         spent: transformer calls made, in those of the case's own render.
         renders: renders that called the transformer: whole, stopped early or followed.
         made: the whole renders, in the order in which they were made.
+        short_made: the short ones, likewise.
         left_out: settings that could not be rendered here, as a report calls them, with the reason.
     """
 
@@ -99,6 +100,7 @@ class TrialRenderer:
         self.spent = 0.0
         self.renders = 0
         self.made: list[Trial] = []
+        self.short_made: list[ShortRender] = []
         self.left_out: dict[str, str] = {}
         image = target or context.case.preview_path
         self.preview: Pixels = load_rgb(image)
@@ -175,7 +177,8 @@ class TrialRenderer:
         try:
             request = dataclasses.replace(request, sample_steps=min(steps, request.sample_steps))
             key = effective(request, self.context.device)
-            if key not in self._short:
+            fresh = key not in self._short
+            if fresh:
                 self._short[key] = self._renderer.render(request).image
                 self._count(calls_of(request))
                 LOG.info(
@@ -187,7 +190,10 @@ class TrialRenderer:
             return None
         image = self._short[key]
         alike = correlation(self.preview, image) if image.shape == self.preview.shape else 0.0
-        return ShortRender(settings, self.distance(image), alike)
+        made = ShortRender(settings, self.distance(image), alike)
+        if fresh:
+            self.short_made.append(made)
+        return made
 
     def is_made(self, settings: Settings) -> bool:
         """Whether ``settings`` were rendered whole already."""

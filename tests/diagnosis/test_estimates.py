@@ -139,5 +139,7 @@ def test_two_calls_tell_how_a_lora_was_applied_to_a_base_in_few_bits(
     best, *others = Quantized(progress, Lines(progress), progress.reference, found).ranked
     assert best.factor.settings(best.factor.values[0]) == wanted
     assert best.agreement > 0.25
-    assert len(others) > 3 * len(found) // 2
+    ways = [each for each in (best, *others) if each.factor.values[0] == wanted["quantize"]]
+    assert len(ways) == 4
+    assert len(others) >= len(found)
     assert trials.spent - spent < len(others)

@@ -73,21 +73,35 @@ def test_in_fp32_the_floor_renders_another_kernel_once(altered: Altered, rendere
     assert sum("attention" in trial.settings for trial in trials.made) == 1
 
 
-def test_numbers_take_turns_where_little_is_missing(altered: Altered, renderer: ReferenceRenderer) -> None:
-    progress = Progress(trials_of(altered("turns", base_shift=0.8), renderer), 100, None)
-    base = progress.reference
-    assert 0.5 < base.distance < 10
+def rendered_after(progress: Progress, firsts: dict[str, float]) -> list[str]:
+    """Return the numbers that were rendered from their first values on, in order."""
     lines = Lines(progress)
-    found = [
-        Estimate(_number(progress.trials, name), 0.0, first)
-        for name, first in {"max_shift": 1.1, "base_shift": 0.6}.items()
-    ]
-    progress.run(lines.each(base, found))
+    found = [Estimate(_number(progress.trials, name), 0.0, first) for name, first in firsts.items()]
+    progress.run(lines.each(progress.reference, found))
     progress.run(lines.waiting())
     made = [trial for trial in progress.trials.made[1:] if not trial.measures_floor]
-    names = [next(iter(trial.settings)) for trial in made]
-    assert progress.best.settings == {"base_shift": 0.8}
+    return [next(iter(trial.settings)) for trial in made]
+
+
+def test_numbers_take_turns_where_little_is_missing(altered: Altered, renderer: ReferenceRenderer) -> None:
+    progress = Progress(trials_of(altered("turns", base_shift=0.65, dtype="bf16"), renderer), 100, None)
+    assert 0.5 < progress.reference.distance < 10
+    names = rendered_after(progress, {"max_shift": 1.1, "base_shift": 0.55})
     assert set(names[:2]) == set(names[2:4]) == {"base_shift", "max_shift"}
+    assert progress.best.settings.keys() == {"base_shift"}
+    assert progress.best.distance < 0.7 * progress.reference.distance
+
+
+def test_a_number_that_goes_straight_to_the_preview_is_narrowed_at_once(
+    altered: Altered, renderer: ReferenceRenderer
+) -> None:
+    """It waited its turn: base_shift 0.9 was found after 33 renders, whose second value pointed to it."""
+    progress = Progress(trials_of(altered("straight", base_shift=0.8), renderer), 100, None)
+    assert 0.5 < progress.reference.distance < 10
+    names = rendered_after(progress, {"max_shift": 1.1, "base_shift": 0.6})
+    assert progress.best.settings == {"base_shift": 0.8}
+    assert progress.best.distance == 0
+    assert names.count("max_shift") == 1
 
 
 def test_a_number_goes_on_twice_as_far(altered: Altered, renderer: ReferenceRenderer) -> None:
