@@ -107,7 +107,7 @@ def nf4(weight: torch.Tensor) -> torch.Tensor:
     stored, state = functional.quantize_4bit(weight.contiguous(), quant_type="nf4", blocksize=64)
     if weight.device.type != "cpu":
         return functional.dequantize_4bit(stored, state).to(weight.dtype)  # type: ignore[no-any-return]
-    # where torch has AVX-512, pictures with 0.50.2 were noise; its own kernel unpacks there
+    # its own kernel rounds some fp16 weights otherwise with AVX-512 (0.50.2)
     codes = torch.stack([stored >> 4, stored & 15], dim=-1).flatten().long()
     values: torch.Tensor = state.code.float()[codes].view(-1, 64) * state.absmax.float()[:, None]
     return values.view(weight.shape).to(weight.dtype)
