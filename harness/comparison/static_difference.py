@@ -15,7 +15,7 @@ from harness.runs.plan import noise_of
 from harness.schema.case import Case
 from harness.schema.dtypes import dtype_of
 from harness.schema.quantizers import setting_of
-from harness.schema.spec import FLEX1, FLEX2
+from harness.schema.spec import MODELS
 
 WEIGHTS = re.compile(r"(?<!\\)\([^()\n]{1,300}:\s*\d{0,3}\.?\d{1,4}\s*\)")
 """Emphasis as ComfyUI and A1111 read it: ``(word:1.2)``."""
@@ -33,9 +33,8 @@ LORA_MODES = {
 }
 """How a tool applies a LoRA to weights in few bits, in words."""
 
-_MODELS = {
-    FLEX2.label: r"flex[._ -]?2",
-    FLEX1.label: r"flex[._ -]?1",
+_FILE_NAMES = {
+    **{spec.label: spec.file_names for spec in MODELS.values()},
     "FLUX": r"flux",
     "SDXL": r"sd_?xl|xl[._-]?base",
     "Stable Diffusion 1.5": r"sd[._-]?v?1[._-]?5|v1[._-]5",
@@ -96,7 +95,7 @@ def _base(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
 def other_base(case: Case, stated: InferenceSettings) -> str | None:
     """Return the model's file, and what it is called like, where that is another model than the case's."""
     name = re.split(r"[/\\]", str(stated.value("model") or ""))[-1]
-    kinds = [label for label, pattern in _MODELS.items() if re.search(pattern, name, re.IGNORECASE)]
+    kinds = [label for label, pattern in _FILE_NAMES.items() if re.search(pattern, name, re.IGNORECASE)]
     return f"{shown(name)} ({kinds[0]})" if kinds and case.spec.label not in kinds else None
 
 

@@ -58,6 +58,7 @@ class ModelSpec:
         in_channels: packed channels that the transformer takes; those beyond ``out_channels`` are conditions,
             and blank: 64 and 4 of an inpainting image and its mask, then 64 of a control image.
         comfy_unet: the transformer's file as its publisher names it for ComfyUI.
+        file_names: regular expression that finds the model in how its files are called.
         text_encoders: components that encode prompts.
         tokenizer_files: files that a tokenizer's folder needs, one group of them; transformers makes up what
             is missing.
@@ -77,6 +78,7 @@ class ModelSpec:
     keeps_scheduler: bool = False
     flux_trainer: bool = False
     comfy_unet: str = ""
+    file_names: str = r"(?!)"
     vae_scale_factor: int = 8
     text_encoders: tuple[str, ...] = ("text_encoder", "text_encoder_2")
     tokenizer_files: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
@@ -150,6 +152,7 @@ FLEX2 = ModelSpec(
     pipeline="harness.pipeline.flex2:Flex2Pipeline",
     hub_code=True,
     comfy_unet="Flex.2-preview.safetensors",
+    file_names=r"flex[._ -]?2",
     divisor=32,
     latent_divisor=16,
     in_channels=196,
@@ -168,6 +171,7 @@ FLEX1 = ModelSpec(
     keeps_scheduler=True,
     flux_trainer=True,
     comfy_unet="Flex.1-alpha.safetensors",
+    file_names=r"flex[._ -]?1",
     divisor=16,
     latent_divisor=16,
     in_channels=64,
