@@ -17,6 +17,8 @@ _SETTING_OF = {
     "dynamic_shifting": "shift", "base_shift": "shift", "max_shift": "shift", "scheduler": "sampler",
 }  # fmt: skip
 """Axes by the name that their setting has here, where it is another."""
+_REFUTED = frozenset({"seed", "sample_steps", "guidance_scale", "network_multiplier"})
+"""Settings whose every difference a search would have found: a statement of another value is wrong."""
 _DIALECT_SETTINGS = (
     "blanks",
     "max_sequence_length",
@@ -73,17 +75,20 @@ def kernel_rows(request: RenderRequest, own: RenderRequest, dialect: str) -> lis
 def with_found(stated: list[SettingRow], found: list[SettingRow], *, explained: bool) -> list[SettingRow]:
     """Return the rows of the static difference, completed by what renders found.
 
-    A setting that was not known, and that an explained picture does without, is the preview's.
+    Where the picture is explained, a setting that is unknown or wrongly stated, and not found, is the same.
     """
     by_setting = {row.setting: row for row in found}
-    rows = []
-    for row in stated:
-        if row.setting in by_setting:
-            continue
-        proved = row.state is State.UNKNOWN and explained
-        changes = {"inference": row.preview, "state": State.SAME, "source": "rendered"} if proved else {}
-        rows.append(dataclasses.replace(row, **changes))  # type: ignore[arg-type]
-    return [*rows, *found]
+    rows = [row for row in stated if row.setting not in by_setting]
+    return [*(_as_rendered(row) if explained else row for row in rows), *found]
+
+
+def _as_rendered(row: SettingRow) -> SettingRow:
+    """Return the row of a setting that an explained picture has as the preview has it."""
+    is_refuted = row.state is State.DIFFERS and row.setting in _REFUTED
+    if row.state is not State.UNKNOWN and not is_refuted:
+        return row
+    note = f"stated as {row.inference}, which the picture refutes" if is_refuted else row.note
+    return dataclasses.replace(row, inference=row.preview, state=State.SAME, note=note, source="rendered")
 
 
 def _row(case: Case, context: Context, name: str, value: Scalar) -> SettingRow:

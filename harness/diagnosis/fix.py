@@ -55,8 +55,8 @@ def fix_case(
     written = tuple(axis for axis, change in changes.items() if change is not None)
     left = tuple(axis for axis, change in changes.items() if change is None)
     fixed = _apply(case, found, changes)
-    if write and written and case._file is not None:
-        fixed = save_case(fixed, case._file, schema=_schema_line(case))
+    if write and written and case.file is not None:
+        fixed = save_case(fixed, case.file, schema=_schema_line(case))
     return Fixed(fixed, True, written, left, _summary(found, written, left))
 
 
@@ -90,7 +90,7 @@ def _apply(case: Case, found: Diagnosis, changes: dict[str, dict[str, Any] | Non
         *(_reason(cause) for cause in found.causes if changes[cause.axis] is not None),
     ]
     fixed = Case.model_validate(data)
-    fixed._file = case._file
+    fixed._file = case.file
     return fixed
 
 
@@ -102,8 +102,8 @@ def _reason(cause: Cause) -> str:
 
 
 def _schema_line(case: Case) -> str | None:
-    assert case._file is not None
-    first = case._file.read_text(encoding="utf-8").partition("\n")[0]
+    assert case.file is not None
+    first = case.file.read_text(encoding="utf-8").partition("\n")[0]
     return first.partition("$schema=")[2] or None
 
 

@@ -68,7 +68,7 @@ def step_zero(case: Case) -> Case | None:
     It lies in the folder of ``case`` and takes over what a fix may have changed there. A preview that is
     older than its config is no control.
     """
-    if case._file is None or case.lora is None:
+    if case.file is None or case.lora is None:
         return None
     for file in sorted(case.folder.glob(f"*{SUFFIX}")):
         try:

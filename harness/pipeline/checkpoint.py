@@ -11,7 +11,7 @@ from typing import Any
 from harness._util.atomic_files import read_bytes, sha256_file
 from harness.data import CHECKPOINTS
 from harness.errors import CheckpointError
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.spec import ModelSpec
 
 PIPELINE_FILE = "pipeline.py"

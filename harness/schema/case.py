@@ -17,7 +17,7 @@ from harness._util.atomic_files import sha256_file, write_bytes
 from harness._util.strict_yaml import read_mapping, write_yaml
 from harness._util.validation import problems_as
 from harness.errors import CaseError
-from harness.schema.base import Base as Base  # noqa: PLC0414 (pipeline/checkpoint.py imports it from here)
+from harness.schema.base import Base
 from harness.schema.case_parts import LoraRef, Neighbour, Preview, SampleSettings, Trained
 from harness.schema.fields import CaseId, Strict
 from harness.schema.metric_limits import Tolerance

@@ -77,6 +77,21 @@ def test_settings_that_lie_do_not_count(cases: Cases, renderer: ReferenceRendere
     assert "noise" in {row.setting for row in with_seed.differences}
 
 
+def test_a_stated_value_that_the_picture_refutes_is_no_difference(
+    cases: Cases, renderer: ReferenceRenderer, tmp_path: Path
+) -> None:
+    """The search proved the preview's seed, and the stated one was listed as a difference all the same."""
+    said = tmp_path / "said.yaml"
+    said.write_text("tool: comfyui\nseed: 5\n")
+    truth = truth_of("inkprint_00001_.png")
+    found = compare(case_of(truth, cases), IMAGES / truth["file"], settings=said, renderer=renderer)
+    assert found.proof is not None
+    assert found.proof.reached
+    assert "seed" not in {row.setting for row in found.differences}
+    seed = next(row for row in found.rows if row.setting == "seed")
+    assert seed.note == "stated as 5, which the picture refutes"
+
+
 def test_a_base_in_few_bits_of_a_workflow_is_rendered_and_named(
     cases: Cases, renderer: ReferenceRenderer, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from harness._util.atomic_files import sha256_file
 from harness.errors import CheckpointError
 from harness.pipeline import load
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import Lora, RenderRequest
 
 DATA = Path(__file__).parent.parent / "data"

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from harness.errors import CheckpointError
 from harness.pipeline.models import read_headers
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import RenderRequest
 from harness.schema.spec import FLEX2
 

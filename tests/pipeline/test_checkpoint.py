@@ -12,7 +12,7 @@ import pytest
 from harness.errors import CheckpointError
 from harness.pipeline.checkpoint import find_checkpoint, fingerprint
 from harness.pipeline.load import check_trust
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.spec import FLEX2
 
 

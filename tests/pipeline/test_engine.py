@@ -19,7 +19,7 @@ from harness.pipeline.engine import kernel_cache as cache
 from harness.pipeline.engine.exact import Engine, why_eager
 from harness.pipeline.engine.norms import layer_norm, rms_norm
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import RenderRequest
 
 Make = Callable[..., RenderRequest]

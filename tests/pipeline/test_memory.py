@@ -15,7 +15,7 @@ from harness.pipeline import renderer as render
 from harness.pipeline.checkpoint import find_checkpoint
 from harness.pipeline.offload import GIB, WORKING, choose_offload, memory_line, needs, next_offload
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import Offload, RenderRequest
 from harness.schema.spec import FLEX2
 

@@ -18,7 +18,7 @@ from harness.errors import CheckpointError
 from harness.pipeline import originals
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.pipeline.stored_weights import read_stored
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import RenderRequest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what is mapped where")

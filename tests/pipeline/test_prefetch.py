@@ -11,7 +11,7 @@ import torch
 from harness.pipeline.checkpoint import find_checkpoint
 from harness.pipeline.models import load_models
 from harness.pipeline.prefetch import copies_of, first_models, stand_ins, weights_files
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import RenderRequest
 from harness.schema.spec import FLEX2
 

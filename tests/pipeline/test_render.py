@@ -24,7 +24,7 @@ from harness.pipeline.inference import _without_gradients
 from harness.pipeline.load import LoadedPipeline, load_pipeline
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.precision.quanto_kernels import build_line
-from harness.schema.case import Base
+from harness.schema.base import Base
 from harness.schema.render import Lora, Render, RenderRequest
 from harness.schema.spec import FLEX2
 
