@@ -41,6 +41,7 @@ class Audit:
 
     Attributes:
         unread: why the changes are unknown, where the file is more or less than a LoRA.
+        is_zero: every layer changes nothing, so that nothing can survive or be lost.
         rows: rows of each layer that were read, evenly spread; None for all.
         left_out: quantizers that cannot run here, with the reason.
         layers: worst first with a base, else largest change first.
@@ -51,6 +52,7 @@ class Audit:
     multiplier: float
     keys: tuple[LoaderKeys, ...]
     unread: str | None = None
+    is_zero: bool = False
     base: Path | None = None
     rows: int | None = None
     left_out: dict[str, str] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class Audit:
             "network_multiplier": self.multiplier,
             "keys": [each.to_json() for each in self.keys],
             "unread": self.unread,
+            "is_zero": self.is_zero,
             "base": None if self.base is None else self.base.name,
             "rows_per_layer": self.rows,
             "left_out": self.left_out,
@@ -113,6 +116,7 @@ def audit(
         except LoraError as error:
             found.unread, found.left_out = error.found, {}
             return found
+        found.is_zero = checked.is_zero
         if base is None:
             found.layers = [layer_of(delta) for delta in lora_deltas(checked, multiplier)]
         else:

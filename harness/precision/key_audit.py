@@ -25,6 +25,8 @@ _COMFY_ENDS = re.compile(
     r"\.(lora_[AB]\.weight|lora_(down|up)\.weight|alpha|dora_scale|lokr_\w+|hada_\w+|diff|diff_b)$"
 )
 _TRAINER = re.compile(rf"transformer\.{_BLOCKS}\.\d+\..+\.lora_[AB]\.weight$")
+_TRAINER_LOKR = re.compile(rf"transformer\.{_BLOCKS}\.\d+\..+\.(lokr_w[12](_[ab])?|lokr_t2|alpha)$")
+"""What it saves and loads where the job's network is a LoKr, which alone has an alpha there."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,11 @@ class LoaderKeys:
 
 def audit_keys(path: Path, tensors: Mapping[str, Tensor]) -> tuple[LoaderKeys, ...]:
     """Return what diffusers, ComfyUI and AI Toolkit do with every key of a file."""
+    is_lokr = any(".lokr_" in key for key in tensors)
     return (
         _diffusers(path, tensors),
         _sorted("ComfyUI", tensors, lambda key: _COMFY_SOURCES.match(key) and _COMFY_ENDS.search(key)),
-        _sorted("AI Toolkit", tensors, _TRAINER.match),
+        _sorted("AI Toolkit", tensors, (_TRAINER_LOKR if is_lokr else _TRAINER).match),
     )
 
 

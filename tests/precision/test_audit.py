@@ -14,12 +14,14 @@ from harness.errors import CheckpointError, LoraError
 from harness.precision import availability
 from harness.precision import row_blocks as row_blocks_module
 from harness.precision.audit import Audit, audit
-from harness.precision.audit_text import left_out, losses
+from harness.precision.audit_text import left_out, losses, sentences
 from harness.precision.base_modules import base_modules
+from harness.precision.key_audit import audit_keys
 from harness.precision.rounding import rounded
 from harness.precision.row_blocks import row_blocks
 from harness.precision.survival import Survival
 from harness.report.audit_page import histograms
+from harness.schema.lora_header import Tensor
 from tests.importers.lora_files import rewrite
 
 MODULE = "transformer_blocks.0.ff.net.2"
@@ -190,3 +192,29 @@ def test_a_strength_that_is_no_number_is_refused(lora: Path) -> None:
     done = CliRunner().invoke(app, ["audit", str(lora), "--multiplier", "nan"])
     assert done.exit_code == 2
     assert "nan is no strength" in done.output
+
+
+@pytest.mark.parametrize("with_base", [False, True])
+def test_a_lora_of_zeros_is_said_to_change_nothing(
+    lora: Path, tiny: Path, tmp_path: Path, *, with_base: bool
+) -> None:
+    """100 % of it survived every quantizer."""
+    weights = load_file(lora)
+    zeros = {key: torch.zeros_like(weight) if "lora_B" in key else weight for key, weight in weights.items()}
+    save_file(zeros, tmp_path / "zeros.safetensors")
+    found = audit(tmp_path / "zeros.safetensors", base=tiny if with_base else None, quantizers=FP8)
+    assert found.is_zero
+    assert found.to_json()["is_zero"]
+    *_, last = sentences(found)
+    assert last == "it changes nothing: lora_A or lora_B of every layer is zero, as before the first step"
+
+
+def test_ai_toolkit_applies_the_lokr_that_it_saves() -> None:
+    module = "transformer.single_transformer_blocks.0.attn.to_k"
+    ends = ("alpha", "lokr_w1", "lokr_w2_a", "lokr_w2_b")
+    lokr = {f"{module}.{end}": Tensor("F32", (1, 1)) for end in ends}
+    diffusers, comfy, trainer = audit_keys(Path("lokr.safetensors"), lokr)
+    assert diffusers.refused is not None
+    assert len(comfy.applied) == len(trainer.applied) == 4
+    plain = {f"{module}.{end}": Tensor("F32", (1, 1)) for end in ("alpha", "lora_A.weight")}
+    assert audit_keys(Path("lora.safetensors"), plain)[2].ignored == (f"{module}.alpha",)
