@@ -6,6 +6,7 @@ There changes add up: those of two settings, each rendered alone, say without a 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -54,15 +55,16 @@ def superposed(trials: TrialRenderer, base: Trial, share: float = MAX_SHARE) -> 
         return []
     alone = list(_rendered_alone(trials, base))
     missing = _smaller(trials.preview) - _smaller(trials.matched(base.image))
-    whole = float(np.linalg.norm(missing))
+    sums = _sums([missing, *(each.change for each in alone)])
     found: list[tuple[float, Settings]] = []
-    for one, other in itertools.combinations(alone, 2):
+    for i, j in itertools.combinations(range(len(alone)), 2):
+        one, other = alone[i], alone[j]
         if one.axis == other.axis:
             continue
-        shares = _shares(missing, one, other)
-        left = float(np.linalg.norm(missing - shares[0] * one.change - shares[1] * other.change)) / whole
-        single = min(float(np.linalg.norm(missing - each.change)) / whole for each in (one, other))
-        if left < share * min(1.0, single):
+        known = sums[np.ix_([0, i + 1, j + 1], [0, i + 1, j + 1])]
+        shares = _shares(known, one, other)
+        left = _left(known, *shares)
+        if left < share * min(1.0, _left(known, 1, 0), _left(known, 0, 1)):
             settings = {**one.trial.settings, **other.trial.settings}
             for each, much in zip((one, other), shares, strict=True):
                 settings |= _moved(each, base, trials, much)
@@ -96,16 +98,32 @@ def _changed_alone(settings: Settings, base: Settings) -> str | None:
     return next(iter(names)) if len(names) == 1 else None
 
 
-def _shares(missing: Change, *pair: _Alone) -> list[float]:
-    """Return how much of each change fits best: 1, but of a number what least squares say."""
-    free = [each for each in pair if each.factor is not None]
-    fixed = sum((each.change for each in pair if each.factor is None), np.zeros_like(missing))
-    if not free:
-        return [1.0, 1.0]
-    columns = np.stack([each.change.ravel() for each in free], axis=1)
-    fitted = iter(np.linalg.lstsq(columns, (missing - fixed).ravel(), rcond=None)[0])
-    limits = (-MAX_STRIDE, MAX_STRIDE)
-    return [1.0 if each.factor is None else float(np.clip(next(fitted), *limits)) for each in pair]
+def _sums(changes: list[Change]) -> NDArray[np.float64]:
+    """Return the sum over pixels of the product of each two changes."""
+    flat = np.stack([each.ravel() for each in changes])
+    return (flat @ flat.T).astype(np.float64)
+
+
+def _shares(known: NDArray[np.float64], one: _Alone, other: _Alone) -> tuple[float, float]:
+    """Return how much of each change fits best: 1, but of a number what least squares say.
+
+    Args:
+        known: 3 × 3, sums of products of what is missing and the two changes.
+    """
+    free = [number for number, each in enumerate((one, other), start=1) if each.factor is not None]
+    fixed = [number for number in (1, 2) if number not in free]
+    shares = dict.fromkeys(fixed, 1.0)
+    if free:
+        wanted = known[free, 0] - known[np.ix_(free, fixed)].sum(axis=1)
+        fitted = np.linalg.lstsq(known[np.ix_(free, free)], wanted, rcond=None)[0]
+        shares |= dict(zip(free, np.clip(fitted, -MAX_STRIDE, MAX_STRIDE).tolist(), strict=True))
+    return shares[1], shares[2]
+
+
+def _left(known: NDArray[np.float64], one: float, other: float) -> float:
+    """Return the share of what is missing that shares of both changes leave."""
+    by = np.array([1.0, -one, -other])
+    return math.sqrt(max(0.0, float(by @ known @ by)) / float(known[0, 0]))
 
 
 def _moved(alone: _Alone, base: Trial, trials: TrialRenderer, share: float) -> Settings:
