@@ -7,6 +7,9 @@ from harness.diagnosis.floor import Floor
 from harness.diagnosis.quantized import is_usual
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 
+NOT_POINTED = "nothing points to it"
+"""Why a factor was left out of a search that ended within its budget and explains nothing."""
+
 
 def minimal_path(trials: TrialRenderer, floor: Floor, best: Trial, kept: Settings) -> list[Trial]:
     """Return ``best`` built up one factor at a time, the strongest first, without idle factors.
@@ -31,21 +34,22 @@ def minimal_path(trials: TrialRenderer, floor: Floor, best: Trial, kept: Setting
     return steps
 
 
-def untried_factors(trials: TrialRenderer, best: Trial, *, spent: bool) -> dict[str, str]:
+def untried_factors(trials: TrialRenderer, best: Trial, *, spent: bool, explained: bool) -> dict[str, str]:
     """Return which single factors were not rendered with all usual values, with the reason.
 
     Args:
         spent: the budget ended the search.
+        explained: the preview is, which ended it.
     """
-    why = "the budget was spent" if spent else "the preview was explained before"
+    ended = "the budget was spent" if spent else "the preview was explained before"
+    why = ended if spent or explained else NOT_POINTED
     made = {_key(trial.settings) for trial in trials.made}
     untried = {}
     every = factors(trials, {})
     rare = [each for each in every if not is_usual(each) and _key(each.settings(each.values[0])) not in made]
     if rare and "quantize" not in best.settings:
-        untried[f"quantize = {', '.join(str(each.values[0]) for each in rare)}"] = (
-            f"nothing points to it, or {why}"
-        )
+        names = ", ".join(str(each.values[0]) for each in rare)
+        untried[f"quantize = {names}"] = why if why == NOT_POINTED else f"{NOT_POINTED}, or {why}"
     for factor in filter(is_usual, every):
         done = sum(_key(factor.settings(value)) in made for value in factor.values)
         if done < len(factor.values) and factor.axis.name not in best.settings:

@@ -293,7 +293,7 @@ class _Stages:
             found.explained = floor.covers(found.path[-1])
         if 0 < best.distance <= MAX_FLOOR:
             found.floor = floor.at(best)
-        found.untried = untried_factors(self.trials, best, spent=progress.is_spent)
+        found.untried = untried_factors(self.trials, best, spent=progress.is_spent, explained=found.explained)
         return found
 
     def _told(self) -> Trial:

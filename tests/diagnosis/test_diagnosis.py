@@ -13,6 +13,7 @@ from PIL import Image
 from harness.diagnosis.answer import Diagnosis
 from harness.diagnosis.diagnose import _rivals, diagnose
 from harness.diagnosis.fix import fix_case
+from harness.diagnosis.path import untried_factors
 from harness.diagnosis.search import Search
 from harness.diagnosis.sentences import sentences
 from harness.errors import CaseError
@@ -118,3 +119,21 @@ def test_two_quantizers_that_give_the_same_picture_cannot_be_told_apart(
     same = replace(trial, settings={"quantize": "float8-te"})
     trials.made += [same, replace(trial, settings={"quantize": "qfloat8-te", "steps": 6})]
     assert _rivals(trials, Search(reference, path=[trial], explained=True)) == [same]
+
+
+@pytest.mark.parametrize(
+    ("spent", "explained", "why"),
+    [
+        (True, False, "the budget was spent"),
+        (False, True, "the preview was explained before"),
+        (False, False, "nothing points to it"),
+    ],
+)
+def test_what_was_not_tried_says_why(
+    altered: Callable[..., Case], renderer: ReferenceRenderer, *, spent: bool, explained: bool, why: str
+) -> None:
+    """It said "explained before" of a preview that nothing explains."""
+    trials = trials_of(altered("untried", guidance_scale=3.4), renderer)
+    untried = untried_factors(trials, trials.trial({}), spent=spent, explained=explained)
+    assert {"guidance_scale", "steps"} <= untried.keys()
+    assert all(reason.endswith(why) for reason in untried.values())
