@@ -13,6 +13,7 @@ from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.quantized import Quantized, is_usual, recorded
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import (
+    COARSE,
     LIKELY,
     MIN_COMPOSITION_GAIN,
     NOISE_FROM,
@@ -164,12 +165,13 @@ def _leaders(bases: list[Trial], base: Trial) -> list[Trial]:
 
 def _shortly(progress: Progress, lines: Lines, base: Trial) -> Iterator[Render]:
     """Yield what stands out among short renders of one more factor on top of ``base``."""
-    noise, _, rest = by_kind(factors(progress.trials, base.settings))
+    noise, numeric, rest = by_kind(factors(progress.trials, base.settings))
     drawn = [each for each in noise if is_first(each)]
     others = [each for each in rest if each.own is None]
+    coarse = [each for each in numeric if each.values[0] in COARSE]
     yield from lines.scan_shortly(base, [each for each in rest if each.axis.name in RANKED])
-    yield from lines.shortly(base, [each.settings(each.values[0]) for each in drawn])
-    yield from lines.shortly(base, [each.settings(each.values[0]) for each in others])
+    for found in (drawn, others, coarse if progress.trials.context.device == "cpu" else []):
+        yield from lines.shortly(base, [each.settings(each.values[0]) for each in found])
     yield from lines.nearest_of_all(base)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from harness.diagnosis.diagnose import diagnose
 from harness.diagnosis.lines import Lines
+from harness.diagnosis.pairs import together
 from harness.diagnosis.projected import projected
 from harness.diagnosis.search_progress import Progress
 from harness.diagnosis.superposed import superposed
@@ -56,3 +57,16 @@ def test_what_is_near_another_checkpoint_is_projected(altered: Altered, renderer
     found = diagnose(case, renderer=renderer)
     assert {cause.axis: cause.value for cause in found.causes} == {"checkpoint": 200, "base_shift": 0.4}
     assert found.spent < 45
+
+
+def test_short_renders_find_few_bits_on_top_of_other_noise(
+    altered: Altered, renderer: ReferenceRenderer
+) -> None:
+    """The budget of 120 was spent on top of the right noise, and no other quantizer was tried there."""
+    wanted = {"seed": 44, "quantize": "uint2"}
+    progress = Progress(trials_of(altered("noise-and-bits", **wanted), renderer), 100, None)
+    leader = progress.trials.trial({"seed": 44})
+    assert leader.distance > 10
+    progress.run(together(progress, Lines(progress), progress.reference, [leader]))
+    assert progress.best.settings == wanted
+    assert progress.best.distance == 0
