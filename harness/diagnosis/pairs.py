@@ -19,10 +19,11 @@ from harness.diagnosis.singles import (
     NOISE_FROM,
     POINTING,
     QUANTIZE_REACH,
+    firsts,
     is_first,
 )
 from harness.diagnosis.superposed import superposed
-from harness.diagnosis.trials import Settings, Trial
+from harness.diagnosis.trials import Settings, Trial, changed_axes
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Family
 
@@ -143,8 +144,8 @@ def _alone(progress: Progress, base: Trial) -> list[Settings]:
     """Return pairs of the nearest settings that were rendered alone, a few of each axis."""
     alone: list[Trial] = []
     for trial in sorted(progress.trials.made, key=lambda each: each.distance):
-        axes = _axes(trial, base)
-        of_axes = sum(_axes(each, base) == axes for each in alone)
+        axes = changed_axes(trial.settings, base.settings)
+        of_axes = sum(changed_axes(each.settings, base.settings) == axes for each in alone)
         if len(axes) == 1 and not trial.measures_floor and of_axes < MAX_OF_AXIS:
             alone.append(trial)
     pairs = itertools.combinations(alone[:MAX_ALONE], 2)
@@ -157,8 +158,8 @@ def _leaders(bases: list[Trial], base: Trial) -> list[Trial]:
     """Return the bases on top of which short renders look for another setting: far ones of different axes."""
     found: list[Trial] = []
     for trial in sorted(bases, key=_draws):
-        axes = [_axes(each, base) for each in found]
-        if trial.distance > MAX_ROUNDING and _axes(trial, base) not in axes:
+        axes = [changed_axes(each.settings, base.settings) for each in found]
+        if trial.distance > MAX_ROUNDING and changed_axes(trial.settings, base.settings) not in axes:
             found.append(trial)
     return found[:MAX_LEADERS]
 
@@ -171,13 +172,8 @@ def _shortly(progress: Progress, lines: Lines, base: Trial) -> Iterator[Render]:
     coarse = [each for each in numeric if each.values[0] in COARSE]
     yield from lines.scan_shortly(base, [each for each in rest if each.axis.name in RANKED])
     for found in (drawn, others, coarse if progress.trials.context.device == "cpu" else []):
-        yield from lines.shortly(base, [each.settings(each.values[0]) for each in found])
+        yield from lines.shortly(base, firsts(found))
     yield from lines.nearest_of_all(base)
-
-
-def _axes(trial: Trial, base: Trial) -> set[str]:
-    changed = trial.settings.keys() - base.settings.keys()
-    return set(changed - {"dynamic_shifting"} or changed)
 
 
 def bases_of(progress: Progress, base: Trial, count: int, share: float = NO_NEARER) -> list[Trial]:
@@ -190,6 +186,10 @@ def bases_of(progress: Progress, base: Trial, count: int, share: float = NO_NEAR
     for trial in sorted(progress.trials.made, key=lambda each: each.distance):
         new = set(trial.settings) - set(base.settings)
         taken = [set(each.settings) - set(base.settings) for each in found]
-        if len(new - {"dynamic_shifting"} or new) >= count and not trial.measures_floor and new not in taken:
+        if (
+            len(changed_axes(trial.settings, base.settings)) >= count
+            and not trial.measures_floor
+            and new not in taken
+        ):
             found.append(trial)
     return [each for each in found if each.distance < share * base.distance][:MAX_BASES]

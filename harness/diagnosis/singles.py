@@ -113,14 +113,14 @@ class Singles:
         likely = {each.factor.axis.name for each in self.ranked if each.agreement >= LIKELY}
         numbers = self._numbers("network_multiplier", "guidance_scale")
         yield from lines.scan_shortly(base, [each for each in numbers if each.axis.name in likely])
-        yield from lines.shortly(base, _firsts(each for each in known if each.axis.name == "scheduler"))
+        yield from lines.shortly(base, firsts(each for each in known if each.axis.name == "scheduler"))
         if not self._is_dear:
-            yield from lines.shortly(base, _firsts(each for each in self._rare if each.values[0] in COARSE))
+            yield from lines.shortly(base, firsts(each for each in self._rare if each.values[0] in COARSE))
         yield from lines.nearest_of_all(base, 1)
         yield from lines.each(base, [each for each in self.ranked if each.factor.axis.name in SHIFTING])
         yield from lines.scan_shortly(base, [each for each in numbers if each.axis.name not in likely])
         drawn = [each for each in noise if each.axis.name not in {"noise", "scheduler"}]
-        yield from lines.shortly(base, _firsts(drawn), unsure=True)
+        yield from lines.shortly(base, firsts(drawn), unsure=True)
         yield from lines.nearest_of_all(base)
 
     def other_noise(self) -> Iterator[Render]:
@@ -215,7 +215,8 @@ class Singles:
         return [each for each in numeric if near and each.axis.name == "dtype" and each.values[0] == "bf16"]
 
 
-def _firsts(found: Iterable[Factor]) -> list[Settings]:
+def firsts(found: Iterable[Factor]) -> list[Settings]:
+    """Return the settings of the first value of each factor."""
     return [each.settings(each.values[0]) for each in found]
 
 

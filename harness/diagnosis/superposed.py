@@ -16,7 +16,7 @@ from PIL import Image
 
 from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.narrowing import MAX_STRIDE, reach
-from harness.diagnosis.trials import Pixels, Settings, Trial, TrialRenderer
+from harness.diagnosis.trials import Pixels, Settings, Trial, TrialRenderer, changed_axes
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
 
@@ -93,8 +93,7 @@ def _changed_alone(settings: Settings, base: Settings) -> str | None:
     """Return the one axis that ``settings`` change on top of ``base``; None where it is not one."""
     if not base.items() <= settings.items():
         return None
-    changed = settings.keys() - base.keys()
-    names = changed - {"dynamic_shifting"} or changed
+    names = changed_axes(settings, base)
     return next(iter(names)) if len(names) == 1 else None
 
 

@@ -269,6 +269,12 @@ def rms(a: Pixels, b: Pixels) -> float:
     return float(np.sqrt(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)))
 
 
+def changed_axes(settings: Settings, base: Settings) -> set[str]:
+    """Return the axes that ``settings`` change on top of ``base``; a static shift counts as one."""
+    changed = settings.keys() - base.keys()
+    return set(changed - {"dynamic_shifting"} or changed)
+
+
 def words(settings: Settings) -> str:
     """Return settings as a report calls them."""
     return ", ".join(f"{name} = {show(value)}" for name, value in settings.items()) or "as recorded"
