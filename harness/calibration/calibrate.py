@@ -6,6 +6,8 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness._util.atomic_files import disk_errors_as
+from harness._util.output_paths import why_unwritable
 from harness._util.words import size_text
 from harness.calibration.controls import CODEC, Control, controls
 from harness.calibration.limits import propose
@@ -52,6 +54,8 @@ def calibrate(
         HarnessError: bad input; found before anything is rendered.
         CalibrationError: no case gives both noise and signal.
     """
+    if (why := why_unwritable(out)) is not None:
+        raise CalibrationError(f"cannot be written ({why})", file=out, fix="name another file")
     options = options or RunOptions()
     others = ToleranceFile.load(out).environments if out.exists() else {}
     with machine_of(options) as machine:
@@ -76,7 +80,9 @@ def calibrate(
         evidence=evidence,
     )
     made = ToleranceFile(environments={**others, environment_key(facts): found})
-    made.save(out)
+    fix = "mend that and repeat the command with this run: it holds every render"
+    with disk_errors_as(CalibrationError, f"cannot be written; {run} is whole", file=out, fix=fix):
+        made.save(out)
     return made
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.command import choice_of, command, option, path
+from harness.cli.command import choice_of, command, option, output_file, path
 from harness.schema.quantizers import QUANTIZERS
 
 DEFAULT = ("fp8_e4m3fn", "qfloat8", "int8", "nf4")
@@ -38,8 +38,8 @@ def _finite(_context: click.Context, _parameter: click.Parameter, value: float) 
     help="Rows of each layer to read, evenly spread; 0 reads all.",
 )  # fmt: skip
 @option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="What computes.")
-@option("--json", "json_file", type=path, help="Write the whole audit here as JSON.")
-@option("--out", type=path, help="Write a page with histograms here, one HTML file.")
+@option("--json", "json_file", type=output_file, help="Write the whole audit here as JSON.")
+@option("--out", type=output_file, help="Write a page with histograms here, one HTML file.")
 def audit(
     lora: Path,
     base: str | None,

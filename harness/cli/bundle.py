@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from harness.cli.command import command, option, path
+from harness.cli.command import command, option, output_file, path
 
 
 @command()
 @click.argument("case", metavar="CASE", help="Id of the case.")
 @option("--run", type=path, help="Run folder. Default: the newest under reports/ that has the case.")
 @option("--variant", default="reference", help="Which of the case's rows.")
-@option("--out", type=path, help="The file to write. Default: <case>.bundle.zip.")
+@option("--out", type=output_file, help="The file to write. Default: <case>.bundle.zip.")
 @option(
     "--with-lora", metavar="FILE", type=path, help="Include the LoRA; otherwise only its hash goes along."
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.command import command, option, path
+from harness.cli.command import command, option, output_file, output_folder
 from harness.cli.options import CASES, RENDERING, run_options
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @command()
 @CASES
-@option("--out", type=path, default="tolerance.json", help="Tolerance file to write.")
-@option("--run", type=path, help="Run folder. Default: reports/calibration-<date>_<time>.")
+@option("--out", type=output_file, default="tolerance.json", help="Tolerance file to write.")
+@option("--run", type=output_folder, help="Run folder. Default: reports/calibration-<date>_<time>.")
 @run_options(*RENDERING)
 def calibrate(cases: tuple[Path, ...], out: Path, run: Path | None, options: RunOptions) -> None:
     """Find limits between what equally valid executions change and what wrong settings change.

@@ -41,6 +41,37 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class OutputPath(click.Path):
+    """A file, or a folder, to be written: refused before the work begins where it cannot be."""
+
+    def __init__(self, *, folder: bool = False) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, or refuse it in one line."""
+        place = Path(value)
+        refuse_unwritable(place, param.opts[0] if param is not None else None, folder=self._folder)
+        return place
+
+
+def refuse_unwritable(path: Path, option: str | None, *, folder: bool = False) -> None:
+    """Refuse what ``option`` names where no file, or no ``folder``, can be written there.
+
+    Raises:
+        HarnessError: says why.
+    """
+    from harness._util.output_paths import is_url, why_unwritable
+    from harness.errors import HarnessError
+
+    if is_url(path):
+        fix = "name a path of this machine; harness run --copy-to URL brings a run there"
+        raise HarnessError("is a URL, and no path", file=path, field=option, fix=fix)
+    if (why := why_unwritable(path, folder=folder)) is not None:
+        fix = f"name another {'folder' if folder else 'file'}"
+        raise HarnessError(f"cannot be written ({why})", file=path, field=option, fix=fix)
+
+
 class HelpFormatter(click.HelpFormatter):
     """Bold headings, and the names of options and commands in colour, where a terminal shows them."""
 
@@ -105,6 +136,8 @@ class Command(click.Command):
 command = partial(click.command, cls=Command)
 option = partial(click.option, cls=Option)
 path = click.Path(path_type=Path)
+output_file = OutputPath()
+output_folder = OutputPath(folder=True)
 
 
 def with_options(*options: Decorator) -> Decorator:

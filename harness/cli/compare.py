@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.command import FiniteRange, command, option, path
+from harness.cli.command import FiniteRange, command, option, output_file, output_folder, path
 from harness.cli.options import RENDERING, SYSTEMS, run_options
 
 if TYPE_CHECKING:
@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     default=40,
     help="Renders of the case's own length to spend on an image.",
 )
-@option("--json", "json_file", type=path, help="Write the results here as JSON.")
-@option("--report", type=path, help="Write a page with pictures and tables here, one HTML file.")
-@option("--out", type=path, help="A run folder: put pages and JSON there, linked from the case's page.")
+@option("--json", "json_file", type=output_file, help="Write the results here as JSON.")
+@option("--report", type=output_file, help="Write a page with pictures and tables here, one HTML file.")
+@option(
+    "--out", type=output_folder, help="A run folder: put pages and JSON there, linked from the case's page."
+)
 @run_options(*RENDERING, *SYSTEMS)
 def compare(
     case: Path,
@@ -69,6 +71,10 @@ def compare(
     from harness.schema.case import load_case
 
     loaded = load_case(case)
+    if out is not None:
+        from harness.report.comparison_page import refuse_other_run
+
+        refuse_other_run([loaded], out)
     found: list[Comparison] = []
     with _images(loaded, images, requests, options) as given:
         for image, beside in given:

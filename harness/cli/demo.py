@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from harness.cli.command import command, option, path
+from harness.cli.command import command, option, output_folder
 
 
 @command()
-@option("--out", type=path, default="reports/demo", help="Run folder.")
-@option("--cases", type=path, default="cases/demo", help="Folder for the case files.")
+@option("--out", type=output_folder, default="reports/demo", help="Run folder.")
+@option("--cases", type=output_folder, default="cases/demo", help="Folder for the case files.")
 def demo(out: Path, cases: Path) -> None:
     """Re-run a genuine AI Toolkit job that ships with the harness, on the CPU, and build its report.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from harness.cli.command import command, option, path
+from harness.cli.command import command, option, output_file, path, refuse_unwritable
 from harness.cli.options import BUDGET, RENDERING, run_options
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 )
 @option("--static", is_flag=True, help="Only what needs no model.")
 @BUDGET
-@option("--json", "json_file", type=path, help="Write the result here as JSON.")
-@option("--recipe", type=path, help="Write the runnable code here.")
+@option("--json", "json_file", type=output_file, help="Write the result here as JSON.")
+@option("--recipe", type=output_file, help="Write the runnable code here.")
 @run_options(*RENDERING)
 def diagnose(
     case: Path, static: bool, budget: float, json_file: Path | None, recipe: Path | None, options: RunOptions
@@ -43,10 +43,13 @@ def diagnose(
     from harness.judging.findings import static_findings
     from harness.schema.case import load_case
 
+    if json_file is not None:
+        from harness.diagnosis.saved_answer import pictures_folder, save_answer
+
+        refuse_unwritable(pictures_folder(json_file), "--json", folder=True)
     loaded = load_case(case)
     show_findings(static_findings(loaded))
     from harness.diagnosis.diagnose import diagnose as find
-    from harness.diagnosis.saved_answer import save_answer
 
     click.echo("")
     found = find(loaded, options=options, budget=budget, tell=click.echo)
@@ -91,13 +94,13 @@ def _together(
     for finding in dict.fromkeys(each.message for case in cases for each in static_findings(case)):
         click.echo(f"  {finding}")
     found = diagnose_cases(cases, options=options, budget=budget, tell=click.echo)
+    for each in found:
+        click.echo("\n" + "\n".join(each.sentences()))
+        click.echo(f"\nrecipe:\n\n{each.first.recipe}")
     if json_file is not None:
         write_json(json_file, [each.to_json() for each in found])
     if recipe is not None:
         write_text(recipe, "\n".join(each.first.recipe for each in found))
-    for each in found:
-        click.echo("\n" + "\n".join(each.sentences()))
-        click.echo(f"\nrecipe:\n\n{each.first.recipe}")
     sys.exit(0 if all(each.explained for each in found) else 1)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.command import choice, command, option, path
+from harness.cli.command import choice, command, option, path, refuse_unwritable
 from harness.comparison.exports.kinds import ExportKind
 
 
@@ -23,6 +23,8 @@ def export(kind: ExportKind, case: Path, out: Path | None) -> None:
     from harness.comparison.exports.export import export_case
     from harness.schema.case import load_case
 
+    if out is not None:
+        refuse_unwritable(out, "--out", folder=kind == "comfy")
     loaded = load_case(case)
     name = loaded.id.replace("/", "_")
     ends = {"comfy": "_comfy", "diffusers": ".py", "request": ".request.json"}

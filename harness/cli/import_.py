@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.command import command, option, path
+from harness.cli.command import command, option, output_folder, path
 from harness.cli.options import BASE
 from harness.errors import HarnessError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @option("--steps", help="Which samples: all, last, or steps like 250,500-1000.  [default: all]")
 @option("--config", type=path, help="The job's config, YAML or JSON. Default: JOB_DIR's own.")
-@option("--out", type=path, help="Folder for the case files. Default: cases/<job name>.")
+@option("--out", type=output_folder, help="Folder for the case files. Default: cases/<job name>.")
 @option("--request", type=path, help="Take the settings from a request JSON of the reference server instead.")
 @option(
     "--preview", metavar="IMG…", multiple=True, type=path,

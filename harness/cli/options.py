@@ -16,6 +16,7 @@ from harness.cli.command import (
     choice,
     logger,
     option,
+    output_folder,
     path,
     with_options,
 )
@@ -37,7 +38,11 @@ CASES = click.argument(
     help="Case files, or folders that hold some.",
 )  # fmt: skip
 BASELINES = option(
-    "--baselines", type=path, default="baselines", envvar="HARNESS_BASELINES", help="Folder of baselines."
+    "--baselines",
+    type=output_folder,
+    default="baselines",
+    envvar="HARNESS_BASELINES",
+    help="Folder of baselines.",
 )
 BUDGET = option(
     "--budget", metavar="N", type=FiniteRange(min=2), default=120,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli.command import command, option, path
+from harness.cli.command import command, option, output_folder, path
 from harness.cli.options import MANY_RENDERS, RENDERING, run_options, selected_cases, tolerance
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @command()
 @selected_cases
-@option("--out", type=path, help="Run folder. Default: reports/<date>_<time>.")
+@option("--out", type=output_folder, help="Run folder. Default: reports/<date>_<time>.")
 @option(
     "--baselines",
     type=path,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.command import command, option, path
+from harness.cli.command import command, option, output_folder, path
 from harness.cli.options import MANY_RENDERS, RENDERING, run_options, selected_cases
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _list_axes(context: click.Context, _parameter: click.Parameter, wanted: bool
 
 @command()
 @selected_cases
-@option("--out", type=path, help="Run folder. Default: reports/sweep-<date>_<time>.")
+@option("--out", type=output_folder, help="Run folder. Default: reports/sweep-<date>_<time>.")
 @option("--axis", metavar="NAME=V1,V2", multiple=True, help="Values of one axis; several axes are combined.")
 @option("--grid", metavar="FILE.yaml", type=path, help="A grid file.")
 @option("--preset", help="shift, scheduler, numerics or all.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.command import NO_SERVE_GIVEN, TYPED, FiniteRange, command, option, path
+from harness.cli.command import NO_SERVE_GIVEN, TYPED, FiniteRange, command, option, output_folder, path
 from harness.cli.options import RENDERING, run_options, tolerance
 from harness.errors import HarnessError
 
@@ -23,8 +23,8 @@ INTERRUPTED = 130
 
 @command()
 @click.argument("job_dir", metavar="JOB_DIR", type=path, help="Job folder that AI Toolkit is training into.")
-@option("--cases", type=path, help="Folder for the case files. Default: cases/<job name>.")
-@option("--out", type=path, help="Run folder. Default: reports/watch-<job name>.")
+@option("--cases", type=output_folder, help="Folder for the case files. Default: cases/<job name>.")
+@option("--out", type=output_folder, help="Run folder. Default: reports/watch-<job name>.")
 @option("--config", type=path, help="The job's config, YAML or JSON. Default: JOB_DIR's own.")
 @option("--once", is_flag=True, help="Take what is finished now, then stop.")
 @option(

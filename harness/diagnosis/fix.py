@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from harness._util.atomic_files import disk_errors_as
+from harness._util.output_paths import why_unwritable
 from harness.diagnosis.answer import Cause, Diagnosis
 from harness.diagnosis.diagnose import BUDGET, diagnose
+from harness.errors import CaseError
 from harness.runs.plan import RunOptions
 from harness.schema.case import Case, save_case
 from harness.schema.render import Renderer
@@ -45,8 +48,11 @@ def fix_case(
     Nothing is written unless the preview is explained.
 
     Raises:
+        CaseError: the file cannot be written; where that shows only at the end, with what was found.
         HarnessError: as ``diagnose``.
     """
+    if write and case.file is not None and (why := why_unwritable(case.file)) is not None:
+        raise CaseError(f"cannot be written ({why})", file=case.file, fix="see what it says with --dry-run")
     found = diagnose(case, options=options, renderer=renderer, budget=budget)
     if not found.explained or not found.causes:
         summary = "matches already" if found.explained else "nothing explains it; the file is unchanged"
@@ -55,9 +61,12 @@ def fix_case(
     written = tuple(axis for axis, change in changes.items() if change is not None)
     left = tuple(axis for axis, change in changes.items() if change is None)
     fixed = _apply(case, found, changes)
+    summary = _summary(found, written, left)
     if write and written and case.file is not None:
-        fixed = save_case(fixed, case.file, schema=_schema_line(case))
-    return Fixed(fixed, True, written, left, _summary(found, written, left))
+        what = ", ".join(f"{cause.axis} {show(cause.value)}" for cause in found.causes)
+        with disk_errors_as(CaseError, f"cannot be written; found was {what}", file=case.file):
+            fixed = save_case(fixed, case.file, schema=_schema_line(case))
+    return Fixed(fixed, True, written, left, summary)
 
 
 def _change(case: Case, cause: Cause) -> dict[str, Any] | None:

@@ -10,6 +10,11 @@ from harness.diagnosis.answer import Diagnosis
 from harness.metrics.images import save_png
 
 
+def pictures_folder(file: Path) -> Path:
+    """Return the folder of the pictures that belong to ``file``."""
+    return file.with_suffix("") if file.suffix else file.with_name(f"{file.name}_pictures")
+
+
 def save_answer(found: Diagnosis, file: Path) -> None:
     """Write ``file``, and PNG pictures into the folder beside it that is named after it.
 
@@ -17,7 +22,7 @@ def save_answer(found: Diagnosis, file: Path) -> None:
         OSError: a file cannot be written.
     """
     body = found.to_json()
-    folder = file.with_suffix("")
+    folder = pictures_folder(file)
     pictures = [folder / f"{number}.png" for number in range(len(found.path))]
     with ThreadPoolExecutor() as threads:
         list(threads.map(save_png, pictures, [step.image for step in found.path]))

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import pytest
 
+from harness._util.output_paths import why_unwritable
 from harness.errors import HarnessError
 from harness.judging.tolerance import limits_from
 from harness.pytest_plugin.options import INI
@@ -61,6 +62,10 @@ def read_settings(config: pytest.Config) -> Settings:
         _refuse_old_table(root / "pyproject.toml")
         baselines = _here(option.harness_baselines) or root / ini["harness_baselines"]
         refuse_no_folder(baselines, fix="name another with --harness-baselines")
+        update = option.harness_update_baselines or option.harness_update_baselines_new_only
+        if update and (why := why_unwritable(baselines, folder=True)) is not None:
+            fix = "name another with --harness-baselines"
+            raise HarnessError(f"cannot be written ({why})", file=baselines, fix=fix)
         return Settings(
             results=_here(option.harness_results),
             runs=root / ini["harness_results"],
@@ -68,7 +73,7 @@ def read_settings(config: pytest.Config) -> Settings:
             cases=root / ini["harness_cases"],
             pipeline=_pipeline(ini["harness_pipeline"]),
             run=_run_options(option, ini, root),
-            update=option.harness_update_baselines or option.harness_update_baselines_new_only,
+            update=update,
             new_only=option.harness_update_baselines_new_only and not option.harness_update_baselines,
             reason=option.harness_reason or _default_reason(option),
             report=option.harness_report,

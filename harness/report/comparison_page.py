@@ -23,6 +23,7 @@ from harness.report.media import data_address, file_address
 from harness.report.page import inlined_page, render
 from harness.report.pictures import Picture
 from harness.runs.folder import read_manifest, read_rows, refuse_links
+from harness.schema.case import Case
 
 MEANINGS = {
     State.SAME: "the same",
@@ -72,15 +73,24 @@ def store_comparisons(found: Sequence[Comparison], run: Path) -> list[Path]:
     Raises:
         RunError: not a run folder, or one without a row of the case.
     """
+    refuse_other_run([each.case for each in found], run)
+    return [_store(each, run / FOLDER) for each in found]
+
+
+def refuse_other_run(cases: Sequence[Case], run: Path) -> None:
+    """Refuse a folder that is no run of ``cases``.
+
+    Raises:
+        RunError: as ``store_comparisons``.
+    """
     read_manifest(run)
     refuse_links(run)
-    cases = {row.case for row in read_rows(run)}
-    for each in found:
-        if each.case.id not in cases:
+    known = {row.case for row in read_rows(run)}
+    for case in cases:
+        if case.id not in known:
             raise RunError(
-                f"holds no row of case {each.case.id!r}", file=run, fix="name the folder of a run with it"
+                f"holds no row of case {case.id!r}", file=run, fix="name the folder of a run with it"
             )
-    return [_store(each, run / FOLDER) for each in found]
 
 
 def _store(found: Comparison, folder: Path) -> Path:

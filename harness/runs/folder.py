@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from harness._util.atomic_files import (
     write_json,
     write_text,
 )
+from harness._util.output_paths import is_url
 from harness._util.validation import problems_as
 from harness.errors import RunError
 from harness.runs.run_identity import grown, refuse_other
@@ -35,8 +35,6 @@ from harness.schema.result import Row
 MANIFEST = "run.json"
 RESULTS = "results.jsonl"
 LOCK = ".lock"
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-"""A URL as ``Path`` leaves it; a drive has one letter."""
 
 
 class RunFolder:
@@ -132,7 +130,7 @@ def refuse_foreign(path: Path) -> None:
     Raises:
         RunError: says which.
     """
-    if _URL.match(str(path)):
+    if is_url(path):
         raise RunError(
             "is a URL, and a run needs a folder, to which it adds one row after another",
             file=path,

@@ -179,7 +179,9 @@ def test_a_folder_in_the_place_of_an_answer(harness: Harness, cases: Path, tmp_p
     (tmp_path / "answer").mkdir()
     ended = harness("diagnose", cases, "--static", "--json", tmp_path / "answer")
     assert ended.code == 2
-    assert ended.err == f"harness: {tmp_path / 'answer'}: Is a directory\n"
+    assert ended.err == (
+        f"harness: {tmp_path / 'answer'}: --json: cannot be written (it is a folder); name another file\n"
+    )
     assert [path.name for path in tmp_path.glob(".*.part")] == []
 
 

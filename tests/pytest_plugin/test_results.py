@@ -44,6 +44,16 @@ def test_what_can_be_no_run_folder_is_refused_before_anything_renders(
     assert sorted(project.rglob("*")) == before
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write to")
+def test_baselines_that_cannot_be_written_are_refused_before_anything_renders(
+    project: Path, pytester: pytest.Pytester
+) -> None:
+    result = pytester.runpytest_inprocess(PLAIN, *RUN, "--harness-baselines=/proc/accepted")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: /proc/accepted: cannot be written (*); name another with *"])
+    assert not (project / "run").exists()
+
+
 def test_workers_write_into_nobodys_folder(project: Path, pytester: pytest.Pytester) -> None:
     (project / "thesis").mkdir()
     (project / "thesis/a.txt").write_text("precious")

@@ -1,0 +1,109 @@
+"""What cannot be written is refused before the work begins; what cannot be written at its end is printed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.data import INFERENCE_IMAGES, JOBS
+from tests.cli.conftest import Harness
+from tests.cli.refused import refused
+from tests.full_disk import full
+
+JOB = JOBS / "emoji_inkprint"
+LORA = JOB / "emoji_inkprint.safetensors"
+IMAGE = INFERENCE_IMAGES / "inkprint_00002_.png"
+CASE = "000000200_2.case.yaml"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("diagnose", CASE), "--json"),
+        (("diagnose", CASE), "--recipe"),
+        (("diagnose", "."), "--json"),
+        (("diagnose", "."), "--recipe"),
+        (("compare", CASE, IMAGE), "--json"),
+        (("compare", CASE, IMAGE), "--report"),
+        (("compare", CASE, IMAGE), "--out"),
+        (("audit", LORA), "--json"),
+        (("audit", LORA), "--out"),
+        (("run", "."), "--out"),
+        (("sweep", ".", "--preset", "shift"), "--out"),
+        (("calibrate", "."), "--out"),
+        (("calibrate", "."), "--run"),
+        (("import", JOB), "--out"),
+        (("watch", JOB, "--once"), "--out"),
+        (("watch", JOB, "--once"), "--cases"),
+        (("demo",), "--out"),
+        (("demo",), "--cases"),
+        (("export", "comfy", CASE), "--out"),
+        (("export", "diffusers", CASE), "--out"),
+        (("export", "request", CASE), "--out"),
+        (("bundle", "id"), "--out"),
+        (("accept", "run"), "--baselines"),
+    ],
+)
+def test_no_work_is_done_for_a_path_that_cannot_be_written(
+    harness: Harness, cases: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...], option: str
+) -> None:
+    monkeypatch.chdir(cases)
+    before = {path: path.stat().st_mtime_ns for path in cases.rglob("*")}
+    ended = harness(*arguments, option, f"{CASE}/below")
+    assert f"{CASE}/below: {option}: cannot be written (" in refused(ended)
+    assert ended.out == ""
+    ended = harness(*arguments, option, "s3://bucket/answer")
+    assert f"s3:/bucket/answer: {option}: is a URL" in refused(ended)
+    assert {path: path.stat().st_mtime_ns for path in cases.rglob("*")} == before
+
+
+def test_a_file_in_the_place_of_an_answers_pictures(harness: Harness, cases: Path) -> None:
+    Path("answer").touch()
+    line = refused(harness("diagnose", cases / CASE, "--json", "answer.json"))
+    assert line == "harness: answer: --json: cannot be written (it is no folder); name another folder\n"
+
+
+def test_an_answer_without_a_suffix_has_its_pictures_beside_it(harness: Harness, cases: Path) -> None:
+    ended = harness("diagnose", cases / CASE, "--json", "answer", "--device", "cpu", "--budget", "2")
+    assert (ended.code, ended.err) == (1, "")
+    assert Path("answer").is_file()
+    assert Path("answer_pictures/0.png").is_file()
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_an_answer_is_printed_though_the_disk_is_full(
+    harness: Harness, cases: Path, monkeypatch: pytest.MonkeyPatch, folder: bool
+) -> None:
+    (cases / "000000000_2.case.yaml").unlink()
+    monkeypatch.setattr(os, "fsync", full)
+    given = cases if folder else cases / CASE
+    ended = harness("diagnose", given, "--json", "a.json", "--device", "cpu", "--budget", "2")
+    assert refused(ended).endswith(": No space left on device\n")
+    assert "recipe:" in ended.out
+    assert not Path("a.json").exists()
+
+
+def test_a_case_that_cannot_be_written_is_not_diagnosed_to_be_fixed(
+    harness: Harness, cases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    ended = harness("fix", cases / CASE, "--device", "cpu")
+    assert "cannot be written (No space left on device); see what it says with --dry-run" in refused(ended)
+
+
+def test_what_explains_a_case_is_said_though_it_cannot_be_written(
+    harness: Harness, cases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = cases / CASE
+    monkeypatch.setattr("harness.diagnosis.fix.save_case", full)
+    ended = harness("fix", file, "--device", "cpu")
+    assert "found was " in refused(ended)
+
+
+def test_the_run_of_a_comparison_is_looked_at_first(harness: Harness, cases: Path) -> None:
+    Path("folder").mkdir()
+    ended = harness("compare", cases / CASE, IMAGE, "--out", "folder")
+    assert "is not a run folder" in refused(ended)
+    assert ended.out == ""
