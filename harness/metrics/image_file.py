@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from harness.errors import ImageError
+from harness.metrics.foreign_files import MAX_HEAD, what_it_is
 from harness.metrics.jpeg_data import without_data
 
 MAX_PIXELS = 64_000_000
@@ -76,7 +77,7 @@ def image_errors(path: Path) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise _too_large(path, "more pixels than Pillow opens") from error
     except UnidentifiedImageError as error:
-        raise ImageError("is not an image", file=path, fix="give a jpg, png or webp file") from error
+        raise _not_read(path) from error
     except Exception as error:  # Pillow raises anything on broken files
         fix = "copy it again from the job folder"
         raise ImageError(f"is truncated or cannot be read ({error})", file=path, fix=fix) from error
@@ -102,6 +103,12 @@ def _without_text(png: bytes) -> bytes:
             kept.append(png[place : place + 12 + length])
         place += 12 + length
     return b"".join(kept)
+
+
+def _not_read(path: Path) -> ImageError:
+    with path.open("rb") as file:
+        found, fix = what_it_is(file.read(MAX_HEAD))
+    return ImageError(found, file=path, fix=fix)
 
 
 def _check_file(path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from harness.errors import ImageError, JobError
 from harness.importers.aitoolkit import import_job
 from harness.importers.aitoolkit.job_folder import find_previews
 from tests.importers.job_edits import Edit, add_preview, by_stem, drop_step
@@ -43,6 +44,66 @@ def test_a_copy_in_another_format_is_no_second_run(job: Path, image_format: str,
     assert not any(file.runs_later for file in previews)
     (found,) = (file for file in previews if file.copies)
     assert found.path == preview.with_suffix(f".{kept}")
+
+
+def test_a_copy_that_cannot_be_read_is_no_preview(job: Path) -> None:
+    preview = job / "samples" / "1795423125136__000000010_0.jpg"
+    Image.open(preview).save(preview.with_suffix(".bmp"))
+    (found,) = (file for file in find_previews(job, "bmp") if file.copies)
+    assert (found.path, found.copies) == (preview, (preview.with_suffix(".bmp").name,))
+
+
+@pytest.mark.parametrize("suffix", ["JPG", "Jpeg", "PNG", "WEBP"])
+def test_a_suffix_may_have_capitals(job: Path, tmp_path: Path, suffix: str) -> None:
+    drop_step(job, 10)
+    add_preview(job, f"1795423125136__000000010_0.{suffix}")
+    (case,) = import_job(job, out=tmp_path / "cases", steps="10").cases
+    assert case.incomparable is None
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"), [("avif", "AVIF"), ("bmp", "BMP"), ("gif", "GIF"), ("tiff", "TIFF"), ("TIF", "TIFF")]
+)
+def test_previews_in_formats_that_are_not_read_are_counted(
+    job: Path, tmp_path: Path, suffix: str, kind: str
+) -> None:
+    for preview in (job / "samples").glob("*__000000010_*"):
+        Image.open(preview).save(preview.with_suffix(f".{suffix}"))
+        preview.unlink()
+    found = import_job(job, out=tmp_path / "cases")
+    (refused,) = found.refused
+    article = "an" if kind == "AVIF" else "a"
+    said = f"each of 4 previews is {article} {kind} image: 1795423125136__000000010_0.{suffix}"
+    assert f"samples: {said}" in str(refused)
+    assert str(refused).endswith(" and 1 more; give a jpg, png or webp file")
+    assert len(found.cases) == 12
+    assert [line for line in found.assumptions if line.startswith(f"left out: {said}")]
+    for preview in (job / "samples").glob("*.jpg"):
+        preview.unlink()
+    with pytest.raises(ImageError, match=said):
+        import_job(job, out=tmp_path / "none")
+
+
+def test_images_of_other_names_and_in_subfolders_are_named(job: Path, tmp_path: Path) -> None:
+    samples = job / "samples"
+    names = ("cat.jpg", "1795423125136__10_0.png", "1795423125136__000000010_0 (1).jpg", "best.avif")
+    for name in names:
+        add_preview(job, name)
+    (samples / "old").mkdir()
+    for name in ("a.PNG", "1795423125136__000000010_0.jpg", "a.txt"):
+        (samples / "old" / name).touch()
+    (samples / "empty").mkdir()
+    notes = [line for line in import_job(job, out=tmp_path / "cases").assumptions if "left out" in line]
+    like = "previews are files of samples with names like 1731980000000__000000250_3.jpg"
+    assert notes == [
+        "left out: 4 images of another name: 1795423125136__000000010_0 (1).jpg, 1795423125136__10_0.png, "
+        f"best.avif and 1 more; {like}",
+        f"left out: 2 images in the subfolder old; {like}",
+    ]
+    for preview in find_previews(job):
+        preview.path.unlink()
+    with pytest.raises(JobError, match=r"holds no previews; 4 images of another name: .*; 2 images in"):
+        find_previews(job)
 
 
 def test_thumbs_temporary_and_foreign_files_are_left_alone(job: Path) -> None:

@@ -73,7 +73,7 @@ def test_png_is_the_identity(tmp_path, picture):
 def test_another_format_is_refused(tmp_path, picture):
     path = tmp_path / "a.jpg"
     Image.fromarray(picture()).save(path, format="BMP")
-    with pytest.raises(ImageError, match="is not an image; give a jpg, png or webp file"):
+    with pytest.raises(ImageError, match="is a BMP image; give a jpg, png or webp file"):
         Codec.of(path)
 
 

@@ -99,11 +99,42 @@ def test_turned_by_exif(tmp_path, picture, suffix):
         load_rgb(tmp_path / f"a.{suffix}")
 
 
-@pytest.mark.parametrize("image_format", ["GIF", "BMP", "TIFF", "PPM", "ICO", "TGA"])
-def test_another_format_is_not_opened(tmp_path, image_format):
+@pytest.mark.parametrize(
+    ("image_format", "said"),
+    [
+        ("GIF", "is a GIF image"),
+        ("BMP", "is a BMP image"),
+        ("TIFF", "is a TIFF image"),
+        ("AVIF", "is an AVIF image"),
+        ("JPEG2000", "is a JPEG 2000 image"),
+        ("PPM", "is not an image"),
+        ("ICO", "is not an image"),
+        ("TGA", "is not an image"),
+    ],
+)
+def test_another_format_is_named_and_not_opened(tmp_path, image_format, said):
     Image.new("RGB", (32, 32)).save(tmp_path / "a.jpg", format=image_format)
-    with pytest.raises(ImageError, match="is not an image; give a jpg, png or webp file"):
+    with pytest.raises(ImageError, match=f"{said}; give a jpg, png or webp file"):
         load_rgb(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty; copy it again"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+            "is a Git LFS pointer, .* git lfs pull",
+        ),
+        (b"\n<!DOCTYPE html><title>Sign in</title>", "is a web page; download the image itself"),
+        (b"\0\0\0\x18ftypisom", "is an MP4 video; give a jpg"),
+        (b"\0\0\0\x18ftypheic", "is a HEIF image; give a jpg"),
+    ],
+)
+def test_what_came_instead_of_an_image_is_named(tmp_path, content, said):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ImageError, match=said):
+        load_rgb(tmp_path / "a.png")
 
 
 def test_postscript_does_not_reach_ghostscript(tmp_path):

@@ -97,7 +97,7 @@ def fail(_file: Path) -> None:
     [
         (cut, "ComfyUI's image is truncated or cannot be read"),
         (fail, "ComfyUI failed: KSampler: CUDA out of memory"),
-        (lambda file: file.write_text("<html>"), "ComfyUI's image is not an image"),
+        (lambda file: file.write_text("<html>"), "ComfyUI's image is a web page"),
     ],
 )
 def test_a_render_that_fails_is_an_error_of_its_case(

@@ -9,7 +9,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 
 from harness._util.redaction import redact
-from harness.errors import HarnessError, ImageError
+from harness.errors import HarnessError
 from harness.importers.aitoolkit.base_model import find_base
 from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.config_age import describe_age, older_previews
@@ -24,6 +24,7 @@ from harness.importers.aitoolkit.job_folder import (
 )
 from harness.importers.aitoolkit.job_notes import notes_on_job, notes_on_numerics, notes_on_size
 from harness.importers.aitoolkit.job_samples import JobSamples
+from harness.importers.aitoolkit.left_out import notes_on_left_out, together
 from harness.importers.aitoolkit.lora_pairing import Weights, WeightsFinder
 from harness.importers.aitoolkit.samples import Sample
 from harness.importers.draft import Draft, ImportResult, SourceFile, safe_name
@@ -86,11 +87,7 @@ def import_job(
     assumptions += notes_on_job(process)
     if config is None:
         assumptions += describe_age(config_file, regular, older, count)
-    assumptions += [
-        f"left out: {Path(str(error.file)).name} {error.found}"
-        for error in refused
-        if isinstance(error, ImageError)
-    ]
+    assumptions += notes_on_left_out(job_dir, refused)
     written = write_cases(
         drafts,
         job=safe_name(parsed.name),
@@ -127,11 +124,12 @@ class _Job:
                 drafts.append(self._draft(preview, image, weights))
                 if weights.refused is not None:
                     refused[str(weights.refused)] = weights.refused
-            elif preview is previews[-1] and not drafts:
-                raise image
             else:
                 refused[str(image)] = image
-        return drafts, list(refused.values())
+        found = together(refused.values())
+        if not drafts and found:
+            raise found[-1]
+        return drafts, found
 
     def _draft(self, preview: PreviewFile, image: PreviewImage, weights: Weights) -> Draft:
         software = (weights.lora and weights.lora.software) or self.weights.software(preview.step)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness._util.words import some
 from harness.errors import JobError
 
 SAMPLES = "samples"
@@ -16,7 +18,17 @@ MAX_LOG_HEAD = 1 << 18
 
 _LOG_VERSION = re.compile(r"\bai[- ]?toolkit\b[^\n\d]{0,20}(\d+\.\d+\.\d+)\b", re.IGNORECASE)
 
-_PREVIEW = re.compile(r"(?P<ms>\d+)__(?P<step>\d{9,})_(?P<index>\d+)\.(?:jpe?g|png|webp)", re.IGNORECASE)
+LIKE_PREVIEW = "1731980000000__000000250_3.jpg"
+
+_WRITTEN = ("jpg", "jpeg", "png", "webp")
+"""Suffixes of the formats that AI Toolkit knows as ``sample.format``."""
+
+_OTHERS = ("avif", "bmp", "gif", "heic", "jfif", "jp2", "jpe", "jxl", "mp4", "tga", "tif", "tiff", "webm")
+"""Suffixes of what else Pillow writes for it, or a converter made of previews."""
+
+_SUFFIX = rf"\.(?:{'|'.join(_WRITTEN + _OTHERS)})"
+_IMAGE = re.compile(rf".+{_SUFFIX}", re.IGNORECASE)
+_PREVIEW = re.compile(rf"(?P<ms>\d+)__(?P<step>\d{{9,}})_(?P<index>\d+){_SUFFIX}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Checkpoints:
 
 
 def find_previews(job_dir: Path, image_format: str | None = None) -> list[PreviewFile]:
-    """Return a job's previews by step, then time of the run, then index.
+    """Return a job's previews by step, then time of the run, then index; also those that cannot be read.
 
     ``job_dir`` may be the samples folder itself. Other folders and files of other names are left alone.
 
@@ -60,7 +72,7 @@ def find_previews(job_dir: Path, image_format: str | None = None) -> list[Previe
     Raises:
         JobError: there are none.
     """
-    folder = job_dir / SAMPLES if (job_dir / SAMPLES).is_dir() or not _holds_previews(job_dir) else job_dir
+    folder = samples_folder(job_dir)
     try:
         paths = [path for path in folder.iterdir() if not path.is_dir()]
     except OSError as error:
@@ -72,14 +84,45 @@ def find_previews(job_dir: Path, image_format: str | None = None) -> list[Previe
             key = (int(match["ms"]), int(match["step"]), int(match["index"]))
             same.setdefault(key, []).append(path)
     if not same:
-        fix = "names are like 1731980000000__000000250_3.jpg"
-        raise JobError("holds no previews", file=folder, fix=fix)
+        fix = f"names are like {LIKE_PREVIEW}"
+        raise JobError("; ".join(["holds no previews", *strangers(folder)]), file=folder, fix=fix)
     by_step: dict[int, list[PreviewFile]] = {}
     for (unix_ms, step, index), files in same.items():
-        files.sort(key=lambda path: (path.suffix.lower() != f".{image_format}", path.name))
+        files.sort(key=lambda path: (*_not_written(path, image_format), path.name))
         copies = tuple(path.name for path in files[1:])
         by_step.setdefault(step, []).append(PreviewFile(files[0], unix_ms, step, index, copies=copies))
     return [file for step in sorted(by_step) for file in _in_runs(by_step[step])]
+
+
+def _not_written(path: Path, image_format: str | None) -> tuple[bool, bool]:
+    """Return what orders files of one preview: one of the trainer's formats first, the config's before it."""
+    suffix = path.suffix.lower().removeprefix(".")
+    return suffix not in _WRITTEN, suffix != image_format
+
+
+def samples_folder(job_dir: Path) -> Path:
+    """Return the folder of a job's previews: ``samples``, or ``job_dir`` where they lie in it."""
+    return job_dir / SAMPLES if (job_dir / SAMPLES).is_dir() or not _holds_previews(job_dir) else job_dir
+
+
+def strangers(folder: Path) -> list[str]:
+    """Say which images of a samples folder no preview is: those of other names, and those in subfolders."""
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    found = [
+        entry.name
+        for entry in entries
+        if _IMAGE.fullmatch(entry.name) and not _PREVIEW.fullmatch(entry.name) and entry.is_file()
+    ]
+    said = [f"{_images(len(found))} of another name: {some(found)}"] if found else []
+    for subfolder in sorted(entry for entry in entries if entry.is_dir()):
+        with suppress(OSError):
+            if inside := sum(_IMAGE.fullmatch(each.name) is not None for each in subfolder.iterdir()):
+                said.append(f"{_images(inside)} in the subfolder {subfolder.name}")
+    return said
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'s' if count > 1 else ''}"
 
 
 def _holds_previews(folder: Path) -> bool:
