@@ -127,7 +127,6 @@ def _round(job_dir: Path, cases: Path, out: Path, config: Path | None, options: 
         progress = FirstDrift(shown, out, cases)
         result = watch_round(job_dir, cases=cases, out=out, config=config, options=options, progress=progress)
     if result is None:
-        click.echo("no preview is finished yet")
         return 1
     counts = counts_in_words(result.counts, Verdict)
     click.echo(f"{count(len(result.rows))} so far: {counts}; report: {build_report(out)}")

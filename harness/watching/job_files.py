@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness._util.words import some
 from harness.errors import HarnessError, JobError
 from harness.importers.aitoolkit.config_file import load_config
 from harness.importers.aitoolkit.job_folder import PreviewFile, find_previews
@@ -35,11 +36,13 @@ class JobFiles:
         finished: previews and checkpoints that are whole, or damaged for good.
         later: previews that are to be left for later: they, or the checkpoint of their step, are not.
         steps: how many finished previews each step has.
+        unfinished: why a preview or a checkpoint is not finished.
     """
 
     finished: frozenset[Stamp]
     later: frozenset[Path]
     steps: dict[int, int]
+    unfinished: dict[Path, str]
 
     def reaches(self, step: int, samples: int) -> bool:
         """Whether a step from ``step`` on has all its ``samples`` previews, and none is still written."""
@@ -47,28 +50,39 @@ class JobFiles:
             number >= step and count >= samples for number, count in self.steps.items()
         )
 
+    def waiting(self) -> str | None:
+        """Say how many previews are left for later, and for which files; None where none is."""
+        if not self.later:
+            return None
+        which = "1 preview is" if len(self.later) == 1 else f"{len(self.later)} previews are"
+        why = some((f"{path.name} {found}" for path, found in self.unfinished.items()), limit=2)
+        return f"{which} left for later: {why}"
+
 
 def look(job_dir: Path) -> JobFiles:
     """Return which files of a job are finished; waits a moment where one was changed just now."""
     previews = _previews(job_dir)
     checkpoints = list(job_dir.glob("*.safetensors"))
-    before = _stamps([*(preview.path for preview in previews), *checkpoints])
+    files = [*(preview.path for preview in previews), *checkpoints]
+    before = _stamps(files)
     if any(time.time_ns() - changed < QUIET_SECONDS * 1e9 for _, _, changed in before.values()):
         time.sleep(QUIET_SECONDS)
     now = _stamps(before)
-    finished = {path for path, stamp in now.items() if stamp == before[path] and _is_whole(stamp)}
-    unfinished = {path for path in checkpoints if path not in finished}
+    found = {path: _why_unfinished(before.get(path), now.get(path)) for path in files}
+    unfinished = {path: why for path, why in found.items() if why is not None}
+    finished = found.keys() - unfinished.keys()
     later = {
         preview.path
         for preview in previews
-        if preview.path not in finished or any(_belongs(path, preview.step) for path in unfinished)
+        if preview.path in unfinished
+        or any(_belongs(path, preview.step) for path in checkpoints if path in unfinished)
     }
     steps: dict[int, int] = {}
     for preview in previews:
         if preview.path not in later and not preview.runs_later:
             steps[preview.step] = steps.get(preview.step, 0) + 1
     done = frozenset(now[path] for path in finished - later)
-    return JobFiles(done, frozenset(later), steps)
+    return JobFiles(done, frozenset(later), steps, unfinished)
 
 
 def samples_of(file: Path) -> int:
@@ -100,19 +114,25 @@ def _stamps(paths: Iterable[Path]) -> dict[Path, Stamp]:
     return stamps
 
 
-def _is_whole(stamp: Stamp) -> bool:
-    """Whether a file can be read, or is damaged for good."""
-    path, _, changed = stamp
+def _why_unfinished(before: Stamp | None, now: Stamp | None) -> str | None:
+    """Return why a file is not finished; None where it can be read, or is damaged for good."""
+    if now is None:
+        return "is not there any more"
+    if now != before:
+        return "is still being written"
+    path, _, changed = now
     if time.time_ns() - changed > DAMAGED_SECONDS * 1e9:
-        return True
+        return None
     try:
         if path.suffix == ".safetensors":
             read_header(path)
         else:
             check_image(path)
-    except (HarnessError, OSError):
-        return False
-    return True
+    except HarnessError as error:
+        return error.found
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    return None
 
 
 def _belongs(checkpoint: Path, step: int) -> bool:

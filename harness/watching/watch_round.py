@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.importers.aitoolkit import import_job
+from harness.importers.aitoolkit.job_folder import samples_folder, strangers
 from harness.runs.folder import read_rows
 from harness.runs.plan import RunOptions
 from harness.runs.progress import Progress
@@ -41,16 +42,29 @@ def watch_round(
     Raises:
         HarnessError: as ``import_job`` and ``run_cases``.
     """
-    options = options or RunOptions()
+    options, progress = options or RunOptions(), progress or Progress()
     files = look(job_dir)
+    if (waiting := files.waiting()) is not None:
+        progress.told(waiting)
     if not files.steps:
+        progress.told(f"no preview is finished yet{_others(job_dir)}")
         return None
-    found = import_job(job_dir, out=cases, base=options.base, config=config, leave=files.later).cases
+    imported = import_job(job_dir, out=cases, base=options.base, config=config, leave=files.later)
+    for error in imported.refused:
+        progress.told(f"not usable: {error}")
+    found = imported.cases
     rows = {row.case: row for row in read_rows(out) if row.variant == REFERENCE}
     due = [case for case in found if not _is_done(case, rows.get(case.id))]
     if due:
         run_cases([*due, *_proving(found, due)], out=out, options=options, progress=progress, grows=True)
     return load_run(out)
+
+
+def _others(job_dir: Path) -> str:
+    """Say which images lie where previews are awaited."""
+    folder = samples_folder(job_dir)
+    others = strangers(folder) if folder.is_dir() else []
+    return f"; {folder.name} holds {' and '.join(others)}" if others else ""
 
 
 def _is_done(case: Case, row: Row | None) -> bool:

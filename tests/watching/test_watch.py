@@ -11,6 +11,7 @@ import harness.watching.job_files
 from harness.cli import main
 from harness.runs.folder import read_rows
 from harness.runs.plan import RunOptions
+from harness.runs.progress import Progress
 from harness.watching.job_files import look, samples_of
 from harness.watching.watch import watch_job
 from harness.watching.watch_round import watch_round
@@ -110,6 +111,47 @@ def test_the_command_tells_the_first_drift_once(
     assert out.count("first drift: emoji_inkprint/000000000_0; find out why: harness diagnose cases/") == 1
     assert "4 cases so far: 1 match, 3 drift; report: reports/watch-emoji_inkprint/index.html" in out
     assert len(read_rows(Path("reports/watch-emoji_inkprint"))) == 4
+
+
+def test_the_file_that_is_not_whole_is_named(
+    training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["harness", "watch", str(training.folder), "--once"])
+
+    def said() -> str:
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 1
+        return capsys.readouterr().out
+
+    assert said() == "no preview is finished yet\n"
+    name = training.preview(100, 0)
+    training.put(name, (training.source / name).read_bytes()[:900], old=False)
+    cut = said()
+    assert cut.startswith(f"1 preview is left for later: {Path(name).name} is truncated or cannot be read (")
+    assert cut.endswith(")\nno preview is finished yet\n")
+    training.put(name)
+    lora = "emoji_inkprint_000000100.safetensors"
+    training.put(lora, (training.source / lora).read_bytes()[:-1], old=False)
+    assert said().startswith(f"1 preview is left for later: {lora} is truncated")
+    training.put(name, b"")
+    training.put("samples/cat.png", b"")
+    (training.folder / name).unlink()
+    assert said() == "no preview is finished yet; samples holds 1 image of another name: cat.png\n"
+
+
+def test_a_damaged_preview_is_named(training: Training, tmp_path: Path) -> None:
+    training.put(training.preview(0, 0))
+    damaged = training.put(training.preview(0, 1), b"half")
+    lines: list[str] = []
+
+    class Told(Progress):
+        def told(self, line: str) -> None:
+            lines.append(line)
+
+    places = {"cases": tmp_path / "cases", "out": tmp_path / "run", "options": RunOptions(device="cpu")}
+    watch_round(training.folder, **places, progress=Told())  # type: ignore[arg-type]
+    assert lines[0] == f"not usable: {damaged}: is not an image; give a jpg, png or webp file"
 
 
 def test_when_a_watch_ends(training: Training) -> None:
