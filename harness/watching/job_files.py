@@ -62,7 +62,7 @@ class JobFiles:
 def look(job_dir: Path) -> JobFiles:
     """Return which files of a job are finished; waits a moment where one was changed just now."""
     previews = _previews(job_dir)
-    checkpoints = list(job_dir.glob("*.safetensors"))
+    checkpoints = set(job_dir.glob("*.safetensors"))
     files = [*(preview.path for preview in previews), *checkpoints]
     before = _stamps(files)
     if any(time.time_ns() - changed < QUIET_SECONDS * 1e9 for _, _, changed in before.values()):
@@ -71,11 +71,11 @@ def look(job_dir: Path) -> JobFiles:
     found = {path: _why_unfinished(before.get(path), now.get(path)) for path in files}
     unfinished = {path: why for path, why in found.items() if why is not None}
     finished = found.keys() - unfinished.keys()
+    missing = unfinished.keys() & checkpoints
     later = {
         preview.path
         for preview in previews
-        if preview.path in unfinished
-        or any(_belongs(path, preview.step) for path in checkpoints if path in unfinished)
+        if preview.path in unfinished or any(_belongs(path, preview.step) for path in missing)
     }
     steps: dict[int, int] = {}
     for preview in previews:
