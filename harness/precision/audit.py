@@ -28,6 +28,7 @@ from harness.schema.device import choose_device
 from harness.schema.lora_file import LoraFile, inspect_lora
 from harness.schema.lora_forms import find_layers, form_of
 from harness.schema.lora_header import read_header
+from harness.schema.lora_models import refuse_other_model
 
 MAX_THREADS = {"cpu": 24, "cuda": 8}
 """Layers that are measured at a time, by the device that computes; each costs the CPU 20 MB."""
@@ -190,9 +191,10 @@ def _measured(
 
 def _keys(lora: Path) -> tuple[LoaderKeys, ...]:
     try:
-        tensors, _ = read_header(lora)
+        tensors, metadata = read_header(lora)
     except OSError as error:
         raise LoraError(f"cannot be read ({error.strerror})", file=lora) from error
+    refuse_other_model(lora, tensors, metadata)
     return audit_keys(lora, tensors)
 
 

@@ -18,6 +18,7 @@ from harness._util.unchanged_files import State, settled_state
 from harness.errors import LoraError
 from harness.schema.lora_forms import CONVERSIONS, Form, Layer, find_layers, form_of
 from harness.schema.lora_header import Tensor, hash_finite_weights, read_header
+from harness.schema.lora_models import refuse_other_model
 
 ADAPTER_METADATA = "lora_adapter_metadata"
 """Entry of the header in which diffusers saves PEFT's config, and from which it reads the scale."""
@@ -122,6 +123,7 @@ def inspect_lora(path: Path, checked_sha256: str | None = None) -> LoraFile:
 
 def _read(path: Path, checked_sha256: str | None) -> LoraFile:
     tensors, metadata = read_header(path)
+    refuse_other_model(path, tensors, metadata)
     form = form_of(tensors)
     layers = find_layers(path, tensors, form)
     modules = _modules(path, layers)

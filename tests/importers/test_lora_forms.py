@@ -186,7 +186,7 @@ def test_more_than_a_lora(
         ({f"base_model.model.{A}": [2, 6]}, "has PEFT's own keys"),
         ({"lora_te1_text_model.lora_down.weight": [2, 2], **GOOD}, "holds layers of a text encoder"),
         ({"lora_unet_img_in.lora_down.weight": [2, 2]}, "of which diffusers loads nothing"),
-        ({"lora_unet_double_blocks_19_img_mlp_0.lora_down.weight": [2, 2]}, "diffusers loads nothing"),
+        ({"lora_unet_double_blocks_19_img_mlp_0.lora_down.weight": [2, 2]}, "is a LoRA of another model"),
         ({f"{MIXTURE}_ff_net_2.lora_down.weight": [2, 2]}, "diffusers loads nothing"),
         ({f"{MIXTURE}_attn_to_q.lora_{side}.weight": [2, 2] for side in ("down", "up")}, "has no alpha"),
         ({A: [2, 6]}, "transformer.x.attn.to_q: has only one of lora_A and lora_B"),
