@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 
@@ -21,3 +22,12 @@ def size_text(size: tuple[int, int]) -> str:
 def counts_in_words(counts: Mapping[Any, int], order: Iterable[str]) -> str:
     """Return what was counted in the given order, ``3 match, 1 drift``; nothing of what there is none of."""
     return ", ".join(f"{counts[name]} {name}" for name in order if counts[name])
+
+
+def id_hint(given: str, ids: Collection[str]) -> str:
+    """Return what to type for an id that is not among ``ids``: the one that ends so, or one of them."""
+    if not ids:
+        return "there is no case at all"
+    name = PurePath(given).name.partition(".")[0]
+    near = sorted(each for each in ids if each.rpartition("/")[2] == name)
+    return f"did you mean {near[0]!r}?" if near else f"ids look like {min(ids)!r}"

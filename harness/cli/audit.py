@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import click
 
-from harness.cli.command import choice_of, command, option, output_file, path
+from harness.cli.command import FiniteRange, choice_of, command, option, output_file, path
 from harness.schema.quantizers import QUANTIZERS
 
 DEFAULT = ("fp8_e4m3fn", "qfloat8", "int8", "nf4")
 """Quantizers that are asked where none is named: one for each usual way to 8 and to 4 bits."""
-
-
-def _finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no strength: name a number, as in 0.8")
-    return value
 
 
 @command()
@@ -32,7 +25,7 @@ def _finite(_context: click.Context, _parameter: click.Parameter, value: float) 
     help="A quantizer of docs/quantization.md; again for more. Default: fp8_e4m3fn, qfloat8, int8, nf4; on a "
     "GGUF file none.",
 )  # fmt: skip
-@option("--multiplier", type=float, callback=_finite, default=1.0, help="The LoRA's strength.")
+@option("--multiplier", type=FiniteRange(-100, 100), default=1.0, help="The LoRA's strength.")
 @option(
     "--rows", type=click.IntRange(min=0), default=256,
     help="Rows of each layer to read, evenly spread; 0 reads all.",

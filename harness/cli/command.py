@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -72,6 +73,26 @@ def refuse_unwritable(path: Path, option: str | None, *, folder: bool = False) -
         raise HarnessError(f"cannot be written ({why})", file=path, field=option, fix=fix)
 
 
+def refuse_overwriting(parameters: Sequence[click.Parameter], given: Mapping[str, Any]) -> None:
+    """Refuse a file to be written that the command reads, or writes for another option as well.
+
+    Raises:
+        HarnessError: names the two options.
+    """
+    taken: dict[str, str] = {}
+    paths = [each for each in parameters if isinstance(each.type, click.Path)]
+    for each in sorted(paths, key=lambda each: isinstance(each.type, OutputPath)):
+        found = given.get(str(each.name))
+        for path in found if isinstance(found, tuple) else (found,):
+            place, name = os.path.realpath(path or ""), str(each.metavar or each.opts[0])
+            if path and each.type is output_file and place in taken:
+                from harness.errors import HarnessError
+
+                found, fix = f"is given as {taken[place]} too", "name another file"
+                raise HarnessError(found, file=path, field=each.opts[0], fix=fix)
+            taken.setdefault(place, name)
+
+
 class HelpFormatter(click.HelpFormatter):
     """Bold headings, and the names of options and commands in colour, where a terminal shows them."""
 
@@ -105,7 +126,9 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line, and keep it as it was typed."""
         ctx.meta[TYPED] = list(args)
-        return super().parse_args(ctx, args)
+        left = super().parse_args(ctx, args)
+        refuse_overwriting(self.params, ctx.params)
+        return left
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command here, or in the warm process."""

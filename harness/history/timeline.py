@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness._util.words import id_hint
 from harness.errors import RunError
 from harness.history.changes import flickers, steps
 from harness.judging.baseline import environment_key
@@ -92,14 +93,16 @@ def read_history(root: Path, case: str | None = None) -> list[Series]:
     if not runs:
         raise RunError("holds no run folder", file=root, fix="give the folder that holds them, e.g. reports")
     observations: dict[tuple[str, str], list[Observation]] = defaultdict(list)
+    ids: set[str] = set()
     for run in runs:
         created = str(read_manifest(run).get("created", ""))
         for row in read_rows(run):
+            ids.add(row.case)
             if row.variant == REFERENCE and case in {None, row.case}:
                 key = row.case, environment_key(row.environment)
                 observations[key].append(Observation(run.name, created, row))
     if case is not None and not observations:
-        raise RunError(f"no run holds the case {case!r}", file=root, fix="see a report for ids")
+        raise RunError(f"no run holds the case {case!r}", file=root, fix=id_hint(case, ids))
     return [_series(*key, sorted(observations[key], key=_when)) for key in sorted(observations)]
 
 

@@ -134,7 +134,8 @@ class _Reader:
         try:
             info = self._archive.getinfo(name)
         except KeyError as error:
-            raise self._error(name, "is missing: not a bundle") from error
+            fix = "of a job in a zip, give the unpacked folder" if name == INDEX else None
+            raise self._error(name, "is missing: not a bundle", fix) from error
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise self._error(name, "is packed in a way that bundles are not")
         if info.file_size > max(MAX_RATIO * info.compress_size, 1 << 16):

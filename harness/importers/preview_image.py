@@ -57,6 +57,8 @@ def read_previews(paths: Sequence[Path], record: FileRecord) -> Iterator[Preview
 
 def _animated_webp(path: Path) -> tuple[int, int] | None:
     """Return the canvas of an animated WebP (``VP8X`` header with the animation bit), else None."""
+    if not path.is_file():
+        return None  # opening a pipe would wait for its writer
     try:
         with path.open("rb") as file:
             head = file.read(30)

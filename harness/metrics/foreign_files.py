@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from harness._util.mixed_up_files import what_came_instead
+
 ANOTHER_FORMAT = "give a jpg, png or webp file"
 
 _STARTS = {
@@ -23,17 +25,11 @@ _BRANDS = {
 }
 """Names at byte 8 of a file whose bytes 4 to 7 are ``ftyp``; every other one is of a video."""
 
-MAX_HEAD = 512
-
 
 def what_it_is(head: bytes) -> tuple[str, str]:
     """Return what a file is and what to do about it, from its first ``MAX_HEAD`` bytes or all of them."""
-    if not head:
-        return "is empty", "copy it again"
-    if head.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, and the image is not here", "fetch it: git lfs pull"
-    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        return "is a web page", "download the image itself"
+    if (found := what_came_instead(head)) is not None:
+        return found
     if head[4:8] == b"ftyp":
         return f"is {_BRANDS.get(head[8:12], 'an MP4 video')}", ANOTHER_FORMAT
     for start, what in _STARTS.items():

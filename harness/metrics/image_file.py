@@ -11,8 +11,9 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from harness._util.mixed_up_files import MAX_HEAD
 from harness.errors import ImageError
-from harness.metrics.foreign_files import MAX_HEAD, what_it_is
+from harness.metrics.foreign_files import what_it_is
 from harness.metrics.jpeg_data import without_data
 
 MAX_PIXELS = 64_000_000
@@ -112,8 +113,10 @@ def _not_read(path: Path) -> ImageError:
 
 
 def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise ImageError("is a folder", file=path, fix="name an image in it")
     if path.exists() and not path.is_file():
-        raise OSError("not a regular file")
+        raise ImageError("is not a regular file", file=path)
     if (size := path.stat().st_size) > MAX_BYTES:
         raise ImageError(f"has {size} bytes; the limit is {MAX_BYTES >> 20} MiB", file=path)
 

@@ -117,7 +117,7 @@ def audit(
         except LoraError as error:
             found.unread, found.left_out = error.found, {}
             return found
-        found.is_zero = checked.is_zero
+        found.is_zero = checked.is_zero or multiplier == 0
         if base is None:
             found.layers = [layer_of(delta) for delta in lora_deltas(checked, multiplier)]
         else:

@@ -19,6 +19,9 @@ def sentences(found: Audit) -> Iterator[str]:
     if found.unread is not None:
         yield f"its changes were not measured: the file {found.unread}"
         return
+    if found.multiplier == 0:
+        yield "it changes nothing at --multiplier 0"
+        return
     if found.is_zero:
         yield "it changes nothing: lora_A or lora_B of every layer is zero, as before the first step"
         return

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 from harness._util.atomic_files import disk_errors_as, sha256_file, write_bytes
+from harness._util.words import id_hint, some
 from harness.errors import BundleError, LoraError, RunError
 from harness.importers.bundle import CASE, FORMAT, INDEX, README, ROW, Contents, inner_name
 from harness.report.comparisons import FOLDER, read_comparisons
@@ -26,10 +27,13 @@ def find_run(case: str, reports: Path = Path("reports")) -> Path:
     """
     folders = [path.parent for path in reports.glob(f"*/{MANIFEST}")]
     newest = sorted(folders, key=lambda folder: str(read_manifest(folder).get("created", "")), reverse=True)
+    ids: set[str] = set()
     for folder in newest:
-        if any(row.case == case for row in read_rows(folder)):
+        ids |= (found := {row.case for row in read_rows(folder)})
+        if case in found:
             return folder
-    raise RunError(f"no run holds a case {case!r}", file=reports, fix="name the run with --run")
+    fix = f"{id_hint(case, ids)}, or name the run with --run"
+    raise RunError(f"no run holds a case {case!r}", file=reports, fix=fix)
 
 
 def write_bundle(
@@ -47,11 +51,12 @@ def write_bundle(
     """
     read_manifest(run)
     refuse_links(run)
-    row = next((row for row in read_rows(run) if (row.case, row.variant) == (case, variant)), None)
+    rows = {(row.case, row.variant): row for row in read_rows(run)}
+    row = rows.get((case, variant))
     if row is None:
-        raise RunError(
-            f"no row of case {case!r}, variant {variant!r}", file=run, fix="see its report for ids"
-        )
+        known = {variant for each, variant in rows if each == case}
+        fix = f"its variants are {some(known)}" if known else id_hint(case, {each for each, _ in rows})
+        raise RunError(f"no row of case {case!r}, variant {variant!r}", file=run, fix=fix)
     files = _files(run, row, lora)
     contents = Contents(
         format=FORMAT, files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from harness._util.words import id_hint
 from harness.errors import BaselineError
 from harness.judging.baseline import entry_of, environment_key
 from harness.judging.baseline_store import BaselineStore
@@ -55,9 +56,8 @@ def accept_run(
     chosen = [row for row in rows if not cases or any(fnmatch(row.case, case) for case in cases)]
     for case in cases:
         if not any(fnmatch(row.case, case) for row in rows):
-            raise BaselineError(
-                f"no case of this run matches {case!r}", file=run, fix="see its report for ids"
-            )
+            fix = id_hint(case, {row.case for row in rows})
+            raise BaselineError(f"no case of this run matches {case!r}", file=run, fix=fix)
     store, written, passed_over = BaselineStore(root), [], {}
     for row in chosen:
         path = accept_row(

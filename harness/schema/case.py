@@ -206,6 +206,10 @@ def load_case(path: Path) -> Case:
     Raises:
         CaseError: not readable, not YAML, or not a valid case; names the field.
     """
+    if path.is_dir():
+        raise CaseError("is a folder", file=path, fix=f"name a *{SUFFIX} in it, which harness import makes")
+    if path.is_file() and path.suffix not in {".yaml", ".yml"}:
+        raise CaseError("is no case file", file=path, fix=f"name a *{SUFFIX}, which harness import makes")
     data = read_mapping(path, CaseError, fix="see cases/case.schema.json, or import again")
     with problems_as(CaseError, Case, file=path):
         case = Case.model_validate(data)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
+from harness._util.mixed_up_files import MAX_HEAD, what_came_instead
 from harness._util.validation import first_problem
 from harness.errors import LoraError, UnrenderableLoraError
 
@@ -41,16 +42,23 @@ class Tensor:
 def _check_start(path: Path) -> None:
     """Refuse a file that is not safetensors by its first bytes, before a library opens it."""
     size = path.stat().st_size
+    if path.is_dir():
+        raise LoraError("is a folder", file=path, fix="name a .safetensors file in it")
     if not path.is_file():
         raise LoraError("is not a regular file", file=path)
     with path.open("rb") as file:
-        start = file.read(9)
+        head = file.read(MAX_HEAD)
+    if (instead := what_came_instead(head)) is not None:
+        raise LoraError(instead[0], file=path, fix=instead[1])
+    start = head[:9]
     length = int.from_bytes(start[:8], "little")
     if start[8:] != b"{":
         if start.startswith((_ZIP, _PICKLE)):
             found = "is a pickle, which can run any code when loaded; it was not read"
+            if path.suffix == ".zip":
+                found = "is a zip, which may hold anything; it was not read"
             raise LoraError(found, file=path, fix="use the .safetensors file that AI Toolkit wrote")
-        fix = "it may be truncated, or a download page: copy it again"
+        fix = "it may be truncated: copy it again"
         raise LoraError("is not a safetensors file", file=path, fix=fix)
     if length > MAX_HEADER:
         raise LoraError(f"claims a header of {length} bytes; at most {MAX_HEADER} are read", file=path)

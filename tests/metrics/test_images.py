@@ -44,7 +44,7 @@ def test_missing(tmp_path):
 
 
 def test_a_folder_is_not_an_image(tmp_path):
-    with pytest.raises(ImageError, match="cannot be read"):
+    with pytest.raises(ImageError, match="is a folder; name an image in it"):
         load_rgb(tmp_path)
 
 
@@ -126,7 +126,7 @@ def test_another_format_is_named_and_not_opened(tmp_path, image_format, said):
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
             "is a Git LFS pointer, .* git lfs pull",
         ),
-        (b"\n<!DOCTYPE html><title>Sign in</title>", "is a web page; download the image itself"),
+        (b"\n<!DOCTYPE html><title>Sign in</title>", "is a web page; download the file itself"),
         (b"\0\0\0\x18ftypisom", "is an MP4 video; give a jpg"),
         (b"\0\0\0\x18ftypheic", "is a HEIF image; give a jpg"),
     ],

@@ -191,7 +191,7 @@ def test_what_cannot_run_here_is_named(lora: Path, tiny: Path, monkeypatch: pyte
 def test_a_strength_that_is_no_number_is_refused(lora: Path) -> None:
     done = CliRunner().invoke(app, ["audit", str(lora), "--multiplier", "nan"])
     assert done.exit_code == 2
-    assert "nan is no strength" in done.output
+    assert "nan is no finite number" in done.output
 
 
 @pytest.mark.parametrize("with_base", [False, True])

@@ -19,7 +19,7 @@ def find_base(config_file: Path, config: JobConfig) -> tuple[Base, list[str]]:
         JobError: ``model.name_or_path`` is neither a folder here nor a repository.
     """
     name = config.process[0].model.name_or_path
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Base(path=str(Path(name).resolve())), []
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith(".") and not is_model_file(name):
         return Base(repo=name), []

@@ -1,0 +1,17 @@
+"""What often lies where a large file should: nothing, a pointer to it, or a page about it."""
+
+from __future__ import annotations
+
+MAX_HEAD = 512
+"""Bytes at the start of a file that tell."""
+
+
+def what_came_instead(head: bytes) -> tuple[str, str] | None:
+    """Return what a file is and what to do about it, from its first ``MAX_HEAD`` bytes or all of them."""
+    if not head:
+        return "is empty", "copy it again"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, and the file itself is not here", "fetch it: git lfs pull"
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "is a web page", "download the file itself"
+    return None
