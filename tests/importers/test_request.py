@@ -191,7 +191,9 @@ def test_bad_image_and_bad_lora(tmp_path: Path) -> None:
     said = refused(path, [image(tmp_path)])
     assert "loras[0].path: 'none.safetensors' does not exist; bring the LoRA here" in said
     (tmp_path / "none.safetensors").mkdir()
-    assert "none.safetensors: is not a regular file" in refused(path, [image(tmp_path)], LoraError)
+    assert "none.safetensors: is a folder; name a .safetensors file in it" in refused(
+        path, [image(tmp_path)], LoraError
+    )
 
 
 @pytest.mark.parametrize("path", ["a\x00b.safetensors", "\ud800.safetensors"])

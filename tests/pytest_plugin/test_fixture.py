@@ -46,11 +46,11 @@ def test_fixture_checks_a_case_as_its_item_would(accepted: Path, pytester: pytes
     [
         ("'cases/none.case.yaml'", f"*/none.case.yaml: cannot be read (No such file or directory); {GIVE}"),
         ("'tiny/plain'", f"*/tiny/plain: cannot be read (No such file or directory); {GIVE}"),
-        ("'cases'", f"*/cases: cannot be read (Is a directory); {GIVE}"),
+        ("'cases'", "*/cases: is a folder; name a *.case.yaml in it, which harness import makes"),
         ("'a\\0'", f"*: cannot be read (a path holds no NUL character); {GIVE}"),
         ("'a\\ud800'", f"*/a\\ud800: cannot be read (a path holds no character '\\ud800'); {GIVE}"),
         ("Bytes()", f"harness.check: found Bytes; {GIVE}"),
-        ("'cases/plain.png'", "*/plain.png: is not valid YAML (not UTF-8 text*"),
+        ("'cases/plain.png'", "*/plain.png: is no case file; name a *.case.yaml, which harness import makes"),
         ("None", f"harness.check: found None; {GIVE}"),
         ("['cases/plain.case.yaml']", f"harness.check: found [[]'cases/plain.case.yaml']; {GIVE}"),
         ("memory", "id: this case was made in memory and has no folder; save it first"),
