@@ -68,6 +68,8 @@ def compare(
     """
     from harness.comparison.compare import compare as find
     from harness.comparison.wording import sentences
+    from harness.importers.image_metadata.read_image import read_inference_image
+    from harness.metrics.image_file import check_image
     from harness.schema.case import load_case
 
     loaded = load_case(case)
@@ -77,6 +79,10 @@ def compare(
         refuse_other_run([loaded], out)
     found: list[Comparison] = []
     with _images(loaded, images, requests, options) as given:
+        for image, beside in given:
+            read = read_inference_image(image, request=beside, settings=settings)
+            if not static and read.size == loaded.preview.size:
+                check_image(image)
         for image, beside in given:
             made = find(
                 loaded,

@@ -115,7 +115,7 @@ def compare(
     read = read_inference_image(image, request=request, settings=settings)
     _note_preview(case, read)
     rows = static_difference(case, read)
-    incomparable = _incomparable(case, read)
+    incomparable = _incomparable(case, read) or (_unreadable(case, image) if static else None)
     if static or incomparable is not None:
         return _comparison(case, read, rows, None, incomparable)
     from harness.comparison.proof import prove
@@ -135,6 +135,16 @@ def _incomparable(case: Case, image: InferenceImage) -> str | None:
         return None  # a proof says what of it cannot be read
     what = "the model or the decoder gave NaN, a VAE in fp16 for instance, which no setting explains"
     return f"the image is one flat colour: {what}" if flat else None
+
+
+def _unreadable(case: Case, image: Path) -> str | None:
+    """Return why the pixels of image or preview cannot be compared, which a proof would stop at."""
+    for what, path in (("the image", image), ("the preview", case.preview_path)):
+        try:
+            load_rgb(path)
+        except ImageError as error:
+            return f"{what} {error.found}"
+    return None
 
 
 def _note_preview(case: Case, image: InferenceImage) -> None:

@@ -131,7 +131,7 @@ class Lpips:
 def _checked_hash(path: Path, expected: str | None) -> str:
     if not path.is_file():
         fix = "give the path of the AlexNet layers as safetensors"
-        raise WeightsError("does not exist", file=path, fix=fix)
+        raise WeightsError("is a folder" if path.is_dir() else "does not exist", file=path, fix=fix)
     found = sha256_file(path)
     if expected is not None and found != expected:
         differs = f"hashes to {found[:12]}…, not {expected[:12]}…"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from harness.importers.aitoolkit import import_job
 from harness.runs.environment import environment
@@ -59,6 +60,35 @@ def test_bad_input_is_one_line(
     ended = harness("compare", case, *arguments, "--static")
     assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
     assert said in ended.err
+
+
+def test_an_image_or_preview_that_cannot_be_read_is_not_comparable(
+    harness: Harness, case: Path, tmp_path: Path
+) -> None:
+    whole = IMAGES / "result_1.jpg"
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(whole.read_bytes()[:2000])
+    ended = harness("compare", case, cut, "--static")
+    assert "not comparable: the image is truncated or cannot be read (" in ended.out
+    alpha = tmp_path / "alpha.png"
+    Image.open(whole).convert("RGBA").save(alpha)
+    ended = harness("compare", case, alpha, "--static")
+    assert "not comparable: the image has mode RGBA, not RGB\n" in ended.out
+    assert "not comparable" not in harness("compare", case, whole, "--static").out
+    (preview,) = (case.parent / "previews").glob("*_0.jpg")
+    preview.write_bytes(b"")
+    assert "not comparable: the preview is empty\n" in harness("compare", case, whole, "--static").out
+
+
+def test_no_image_is_rendered_before_all_are_known_to_be_whole(
+    harness: Harness, case: Path, tmp_path: Path
+) -> None:
+    whole, cut = IMAGES / "result_1.jpg", tmp_path / "cut.jpg"
+    cut.write_bytes(whole.read_bytes()[:2000])
+    for second in (cut, tmp_path / "none.png", case):
+        ended = harness("compare", case, whole, second, "--device", "cpu", "--budget", "2")
+        assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+        assert f"harness: {second}: " in ended.err
 
 
 def test_every_kind_of_export_is_written(harness: Harness, case: Path) -> None:
