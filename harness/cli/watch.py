@@ -57,9 +57,10 @@ def watch(
     \b
     Example: harness watch output/my_lora --until-step 2000
     """
-    from harness.importers.aitoolkit.config_file import find_config
+    from harness.importers.aitoolkit.config_file import find_config, load_config
 
     file = config or find_config(job_dir)
+    load_config(file)  # a job of another model is refused now, not when its first preview is there
     name = job_dir.resolve().name
     cases, out = cases or Path("cases", name), out or Path("reports", f"watch-{name}")
 

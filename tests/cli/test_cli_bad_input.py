@@ -190,6 +190,13 @@ def test_a_folder_of_cases_is_no_job(harness: Harness, cases: Path) -> None:
     assert f"it holds cases, which an import made: harness run {cases}" in said
 
 
+def test_a_run_and_a_base_are_no_job(harness: Harness, tiny: Path) -> None:
+    Path("run").mkdir()
+    Path("run/run.json").touch()
+    assert f"it holds a run: harness report {Path.cwd() / 'run'}" in refused(harness("import", "run"))
+    assert "it holds a base model; give the job folder" in refused(harness("import", tiny))
+
+
 def test_cases_that_cannot_be_rerun_are_not_fixed(harness: Harness, cases: Path) -> None:
     file = cases / "000000200_2.case.yaml"
     case = load_cases([file])[0].model_copy(update={"lora": None, "incomparable": "it is gone"})

@@ -140,6 +140,23 @@ def test_the_file_that_is_not_whole_is_named(
     assert said() == "no preview is finished yet; samples holds 1 image of another name: cat.png\n"
 
 
+@pytest.mark.parametrize("once", [["--once"], []])
+def test_a_job_of_another_model_is_refused_before_its_first_preview(
+    training: Training,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    once: list[str],
+) -> None:
+    config = training.folder / "config.yaml"
+    config.write_text(config.read_text().replace("arch: flex2", "arch: wan21"))
+    monkeypatch.setattr(sys, "argv", ["harness", "watch", str(training.folder), *once, "--idle", "0.001"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert said.err.startswith(f"harness: {config}: config.process[0].model.arch: 'wan21' is not flex2 or")
+
+
 def test_a_damaged_preview_is_named(training: Training, tmp_path: Path) -> None:
     training.put(training.preview(0, 0))
     damaged = training.put(training.preview(0, 1), b"half")

@@ -67,12 +67,21 @@ def find_config(job_dir: Path) -> Path:
     raise JobError(f"holds neither {' nor '.join(CONFIG_FILES)}", file=job_dir, fix=_way_to_config(job_dir))
 
 
+_OTHER_FOLDERS = {
+    f"*{SUFFIX}": "it holds cases, which an import made: harness run {folder}",
+    "run.json": "it holds a run: harness report {folder}",
+    "model_index.json": "it holds a base model; give the job folder (training_folder/<job name>)",
+}
+"""What a folder is that holds such a file, and what to do with it."""
+
+
 def _way_to_config(folder: Path) -> str:
     """Return what to do about a folder without a config, by what lies around it and in it."""
     if any((folder.parent / name).is_file() for name in CONFIG_FILES):
         return f"give the job folder {folder.parent}, or name its config with --config FILE"
-    if next(folder.glob(f"*{SUFFIX}"), None) is not None:
-        return f"it holds cases, which an import made: harness run {folder}"
+    for pattern, what in _OTHER_FOLDERS.items():
+        if next(folder.glob(pattern), None) is not None:
+            return what.format(folder=folder)
     ends, shown = ("yaml", "yml", "json"), folder.glob("[!.]*.*")
     others = [path for path in shown if path.suffix.removeprefix(".") in ends and path.is_file()]
     if others:
