@@ -30,7 +30,7 @@ def show(result: ImportResult) -> None:
     """Print the cases of an import, what was assumed for them, and what to type next."""
     console = Console()
     console.print(_table(result.cases))
-    assumed = [f"assumed: {line}" for line in result.assumptions]
+    assumed = [line if line.startswith("left out: ") else f"assumed: {line}" for line in result.assumptions]
     for line in (*_not_comparable(result.cases), *assumed, *_sample_assumptions(result.cases)):
         console.print(Text(line))
     if near := [case.name for case in result.cases if case.neighbours]:

@@ -113,3 +113,16 @@ def test_links_that_go_in_circles(harness: Harness, jobs: dict[str, Path]) -> No
         ended = harness("import", *arguments)
         assert ended.code == 2
         assert len(ended.err.splitlines()) == 1
+
+
+def test_what_is_left_out_is_said_and_not_assumed(harness: Harness, job: Path) -> None:
+    preview = min((job / "samples").glob("*.jpg"))
+    preview.write_bytes(b"")
+    Image.new("RGB", (8, 8)).save(job / "samples" / "cat.png")
+    ended = harness("import", job)
+    assert (ended.code, ended.err) == (2, f"harness: {preview}: is empty; copy it again\n")
+    lines = [line for line in ended.out.splitlines() if "left out" in line]
+    assert [line.partition(";")[0] for line in lines] == [
+        f"left out: {preview.name} is empty",
+        "left out: 1 image of another name: cat.png",
+    ]
