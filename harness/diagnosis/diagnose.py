@@ -13,10 +13,9 @@ from harness._util.words import size_text
 from harness.diagnosis.answer import Cause, Diagnosis, Step
 from harness.diagnosis.composition import correlation
 from harness.diagnosis.factors import left_out
-from harness.diagnosis.floor import FACTOR
+from harness.diagnosis.floor import FACTOR, FACTOR_ELSEWHERE
 from harness.diagnosis.recipe import recipe
 from harness.diagnosis.search import MIN_GAIN, Search, Tell, search
-from harness.diagnosis.search_progress import CONFIRMING, CONFIRMING_AGAIN
 from harness.diagnosis.step_zero import StepZero, ask_step_zero, step_zero
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 from harness.errors import CaseError
@@ -116,8 +115,8 @@ class Diagnoser:
             control = ask_step_zero(self.trials(sibling), CONTROL_SHARE * self.budget, self.tell)
             start, cleared = control.settings, control.cleared
         left = self.budget - (control.spent if control else 0.0)
-        confirming = CONFIRMING_AGAIN if control is not None and control.is_inexact else CONFIRMING
-        found = search(trials, left, self.tell, start=start, cleared=cleared, confirming=confirming)
+        elsewhere = control is not None and control.is_inexact
+        found = search(trials, left, self.tell, start=start, cleared=cleared, elsewhere=elsewhere)
         return _answer(trials, found, control, self.lpips)
 
 
@@ -148,6 +147,7 @@ def _answer(trials: TrialRenderer, found: Search, control: StepZero | None, lpip
     shown = found.path or ([] if found.explained else _alternatives(trials, found))
     best = found.path[-1] if found.path else reference
     sized = reference.image.shape == trials.preview.shape
+    factor = FACTOR_ELSEWHERE if control is not None and control.is_inexact else FACTOR
     return Diagnosis(
         case=case,
         findings=static_findings(case),
@@ -155,7 +155,8 @@ def _answer(trials: TrialRenderer, found: Search, control: StepZero | None, lpip
         correlation=round(correlation(trials.preview, reference.image), 4) if sized else None,
         floor={
             "rms": None if found.floor is None else round(found.floor, 4),
-            "source": f"{FACTOR} times what another attention kernel changes, codec-matched, 0 to 255",
+            "source": f"{factor:g} times what another attention kernel changes, or T5's other one where the "
+            "answer needs it, codec-matched, 0 to 255",
         },
         causes=_causes(trials, found, shown, lpips),
         explained=found.explained,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from harness.diagnosis.trials import Settings, TrialRenderer
 from harness.errors import HarnessError
 from harness.pipeline.schedulers import find_scheduler
-from harness.sweeps.axes import AXES
+from harness.sweeps.axes import AXES, TYPED_SEEDS, USUAL_QUANTIZE
 from harness.sweeps.axis import Axis, Family
 from harness.sweeps.axis_values import Value, show
 
@@ -92,6 +92,13 @@ def factors(
         elif number is None:
             found += [Factor(axis, base, (value,)) for value in fresh]
     return found
+
+
+def is_usual(factor: Factor) -> bool:
+    """Whether a factor is rendered though nothing points to it: most quantizers and far seeds are not."""
+    if factor.axis.name == "seed":
+        return factor.values[0] not in TYPED_SEEDS
+    return factor.axis.name != "quantize" or factor.values[0] in USUAL_QUANTIZE
 
 
 def by_kind(every: Iterable[Factor]) -> tuple[list[Factor], list[Factor], list[Factor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ from harness.diagnosis.estimates import Estimator
 from harness.diagnosis.factors import LORA_AXES, factors
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.lines import Lines
-from harness.diagnosis.near import MAX_BESIDE, Near, nearest, schedules_of
+from harness.diagnosis.near import MAX_BESIDE, Near, beside_on_other_kernel, nearest, schedules_of
 from harness.diagnosis.prices import is_dear
 from harness.diagnosis.projected import projected
 from harness.diagnosis.quantized import requantized
@@ -29,6 +30,12 @@ MAX_NEAR, MAX_INSTEAD, MAX_KERNELS, MAX_ALIKE = 20, 5, 4, 2
 numbers and of those schedules with other kernels."""
 ALSO_NEAR = 1.5
 """How many times as far as the anchor another number may be for its neighbours to be tried too."""
+FIRST_BESIDE = 4
+"""Numbers beside the anchor's that are rendered before those about as near are, with T5's other kernel."""
+MAX_FIRST = 6
+"""Near schedules that are rendered before what is left of a number that changes next to nothing."""
+ALIKE = 1.1
+"""How much farther than the anchor the best value of such a number may be."""
 BY_ROUNDING = 2.0
 """How many times as far as the anchor a render without one of its factors is, where that may be rounding."""
 MAX_WANTED = 12
@@ -47,7 +54,11 @@ class Identity:
         rounded, beside = self._rounded(plain.settings), self._beside(plain.settings)
         is_exact = self._anchor.rendered.dtype == "fp32"  # kernels change next to nothing there
         stays = [each for each in rounded if each.get("dtype") == self._anchor.settings.get("dtype")]
-        yield from lines.settings([*beside, *stays] if is_exact else [*stays, *beside])
+        yield from lines.settings(beside if is_exact else stays)
+        yield from lines.settings(stays if is_exact else beside[:FIRST_BESIDE])
+        yield from lines.settings(beside_on_other_kernel(self._progress.trials, plain))
+        yield from lines.settings(beside)
+        yield from lines.settings(self._on_flat_lines(plain))
         yield from projected(self._progress, lines, plain)
         yield from projected(self._progress, lines, self._base)
         yield from lines.settings(each for each in rounded if each not in stays)
@@ -62,10 +73,33 @@ class Identity:
                 yield from lines.settings(self._rounded(_without(self._anchor.settings, name)))
         yield from lines.settings(self._rounded_otherwise(self._nearest(alike)[:MAX_ALIKE]))
         near = Near(self._progress, lines, self._base, plain)
-        yield from lines.settings(near.schedules(MAX_NEAR))
+        schedules = near.schedules(MAX_NEAR)
+        yield from lines.settings(itertools.islice(schedules, MAX_FIRST))
+        yield from lines.settings(self._on_flat_lines(plain))
+        yield from lines.settings(schedules)
         yield from lines.each(plain, near.numbers())
         yield from lines.settings(self._rounded(self._anchor.settings))
         yield from lines.settings(self._rounded(self._anchor.settings, dear=True))
+
+    def _on_flat_lines(self, plain: Trial) -> Iterator[Settings]:
+        """Yield what is left of the usual values of numbers that leave about what ``plain`` leaves.
+
+        Where a number changes less than rounding does, no distance says which of its values is right.
+        """
+        trials = self._progress.trials
+        made = {trials.effective(each.settings): each for each in trials.made}
+        found: list[tuple[float, list[Settings]]] = []
+        for rest in _without_each(plain.settings, self._base.settings):
+            for factor in factors(trials, rest, lambda axis: axis.grid is not None):
+                values = {float(value): factor.settings(value) for value in factor.values}
+                known = {each: made.get(trials.effective(values[each])) for each in values}
+                near = {each: trial.distance for each, trial in known.items() if trial is not None}
+                best = min(near, key=lambda each: near[each], default=None)
+                if best is not None and near[best] < ALIKE * plain.distance:
+                    left = sorted(values.keys() - near.keys(), key=lambda each: abs(each - best))
+                    found.append((near[best], [values[each] for each in left]))
+        for _, settings in sorted(found, key=lambda each: each[0]):
+            yield from settings
 
     def _rounded_with_less(self) -> list[Settings]:
         """Return other rounding in the place of the anchor's factor of least effect, where it has several."""
@@ -202,6 +236,13 @@ class Identity:
 def _is_rounding(name: str, value: Value) -> bool:
     """Whether a setting only rounds otherwise; a LoRA that is off does more."""
     return name in ROUNDING and value != "none"
+
+
+def _without_each(settings: Settings, base: Settings) -> list[Settings]:
+    """Return ``base``, and ``settings`` without each number that they change on top of it."""
+    numbers = [name for name in settings.keys() - base.keys() if AXES[name].grid is not None]
+    found = [base, *(_without(settings, name) for name in sorted(numbers))] if numbers else [base, settings]
+    return [each for number, each in enumerate(found) if each not in found[:number]]
 
 
 def _without(settings: Settings, name: str) -> Settings:

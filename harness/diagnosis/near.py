@@ -11,12 +11,13 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.floor import MIN_FLOOR
 from harness.diagnosis.lines import Lines
+from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.prices import split
 from harness.diagnosis.projected import on_line, projected
 from harness.diagnosis.quantized import recorded
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import CLOSE, POINTING
-from harness.diagnosis.trials import Settings, Trial, TrialRenderer, rms
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer, on_other_kernel, rms
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
 
@@ -24,9 +25,11 @@ MAX_CLOSE, MAX_TOGETHER = 12, 6
 """What is rendered of schedules near a trial, and of two numbers of a schedule that move together."""
 FIRST = 5
 """Schedules that are rendered, one of each axis, before numbers go where these point."""
-FLAT, MAX_FLAT = 1.15, 4
-"""How much farther than the anchor its neighbours on a line may be for another dtype to be tried there, and
-how many of them."""
+FLAT, MAX_FLAT = 1.25, 4
+"""How much farther than the anchor its neighbours on a line may be for another dtype or kernel to be tried
+there, and how many of them."""
+MAX_LEADERS = 6
+"""Trials that are about as near as the nearest, and are rendered with T5's other kernel too."""
 OWN_KERNEL = 2 / 3
 """Share of the schedules that have the kernel of T5 that the base has."""
 MAX_BESIDE = 4
@@ -53,6 +56,7 @@ class Near:
         yield from self._lines.values(recorded(trials, found))
         stays, loads = split(each for each in found if each.axis.name in ROUNDING)
         yield from self._lines.values(stays)
+        yield from self._lines.settings(beside_on_other_kernel(trials, self._anchor))
         yield from self._lines.each(self._base, self.solvers())
         close = self.schedules(MAX_CLOSE)
         yield from self._lines.settings(itertools.islice(close, FIRST))
@@ -66,12 +70,9 @@ class Near:
 
     def _loaded_beside(self, loads: list[Factor]) -> Iterator[Settings]:
         """Yield another dtype on top of the anchor's neighbours on a line: rounding hides the best one."""
-        trials, anchor = self._progress.trials, self._anchor
-        line = [each for name in anchor.settings for each in on_line(trials, anchor, name)]
-        flat = [each for each in line if each.distance < FLAT * anchor.distance]
-        nearest_first = sorted(flat, key=lambda each: each.distance)
+        flat = flat_beside(self._progress.trials, self._anchor)
         for factor in loads:
-            for trial in nearest_first[:MAX_FLAT]:
+            for trial in flat[:MAX_FLAT]:
                 yield {**trial.settings, factor.axis.name: factor.values[0]}
 
     def schedules(self, count: int) -> Iterator[Settings]:
@@ -150,12 +151,37 @@ def schedules_of(trials: TrialRenderer, settings: Settings) -> list[Factor]:
     return [each for each in factors(trials, settings) if each.is_schedule and not each.is_noise]
 
 
-def on_other_kernel(trials: TrialRenderer, settings: Settings) -> Settings:
-    """Return ``settings`` with T5's other kernel."""
-    axis = AXES["t5_attention"]
-    own = axis.read(trials.context, trials.request(settings))
-    other = next(value for value in axis.candidates(trials.context) if value != own)
-    return {**settings, axis.name: other}
+def flat_beside(trials: TrialRenderer, anchor: Trial) -> list[Trial]:
+    """Return the neighbours of ``anchor`` on a line of values that are about as near, the nearest first."""
+    line = [each for name in anchor.settings for each in on_line(trials, anchor, name)]
+    flat = [each for each in line if each.distance < FLAT * anchor.distance]
+    return sorted(flat, key=lambda each: each.distance)
+
+
+def beside_on_other_kernel(trials: TrialRenderer, anchor: Trial) -> Iterator[Settings]:
+    """Yield T5's other kernel on top of the neighbours that are about as near as ``anchor``.
+
+    In bf16 the two kernels round far enough apart to hide which value of a number is right.
+    """
+    if anchor.rendered.dtype == "fp32" or "t5_attention" in anchor.settings:
+        return
+    for trial in flat_beside(trials, anchor)[:MAX_FLAT]:
+        yield on_other_kernel(trials, trial.settings)
+
+
+def leaders_on_other_kernel(trials: TrialRenderer, leader: Trial) -> list[Settings]:
+    """Return T5's other kernel on top of trials about as near as ``leader``, with as many settings.
+
+    Where that kernel moves the picture far, they tell which of several settings is right only with the
+    kernel that the preview had.
+    """
+    if leader.rendered.dtype == "fp32" or leader.distance > MAX_ROUNDING or "t5_attention" in leader.settings:
+        return []
+    limit, count = FLAT * leader.distance, len(leader.settings)
+    near = [each for each in trials.made if each.distance < limit and len(each.settings) == count]
+    plain = [each for each in near if not {"t5_attention", "attention"} & each.settings.keys()]
+    nearest_first = sorted(plain, key=lambda each: each.distance)[:MAX_LEADERS]
+    return [on_other_kernel(trials, each.settings) for each in nearest_first]
 
 
 def nearest(found: Found) -> list[Settings]:

@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterator
 
 from harness.diagnosis.estimates import Estimate, Estimator
-from harness.diagnosis.factors import Factor, by_kind, factors
+from harness.diagnosis.factors import Factor, by_kind, factors, is_usual
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
-from harness.diagnosis.quantized import Quantized, is_usual, recorded
+from harness.diagnosis.quantized import Quantized, recorded
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import (
     COARSE,
@@ -167,7 +167,7 @@ def _leaders(bases: list[Trial], base: Trial) -> list[Trial]:
 def _shortly(progress: Progress, lines: Lines, base: Trial) -> Iterator[Render]:
     """Yield what stands out among short renders of one more factor on top of ``base``."""
     noise, numeric, rest = by_kind(factors(progress.trials, base.settings))
-    drawn = [each for each in noise if is_first(each)]
+    drawn = [each for each in noise if is_first(each) and is_usual(each)]
     others = [each for each in rest if each.own is None]
     coarse = [each for each in numeric if each.values[0] in COARSE]
     yield from lines.scan_shortly(base, [each for each in rest if each.axis.name in RANKED])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from harness.diagnosis.factors import factors
+from harness.diagnosis.factors import factors, is_usual
 from harness.diagnosis.floor import Floor
-from harness.diagnosis.quantized import is_usual
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 
 NOT_POINTED = "nothing points to it"
@@ -47,9 +46,9 @@ def untried_factors(trials: TrialRenderer, best: Trial, *, spent: bool, explaine
     untried = {}
     every = factors(trials, {})
     rare = [each for each in every if not is_usual(each) and _key(each.settings(each.values[0])) not in made]
-    if rare and "quantize" not in best.settings:
-        names = ", ".join(str(each.values[0]) for each in rare)
-        untried[f"quantize = {names}"] = why if why == NOT_POINTED else f"{NOT_POINTED}, or {why}"
+    for axis in dict.fromkeys(each.axis.name for each in rare if each.axis.name not in best.settings):
+        names = ", ".join(str(each.values[0]) for each in rare if each.axis.name == axis)
+        untried[f"{axis} = {names}"] = why if why == NOT_POINTED else f"{NOT_POINTED}, or {why}"
     for factor in filter(is_usual, every):
         done = sum(_key(factor.settings(value)) in made for value in factor.values)
         if done < len(factor.values) and factor.axis.name not in best.settings:

@@ -14,7 +14,6 @@ from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 from harness.schema.quantizers import PARTS, QUANTIZERS, other_mixture, quantizer_of, recorded_settings
 from harness.schema.render import lora_modes
-from harness.sweeps.axes import USUAL_QUANTIZE
 
 LEFT = 0.4
 """Share of the base's distance above which the nearest trial leaves it open that a quantizer is the cause."""
@@ -31,11 +30,6 @@ IDLE = 0.1
 """Cosine below which a quantizer's other ways of applying the LoRA are not estimated."""
 MAX_ALIKE = 5
 """Quantizers that are rendered in the place of one within the floor."""
-
-
-def is_usual(factor: Factor) -> bool:
-    """Whether a factor is no quantizer, or one that previews are likely to have."""
-    return factor.axis.name != "quantize" or factor.values[0] in USUAL_QUANTIZE
 
 
 def recorded(trials: TrialRenderer, found: list[Factor]) -> list[Factor]:

@@ -13,19 +13,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
-from harness.diagnosis.factors import Factor, factors
+from harness.diagnosis.factors import Factor, factors, is_usual
 from harness.diagnosis.floor import MAX_FLOOR
 from harness.diagnosis.identity import Identity
 from harness.diagnosis.lines import AGAIN, NEARER, Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
-from harness.diagnosis.near import Near
+from harness.diagnosis.near import FLAT, Near, leaders_on_other_kernel
 from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bases_of, together
 from harness.diagnosis.path import minimal_path, untried_factors
-from harness.diagnosis.quantized import is_usual, twins
-from harness.diagnosis.search_progress import ALONE, CONFIRMING, Progress, Render
-from harness.diagnosis.singles import IDLE, NUMBERS, SHIFTING, Singles
+from harness.diagnosis.quantized import twins
+from harness.diagnosis.search_progress import ALONE, Progress, Render
+from harness.diagnosis.singles import IDLE, NUMBERS, SHIFTING, Singles, more_steps
 from harness.diagnosis.superposed import superposed
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
+from harness.sweeps.axes import AXES
 
 MIN_GAIN = 0.1
 """Share of the distance that a cause must remove."""
@@ -77,7 +78,7 @@ def search(
     start: Settings = MappingProxyType({}),
     cleared: bool = False,
     tool_floor: float | None = None,
-    confirming: float = CONFIRMING,
+    elsewhere: bool = False,
 ) -> Search:
     """Search the settings that explain the preview, spending at most ``budget`` renders of the case's own.
 
@@ -87,19 +88,21 @@ def search(
         cleared: a control was identical with them, so that only the LoRA is left to explain anything.
         tool_floor: for an image of another tool, what its own kernels make of the distance at least, 0 to
             255: no trial can be identical, and none is sought once one is within it.
-        confirming: renders that look for identity at most once one is within the floor.
+        elsewhere: a control showed that another machine rendered the preview: nothing is identical here.
 
     Raises:
         HarnessError: the case's own settings cannot be rendered here.
     """
-    stages = _Stages(Progress(trials, budget, tool_floor, confirming), tell, cleared=cleared)
+    progress = Progress(trials, budget, tool_floor, elsewhere=elsewhere)
+    stages = _Stages(progress, tell, cleared=cleared, elsewhere=elsewhere)
     stages.run(start)
     return stages.finished()
 
 
 class _Stages:
-    def __init__(self, progress: Progress, tell: Tell, *, cleared: bool) -> None:
-        self.progress, self.trials, self.tell, self.cleared = progress, progress.trials, tell, cleared
+    def __init__(self, progress: Progress, tell: Tell, *, cleared: bool, elsewhere: bool) -> None:
+        self.progress, self.trials, self.tell = progress, progress.trials, tell
+        self.cleared, self.elsewhere = cleared, elsewhere
         self.lines = Lines(progress)
         self.base = progress.reference
         self._looked_around: list[Settings] = []
@@ -116,6 +119,7 @@ class _Stages:
             stages = (
                 partial(self._singles, self.likely), self._close,
                 partial(self._singles, self.singles.other_noise()),
+                partial(self._singles, self.singles.typed_seeds()),
                 partial(self._singles, self.singles.likely_quantizers()),
                 partial(self._pairs, LEADS), self._added, partial(self._singles, self.unlikely),
                 self._added, self._pairs, partial(self._singles, self.singles.rest_of_noise()),
@@ -135,16 +139,26 @@ class _Stages:
 
     def _begin(self, start: Settings) -> None:
         """Take over what a control found where it comes nearer here, and what gives the preview's size."""
-        reference = self.progress.reference
-        if start and (trial := self.trials.attempt(start)) is not None:
-            allowed = 1 + (MIN_GAIN if self.cleared else 0)
-            if trial.distance < allowed * reference.distance:
-                self.base = trial
+        if start:
+            self._take_over(start)
         if math.isinf(self.base.distance):
             for factor in factors(self.trials, self.base.settings, lambda axis: axis.name == "divisor"):
                 sized = self.trials.attempt(factor.settings(factor.values[0]))
                 if sized is not None and not math.isinf(sized.distance):
                     self.base = sized
+
+    def _take_over(self, start: Settings) -> None:
+        reference, trial = self.progress.reference, self.trials.attempt(start)
+        if trial is None:
+            return
+        allowed = (1 + (MIN_GAIN if self.cleared else 0)) * reference.distance
+        if self.progress.floor.covers(trial) if self.elsewhere else trial.distance < allowed:
+            self.base = trial
+        elif self.elsewhere:  # of a number that only came near, the exact value is not known
+            rest = {name: value for name, value in start.items() if AXES[name].grid is None}
+            trial = self.trials.attempt(rest) if rest else None
+            if trial is not None and trial.distance < max(reference.distance, MAX_ROUNDING):
+                self.base, self.progress.found = trial, rest
 
     def _singles(self, renders: Iterator[Render]) -> bool:
         """Render single factors; where one leaves little, go on from it first."""
@@ -158,6 +172,7 @@ class _Stages:
                 or self.progress.run(self._siblings(best))
                 or self.progress.run(self._like_schedules(best))
                 or self.progress.run(self._around(best).instead())
+                or self.progress.run(self._leaders_on_other_kernel())
                 or (best.distance < BESIDE * self.progress.followed.distance and self._close(best))
                 or self._close()
                 or self._on_top_of([self._leader()])
@@ -239,7 +254,11 @@ class _Stages:
         changed = trial.settings.keys() - self.base.settings.keys()
         if changed & SHIFTING:
             every = factors(self.trials, self.base.settings, lambda axis: axis.name in SHIFTING - changed)
-            yield from self.lines.values(every)
+            yield from self.lines.settings([] if "steps" in changed else more_steps(self.trials, self.base))
+            yield from self.lines.each(self.base, self.lines.ranked(self.base, every))
+
+    def _leaders_on_other_kernel(self) -> Iterator[Render]:
+        yield from self.lines.settings(leaders_on_other_kernel(self.trials, self._leader()))
 
     def _on_top_of(self, bases: list[Trial], depth: int = 1) -> bool:
         """Render further factors on top of the bases; return whether the preview is explained.
@@ -287,12 +306,17 @@ class _Stages:
         found.proven = (
             self.cleared and bool(start.settings) and start.settings.items() <= best.settings.items()
         )
-        if best is not reference and (gained or found.proven):
-            kept = start.settings if self.cleared else {}
+        kept = start.settings if self.cleared else self.progress.found
+        if best is not reference and (gained or found.proven or self.progress.found):
             found.path = minimal_path(self.trials, floor, best, kept)
             found.explained = floor.covers(found.path[-1])
         if 0 < best.distance <= MAX_FLOOR:
             found.floor = floor.at(best)
+        if not found.explained and (plain := self._plainest()) is not None:
+            found.path = minimal_path(self.trials, floor, plain, kept)
+            found.explained, found.floor = True, floor.of_t5(plain)
+        if found.explained and found.path and (usual := self._usual(found.path[-1])) is not found.path[-1]:
+            found.path = minimal_path(self.trials, floor, usual, kept)
         found.untried = untried_factors(self.trials, best, spent=progress.is_spent, explained=found.explained)
         return found
 
@@ -305,3 +329,35 @@ class _Stages:
         plain = [each for each in self.trials.made if each.settings.get("attention") == known]
         nearest_first = sorted(plain, key=lambda each: each.distance)
         return next(filter(floor.covers, nearest_first), best)  # to ask for a floor may cost a render
+
+    def _usual(self, found: Trial) -> Trial:
+        """Return ``found``, or a trial of its axes that is as valid, with values that are more usual."""
+        limit = BESIDE * found.distance
+        near = [each for each in self.trials.made if 0 < each.distance < limit]
+        same = [each for each in near if each.settings.keys() == found.settings.keys()]
+        usual = [each for each in same if self._unusual(each) < self._unusual(found)]
+        likeliest = sorted(usual, key=lambda each: (self._unusual(each), each.distance))
+        return next(filter(self._is_valid, likeliest), found)
+
+    def _is_valid(self, trial: Trial) -> bool:
+        """Whether a trial is within the floor, or within what T5's other kernel changes there."""
+        floor = self.progress.floor
+        return floor.covers(trial) or trial.distance <= floor.of_t5(trial)
+
+    def _plainest(self) -> Trial | None:
+        """Return the trial with the fewest settings that is about as near as the nearest, or None.
+
+        It has to be within what T5's other kernel changes there.
+        """
+        limit = FLAT * self.progress.best.distance
+        near = [each for each in self.trials.made if each.distance < limit and not each.measures_floor]
+        plain = min(near, key=lambda each: (len(each.settings), self._unusual(each), each.distance))
+        return plain if self._is_valid(plain) else None
+
+    def _unusual(self, trial: Trial) -> int:
+        """Return how many of a trial's numbers have a value that is no usual one."""
+        context = self.trials.context
+        return sum(
+            AXES[name].grid is not None and value not in AXES[name].candidates(context)
+            for name, value in trial.settings.items()
+        )

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Iterator
 
 from harness.diagnosis.factors import ROUNDING_AXES
-from harness.diagnosis.floor import MIN_FLOOR, Floor
-from harness.diagnosis.trials import Trial, TrialRenderer
+from harness.diagnosis.floor import FACTOR, FACTOR_ELSEWHERE, MIN_FLOOR, Floor
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 from harness.schema.result import NO_BF16_KERNELS
 
-CONFIRMING, CONFIRMING_AGAIN = 40, 10
-"""Renders that look for identity once a trial is within the floor; after a control where none was found, and
-where no other tool computes as this processor does."""
+CONFIRMING, CONFIRMING_ELSEWHERE = 40, 14
+"""Renders that look for identity once a trial is within the floor; for what comes clearly nearer, where
+another machine rendered the preview or no other tool computes as this processor does."""
 ALONE = 0.4
 """Share of the distance that a trial leaves at most to be followed at once by others on top of it."""
 
@@ -25,34 +25,37 @@ class Progress:
     Args:
         budget: renders of the case's own length to spend at most.
         tool_floor: for an image of another tool, its own floor, 0 to 255; identity is not looked for then.
-        confirming: renders that look for identity at most.
+        elsewhere: another machine rendered the preview.
 
     Raises:
         HarnessError: the case's own settings cannot be rendered here.
     """
 
     def __init__(
-        self, trials: TrialRenderer, budget: float, tool_floor: float | None, confirming: float = CONFIRMING
+        self, trials: TrialRenderer, budget: float, tool_floor: float | None, *, elsewhere: bool = False
     ) -> None:
         self.trials = trials
         self.reference = trials.trial({})
-        self.floor = Floor(trials, tool_floor or MIN_FLOOR)
+        self.found: Settings = {}
+        self.floor = Floor(trials, tool_floor or MIN_FLOOR, FACTOR_ELSEWHERE if elsewhere else FACTOR)
         self._budget, self._limit = budget, math.inf
-        if self.reference.rendered.engine_reason == NO_BF16_KERNELS:
-            confirming = min(confirming, CONFIRMING_AGAIN)
+        is_alone = self.reference.rendered.engine_reason == NO_BF16_KERNELS
+        confirming = CONFIRMING_ELSEWHERE if elsewhere or is_alone else CONFIRMING
         self._confirming = confirming if tool_floor is None else 0
 
     @property
     def best(self) -> Trial:
-        """The nearest trial."""
-        return min(self.trials.made, key=lambda trial: trial.distance)
+        """The nearest trial that has what a control on another machine's preview found."""
+        return min(self._with_found(), key=lambda trial: trial.distance)
 
     @property
     def followed(self) -> Trial:
         """The nearest trial that was not made to measure a floor."""
-        return min(
-            (each for each in self.trials.made if not each.measures_floor), key=lambda each: each.distance
-        )
+        plain = [each for each in self._with_found() if not each.measures_floor]
+        return min(plain, key=lambda each: each.distance)
+
+    def _with_found(self) -> list[Trial]:
+        return [each for each in self.trials.made if self.found.items() <= each.settings.items()]
 
     @property
     def is_spent(self) -> bool:

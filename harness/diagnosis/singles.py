@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from harness.diagnosis.estimates import Estimate, Estimator
-from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors
+from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors, is_usual
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.prices import split
 from harness.diagnosis.projected import projected
-from harness.diagnosis.quantized import LEFT, Quantized, is_usual, recorded
+from harness.diagnosis.quantized import LEFT, Quantized, recorded
 from harness.diagnosis.search_progress import Progress, Render
-from harness.diagnosis.trials import Settings, Trial
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Family
 
@@ -20,6 +21,10 @@ POINTING, LIKELY, STRONG = 0.1, 0.25, 0.45
 """Cosines from which a factor points to the preview at all, is likely, and is tried before other noise."""
 MIN_COMPOSITION_GAIN = 0.03
 """Coarse correlation that an early stop of other noise gains to be likely."""
+OF_BEST_GAIN = 0.5
+"""Share of what the best early stop gains that one gains at least to be rendered first."""
+MAX_TYPED = 3
+"""Seeds that are no neighbours and are rendered, those with the best early stops."""
 NOISE_FROM = 18.0
 """Distance from which other noise is likely, though the composition may be the same."""
 QUANTIZE_REACH = 60.0
@@ -77,14 +82,17 @@ class Singles:
         strong = STRONG if far else LIKELY
         yield from lines.each(base, [each for each in self.ranked if each.agreement >= strong])
         yield from lines.values(self._usual_dtype(numeric))
-        unlikely_noise = noise
+        unlikely_noise = [each for each in noise if is_usual(each)]
         if far:
-            gains = Estimator(progress.trials, base).noise([each for each in noise if is_first(each)])
-            self.noise = [each for gain, each in gains if gain > MIN_COMPOSITION_GAIN]
+            near = [each for each in noise if is_first(each) and is_usual(each)]
+            gains = Estimator(progress.trials, base).noise(near)
+            best = max((gain for gain, _ in gains), default=0.0)
+            least = max(MIN_COMPOSITION_GAIN, OF_BEST_GAIN * best)
+            self.noise = [each for gain, each in gains if gain > least]
             yield from lines.values(self.noise)
             yield from lines.values(each for each in noise if each.axis.name in {"noise", "scheduler"})
             order = [each for _, each in gains]
-            unlikely_noise = [*order, *(each for each in noise if each not in order)]
+            unlikely_noise = [*order, *(each for each in unlikely_noise if each not in order)]
         likely = [each for each in self.ranked if LIKELY <= each.agreement < strong]
         yield from lines.each(base, likely)
         if far or base.distance > MAX_ROUNDING:
@@ -108,17 +116,20 @@ class Singles:
 
         Solvers, quantizers of few bits and a number that an estimate makes likely come before these.
         """
-        base, lines = self._base, self._lines
+        base, lines, progress = self._base, self._lines, self._progress
         known = [each.factor for each in self.ranked]
         likely = {each.factor.axis.name for each in self.ranked if each.agreement >= LIKELY}
         numbers = self._numbers("network_multiplier", "guidance_scale")
-        yield from lines.scan_shortly(base, [each for each in numbers if each.axis.name in likely])
+        is_control = progress.trials.context.request.lora is None
+        first = [each for each in numbers if is_control or each.axis.name in likely]
+        yield from lines.scan_shortly(base, first)
         yield from lines.shortly(base, firsts(each for each in known if each.axis.name == "scheduler"))
         if not self._is_dear:
             yield from lines.shortly(base, firsts(each for each in self._rare if each.values[0] in COARSE))
         yield from lines.nearest_of_all(base, 1)
         yield from lines.each(base, [each for each in self.ranked if each.factor.axis.name in SHIFTING])
-        yield from lines.scan_shortly(base, [each for each in numbers if each.axis.name not in likely])
+        yield from lines.settings(more_steps(progress.trials, base))
+        yield from lines.scan_shortly(base, [each for each in numbers if each not in first])
         drawn = [each for each in noise if each.axis.name not in {"noise", "scheduler"}]
         yield from lines.shortly(base, firsts(drawn), unsure=True)
         yield from lines.nearest_of_all(base)
@@ -128,6 +139,14 @@ class Singles:
         changed = set(self._progress.followed.settings) - set(self._base.settings)
         if any(AXES[name].family is Family.NOISE for name in changed):
             yield from self._lines.values(self._unlikely_noise)
+
+    def typed_seeds(self) -> Iterator[Render]:
+        """Yield the seeds that people type of which early stops look best, where nothing comes near."""
+        base, progress = self._base, self._progress
+        if base.distance > NOISE_FROM and progress.followed.distance > LEFT * base.distance:
+            found = factors(progress.trials, base.settings, lambda axis: axis.name == "seed")
+            gains = Estimator(progress.trials, base).noise([each for each in found if not is_usual(each)])
+            yield from self._lines.values(each for _, each in gains[:MAX_TYPED])
 
     def likely_quantizers(self) -> Iterator[Render]:
         """Yield other quantizers that an estimate makes likely, where it is cheap and nothing leaves little.
@@ -218,6 +237,17 @@ class Singles:
 def firsts(found: Iterable[Factor]) -> list[Settings]:
     """Return the settings of the first value of each factor."""
     return [each.settings(each.values[0]) for each in found]
+
+
+def more_steps(trials: TrialRenderer, base: Trial) -> list[Settings]:
+    """Return the usual number of steps that is next to twice the base's, where it is above.
+
+    An estimate follows the recorded trajectory, which shows what fewer steps make of it and not what more do.
+    """
+    own = base.request.sample_steps
+    found = factors(trials, base.settings, lambda axis: axis.name == "steps")
+    more = [factor.settings(value) for factor in found for value in factor.values if float(value) > own]
+    return sorted(more, key=lambda each: abs(math.log(float(each["steps"]) / (2 * own))))[:1]
 
 
 def is_first(factor: Factor) -> bool:

@@ -278,3 +278,11 @@ def changed_axes(settings: Settings, base: Settings) -> set[str]:
 def words(settings: Settings) -> str:
     """Return settings as a report calls them."""
     return ", ".join(f"{name} = {show(value)}" for name, value in settings.items()) or "as recorded"
+
+
+def on_other_kernel(trials: TrialRenderer, settings: Settings) -> Settings:
+    """Return ``settings`` with T5's other kernel."""
+    axis = AXES["t5_attention"]
+    own = axis.read(trials.context, trials.request(settings))
+    other = next(value for value in axis.candidates(trials.context) if value != own)
+    return {**settings, axis.name: other}

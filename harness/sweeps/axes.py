@@ -27,6 +27,8 @@ UNTRIED_QUANTIZERS = frozenset({"uint8", "qint4", "qint2"})
 """uint8 changes nothing; optimum-quanto compiles for minutes before the first use of the others."""
 LIMITS = Limits()
 MAX_SEED = LIMITS.seed[1]
+TYPED_SEEDS = (1, 2, 3, 7, 10, 100, 123, 1234, 1337, 12345)
+"""Seeds that people type; a diagnosis renders only those of which an early stop shows the preview."""
 
 
 _SHORT = {"tokens": "max_sequence_length"}
@@ -173,7 +175,8 @@ def _seed_candidates(context: Context) -> list[Value]:
     own, index = context.case.settings.seed, context.case.preview.index or 0
     offsets = sorted(range(-MAX_SEED_OFFSET, MAX_SEED_OFFSET + 1), key=abs)
     near = [own + offset for offset in offsets]
-    return [seed for seed in dict.fromkeys([own + index, own - index, *near, 0, 42]) if 0 <= seed <= MAX_SEED]
+    seeds = dict.fromkeys([own + index, own - index, *near, 0, 42, *TYPED_SEEDS])
+    return [seed for seed in seeds if 0 <= seed <= MAX_SEED]
 
 
 def _multiplier_apply(_context: Context, request: RenderRequest, value: Value) -> RenderRequest:
