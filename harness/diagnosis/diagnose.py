@@ -14,6 +14,7 @@ from harness.diagnosis.answer import Cause, Diagnosis, Step
 from harness.diagnosis.composition import correlation
 from harness.diagnosis.factors import left_out
 from harness.diagnosis.floor import FACTOR, FACTOR_ELSEWHERE
+from harness.diagnosis.identity import same_but_rounding
 from harness.diagnosis.recipe import recipe
 from harness.diagnosis.search import MIN_GAIN, Search, Tell, search
 from harness.diagnosis.step_zero import StepZero, ask_step_zero, step_zero
@@ -231,12 +232,16 @@ def _rivals(trials: TrialRenderer, found: Search) -> list[Trial]:
     """Return other settings within the floor, which explain the preview as well as the path, or nothing."""
     best = found.path[-1] if found.path else found.reference
     if best.distance == 0:
-        same = [
+        same = [each for each in trials.made if each.distance == 0]
+        return [
             each
-            for each in trials.made
-            if each.distance == 0 and each.settings.keys() == best.settings.keys()
+            for each in same
+            if same_but_rounding(each.settings, best.settings)
+            or (
+                each.settings.keys() == best.settings.keys()
+                and each.settings.get("quantize") != best.settings.get("quantize")
+            )
         ]
-        return [each for each in same if each.settings.get("quantize") != best.settings.get("quantize")]
     if not found.explained or found.floor is None or found.proven:
         return []
     named = set(best.settings)

@@ -16,7 +16,7 @@ from harness.diagnosis.projected import projected
 from harness.diagnosis.quantized import requantized
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import SHIFTING
-from harness.diagnosis.trials import Settings, Trial, rms
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer, rms
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Family
 from harness.sweeps.axis_values import Value
@@ -59,6 +59,7 @@ class Identity:
         yield from lines.settings(beside_on_other_kernel(self._progress.trials, plain))
         yield from lines.settings(beside)
         yield from lines.settings(self._on_flat_lines(plain))
+        yield from lines.settings(self._beside_nearest())
         yield from projected(self._progress, lines, plain)
         yield from projected(self._progress, lines, self._base)
         yield from lines.settings(each for each in rounded if each not in stays)
@@ -76,6 +77,7 @@ class Identity:
         schedules = near.schedules(MAX_NEAR)
         yield from lines.settings(itertools.islice(schedules, MAX_FIRST))
         yield from lines.settings(self._on_flat_lines(plain))
+        yield from lines.settings(self._beside_nearest())
         yield from lines.settings(schedules)
         yield from lines.each(plain, near.numbers())
         yield from lines.settings(self._rounded(self._anchor.settings))
@@ -166,6 +168,12 @@ class Identity:
             for sign in (1, -1)
         ]
 
+    def _beside_nearest(self) -> Iterator[Settings]:
+        """Yield the numbers beside those of the nearest trial, where it is not the anchor."""
+        nearest_now = self._progress.followed
+        if nearest_now is not self._anchor:
+            yield from self._beside(nearest_now.settings)[:FIRST_BESIDE]
+
     def of_lora(self) -> Iterator[Render]:
         """Yield other ways of applying the LoRA, checkpoints and multipliers: a control cleared the rest."""
         anchor, lines = self._anchor, self._lines
@@ -231,6 +239,23 @@ class Identity:
     def _distance(self, settings: Settings) -> float:
         trial = self._progress.trials.attempt(settings)
         return math.inf if trial is None else trial.distance
+
+
+def rounded_twins(trials: TrialRenderer, base: Settings, best: Trial) -> list[Settings]:
+    """Return other rounding in the place of what ``best`` has, which may be identical too."""
+    new = [name for name in best.settings if name not in base and _is_rounding(name, best.settings[name])]
+    found: list[Settings] = []
+    for rest in [_without(best.settings, name) for name in new]:
+        others = factors(trials, rest, lambda axis: axis.name in ROUNDING and axis.name not in best.settings)
+        cheap = [each for each in others if each.is_numeric and not is_dear(each, trials.context.device)]
+        found += [each.settings(each.values[0]) for each in cheap]
+    return found
+
+
+def same_but_rounding(one: Settings, other: Settings) -> bool:
+    """Whether two settings differ in what only rounds otherwise, as many in each."""
+    plain = [{name: value for name, value in each.items() if name not in ROUNDING} for each in (one, other)]
+    return plain[0] == plain[1] and len(one) == len(other) and one != other
 
 
 def _is_rounding(name: str, value: Value) -> bool:

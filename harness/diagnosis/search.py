@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from harness.diagnosis.factors import Factor, factors, is_usual
 from harness.diagnosis.floor import MAX_FLOOR
-from harness.diagnosis.identity import Identity
+from harness.diagnosis.identity import Identity, rounded_twins
 from harness.diagnosis.lines import AGAIN, NEARER, Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.near import FLAT, Near, leaders_on_other_kernel
@@ -136,6 +136,8 @@ class _Stages:
                 progress.confirm(itertools.chain(identity.renders(), self.likely, self.unlikely))
         if progress.best.distance == 0:
             twins(self.trials, progress.best)
+            for settings in rounded_twins(self.trials, self.base.settings, progress.best):
+                self.trials.attempt(settings)
 
     def _begin(self, start: Settings) -> None:
         """Take over what a control found where it comes nearer here, and what gives the preview's size."""
