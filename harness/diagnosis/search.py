@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
+from harness.diagnosis.choice import Choice
 from harness.diagnosis.factors import Factor, factors, is_usual
 from harness.diagnosis.floor import MAX_FLOOR
 from harness.diagnosis.identity import Identity, rounded_twins
 from harness.diagnosis.lines import AGAIN, NEARER, Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
-from harness.diagnosis.near import FLAT, Near, leaders_on_other_kernel
+from harness.diagnosis.near import Near, leaders_on_other_kernel
 from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bases_of, together
 from harness.diagnosis.path import minimal_path, untried_factors
 from harness.diagnosis.quantized import twins
@@ -300,7 +301,8 @@ class _Stages:
     def finished(self) -> Search:
         """Return what came of it."""
         progress, start = self.progress, self.base
-        best, reference, floor = self._told(), progress.reference, progress.floor
+        choice, reference, floor = Choice(progress, start), progress.reference, progress.floor
+        best = choice.nearest()
         found = Search(reference, explained=floor.covers(best))
         if floor.covers(start) and best.distance > 0:
             best = start
@@ -314,52 +316,10 @@ class _Stages:
             found.explained = floor.covers(found.path[-1])
         if 0 < best.distance <= MAX_FLOOR:
             found.floor = floor.at(best)
-        if not found.explained and (plain := self._plainest()) is not None:
+        if not found.explained and (plain := choice.plainest()) is not None:
             found.path = minimal_path(self.trials, floor, plain, kept)
             found.explained, found.floor = True, floor.of_t5(plain)
-        if found.explained and found.path and (usual := self._usual(found.path[-1])) is not found.path[-1]:
+        if found.explained and found.path and (usual := choice.usual(found.path[-1])) is not found.path[-1]:
             found.path = minimal_path(self.trials, floor, usual, kept)
         found.untried = untried_factors(self.trials, best, spent=progress.is_spent, explained=found.explained)
         return found
-
-    def _told(self) -> Trial:
-        """Return the nearest trial; within the floor one without another kernel, which made that floor."""
-        best, floor = self.progress.best, self.progress.floor
-        if best.distance == 0 or not floor.covers(best):
-            return best
-        known = self.base.settings.get("attention")
-        plain = [each for each in self.trials.made if each.settings.get("attention") == known]
-        nearest_first = sorted(plain, key=lambda each: each.distance)
-        return next(filter(floor.covers, nearest_first), best)  # to ask for a floor may cost a render
-
-    def _usual(self, found: Trial) -> Trial:
-        """Return ``found``, or a trial of its axes that is as valid, with values that are more usual."""
-        limit = BESIDE * found.distance
-        near = [each for each in self.trials.made if 0 < each.distance < limit]
-        same = [each for each in near if each.settings.keys() == found.settings.keys()]
-        usual = [each for each in same if self._unusual(each) < self._unusual(found)]
-        likeliest = sorted(usual, key=lambda each: (self._unusual(each), each.distance))
-        return next(filter(self._is_valid, likeliest), found)
-
-    def _is_valid(self, trial: Trial) -> bool:
-        """Whether a trial is within the floor, or within what T5's other kernel changes there."""
-        floor = self.progress.floor
-        return floor.covers(trial) or trial.distance <= floor.of_t5(trial)
-
-    def _plainest(self) -> Trial | None:
-        """Return the trial with the fewest settings that is about as near as the nearest, or None.
-
-        It has to be within what T5's other kernel changes there.
-        """
-        limit = FLAT * self.progress.best.distance
-        near = [each for each in self.trials.made if each.distance < limit and not each.measures_floor]
-        plain = min(near, key=lambda each: (len(each.settings), self._unusual(each), each.distance))
-        return plain if self._is_valid(plain) else None
-
-    def _unusual(self, trial: Trial) -> int:
-        """Return how many of a trial's numbers have a value that is no usual one."""
-        context = self.trials.context
-        return sum(
-            AXES[name].grid is not None and value not in AXES[name].candidates(context)
-            for name, value in trial.settings.items()
-        )

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.diagnosis.answer import Diagnosis
 from harness.diagnosis.diagnose import diagnose
@@ -33,6 +34,11 @@ def found(
     return once
 
 
+def rounds_as_the_trainer_did() -> bool:
+    """Whether this processor is of the kind that made the previews: one with AMX adds in another order."""
+    return has_bf16_kernels() and not torch.cpu._is_amx_tile_supported()
+
+
 def named(diagnosis: Diagnosis) -> list[tuple[str, object]]:
     return [(cause.axis, cause.value) for cause in diagnosis.causes]
 
@@ -50,7 +56,7 @@ def test_a_job_that_was_rendered_as_recorded_has_nothing_to_explain(
     assert inkprint.explained
     assert inkprint.causes == []
     assert inkprint.step_zero is not None
-    assert inkprint.step_zero.matches or (inkprint.step_zero.near and not has_bf16_kernels())
+    assert inkprint.step_zero.matches or (inkprint.step_zero.near and not rounds_as_the_trainer_did())
 
 
 def test_q8_names_its_quantization(found: Callable[[str], Diagnosis]) -> None:
