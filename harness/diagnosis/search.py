@@ -121,6 +121,7 @@ class _Stages:
                 partial(self._singles, self.likely), self._close,
                 partial(self._singles, self.singles.other_noise()),
                 partial(self._singles, self.singles.typed_seeds()),
+                partial(self._singles, self.singles.every_guidance()),
                 partial(self._singles, self.singles.likely_quantizers()),
                 partial(self._pairs, LEADS), self._added, partial(self._singles, self.unlikely),
                 self._added, self._pairs, partial(self._singles, self.singles.rest_of_noise()),

@@ -148,6 +148,12 @@ class Singles:
             gains = Estimator(progress.trials, base).noise([each for each in found if not is_usual(each)])
             yield from self._lines.values(each for _, each in gains[:MAX_TYPED])
 
+    def every_guidance(self) -> Iterator[Render]:
+        """Yield every usual guidance where the picture is far and nothing comes near."""
+        base, progress = self._base, self._progress
+        if base.distance > NOISE_FROM and progress.followed.distance > LEFT * base.distance:
+            yield from self._lines.scan(base, self._numbers("guidance_scale"))
+
     def likely_quantizers(self) -> Iterator[Render]:
         """Yield other quantizers that an estimate makes likely, where it is cheap and nothing leaves little.
 
