@@ -105,6 +105,7 @@ def with_lora(accept: Callable[..., Path]) -> Path:
 
 @pytest.mark.parametrize(("change", "verdict", "said"), TABLE, ids=[row[0].__name__ for row in TABLE])
 def test_verdict_after(
+    request: pytest.FixtureRequest,
     with_lora: Path,
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
@@ -114,6 +115,9 @@ def test_verdict_after(
 ) -> None:
     import torch
 
+    if change is attention and torch.cpu._is_amx_tile_supported():
+        why = "with AMX another kernel takes 10 dB of a picture that was identical, and the margin is 9"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=why))
     before = torch.get_num_threads()
     try:
         change(monkeypatch, with_lora)
