@@ -11,12 +11,12 @@ from types import MappingProxyType
 
 from harness._util.words import size_text
 from harness.diagnosis.answer import Cause, Diagnosis, Step
+from harness.diagnosis.beginning import MIN_GAIN
 from harness.diagnosis.composition import correlation
 from harness.diagnosis.factors import left_out
-from harness.diagnosis.floor import FACTOR, FACTOR_ELSEWHERE
 from harness.diagnosis.identity import same_but_rounding
 from harness.diagnosis.recipe import recipe
-from harness.diagnosis.search import MIN_GAIN, Search, Tell, search
+from harness.diagnosis.search import Search, Tell, search
 from harness.diagnosis.step_zero import StepZero, ask_step_zero, step_zero
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 from harness.errors import CaseError
@@ -148,7 +148,6 @@ def _answer(trials: TrialRenderer, found: Search, control: StepZero | None, lpip
     shown = found.path or ([] if found.explained else _alternatives(trials, found))
     best = found.path[-1] if found.path else reference
     sized = reference.image.shape == trials.preview.shape
-    factor = FACTOR_ELSEWHERE if control is not None and control.is_inexact else FACTOR
     return Diagnosis(
         case=case,
         findings=static_findings(case),
@@ -156,8 +155,8 @@ def _answer(trials: TrialRenderer, found: Search, control: StepZero | None, lpip
         correlation=round(correlation(trials.preview, reference.image), 4) if sized else None,
         floor={
             "rms": None if found.floor is None else round(found.floor, 4),
-            "source": f"{factor:g} times what another attention kernel changes, or T5's other one where the "
-            "answer needs it, codec-matched, 0 to 255",
+            "source": f"{found.factor:g} times what another attention kernel changes, or T5's other one "
+            "where the answer needs it, codec-matched, 0 to 255",
         },
         causes=_causes(trials, found, shown, lpips),
         explained=found.explained,

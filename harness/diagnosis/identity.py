@@ -58,8 +58,7 @@ class Identity:
         yield from lines.settings(stays if is_exact else beside[:FIRST_BESIDE])
         yield from lines.settings(beside_on_other_kernel(self._progress.trials, plain))
         yield from lines.settings(beside)
-        yield from lines.settings(self._on_flat_lines(plain))
-        yield from lines.settings(self._beside_nearest())
+        yield from self._flat(plain)
         yield from projected(self._progress, lines, plain)
         yield from projected(self._progress, lines, self._base)
         yield from lines.settings(each for each in rounded if each not in stays)
@@ -76,32 +75,38 @@ class Identity:
         near = Near(self._progress, lines, self._base, plain)
         schedules = near.schedules(MAX_NEAR)
         yield from lines.settings(itertools.islice(schedules, MAX_FIRST))
-        yield from lines.settings(self._on_flat_lines(plain))
-        yield from lines.settings(self._beside_nearest())
+        yield from self._flat(plain)
         yield from lines.settings(schedules)
         yield from lines.each(plain, near.numbers())
         yield from lines.settings(self._rounded(self._anchor.settings))
         yield from lines.settings(self._rounded(self._anchor.settings, dear=True))
 
-    def _on_flat_lines(self, plain: Trial) -> Iterator[Settings]:
-        """Yield what is left of the usual values of numbers that leave about what ``plain`` leaves.
+    def _flat(self, plain: Trial) -> Iterator[Render]:
+        """Yield what is left on flat lines, then the numbers beside those of the nearest trial."""
+        yield from self._lines.settings(self._on_flat_lines(plain))
+        nearest_now = self._progress.followed
+        if nearest_now is not self._anchor:
+            yield from self._lines.settings(self._beside(nearest_now.settings)[:FIRST_BESIDE])
+
+    def _on_flat_lines(self, plain: Trial) -> list[Settings]:
+        """Return what is left of the usual values of numbers that leave about what ``plain`` leaves.
 
         Where a number changes less than rounding does, no distance says which of its values is right.
         """
         trials = self._progress.trials
-        made = {trials.effective(each.settings): each for each in trials.made}
+        made = {trials.effective(each.settings): each.distance for each in trials.made}
         found: list[tuple[float, list[Settings]]] = []
         for rest in _without_each(plain.settings, self._base.settings):
             for factor in factors(trials, rest, lambda axis: axis.grid is not None):
                 values = {float(value): factor.settings(value) for value in factor.values}
-                known = {each: made.get(trials.effective(values[each])) for each in values}
-                near = {each: trial.distance for each, trial in known.items() if trial is not None}
-                best = min(near, key=lambda each: near[each], default=None)
+                keys = {value: trials.effective(settings) for value, settings in values.items()}
+                near = {value: made[key] for value, key in keys.items() if key in made}
+                best = min(near, key=lambda value: near[value], default=None)
                 if best is not None and near[best] < ALIKE * plain.distance:
-                    left = sorted(values.keys() - near.keys(), key=lambda each: abs(each - best))
-                    found.append((near[best], [values[each] for each in left]))
-        for _, settings in sorted(found, key=lambda each: each[0]):
-            yield from settings
+                    left = sorted(values.keys() - near.keys(), key=lambda value: abs(value - best))
+                    found.append((near[best], [values[value] for value in left]))
+        nearest_first = sorted(found, key=lambda each: each[0])
+        return [settings for _, line in nearest_first for settings in line]
 
     def _rounded_with_less(self) -> list[Settings]:
         """Return other rounding in the place of the anchor's factor of least effect, where it has several."""
@@ -167,12 +172,6 @@ class Identity:
             if grid is not None
             for sign in (1, -1)
         ]
-
-    def _beside_nearest(self) -> Iterator[Settings]:
-        """Yield the numbers beside those of the nearest trial, where it is not the anchor."""
-        nearest_now = self._progress.followed
-        if nearest_now is not self._anchor:
-            yield from self._beside(nearest_now.settings)[:FIRST_BESIDE]
 
     def of_lora(self) -> Iterator[Render]:
         """Yield other ways of applying the LoRA, checkpoints and multipliers: a control cleared the rest."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
+from harness.diagnosis.beginning import MIN_GAIN, beginning
 from harness.diagnosis.choice import Choice
 from harness.diagnosis.factors import Factor, factors, is_usual
-from harness.diagnosis.floor import MAX_FLOOR
+from harness.diagnosis.floor import FACTOR, MAX_FLOOR
 from harness.diagnosis.identity import Identity, rounded_twins
 from harness.diagnosis.lines import AGAIN, NEARER, Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
@@ -27,10 +28,7 @@ from harness.diagnosis.search_progress import ALONE, Progress, Render
 from harness.diagnosis.singles import IDLE, NUMBERS, SHIFTING, Singles, more_steps
 from harness.diagnosis.superposed import superposed
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
-from harness.sweeps.axes import AXES
 
-MIN_GAIN = 0.1
-"""Share of the distance that a cause must remove."""
 MAX_DEPTH = 3
 """How many factors a cause may have."""
 LEADS = 0.85
@@ -57,6 +55,7 @@ class Search:
     Attributes:
         reference: the case's own render.
         floor: at the settings found; None where nothing came near enough to measure one.
+        factor: how many times what another kernel changes the floor is.
         path: accepted trials, one factor more in each, best last; empty where nothing helps.
         explained: the last trial, or the reference, is identical to the preview or within the floor.
         proven: the path begins with settings that made a control identical.
@@ -65,6 +64,7 @@ class Search:
 
     reference: Trial
     floor: float | None = None
+    factor: float = FACTOR
     path: list[Trial] = field(default_factory=list)
     explained: bool = False
     proven: bool = False
@@ -95,15 +95,14 @@ def search(
         HarnessError: the case's own settings cannot be rendered here.
     """
     progress = Progress(trials, budget, tool_floor, elsewhere=elsewhere)
-    stages = _Stages(progress, tell, cleared=cleared, elsewhere=elsewhere)
+    stages = _Stages(progress, tell, cleared=cleared)
     stages.run(start)
     return stages.finished()
 
 
 class _Stages:
-    def __init__(self, progress: Progress, tell: Tell, *, cleared: bool, elsewhere: bool) -> None:
-        self.progress, self.trials, self.tell = progress, progress.trials, tell
-        self.cleared, self.elsewhere = cleared, elsewhere
+    def __init__(self, progress: Progress, tell: Tell, *, cleared: bool) -> None:
+        self.progress, self.trials, self.tell, self.cleared = progress, progress.trials, tell, cleared
         self.lines = Lines(progress)
         self.base = progress.reference
         self._looked_around: list[Settings] = []
@@ -111,7 +110,7 @@ class _Stages:
     def run(self, start: Settings) -> None:
         """Run the stages until one explains the preview or the budget is spent, then look for identity."""
         progress = self.progress
-        self._begin(start)
+        self.base = beginning(progress, start, cleared=self.cleared)
         if math.isinf(self.base.distance):
             return
         self.singles = Singles(progress, self.lines, self.base, cleared=self.cleared)
@@ -140,29 +139,6 @@ class _Stages:
             twins(self.trials, progress.best)
             for settings in rounded_twins(self.trials, self.base.settings, progress.best):
                 self.trials.attempt(settings)
-
-    def _begin(self, start: Settings) -> None:
-        """Take over what a control found where it comes nearer here, and what gives the preview's size."""
-        if start:
-            self._take_over(start)
-        if math.isinf(self.base.distance):
-            for factor in factors(self.trials, self.base.settings, lambda axis: axis.name == "divisor"):
-                sized = self.trials.attempt(factor.settings(factor.values[0]))
-                if sized is not None and not math.isinf(sized.distance):
-                    self.base = sized
-
-    def _take_over(self, start: Settings) -> None:
-        reference, trial = self.progress.reference, self.trials.attempt(start)
-        if trial is None:
-            return
-        allowed = (1 + (MIN_GAIN if self.cleared else 0)) * reference.distance
-        if self.progress.floor.covers(trial) if self.elsewhere else trial.distance < allowed:
-            self.base = trial
-        elif self.elsewhere:  # of a number that only came near, the exact value is not known
-            rest = {name: value for name, value in start.items() if AXES[name].grid is None}
-            trial = self.trials.attempt(rest) if rest else None
-            if trial is not None and trial.distance < max(reference.distance, MAX_ROUNDING):
-                self.base, self.progress.found = trial, rest
 
     def _singles(self, renders: Iterator[Render]) -> bool:
         """Render single factors; where one leaves little, go on from it first."""
@@ -304,15 +280,15 @@ class _Stages:
         progress, start = self.progress, self.base
         choice, reference, floor = Choice(progress, start), progress.reference, progress.floor
         best = choice.nearest()
-        found = Search(reference, explained=floor.covers(best))
+        found = Search(reference, factor=floor.factor, explained=floor.covers(best))
         if floor.covers(start) and best.distance > 0:
             best = start
         gained = best.distance < (1 - MIN_GAIN) * reference.distance
         found.proven = (
             self.cleared and bool(start.settings) and start.settings.items() <= best.settings.items()
         )
-        kept = start.settings if self.cleared else self.progress.found
-        if best is not reference and (gained or found.proven or self.progress.found):
+        kept = start.settings if self.cleared else progress.taken_over
+        if best is not reference and (gained or found.proven or progress.taken_over):
             found.path = minimal_path(self.trials, floor, best, kept)
             found.explained = floor.covers(found.path[-1])
         if 0 < best.distance <= MAX_FLOOR:

@@ -36,7 +36,8 @@ class Progress:
     ) -> None:
         self.trials = trials
         self.reference = trials.trial({})
-        self.found: Settings = {}
+        self.elsewhere = elsewhere
+        self.taken_over: Settings = {}
         self.floor = Floor(trials, tool_floor or MIN_FLOOR, FACTOR_ELSEWHERE if elsewhere else FACTOR)
         self._budget, self._limit = budget, math.inf
         is_alone = self.reference.rendered.engine_reason == NO_BF16_KERNELS
@@ -45,17 +46,17 @@ class Progress:
 
     @property
     def best(self) -> Trial:
-        """The nearest trial that has what a control on another machine's preview found."""
-        return min(self._with_found(), key=lambda trial: trial.distance)
+        """The nearest trial, of those that have what was taken over from a control."""
+        return min(self._trials(), key=lambda trial: trial.distance)
 
     @property
     def followed(self) -> Trial:
         """The nearest trial that was not made to measure a floor."""
-        plain = [each for each in self._with_found() if not each.measures_floor]
+        plain = [each for each in self._trials() if not each.measures_floor]
         return min(plain, key=lambda each: each.distance)
 
-    def _with_found(self) -> list[Trial]:
-        return [each for each in self.trials.made if self.found.items() <= each.settings.items()]
+    def _trials(self) -> list[Trial]:
+        return [each for each in self.trials.made if self.taken_over.items() <= each.settings.items()]
 
     @property
     def is_spent(self) -> bool:

@@ -142,17 +142,21 @@ class Singles:
 
     def typed_seeds(self) -> Iterator[Render]:
         """Yield the seeds that people type of which early stops look best, where nothing comes near."""
-        base, progress = self._base, self._progress
-        if base.distance > NOISE_FROM and progress.followed.distance > LEFT * base.distance:
-            found = factors(progress.trials, base.settings, lambda axis: axis.name == "seed")
-            gains = Estimator(progress.trials, base).noise([each for each in found if not is_usual(each)])
+        if self._is_open():
+            trials, base = self._progress.trials, self._base
+            found = factors(trials, base.settings, lambda axis: axis.name == "seed")
+            gains = Estimator(trials, base).noise([each for each in found if not is_usual(each)])
             yield from self._lines.values(each for _, each in gains[:MAX_TYPED])
 
     def every_guidance(self) -> Iterator[Render]:
         """Yield every usual guidance where the picture is far and nothing comes near."""
-        base, progress = self._base, self._progress
-        if base.distance > NOISE_FROM and progress.followed.distance > LEFT * base.distance:
-            yield from self._lines.scan(base, self._numbers("guidance_scale"))
+        if self._is_open():
+            yield from self._lines.scan(self._base, self._numbers("guidance_scale"))
+
+    def _is_open(self) -> bool:
+        """Whether the picture is far and nothing comes near."""
+        base = self._base.distance
+        return base > NOISE_FROM and self._progress.followed.distance > LEFT * base
 
     def likely_quantizers(self) -> Iterator[Render]:
         """Yield other quantizers that an estimate makes likely, where it is cheap and nothing leaves little.

@@ -7,13 +7,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 
 from harness.diagnosis.answer import Diagnosis
 from harness.diagnosis.diagnose import diagnose
 from harness.importers.aitoolkit import import_job
-from harness.pipeline.bf16_products import has_bf16_kernels
 from harness.pipeline.renderer import ReferenceRenderer
+from harness.runs.environment import environment
 
 CASES = {"inkprint": "000000200_1", "q8": "000000020_0", "legacy": "000000010_0"}
 BUDGETS = {"inkprint": 15, "q8": 12, "legacy": 60}
@@ -36,7 +35,7 @@ def found(
 
 def rounds_as_the_trainer_did() -> bool:
     """Whether this processor is of the kind that made the previews: one with AMX adds in another order."""
-    return has_bf16_kernels() and not torch.cpu._is_amx_tile_supported()
+    return environment("cpu")["cpu_bf16"] not in ("amx_bf16", "fp32")
 
 
 def named(diagnosis: Diagnosis) -> list[tuple[str, object]]:

@@ -113,7 +113,7 @@ def test_all_usual_values_of_a_number_that_changes_next_to_nothing_may_be_identi
     case = rendered_with({"max_shift": 1.5}, changed(bases[0], dtype="bf16"), renderer, "flat-line.png")
     progress = Progress(trials_of(case, renderer), 100, None)
     anchor = progress.trials.trial({"max_shift": 1.1})
-    left = list(Identity(progress, Lines(progress), progress.reference, anchor)._on_flat_lines(anchor))
+    left = Identity(progress, Lines(progress), progress.reference, anchor)._on_flat_lines(anchor)
     assert {"max_shift": 1.5} in left
 
 

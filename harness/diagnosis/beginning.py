@@ -1,0 +1,51 @@
+"""What a search begins from: the case as recorded, or what a control found where it holds here too."""
+
+from __future__ import annotations
+
+import math
+
+from harness.diagnosis.factors import factors
+from harness.diagnosis.narrowing import MAX_ROUNDING
+from harness.diagnosis.search_progress import Progress
+from harness.diagnosis.trials import Settings, Trial
+from harness.sweeps.axes import AXES
+
+MIN_GAIN = 0.1
+"""Share of the distance that a cause must remove."""
+
+
+def beginning(progress: Progress, start: Settings, *, cleared: bool) -> Trial:
+    """Return the trial to begin from, which has the preview's size where a divisor gives it.
+
+    Args:
+        start: what a control found.
+        cleared: it made the control identical.
+    """
+    base = progress.reference
+    if start:
+        taken = _of_another_machine(progress, start) if progress.elsewhere else progress.trials.attempt(start)
+        allowed = (1 + (MIN_GAIN if cleared else 0)) * base.distance
+        if taken is not None and (progress.elsewhere or taken.distance < allowed):
+            base = taken
+    if math.isinf(base.distance):
+        for factor in factors(progress.trials, base.settings, lambda axis: axis.name == "divisor"):
+            sized = progress.trials.attempt(factor.settings(factor.values[0]))
+            if sized is not None and not math.isinf(sized.distance):
+                base = sized
+    return base
+
+
+def _of_another_machine(progress: Progress, start: Settings) -> Trial | None:
+    """Return the trial of ``start`` if it is within the floor, else of what it holds besides numbers.
+
+    Of a number that only came near, the exact value is not known. What is no number is kept to the end.
+    """
+    trial = progress.trials.attempt(start)
+    if trial is None or progress.floor.covers(trial):
+        return trial
+    rest = {name: value for name, value in start.items() if AXES[name].grid is None}
+    trial = progress.trials.attempt(rest) if rest else None
+    if trial is None or trial.distance >= max(progress.reference.distance, MAX_ROUNDING):
+        return None
+    progress.taken_over = rest
+    return trial
