@@ -6,17 +6,21 @@ from pathlib import Path
 
 from harness.comparison.compare import Comparison, compare
 from harness.data import INFERENCE_IMAGES, JOBS
+from harness.errors import RunError
 from harness.importers.aitoolkit import import_job
 from harness.report.comparison_page import store_comparisons
+from harness.runs.folder import MANIFEST, read_manifest, refuse_for_import
 from harness.runs.plan import RunOptions
 from harness.runs.progress import Progress
 from harness.runs.results import RunResult
 from harness.runs.run import run_cases
+from harness.runs.run_identity import CASES
 from harness.schema.case import SUFFIX, Case, load_case, save_case
 
 JOB = JOBS / "emoji_inkprint"
 STEPS = "0,300"
 WRONG_CASE = f"{JOB.name}/000000000_1"
+WRONG_NAME = "wrong-guidance"
 WRONG_GUIDANCE = 3.0
 COMPARED = f"000000300_0{SUFFIX}"
 IMAGE = INFERENCE_IMAGES / "inkprint_00002_.png"
@@ -33,6 +37,7 @@ def run_demo(*, out: Path, cases: Path, progress: Progress | None = None) -> Run
     Raises:
         JobError, RunError: one of the folders holds something else.
     """
+    _refuse_other_run(out, cases)
     found = [_with_its_t5(case) for case in import_job(JOB, out=cases, steps=STEPS).cases]
     wrong = _with_wrong_guidance(next(case for case in found if case.id == WRONG_CASE))
     return run_cases([*found, wrong], out=out, options=RunOptions(device="cpu"), progress=progress)
@@ -53,6 +58,15 @@ def compare_demo(*, out: Path, cases: Path) -> Comparison:
     return found
 
 
+def _refuse_other_run(out: Path, cases: Path) -> None:
+    """Refuse a run folder of something else, before any case is written."""
+    refuse_for_import(out, cases)
+    wrong = f"{WRONG_CASE}-{WRONG_NAME}"
+    if (out / MANIFEST).exists() and wrong not in read_manifest(out)["identity"].get(CASES, []):
+        fix = "choose another folder"
+        raise RunError("holds another run than a demo's", file=out, field="--out", fix=fix)
+
+
 def _with_its_t5(case: Case) -> Case:
     """Return a case of the shipped job with the T5 attention of the transformers 5.24 that it ran under."""
     assert case.file is not None
@@ -63,9 +77,9 @@ def _with_wrong_guidance(case: Case) -> Case:
     mistake = f"deliberately wrong: guidance_scale {WRONG_GUIDANCE} instead of {case.settings.guidance_scale}"
     wrong = case.model_copy(
         update={
-            "id": f"{case.id}-wrong-guidance",
+            "id": f"{case.id}-{WRONG_NAME}",
             "settings": case.settings.model_copy(update={"guidance_scale": WRONG_GUIDANCE}),
             "assumptions": [mistake],
         }
     )
-    return save_case(wrong, case.folder / f"wrong-guidance{SUFFIX}")
+    return save_case(wrong, case.folder / f"{WRONG_NAME}{SUFFIX}")

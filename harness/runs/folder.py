@@ -143,6 +143,21 @@ def refuse_foreign(path: Path) -> None:
         raise RunError("is not empty and holds no run", file=path, field="--out", fix="choose another folder")
 
 
+def refuse_for_import(path: Path, cases: Path) -> None:
+    """Refuse a run folder before case files are written for it.
+
+    Args:
+        cases: the folder for the case files.
+
+    Raises:
+        RunError: ``path`` holds something else than a run, or would hold the case files too.
+    """
+    refuse_foreign(path)
+    if cases.resolve().is_relative_to(path.resolve()):
+        fix = "choose another folder for one of the two"
+        raise RunError(f"is to hold the case files too ({cases})", file=path, field="--out", fix=fix)
+
+
 def _lock(path: Path) -> Any:
     from filelock import FileLock, Timeout
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.importers.aitoolkit import import_job
 from harness.importers.aitoolkit.job_folder import samples_folder, strangers
-from harness.runs.folder import read_rows
+from harness.runs.folder import read_rows, refuse_for_import
 from harness.runs.plan import RunOptions
 from harness.runs.progress import Progress
 from harness.runs.results import RunResult, load_run
@@ -43,6 +43,7 @@ def watch_round(
         HarnessError: as ``import_job`` and ``run_cases``.
     """
     options, progress = options or RunOptions(), progress or Progress()
+    refuse_for_import(out, cases)
     files = look(job_dir)
     if (waiting := files.waiting()) is not None:
         progress.told(waiting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -107,3 +108,33 @@ def test_the_run_of_a_comparison_is_looked_at_first(harness: Harness, cases: Pat
     ended = harness("compare", cases / CASE, IMAGE, "--out", "folder")
     assert "is not a run folder" in refused(ended)
     assert ended.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "said"),
+    [
+        (("demo",), {"theirs.txt": ""}, "is not empty and holds no run; choose another folder"),
+        (
+            ("demo",),
+            {"run.json": json.dumps({"identity": {"cases": ["my/1"]}})},
+            "holds another run than a demo's",
+        ),
+        (("demo",), {}, "is to hold the case files too"),
+        (
+            ("watch", JOB, "--once"),
+            {"theirs.txt": ""},
+            "is not empty and holds no run; choose another folder",
+        ),
+        (("watch", JOB, "--once"), {}, "is to hold the case files too"),
+    ],
+)
+def test_no_case_is_written_for_a_run_folder_that_is_refused(
+    harness: Harness, arguments: tuple[object, ...], content: dict[str, str], said: str
+) -> None:
+    Path("out").mkdir()
+    for name, text in content.items():
+        Path("out", name).write_text(text)
+    cases = Path("out/cases") if not content else Path("cases")
+    assert f"out: --out: {said}" in refused(harness(*arguments, "--out", "out", "--cases", cases))
+    assert not cases.exists()
+    assert [path.name for path in Path("out").iterdir()] == [*content]
