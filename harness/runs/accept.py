@@ -46,13 +46,17 @@ def accept_run(
         also: accept beside what was accepted before, for cases that have several valid results.
 
     Raises:
-        BaselineError: no reason, no such case in the run, or a baseline that cannot be read or written.
+        BaselineError: no reason, no result or no such case in the run, or a baseline that cannot be read or
+            written.
         RunError: not a run folder.
     """
     if not reason.strip():
         raise BaselineError("needs a reason", field="--reason", fix="say why this result is as it should be")
     read_manifest(run)
     rows = sorted((row for row in read_rows(run) if row.variant == REFERENCE), key=lambda row: row.case)
+    if not rows:
+        fix = "repeat the harness run that was to fill it"
+        raise BaselineError("holds no result of the reference to accept", file=run, fix=fix)
     chosen = [row for row in rows if not cases or any(fnmatch(row.case, case) for case in cases)]
     for case in cases:
         if not any(fnmatch(row.case, case) for row in rows):

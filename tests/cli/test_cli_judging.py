@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.runs.results import load_run
 from harness.schema.result import Verdict
+from tests.cli.refused import refused
 
 Harness = Callable[..., Any]
 WIDE = "ssim=-1,lpips=9,psnr=0"
@@ -50,3 +51,12 @@ def test_limits_from_the_command_line(harness: Harness, cases: Path) -> None:
     assert (row.verdict, row.tolerance.source) == (Verdict.MATCH, "--tolerance")
     assert harness("rescore", "wide", "--tolerance", "ssim=0.999,lpips=0.001,psnr=50").code == 1
     assert load_run(Path("wide")).rows[0].verdict is Verdict.DRIFT
+
+
+def test_a_run_without_rows_has_nothing_to_accept(harness: Harness) -> None:
+    Path("run").mkdir()
+    Path("run/run.json").write_text('{"identity": {}}')
+    assert "run: holds no result of the reference to accept; " in refused(
+        harness("accept", "run", "--reason", "x")
+    )
+    assert not Path("baselines").exists()
