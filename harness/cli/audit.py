@@ -22,8 +22,8 @@ DEFAULT = ("fp8_e4m3fn", "qfloat8", "int8", "nf4")
 )  # fmt: skip
 @option(
     "--quantize", "quantizers", metavar="NAME", multiple=True, type=choice_of(QUANTIZERS),
-    help="A quantizer of docs/quantization.md; again for more. Default: fp8_e4m3fn, qfloat8, int8, nf4; on a "
-    "GGUF file none.",
+    help="A quantizer that harness schema lists; again for more. Default: fp8_e4m3fn, qfloat8, int8, nf4; "
+    "on a GGUF file none.",
 )  # fmt: skip
 @option("--multiplier", type=FiniteRange(-100, 100), default=1.0, help="The LoRA's strength.")
 @option(

@@ -31,7 +31,7 @@ SCHEMA_FILE = "case.schema.json"
 
 def _quantizer(value: str) -> str:
     if value not in SETTINGS:
-        raise ValueError("must be none, or a quantizer of docs/quantization.md, e.g. qfloat8 or qfloat8-te")
+        raise ValueError("must be none, or a quantizer that harness schema lists, e.g. qfloat8 or qfloat8-te")
     return value
 
 
@@ -210,7 +210,7 @@ def load_case(path: Path) -> Case:
         raise CaseError("is a folder", file=path, fix=f"name a *{SUFFIX} in it, which harness import makes")
     if path.is_file() and path.suffix not in {".yaml", ".yml"}:
         raise CaseError("is no case file", file=path, fix=f"name a *{SUFFIX}, which harness import makes")
-    data = read_mapping(path, CaseError, fix="see cases/case.schema.json, or import again")
+    data = read_mapping(path, CaseError, fix="see harness schema, or import again")
     with problems_as(CaseError, Case, file=path):
         case = Case.model_validate(data)
     case._file = path

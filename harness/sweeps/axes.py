@@ -271,7 +271,7 @@ _ALL = (
     _shift("max_shift", "max_shift", "Log of the dynamic shift at 4096 tokens.",
            number("max_shift", -10, 10), [tenths / 10 for tenths in range(7, 17)]),
     Axis("quantize", Family.NUMERICS,
-         "Weights as a quantizer stores them (docs/quantization.md): transformer, T5 (te), both.",
+         "Weights as a quantizer stores them (harness schema lists them): transformer, T5 (te), both.",
          choice("quantize", SETTINGS), _set("quantize"), lambda _, request: request.quantize,
          _quantize_candidates, _quantize_problem),
     Axis("dtype", Family.NUMERICS, "Floating-point type of weights, activations and first latents.",
