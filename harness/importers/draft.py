@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -121,6 +122,13 @@ class Draft:
 
 
 def safe_name(name: str) -> str:
-    """Return ``name`` with everything that a case id may not hold replaced by ``_``."""
+    """Return ``name`` with everything that a case id may not hold replaced by ``_``.
+
+    A changed name ends in a part of the old one's hash, so that two jobs never share an id.
+    """
     cleaned = re.sub(r"[^\w.+ -]+", "_", name).strip()[:120].strip()
-    return f"_{cleaned}" if not cleaned or cleaned in {".", ".."} or cleaned.startswith("-") else cleaned
+    if not cleaned or cleaned in {".", ".."} or cleaned.startswith("-"):
+        cleaned = f"_{cleaned}"
+    if cleaned == name:
+        return name
+    return f"{cleaned}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:6]}"

@@ -72,7 +72,29 @@ def test_folder_with_other_things_is_refused(job: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("my lora", "my lora"), ("a/b:c", "a_b_c"), ("-x", "_-x"), ("..", "_.."), ("", "_"), ("größe", "größe")],
+    [
+        ("my lora", "my lora"),
+        ("größe", "größe"),
+        ("x" * 120, "x" * 120),
+        ("a/b:c", "a_b_c-3b07f8"),
+        ("a?b:c", "a_b_c-df4eb2"),
+        ("-x", "_-x-a42096"),
+        ("..", "_..-5ec1f7"),
+        ("", "_-e3b0c4"),
+        ("x" * 121, "x" * 120 + "-79072a"),
+        ("\udcff", "_-8f1d0f"),
+    ],
 )
 def test_job_names_become_case_ids(name: str, expected: str) -> None:
     assert safe_name(name) == expected
+
+
+def test_jobs_whose_names_differ_in_special_characters_keep_their_ids_apart(
+    job: Path, tmp_path: Path
+) -> None:
+    ids = set()
+    for name in ("my lora!", "my lora?"):
+        config = tmp_path / "config.yaml"
+        config.write_text((job / "config.yaml").read_text().replace("tiny_flex2_simple_v1", f'"{name}"'))
+        ids |= {case.job for case in import_job(job, out=tmp_path / name, config=config).cases}
+    assert ids == {"my lora_-5ccfc8", "my lora_-6a1ccb"}
