@@ -93,6 +93,7 @@ class Draft:
         older_config: how it is known that the settings are of a config written after the preview.
         neighbours: steps and LoRAs of the saved checkpoints around a preview that has lost its own.
         encoder_dtype: dtype of T5, where the trainer casts more of it than the reference does.
+        quantize_exclude: patterns of the transformer's layers that the job did not quantize.
         model: a name in ``schema.spec.MODELS``.
     """
 
@@ -112,6 +113,7 @@ class Draft:
     lora_gone: bool = False
     older_config: OlderConfig | None = None
     encoder_dtype: EncoderDtype | None = None
+    quantize_exclude: Sequence[str] = ()
     neighbours: Sequence[tuple[int, SourceFile | None]] = ()
     model: str = DEFAULT_MODEL
 

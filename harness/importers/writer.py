@@ -147,6 +147,7 @@ def _case(draft: Draft, match: Case | None, copies: Copies, job: str, base: Base
         trained=draft.trained,
         incomparable=draft.incomparable,
         encoder_dtype=draft.encoder_dtype,
+        quantize_exclude=list(draft.quantize_exclude),
         assumptions=draft.assumptions,
         **({name: getattr(match, name) for name in SET_BY_HAND} if match is not None else {}),
     )

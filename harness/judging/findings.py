@@ -169,8 +169,9 @@ def _quantized(case: Case) -> Finding | None:
     if not parts or case.quantize != "none":
         return None
     kind = trained.qtype or trained.qtype_te or "qfloat8"
-    said = f"the job rendered with a quantized {' and '.join(parts)} ({kind}) and the LoRA as a live adapter"
-    usual = f"; {_USUAL[kind]}" if kind in _USUAL else ""
+    live = " and the LoRA as a live adapter" if trained.quantize else ""
+    said = f"the job rendered with a quantized {' and '.join(parts)} ({kind}){live}"
+    usual = f"; {_USUAL[kind]}" if kind in _USUAL and trained.quantize else ""
     setting = setting_of(kind, trained.quantize, trained.quantize_te)
     why = "" if setting is None else missing(kind) or ""
     if setting is None or why:

@@ -34,10 +34,17 @@ NOTHING: tuple[Lora | None, LoraMode] = (None, "none")
 
 @dataclass(frozen=True)
 class RoundedBase:
-    """A transformer with quantized weights: the quantizer's name, and the weights as they were before."""
+    """A transformer with quantized weights.
+
+    Attributes:
+        quantizer: its name.
+        weights: as they were before, by name.
+        exclude: patterns of layers that are not quantized.
+    """
 
     quantizer: str
     weights: Mapping[str, torch.Tensor]
+    exclude: tuple[str, ...] = ()
 
 
 class LoraSwitch:
@@ -109,7 +116,15 @@ class LoraSwitch:
         self._originals.save(names, self._weights(), as_loaded=base is None)
         self._merged = True
         if base is not None:
-            merge_rounded(transformer, checked, lora.network_multiplier, base.quantizer, mode, base.weights)
+            merge_rounded(
+                transformer,
+                checked,
+                lora.network_multiplier,
+                base.quantizer,
+                mode,
+                base.weights,
+                base.exclude,
+            )
         elif mode == "fp32":
             merge_fp32(transformer, checked, lora.network_multiplier)
         else:

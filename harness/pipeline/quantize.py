@@ -8,7 +8,7 @@ Source: ``ostris/ai-toolkit``, ``extensions_built_in/flex2/flex2.py``.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 TRANSFORMER, T5 = "transformer", "text_encoder_2"
 
 
-def quantize_part(part: nn.Module, name: str) -> None:
+def quantize_part(part: nn.Module, name: str, exclude: Sequence[str] = ()) -> None:
     """Quantize every linear layer of ``part`` that the quantizer takes, in place.
+
+    Args:
+        exclude: patterns of layers that stay as they are, e.g. ``*time_text_embed*``.
 
     Raises:
         HarnessError: the quantizer cannot run here.
@@ -39,14 +42,14 @@ def quantize_part(part: nn.Module, name: str) -> None:
 
     require(name)
     if QUANTIZERS[name].is_rotated:
-        rotate_in_place(part, name)
+        rotate_in_place(part, name, exclude)
         return
     if not QUANTIZERS[name].keeps_layers:
-        quantize_in_place(part, name)
+        quantize_in_place(part, name, exclude)
         return
     for path, module in part.named_modules():
         if isinstance(module, torch.nn.Linear):
-            module.weight.data = rounded(layer_quantizer(name, path), module.weight.data)
+            module.weight.data = rounded(layer_quantizer(name, path, exclude), module.weight.data)
 
 
 class QuantizedParts:
@@ -58,18 +61,21 @@ class QuantizedParts:
             name: getattr(loaded.pipe, name) for name in (TRANSFORMER, T5)
         }
         self._copies: dict[str, nn.Module] = {}
-        self._quantizer: str | None = None
-        self.current: Quantize = "none"
+        self._copied: tuple[str, tuple[str, ...]] | None = None
+        self.current: tuple[Quantize, tuple[str, ...]] = ("none", ())
 
-    def apply(self, wanted: Quantize) -> None:
+    def apply(self, wanted: Quantize, exclude: tuple[str, ...] = ()) -> None:
         """Quantize the parts that ``wanted`` names, and leave the others as loaded.
 
         The transformer must hold no LoRA when this is called.
 
+        Args:
+            exclude: patterns of the transformer's layers that stay as they are.
+
         Raises:
             HarnessError: the quantizer cannot run here, or weights are offloaded.
         """
-        if wanted == self.current:
+        if (wanted, exclude) == self.current:
             return
         if self._loaded.offload != "none":
             raise HarnessError(
@@ -78,22 +84,22 @@ class QuantizedParts:
                 fix="give --offload none, or a GPU with more memory",
             )
         quantizer, parts = quantizer_of(wanted)
-        made = {name: self._copy(name, quantizer) for name in parts if quantizer is not None}
+        made = {name: self._copy(name, quantizer, exclude) for name in parts if quantizer is not None}
         for name, original in self._originals.items():
             setattr(self._loaded.pipe, name, made.get(name, original))
-        self.current = wanted
+        self.current = wanted, exclude
 
     def unquantized_weights(self) -> Mapping[str, torch.Tensor]:
         """Return the transformer's weights as loaded, by name."""
         return dict(self._originals[TRANSFORMER].named_parameters())
 
-    def _copy(self, name: str, quantizer: str) -> nn.Module:
+    def _copy(self, name: str, quantizer: str, exclude: tuple[str, ...]) -> nn.Module:
         require(quantizer)
-        if quantizer != self._quantizer:
+        if (quantizer, exclude) != self._copied:
             self._copies.clear()
-            self._quantizer = quantizer
+            self._copied = quantizer, exclude
         if name not in self._copies:
             part = copy.deepcopy(self._originals[name])
-            quantize_part(part, quantizer)
+            quantize_part(part, quantizer, exclude if name == TRANSFORMER else ())
             self._copies[name] = part
         return self._copies[name]

@@ -283,6 +283,7 @@ class ReferenceRenderer(Renderer):
             dtype=loaded.dtype,
             encoder_dtype=request.encoder_dtype,
             quantize=request.quantize,
+            quantize_exclude=list(request.layers_left_out),
             noise=torch_era() if request.noise == "auto" else request.noise,
             generator=request.generator,
             attention=active_attention(),

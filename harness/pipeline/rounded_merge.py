@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,6 +25,7 @@ def merge_rounded(
     quantizer: str,
     mode: LoraMode,
     unquantized: Mapping[str, torch.Tensor] | None = None,
+    exclude: Sequence[str] = (),
 ) -> None:
     """Add ``multiplier · B·A`` in fp32, and round as ``quantizer`` does.
 
@@ -32,6 +33,7 @@ def merge_rounded(
         mode: ``fp32`` adds to the unquantized weights; ``merged`` to the quantized ones, rounded to nearest;
             ``stochastic`` likewise, rounded at random with a seed from each weight's name.
         unquantized: the weights before they were quantized, by name; only ``fp32`` needs them.
+        exclude: patterns of layers that are not quantized.
     """
     weights = dict(transformer.named_parameters())
     device = next(transformer.parameters()).device
@@ -44,4 +46,4 @@ def merge_rounded(
             generator = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
             weight.copy_(rounded_at_random(quantizer, wanted, generator, weight.abs().amax()))
         else:
-            weight.copy_(rounded(layer_quantizer(quantizer, module), wanted.to(weight.dtype)))
+            weight.copy_(rounded(layer_quantizer(quantizer, module, exclude), wanted.to(weight.dtype)))

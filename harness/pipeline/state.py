@@ -52,10 +52,11 @@ class PipelineState:
 
     def prepare(self, request: RenderRequest) -> None:
         """Apply the request's quantization and LoRA; what it does not change stays."""
-        if self._quantized.current != request.quantize:
+        wanted = request.quantize, request.layers_left_out
+        if self._quantized.current != wanted:
             self._loras.apply(None)
             self._loras.forget_weights()
-            self._quantized.apply(request.quantize)
+            self._quantized.apply(*wanted)
         self.prompts.encoders = f"{request.quantize} {request.t5_attention}"
         set_t5_attention(self.loaded.pipe.text_encoder_2, request.t5_attention)
         self._loras.apply(request.lora, request.effective_lora_mode, self._rounded_base(request))
@@ -63,7 +64,9 @@ class PipelineState:
     def _rounded_base(self, request: RenderRequest) -> RoundedBase | None:
         """Return what a merge into rounded weights needs; None where nothing is rounded."""
         quantizer = request.transformer_quantizer
-        return RoundedBase(quantizer, self._quantized.unquantized_weights()) if quantizer else None
+        if quantizer is None:
+            return None
+        return RoundedBase(quantizer, self._quantized.unquantized_weights(), request.layers_left_out)
 
     @contextmanager
     def transformer_calls(self, request: RenderRequest, wanted: EngineName) -> Iterator[EngineReport]:

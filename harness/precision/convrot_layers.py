@@ -9,13 +9,15 @@ Source: ``ostris/ai-toolkit`` 0.12.26, ``toolkit/util/convrot_quant.py`` and ``o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from harness.precision.convrot import bits_of, byte_rows, can_rotate, rotated, row_codes
 from harness.precision.trainer_formats import nvfp4_parts, nvfp4_rows
-from harness.schema.quantizers import ACTIVATIONS_LEFT
+from harness.schema.quantizers import ACTIVATIONS_LEFT, is_left_out
 
 BYTE_OUTPUTS, FLOAT_OUTPUTS = 8, 16
 """What the trainer wants the outputs of a layer to be a multiple of, for integers and for convrot4."""
@@ -25,12 +27,15 @@ _INT8_ROWS = 32
 """Rows of which CUDA's product of 8-bit integers takes a multiple."""
 
 
-def rotate_in_place(part: nn.Module, name: str) -> None:
-    """Put layers of the quantizer ``name`` into ``part``, for every linear layer whose sizes it takes."""
-    for module in list(part.modules()):
-        for child, layer in list(module.named_children()):
-            if isinstance(layer, nn.Linear) and _takes(name, layer):
-                setattr(module, child, _made(name, layer))
+def rotate_in_place(part: nn.Module, name: str, exclude: Sequence[str] = ()) -> None:
+    """Put layers of the quantizer ``name`` into ``part``, for every linear layer whose sizes it takes.
+
+    Args:
+        exclude: patterns of layers that stay as they are.
+    """
+    for path, layer in list(part.named_modules()):
+        if isinstance(layer, nn.Linear) and _takes(name, layer) and not is_left_out(path, exclude):
+            part.set_submodule(path, _made(name, layer))
 
 
 def _takes(name: str, layer: nn.Linear) -> bool:

@@ -7,6 +7,9 @@ that diffusers gives them.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+from harness.schema.quantizers import is_left_out
 
 _OUTSIDE = ("x_embedder", "context_embedder", "time_text_embed.", "norm_out.", "proj_out")
 """How the names of the layers begin that lie outside of the transformer's blocks."""
@@ -16,12 +19,15 @@ _MIXED = {"gguf_q5_k_m": "gguf_q6_k", "gguf_q4_k_m": "gguf_q5_k", "gguf_q3_k_m":
 """By the quantizer, what it has for these layers."""
 
 
-def layer_quantizer(name: str, module: str) -> str | None:
+def layer_quantizer(name: str, module: str, exclude: Sequence[str] = ()) -> str | None:
     """Return the quantizer of one layer of a model in the quantizer ``name``; None leaves it as it is.
 
     Args:
         module: the layer's name in the transformer or in T5.
+        exclude: patterns of layers that stay as they are.
     """
+    if is_left_out(module, exclude):
+        return None
     if not name.startswith("gguf_"):
         return name
     if module.startswith(_OUTSIDE):

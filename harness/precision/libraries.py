@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 from harness._util.quiet_libraries import quiet_libraries
 from harness.precision.floats import E4M3, cast
 from harness.precision.quanto_kernels import tell_build
-from harness.schema.quantizers import QUANTIZERS
+from harness.schema.quantizers import QUANTIZERS, is_left_out
 
 INT8_EPS = torch.finfo(torch.float32).eps
 """torchao's smallest scale of 8-bit integers; rows of zeros have it."""
@@ -57,17 +58,25 @@ def torchao(weight: torch.Tensor, name: str) -> torch.Tensor:
     return (codes * scale).to(weight.dtype)
 
 
-def quantize_in_place(part: nn.Module, name: str) -> None:
-    """Quantize every linear layer of ``part`` with optimum-quanto or torchao, as AI Toolkit calls them."""
+def quantize_in_place(part: nn.Module, name: str, exclude: Sequence[str] = ()) -> None:
+    """Quantize every linear layer of ``part`` with optimum-quanto or torchao, as AI Toolkit calls them.
+
+    Args:
+        exclude: patterns of layers that stay as they are.
+    """
+
+    def is_wanted(module: nn.Module, path: str) -> bool:
+        return isinstance(module, nn.Linear) and not is_left_out(path, exclude)
+
     if QUANTIZERS[name].library == "torchao":
         package = _library("torchao.quantization")
         config = package.Float8WeightOnlyConfig if name == "float8" else package.Int8WeightOnlyConfig
-        package.quantize_(part, config())
+        package.quantize_(part, config(), is_wanted)
     else:
         package = _library("optimum.quanto")
         qtype = package.qtypes[name]
         tell_build(part, qtype.bits, qtype.is_floating_point)
-        package.quantize(part, weights=qtype)
+        package.quantize(part, weights=qtype, exclude=list(exclude))
         package.freeze(part)
         if name == "qint8":
             _plain_where_torch_crashes(part)
@@ -82,7 +91,9 @@ def _plain_where_torch_crashes(part: nn.Module) -> None:
     """
     for module in part.modules():
         for name, layer in module.named_children():
-            if isinstance(layer, nn.Linear) and layer.in_features % PACKED_WIDTH:
+            if type(layer) is nn.Linear or not isinstance(layer, nn.Linear):  # left out
+                continue
+            if layer.in_features % PACKED_WIDTH:
                 plain = _linear(layer.weight.dequantize())
                 plain.bias = layer.bias
                 setattr(module, name, plain)

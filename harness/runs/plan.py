@@ -250,6 +250,7 @@ def request_of(case: Case, options: RunOptions, device: str) -> RenderRequest:
         noise=noise_of(case),
         divisor=case.divisor,
         quantize=case.quantize,
+        quantize_exclude=tuple(case.quantize_exclude),
         t5_attention=case.t5_attention or "eager",
         model=case.model,
     )

@@ -74,6 +74,11 @@ class Case(Strict):
         "none",
         description="Quantize as the job did, e.g. qfloat8: both, or the transformer or T5 (te) alone.",
     )
+    quantize_exclude: list[str] = Field(
+        default_factory=list,
+        description="Layers of the transformer that a quantizer of the trainer leaves as they are: patterns "
+        "like *time_text_embed*, as in the job's model.quantize_kwargs.exclude.",
+    )
     encoder_dtype: EncoderDtype | None = Field(
         None,
         description="fp16: all weights of T5, as AI Toolkit casts them; unset: as transformers loads them, "

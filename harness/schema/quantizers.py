@@ -5,7 +5,9 @@ Names alone: what they compute is in ``harness.precision``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Final, Literal
 
 Side = Literal["trainer", "inference"]
@@ -135,6 +137,11 @@ def quantizer_of(setting: str) -> tuple[str | None, frozenset[str]]:
         return None, frozenset()
     end = next((end for end in ("-transformer", "-te") if setting.endswith(end)), "")
     return setting.removesuffix(end), frozenset(PARTS[end])
+
+
+def is_left_out(layer: str, patterns: Sequence[str]) -> bool:
+    """Whether a layer's name matches a pattern, as of AI Toolkit's ``model.quantize_kwargs.exclude``."""
+    return any(fnmatchcase(layer, pattern) for pattern in patterns)
 
 
 def recorded_settings(qtype: str | None, transformer: bool, te: bool) -> tuple[str, ...]:

@@ -159,6 +159,7 @@ class RenderRequest:
         t5_attention: kernel of T5's attention; the reference's transformers, 4.57, has ``eager`` alone.
         divisor: width and height are floored to a multiple of it, pixels; None is the reference's.
         encoder_dtype: ``fp16`` casts every weight of T5; None leaves it as transformers loads it.
+        quantize_exclude: patterns of transformer layers that a quantizer of the trainer leaves as they are.
         stop_after: end after so many steps and return the image predicted there; None runs to the end.
         batch: images drawn in one call, the others from neighbouring seeds; the first is the re-run.
         dialect: what another tool does differently, whatever its settings.
@@ -187,6 +188,7 @@ class RenderRequest:
     divisor: int | None = None
     encoder_dtype: EncoderDtype | None = None
     quantize: Quantize = "none"
+    quantize_exclude: tuple[str, ...] = ()
     stop_after: int | None = None
     batch: int = 1
     dialect: Dialect = REFERENCE_DIALECT
@@ -238,11 +240,18 @@ class RenderRequest:
         return name if "transformer" in parts else None
 
     @property
+    def layers_left_out(self) -> tuple[str, ...]:
+        """Patterns of the transformer's layers that stay unquantized; inference tools leave out none."""
+        name = self.transformer_quantizer
+        return self.quantize_exclude if name is not None and QUANTIZERS[name].side == "trainer" else ()
+
+    @property
     def weights_key(self) -> tuple[str, ...]:
         """Requests with the same key share loaded and fused weights; sorting by it changes weights rarely."""
         lora = (self.lora.sha256, repr(self.lora.network_multiplier)) if self.lora else ("", "")
         loaded = (self.model, str(self.base), self.pipeline, self.dtype or "", self.encoder_dtype or "")
-        return (*loaded, self.quantize, *lora, self.effective_lora_mode)
+        stored = (self.quantize, *self.layers_left_out)
+        return (*loaded, *stored, *lora, self.effective_lora_mode)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,9 @@ class Rendered(Record):
     dtype: str
     encoder_dtype: str | None = Field(None, description="Dtype that all of T5 was cast to, if it was.")
     quantize: str = Field("none", description="What was quantized, as a case file says it.")
+    quantize_exclude: list[str] = Field(
+        default_factory=list, description="Patterns of transformer layers that stayed unquantized."
+    )
     noise: str = Field(description="Noise era of the first latents: 'legacy' or 'current'.")
     generator: str = Field("cpu", description="Device that drew the first latents.")
     attention: str

@@ -46,6 +46,7 @@ def effective(request: RenderRequest, device: str) -> Effective:
             str(request.base),
             request.pipeline,
             request.quantize,
+            *request.layers_left_out,
             request.encoder_dtype or "",
         ),
         dtype=dtype,

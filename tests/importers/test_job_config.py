@@ -11,6 +11,7 @@ import yaml
 
 from harness.errors import JobError
 from harness.importers.aitoolkit import import_job
+from harness.importers.aitoolkit.model_config import ModelConfig
 from tests.importers.job_edits import Edit, by_stem
 
 
@@ -118,6 +119,61 @@ def test_a_device_decides_whether_activations_are_rounded(
     assert (result.cases[0].trained.qtype, result.cases[0].trained.qtype_te) == (became, became)
     spoken = [note for note in result.cases[0].assumptions if "convrot" in note or "activations" in note]
     assert any(said in note for note in spoken) if said else not spoken
+
+
+@pytest.mark.parametrize(
+    ("model", "became"),
+    [
+        ({"qtype": "uint4|owner/repo/adapter.safetensors"}, "uint4"),
+        ({"qtype": "qfloat8", "layer_offloading": True}, "float8"),
+        ({"qtype": "qfloat8|owner/repo/adapter.safetensors", "layer_offloading": True}, "qfloat8"),
+        ({"qtype": "qfloat8_e4m3fn", "layer_offloading": True}, "qfloat8"),
+        ({"qtype": "qfloat8", "auto_memory": True}, "float8"),
+        ({"qtype": "qfloat8", "auto_memory": True, "layer_offloading": False}, "qfloat8"),
+    ],
+)
+def test_a_qtype_is_what_the_trainer_made_of_it(
+    job: Path, edit: Edit, tmp_path: Path, model: dict[str, Any], became: str
+) -> None:
+    edit(lambda process: process["model"].update(quantize=True, quantize_te=True, **model))
+    trained = import_job(job, out=tmp_path / "cases", steps="10").cases[0].trained
+    assert (trained.qtype, trained.qtype_te) == (became, became)
+
+
+def test_the_old_name_of_offloading_counts_where_the_new_one_was_not_read(tmp_path: Path) -> None:
+    model = {"name_or_path": "base", "arch": "flex2", "auto_memory": True, "layer_offloading": False}
+    config = ModelConfig.model_validate(model)
+    assert config.quantizer("ai-toolkit 0.6.3", "cuda")[0] == "float8"
+    assert config.quantizer("ai-toolkit 0.6.5", "cuda")[0] == "qfloat8"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "quantize", "wanted", "said"),
+    [
+        ({"exclude": ["*time_text_embed*"]}, True, ["*time_text_embed*"], "left out *time_text_embed*"),
+        ({"exclude": "*attn*", "include": None}, True, ["*attn*"], "left out *attn*"),
+        ({"exclude": ["*attn*"]}, False, [], None),
+        ({"exclude": None}, True, [], None),
+        (None, True, [], None),
+        ({"include": ["*attn*"]}, True, [], "quantize_kwargs.include is not followed"),
+        ({"activations": "qint8"}, True, [], "quantize_kwargs.activations is not followed"),
+    ],
+)
+def test_layers_that_were_not_quantized(
+    job: Path, edit: Edit, tmp_path: Path, kwargs: Any, quantize: bool, wanted: list[str], said: str | None
+) -> None:
+    edit(lambda process: process["model"].update(quantize=quantize, quantize_te=True, quantize_kwargs=kwargs))
+    (case, *_) = import_job(job, out=tmp_path / "cases", steps="10").cases
+    assert case.quantize_exclude == wanted
+    notes = [note for note in case.assumptions if "quantize_kwargs" in note]
+    assert len(notes) == (said is not None)
+    assert said is None or said in notes[0]
+
+
+def test_offloading_alone_keeps_the_lora_beside_the_weights(job: Path, edit: Edit, tmp_path: Path) -> None:
+    edit(lambda process: process["model"].update(quantize=False, layer_offloading=True))
+    (case, *_) = import_job(job, out=tmp_path / "cases", steps="10").cases
+    assert any("lora_mode adapter" in note for note in case.assumptions)
 
 
 @pytest.mark.parametrize("field", ["vae_path", "te_name_or_path", "lora_path"])

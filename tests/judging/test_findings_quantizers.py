@@ -39,6 +39,16 @@ def test_the_trainers_own_kind_can_be(tmp_path: Path) -> None:
     assert "set quantize: uint4" in found.fix
 
 
+def test_with_t5_alone_the_lora_is_merged_as_ever(tmp_path: Path) -> None:
+    job = shared_job("uint4", tmp_path)
+    config = (job / "config.yaml").read_text()
+    (job / "config.yaml").write_text(config.replace("quantize: true", "quantize: false"))
+    found = quantized(job, tmp_path / "cases")
+    assert "with a quantized T5 (uint4); the re-run is not quantized" in found.message
+    assert "set quantize: uint4-te" in found.fix
+    assert "dB" not in found.message  # measured with the transformer quantized too
+
+
 @pytest.mark.parametrize(("device", "name"), [("cuda", "convrot8"), ("cpu", "convrot8_a16")])
 def test_a_rotating_kind_can_be_as_its_device_computed_it(tmp_path: Path, device: str, name: str) -> None:
     job = shared_job("uint4", tmp_path)

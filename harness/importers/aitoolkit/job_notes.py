@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.flux_preview import flux_notes
+from harness.importers.aitoolkit.model_config import ModelConfig
 from harness.schema.case_parts import SampleSettings
 from harness.schema.quantizers import ACTIVATIONS_LEFT, QUANTIZERS
 from harness.schema.spec import ModelSpec
@@ -38,10 +39,12 @@ def notes_on_numerics(process: Process, software: str | None) -> list[str]:
             notes.append(
                 f"AI Toolkit does not load the accuracy recovery adapter of model.qtype: plain {qtype}"
             )
-        if (model.quantize_kwargs or {}).get("exclude"):
-            notes.append(
-                "model.quantize_kwargs leaves out some layers; quantize in a case file leaves out none"
-            )
+    notes += _left_out(model)
+    if not model.quantize and any(rule.holds(software) for rule in model.offloading(software)):
+        notes.append(
+            "layers were offloaded: the trainer kept the LoRA beside the weights (lora_mode adapter); it "
+            "merges in other jobs that are not quantized"
+        )
     if train.ema_config is not None and train.ema_config.use_ema and not train.ema(software):
         notes.append(f"train.ema_config had no effect: {software} does not set the average up")
     if train.attention_backend != "native" and ATTENTION_BACKEND.holds(software) is not False:
@@ -51,6 +54,23 @@ def notes_on_numerics(process: Process, software: str | None) -> list[str]:
     if model.compile and COMPILED.holds(software) is not False:
         notes.append("the trainer's transformer was compiled: other arithmetic than the re-run's")
     return notes
+
+
+def _left_out(model: ModelConfig) -> list[str]:
+    """Say which of the transformer's layers the job did not quantize."""
+    kwargs = model.quantize_kwargs
+    if not model.quantize:
+        return []
+    notes = []
+    if kwargs.exclude:
+        found = ", ".join(kwargs.exclude)
+        notes.append(f"model.quantize_kwargs.exclude left out {found}: so does quantize_exclude in the case")
+    return notes + [
+        f"model.quantize_kwargs.{name} is not followed: quantize in a case rounds the weights of every layer "
+        "that quantize_exclude does not name"
+        for name in ("include", "activations")
+        if getattr(kwargs, name) is not None
+    ]
 
 
 def _rotated(qtype: str | None, device: str | None) -> list[str]:

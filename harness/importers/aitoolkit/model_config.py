@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from harness.importers.aitoolkit.config_fields import Flag, View
 from harness.importers.aitoolkit.trained_model import trained_model
@@ -17,6 +17,28 @@ from harness.schema.trainer_versions import (
     LAYER_OFFLOADING,
     Rule,
 )
+
+Patterns = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+"""Patterns of names of layers, as ``fnmatch`` has them; one may stand alone."""
+
+
+class QuantizeKwargs(View):
+    """``quantize_kwargs``: what the trainer hands to its quantizer of the transformer, and not of T5."""
+
+    exclude: Patterns = Field(default_factory=list)
+    include: Patterns | None = None
+    activations: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_absent(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if value is not None}
+
+
+_SAME = {"qfloat8_e4m3fn": "qfloat8"}
+"""optimum-quanto's other name of a quantizer, which the trainer takes too and turns into nothing else."""
 
 
 class ModelConfig(View):
@@ -34,7 +56,7 @@ class ModelConfig(View):
     auto_memory: Flag = False
     layer_offloading: Flag = False
     compile: Flag = False
-    quantize_kwargs: dict[str, Any] | None = None
+    quantize_kwargs: Annotated[QuantizeKwargs, BeforeValidator(lambda value: value or {})] = QuantizeKwargs()
     is_flux: Flag = False
     use_flux_cfg: Flag = False
     attn_masking: Flag = False
@@ -60,19 +82,26 @@ class ModelConfig(View):
 
         What follows ``|`` names an accuracy recovery adapter, which is never loaded for these models.
         """
-        qtype = self.qtype.partition("|")[0] if self.qtype else self.qtype
-        if qtype != "qfloat8":
-            return _on_device(qtype, device), None
-        changes = [
-            (self.layer_offloading, LAYER_OFFLOADING, "float8"),
-            (self.auto_memory, AUTO_MEMORY, "float8"),
-        ]
+        qtype = self.qtype
+        if qtype != "qfloat8":  # qfloat8|… is nothing else than qfloat8 either: it is split later
+            name = qtype.partition("|")[0] if qtype else qtype
+            return _on_device(_SAME.get(name or "", name), device), None
+        changes = [(rule, "float8") for rule in self.offloading(software)]
         if (device or "").startswith("mps"):
-            changes += [(True, APPLE_INT8, "int8"), (True, APPLE_CONVROT8, "convrot8")]
-        for asked, rule, name in changes:
-            if asked and (applied := rule.holds(software)) is not False:
+            changes += [(APPLE_INT8, "int8"), (APPLE_CONVROT8, "convrot8")]
+        for rule, name in changes:
+            if (applied := rule.holds(software)) is not False:
                 return _on_device(name if applied else qtype, device), rule
         return qtype, None
+
+    def offloading(self, software: str | None) -> list[Rule]:
+        """Return the rules by which layers are moved on and off the GPU, even where it is unclear whether."""
+        renamed = "layer_offloading" in self.model_fields_set and LAYER_OFFLOADING.holds(software)
+        asked = [
+            (self.layer_offloading, LAYER_OFFLOADING),
+            (self.auto_memory and not renamed, AUTO_MEMORY),  # the old name counts without the new one only
+        ]
+        return [rule for wanted, rule in asked if wanted and rule.holds(software) is not False]
 
     def without_effect(self) -> list[str]:
         """Return a sentence for each field that is set but never read for the model."""
