@@ -62,6 +62,10 @@ class Application(Command, click.Group):
         except KeyboardInterrupt:
             interrupted()
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read what stands before the command's name; nothing of that names a file."""
+        return click.Group.parse_args(self, ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command, and say so where Ctrl-C ended it and it did not itself."""
         started = time.monotonic()

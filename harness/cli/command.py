@@ -65,12 +65,28 @@ def refuse_unwritable(path: Path, option: str | None, *, folder: bool = False) -
     from harness._util.output_paths import is_url, why_unwritable
     from harness.errors import HarnessError
 
+    refuse_lost_folder()
     if is_url(path):
         fix = "name a path of this machine; harness run --copy-to URL brings a run there"
         raise HarnessError("is a URL, and no path", file=path, field=option, fix=fix)
     if (why := why_unwritable(path, folder=folder)) is not None:
         fix = f"name another {'folder' if folder else 'file'}"
         raise HarnessError(f"cannot be written ({why})", file=path, field=option, fix=fix)
+
+
+def refuse_lost_folder() -> None:
+    """Refuse to work in a folder that was deleted: libraries die there without a word of Python's.
+
+    Raises:
+        HarnessError: says so.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError as error:
+        from harness.errors import HarnessError
+
+        found = f"the working folder cannot be used ({error.strerror})"
+        raise HarnessError(found, fix="if it was deleted, go to another one") from error
 
 
 def refuse_overwriting(parameters: Sequence[click.Parameter], given: Mapping[str, Any]) -> None:
@@ -127,6 +143,7 @@ class Command(click.Command):
         """Read the command line, and keep it as it was typed."""
         ctx.meta[TYPED] = list(args)
         left = super().parse_args(ctx, args)
+        refuse_lost_folder()
         refuse_overwriting(self.params, ctx.params)
         return left
 

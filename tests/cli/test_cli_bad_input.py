@@ -204,3 +204,16 @@ def test_cases_that_cannot_be_rerun_are_not_fixed(harness: Harness, cases: Path)
     ended = harness("fix", file)
     assert (ended.code, ended.err) == (1, "")
     assert "passed over: it is gone" in ended.out
+
+
+@pytest.mark.parametrize(
+    "command", ["doctor", "schema", "demo", "run cases", "run cases --out run", "history"]
+)
+def test_a_working_folder_that_was_deleted(harness: Harness, tmp_path: Path, command: str) -> None:
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    os.chdir(lost)
+    lost.rmdir()
+    line = refused(harness(*command.split()))
+    assert line.startswith("harness: the working folder cannot be used (No such file or directory); ")
+    assert harness("--help").code == harness("run", "--help").code == 0
