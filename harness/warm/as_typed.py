@@ -67,12 +67,15 @@ def _streams(files: Sequence[int]) -> Iterator[None]:
 
 @contextmanager
 def _folder(folder: str) -> Iterator[None]:
-    before = os.getcwd()  # noqa: PTH109
-    os.chdir(folder)
+    before = os.open(".", os.O_RDONLY)  # this process's own may have been deleted, and has no name then
     try:
-        yield
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.fchdir(before)
     finally:
-        os.chdir(before)
+        os.close(before)
 
 
 @contextmanager
