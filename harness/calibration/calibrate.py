@@ -17,7 +17,8 @@ from harness.judging.tolerance_file import Environment, Measured, ToleranceFile
 from harness.metrics.scores import Scores
 from harness.runs.folder import RunFolder
 from harness.runs.machine import machine_of
-from harness.runs.plan import Planned, RunOptions, in_order, plan
+from harness.runs.plan import RunOptions, in_order, plan
+from harness.runs.planned import Planned
 from harness.runs.preflight import Preflight
 from harness.runs.progress import Progress
 from harness.runs.scorer import Scorer

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.cli import interrupted
-from harness.runs.plan import Planned
+from harness.runs.planned import Planned
 from harness.runs.progress import ProgressBar, steps_of
 from harness.schema.result import REFERENCE, Row, Verdict
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from harness.runs.plan import Planned
+    from harness.runs.planned import Planned
     from harness.schema.case import Case
 
 NO_VERDICT = pytest.mark.filterwarnings("default")

@@ -7,7 +7,7 @@ from itertools import islice
 
 from harness.errors import HarnessError
 from harness.pytest_plugin.step_progress import StepProgress
-from harness.runs.plan import Planned
+from harness.runs.planned import Planned
 from harness.runs.preflight import Preflight
 from harness.runs.session import RunSession
 from harness.schema.result import Row

@@ -9,7 +9,8 @@ import pytest
 
 from harness.pytest_plugin.items import CaseItem
 from harness.pytest_plugin.xdist import group_of, groups, worker_count
-from harness.runs.plan import Planned, RunOptions
+from harness.runs.plan import RunOptions
+from harness.runs.planned import Planned
 from harness.schema.case import Case
 from harness.schema.result import REFERENCE
 from harness.sweeps.grid import Variant

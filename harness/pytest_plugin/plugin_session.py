@@ -26,7 +26,8 @@ from harness.pytest_plugin.xdist import score_workers
 from harness.runs.accept import accept_row
 from harness.runs.folder import MANIFEST, disk_error, read_rows
 from harness.runs.new_folder import claim, give_back
-from harness.runs.plan import Planned, plan
+from harness.runs.plan import plan
+from harness.runs.planned import Planned
 from harness.schema.case import Case
 from harness.schema.result import Row, Verdict
 

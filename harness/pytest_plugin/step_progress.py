@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from harness.pytest_plugin.xdist import worker_count
-from harness.runs.plan import Planned
+from harness.runs.planned import Planned
 from harness.runs.progress import ProgressBar
 
 QUIET_SECONDS = 60.0

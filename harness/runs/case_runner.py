@@ -17,7 +17,8 @@ from harness.judging.verdict import judge_sizes, judge_variant
 from harness.metrics.latents import SUFFIX, encode_latents
 from harness.runs.dispatch import Outcome
 from harness.runs.folder import RunFolder
-from harness.runs.plan import Planned, RunOptions
+from harness.runs.plan import RunOptions
+from harness.runs.planned import Planned
 from harness.runs.render_cache import RenderCache
 from harness.runs.rescore import judge_again
 from harness.runs.scorer import ScoringJob, ScoringResult

@@ -9,7 +9,7 @@ from math import ceil
 from queue import Queue
 
 from harness.errors import HarnessError
-from harness.runs.plan import Planned
+from harness.runs.planned import Planned
 from harness.schema.render import Render, Renderer
 
 CHUNKS_PER_RENDERER = 4

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness._util.atomic_files import write_bytes
 from harness.metrics.scores import Record, Scores
-from harness.runs.plan import Planned
+from harness.runs.planned import Planned
 from harness.runs.scorer import pixels_sha256
 from harness.schema.render import Render
 from harness.schema.result import Rendered

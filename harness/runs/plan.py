@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -13,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import CaseError
 from harness.metrics.scores import MetricName
+from harness.runs.planned import Planned
 from harness.schema.base import Base
 from harness.schema.case import Case, Noise
 from harness.schema.dtypes import dtype_of
 from harness.schema.metric_limits import Tolerance
 from harness.schema.render import (
-    REFERENCE_DIALECT,
-    REFERENCE_SHIFT,
     Dtype,
     EngineName,
     Lora,
@@ -27,7 +24,6 @@ from harness.schema.render import (
     PipelineCode,
     RenderRequest,
 )
-from harness.schema.result import REFERENCE
 from harness.schema.spec import ModelSpec
 from harness.schema.versions import era_of_software
 from harness.systems.comfy_graph import workflow_refusal
@@ -125,50 +121,8 @@ class RunOptions:
         return {"device": self.device, "offload": self.offload, "engine": self.engine}
 
 
-@dataclass(frozen=True)
-class Planned:
-    """One case and the request that re-renders it; a ``problem`` instead where it cannot be re-run.
-
-    Attributes:
-        same_as: another variant of the case that renders the very same image; ``same_why`` says why.
-        free_t5: the case does not say T5's kernel, and a preview of its job may prove another.
-    """
-
-    case: Case
-    request: RenderRequest | None
-    variant: str = REFERENCE
-    problem: str | None = None
-    same_as: str | None = None
-    same_why: str = ""
-    free_t5: bool = False
-
-    @property
-    def key(self) -> str:
-        """Hash of what the row will depend on: the request (weights by hash, not by path) and the preview."""
-        facts = {
-            "request": facts_of(self.request) if self.request is not None else {},
-            "preview": self.case.preview.sha256,
-            "incomparable": self.problem,
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(RenderRequest)} | {
-    "shift": dataclasses.asdict(REFERENCE_SHIFT),
-    "dialect": dataclasses.asdict(REFERENCE_DIALECT),
-}
-
-
 Planner = Callable[[list[Case], RunOptions, str], list[Planned]]
 """Plans cases under options for a device, ``cpu`` or ``cuda``."""
-
-
-def facts_of(request: RenderRequest) -> dict[str, Any]:
-    """Return a request's fields for hashing, those that only variants change where they are changed."""
-    fields = dataclasses.asdict(request) | {"base": str(request.base)}
-    if fields["lora"] is not None:
-        fields["lora"].pop("file")
-    return {name: value for name, value in fields.items() if value != _DEFAULTS[name]}
 
 
 def select(cases: list[Case], only: str | None, limit: int | None) -> list[Case]:

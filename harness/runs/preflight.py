@@ -18,7 +18,8 @@ from harness.pipeline.load import check_trust, free_memory
 from harness.pipeline.lora_shapes import check_lora_shapes, transformer_shapes
 from harness.pipeline.models import read_headers
 from harness.pipeline.offload import memory_line, needs
-from harness.runs.plan import Planned, RunOptions
+from harness.runs.plan import RunOptions
+from harness.runs.planned import Planned
 from harness.schema.base import Base
 from harness.schema.case import Case
 from harness.schema.lora_file import inspect_lora

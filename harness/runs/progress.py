@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.runs.plan import Planned
+from harness.runs.planned import Planned
 from harness.schema.result import REFERENCE, Row
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.runs.case_runner import CaseRunner
 from harness.runs.dispatch import Outcome
-from harness.runs.plan import Planned
+from harness.runs.planned import Planned
 from harness.runs.scorer import ScoringJob, ScoringResult
 from harness.runs.scoring_pool import ScoringPool
 from harness.schema.result import Row

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.errors import CheckpointError
 from harness.runs.pending_renders import PendingRenders
-from harness.runs.plan import Planned, facts_of
+from harness.runs.planned import Planned, facts_of
 from harness.runs.stored_renders import StoredRenders
 from harness.schema.render import Render, RenderRequest
 from harness.schema.result import Row

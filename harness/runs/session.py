@@ -19,7 +19,8 @@ from harness.runs.case_runner import CaseRunner
 from harness.runs.dispatch import Outcome, dispatch
 from harness.runs.folder import RunFolder, write_rows
 from harness.runs.mirror import Mirror
-from harness.runs.plan import Planned, RunOptions, request_of
+from harness.runs.plan import RunOptions, request_of
+from harness.runs.planned import Planned
 from harness.runs.preflight import Preflight, memory_lines
 from harness.runs.progress import Progress
 from harness.runs.queue import RowQueue

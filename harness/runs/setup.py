@@ -10,7 +10,8 @@ from harness.metrics.scores import MetricName
 from harness.pipeline.checkpoint import Checkpoint
 from harness.runs.case_runner import tolerance_of
 from harness.runs.machine import Machine
-from harness.runs.plan import Planned, RunOptions
+from harness.runs.plan import RunOptions
+from harness.runs.planned import Planned
 from harness.runs.render_cache import RenderKeys
 from harness.runs.run_identity import CASES
 from harness.schema.metric_limits import needed_metrics

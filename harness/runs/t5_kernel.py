@@ -17,7 +17,7 @@ from harness.metrics.codec import Codec
 from harness.metrics.images import load_rgb
 from harness.metrics.pixels import psnr
 from harness.runs.dispatch import Outcome
-from harness.runs.plan import Planned
+from harness.runs.planned import Planned
 from harness.schema.render import Render
 from harness.schema.versions import T5Attention
 

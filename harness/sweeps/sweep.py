@@ -8,7 +8,8 @@ from pathlib import Path
 
 from harness.errors import CaseError, HarnessError
 from harness.precision.availability import require
-from harness.runs.plan import Planned, RunOptions, in_order, request_of, sendable
+from harness.runs.plan import RunOptions, in_order, request_of, sendable
+from harness.runs.planned import Planned
 from harness.runs.progress import Progress
 from harness.runs.results import RunResult
 from harness.runs.run import run_cases

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.runs.folder import read_rows
-from harness.runs.plan import Planned
+from harness.runs.planned import Planned
 from harness.runs.progress import Progress
 from harness.schema.case import SUFFIX
 from harness.schema.result import Row, Verdict

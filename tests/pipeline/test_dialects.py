@@ -21,7 +21,8 @@ from harness.pipeline.bf16_products import has_bf16_kernels
 from harness.pipeline.comfy_schedules import comfy_sigmas
 from harness.pipeline.dialects import COMFY_SCHEDULES, DIALECTS, in_dialect
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.runs.plan import RunOptions, facts_of, request_of
+from harness.runs.plan import RunOptions, request_of
+from harness.runs.planned import facts_of
 from harness.schema.case import Case
 from harness.schema.lora_file import inspect_lora
 from harness.schema.render import Dialect, Lora, RenderRequest, Shift

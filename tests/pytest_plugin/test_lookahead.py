@@ -15,7 +15,7 @@ from harness.pytest_plugin.ordering import following
 from harness.pytest_plugin.xdist import name_groups, score_workers
 from harness.runs.case_runner import CaseRunner
 from harness.runs.dispatch import Outcome
-from harness.runs.plan import Planned
+from harness.runs.planned import Planned
 from harness.runs.scoring_pool import ScoringPool
 from harness.schema.base import Base
 from harness.schema.render import Renderer

@@ -20,7 +20,8 @@ from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.case_runner import CaseRunner
 from harness.runs.dispatch import dispatch
 from harness.runs.pending_renders import FILE, PendingRenders
-from harness.runs.plan import Planned, plan
+from harness.runs.plan import plan
+from harness.runs.planned import Planned
 from harness.runs.render_cache import RenderCache
 from harness.runs.run import run_cases
 from harness.schema.render import OnStep, Render, RenderRequest

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from harness.errors import CaseError
-from harness.runs.plan import Planned, RunOptions, default_pipeline, plan, select
+from harness.runs.plan import RunOptions, default_pipeline, plan, select
+from harness.runs.planned import Planned
 from harness.schema.base import Base
 from harness.schema.case import Case, load_case
 from harness.schema.case_parts import Trained

@@ -18,7 +18,8 @@ from harness.errors import DeviceError, DeviceLostError, HarnessError, RenderErr
 from harness.pipeline.offload import GIB
 from harness.runs.environment import environment
 from harness.runs.machine import Machine
-from harness.runs.plan import Planned, RunOptions, plan
+from harness.runs.plan import RunOptions, plan
+from harness.runs.planned import Planned
 from harness.runs.ray import Cluster, Facts
 from harness.runs.render_cache import code_sha256
 from harness.runs.run import run_cases

@@ -14,7 +14,8 @@ from harness.judging.verdict import DEFAULT_TOLERANCE
 from harness.metrics.images import load_rgb
 from harness.pipeline.noise import torch_era
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.runs.plan import Planned, plan
+from harness.runs.plan import plan
+from harness.runs.planned import Planned
 from harness.runs.results import RunResult
 from harness.runs.run import run_cases
 from harness.schema.case import Case

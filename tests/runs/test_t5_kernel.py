@@ -12,7 +12,8 @@ from PIL import Image
 
 from harness._util.atomic_files import sha256_file
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.runs.plan import Planned, plan
+from harness.runs.plan import plan
+from harness.runs.planned import Planned
 from harness.runs.run import run_cases
 from harness.runs.t5_kernel import PROOF, REPEAT, T5Kernels
 from harness.schema.case import Case, save_case

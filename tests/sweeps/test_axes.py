@@ -7,7 +7,8 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.importers.aitoolkit import import_job
-from harness.runs.plan import Planned, RunOptions, request_of
+from harness.runs.plan import RunOptions, request_of
+from harness.runs.planned import Planned
 from harness.schema.case import Case
 from harness.schema.quantizers import NAMED_ALONE
 from harness.sweeps.axes import AXES, find_axis
