@@ -9,11 +9,12 @@ from harness.data import INFERENCE_IMAGES, JOBS
 from harness.errors import RunError
 from harness.importers.aitoolkit import import_job
 from harness.report.comparison_page import store_comparisons
-from harness.runs.folder import MANIFEST, read_manifest, refuse_for_import
+from harness.runs.folder import refuse_for_import
 from harness.runs.plan import RunOptions
 from harness.runs.progress import Progress
 from harness.runs.results import RunResult
 from harness.runs.run import run_cases
+from harness.runs.run_files import MANIFEST, read_manifest
 from harness.runs.run_identity import CASES
 from harness.schema.case import SUFFIX, Case, load_case, save_case
 

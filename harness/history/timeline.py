@@ -11,7 +11,7 @@ from harness._util.words import id_hint
 from harness.errors import RunError
 from harness.history.changes import flickers, steps
 from harness.judging.baseline import environment_key
-from harness.runs.folder import MANIFEST, read_manifest, read_rows
+from harness.runs.run_files import MANIFEST, read_manifest, read_rows
 from harness.schema.result import REFERENCE, Row
 
 if TYPE_CHECKING:

@@ -24,10 +24,11 @@ from harness.pytest_plugin.terminal import Tally, header, summary
 from harness.pytest_plugin.worker_results import UNFINISHED, merge_workers, own_folder, refuse_results
 from harness.pytest_plugin.xdist import score_workers
 from harness.runs.accept import accept_row
-from harness.runs.folder import MANIFEST, disk_error, read_rows
+from harness.runs.folder import disk_error
 from harness.runs.new_folder import claim, give_back
 from harness.runs.plan import plan
 from harness.runs.planned import Planned
+from harness.runs.run_files import MANIFEST, read_rows
 from harness.schema.case import Case
 from harness.schema.result import Row, Verdict
 

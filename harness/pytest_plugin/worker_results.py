@@ -13,15 +13,8 @@ import pytest
 from harness._util.atomic_files import write_json
 from harness.errors import HarnessError, RunError
 from harness.pytest_plugin.settings import refuse_no_folder
-from harness.runs.folder import (
-    MANIFEST,
-    RESULTS,
-    locked,
-    read_manifest,
-    read_rows,
-    refuse_foreign,
-    write_rows,
-)
+from harness.runs.folder import locked, refuse_foreign
+from harness.runs.run_files import MANIFEST, RESULTS, read_manifest, read_rows, write_rows
 from harness.runs.run_identity import refuse_other
 
 UNFINISHED = f".{MANIFEST}.unfinished"

@@ -26,7 +26,8 @@ from harness.report.pictures import beside
 from harness.report.report_files import Output
 from harness.report.sweep_page import sweep_slug, sweep_view, sweeps
 from harness.report.text_report import summary_json, summary_markdown
-from harness.runs.folder import RESULTS, read_manifest, read_rows, refuse_links
+from harness.runs.folder import refuse_links
+from harness.runs.run_files import RESULTS, read_manifest, read_rows
 from harness.schema.result import Row
 
 INDEX, SINGLE = "index.html", "report.html"

@@ -27,7 +27,7 @@ from harness.report.pictures import Link, beside, pictures
 from harness.report.report_files import Output
 from harness.report.settings_table import environment_changes, flat_words
 from harness.report.sweep_page import sweep_slug, sweeps
-from harness.runs.folder import read_manifest, read_rows
+from harness.runs.run_files import read_manifest, read_rows
 from harness.schema.result import Row
 
 CASES = "cases"

@@ -22,7 +22,8 @@ from harness.report.measures import FORMATS
 from harness.report.media import data_address, file_address
 from harness.report.page import inlined_page, render
 from harness.report.pictures import Picture
-from harness.runs.folder import read_manifest, read_rows, refuse_links
+from harness.runs.folder import refuse_links
+from harness.runs.run_files import read_manifest, read_rows
 from harness.schema.case import Case
 
 MEANINGS = {

@@ -14,7 +14,8 @@ from harness._util.words import id_hint, some
 from harness.errors import BundleError, LoraError, RunError
 from harness.importers.bundle import CASE, FORMAT, INDEX, README, ROW, Contents, inner_name
 from harness.report.comparisons import FOLDER, read_comparisons
-from harness.runs.folder import MANIFEST, read_manifest, read_rows, refuse_links
+from harness.runs.folder import refuse_links
+from harness.runs.run_files import MANIFEST, read_manifest, read_rows
 from harness.schema.case import Case
 from harness.schema.result import REFERENCE, Row
 

@@ -13,7 +13,7 @@ from harness._util.validation import read_model
 from harness.errors import RunError
 from harness.judging.baseline_store import BaselineStore
 from harness.runs.accept import accept_row
-from harness.runs.folder import read_manifest, read_rows
+from harness.runs.run_files import read_manifest, read_rows
 from harness.schema.fields import Strict
 from harness.schema.result import REFERENCE, Row, Verdict
 

@@ -12,7 +12,7 @@ from harness._util.words import id_hint
 from harness.errors import BaselineError
 from harness.judging.baseline import entry_of, environment_key
 from harness.judging.baseline_store import BaselineStore
-from harness.runs.folder import read_manifest, read_rows
+from harness.runs.run_files import read_manifest, read_rows
 from harness.schema.result import REFERENCE, Row, Verdict
 
 

@@ -10,7 +10,6 @@ A killed run leaves whole rows and whole images; opening the folder again with t
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,19 +20,15 @@ from harness._util.atomic_files import (
     PART,
     copy_file,
     disk_errors_as,
-    read_bytes,
     sha256_file,
     write_json,
-    write_text,
 )
 from harness._util.output_paths import is_url
-from harness._util.validation import problems_as
 from harness.errors import RunError
+from harness.runs.run_files import MANIFEST, RESULTS, read_manifest, read_rows
 from harness.runs.run_identity import grown, refuse_other
 from harness.schema.result import Row
 
-MANIFEST = "run.json"
-RESULTS = "results.jsonl"
 LOCK = ".lock"
 
 
@@ -211,59 +206,6 @@ def _drop_partial_line(results: Path) -> None:
         os.truncate(results, whole)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return what ``run.json`` says.
-
-    Raises:
-        RunError: the folder is not a run folder.
-    """
-    try:
-        data = read_bytes(folder / MANIFEST)
-    except OSError as error:
-        raise _unreadable(folder) from error
-    return parse_manifest(data, folder)
-
-
-def parse_manifest(data: bytes, folder: Path | str) -> dict[str, Any]:
-    """Return what a ``run.json`` that was read in ``folder`` says.
-
-    Raises:
-        RunError: it is none.
-    """
-    try:
-        manifest = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(folder) from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("identity"), dict):
-        raise RunError("holds no identity", file=f"{folder}/{MANIFEST}", fix="make a new run")
-    return manifest
-
-
-def _unreadable(folder: Path | str) -> RunError:
-    return RunError("is not a run folder: run.json cannot be read", file=folder, fix="see harness run")
-
-
-def read_rows(folder: Path) -> list[Row]:
-    """Return the rows of a run, the last one of every case and variant; a partial last line is passed over.
-
-    Raises:
-        RunError: a whole line is not a row.
-    """
-    results = folder / RESULTS
-    return parse_rows(results.read_bytes(), folder) if results.exists() else []
-
-
-def parse_rows(data: bytes, folder: Path | str) -> list[Row]:
-    """Return the rows in a ``results.jsonl`` that was read in ``folder``, as ``read_rows`` does."""
-    rows: dict[tuple[str, str], Row] = {}
-    lines = data.split(b"\n")[:-1]
-    for number, line in enumerate(lines, 1):
-        with problems_as(RunError, Row, file=f"{folder}/{RESULTS}:{number}"):
-            row = Row.model_validate_json(line)
-        rows[row.case, row.variant] = row
-    return list(rows.values())
-
-
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from writing to a run folder.
@@ -277,8 +219,3 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def write_rows(folder: Path, rows: list[Row]) -> None:
-    """Write ``rows`` as the run's results, atomically; hold ``locked`` around reading and writing them."""
-    write_text(folder / RESULTS, "".join(row.model_dump_json() + "\n" for row in rows))

@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from harness._util.atomic_files import copy_file, write_bytes
 from harness._util.redaction import HIDDEN, redact
 from harness.errors import CopyError, HarnessError, RunError
-from harness.runs.folder import MANIFEST, RESULTS, parse_manifest, parse_rows, read_rows
+from harness.runs.run_files import MANIFEST, RESULTS, parse_manifest, parse_rows, read_rows
 from harness.runs.run_identity import refuse_other
 
 INTERVAL_SECONDS = 10.0

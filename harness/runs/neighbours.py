@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.judging.nearest import describe, place_of
-from harness.runs.folder import locked, read_rows, write_rows
+from harness.runs.folder import locked
 from harness.runs.plan import RunOptions, in_order, plan, request_of, sendable
 from harness.runs.planned import Planned
 from harness.runs.results import RunResult, load_run
+from harness.runs.run_files import read_rows, write_rows
 from harness.runs.scorer import Scorer
 from harness.schema.case import Case
 from harness.schema.result import NEAREST, REFERENCE, NearestCheckpoints, Row

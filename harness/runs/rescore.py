@@ -13,9 +13,10 @@ from harness.judging.tolerance import Source
 from harness.judging.verdict import judge_baseline, judge_variant
 from harness.metrics.perceptual import INSTALL
 from harness.metrics.scores import MetricName
-from harness.runs.folder import locked, read_manifest, write_rows
+from harness.runs.folder import locked
 from harness.runs.neighbours import note_again
 from harness.runs.results import RunResult, load_run
+from harness.runs.run_files import read_manifest, write_rows
 from harness.runs.scorer import Scorer
 from harness.schema.metric_limits import Tolerance, measured_metrics, needed_metrics
 from harness.schema.result import Row

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.judging.set_verdict import SetVerdict, judge_sets
-from harness.runs.folder import read_manifest, read_rows
+from harness.runs.run_files import read_manifest, read_rows
 from harness.schema.result import Row, Verdict
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from harness._util.signals import deliver_interrupts
 from harness.errors import HarnessError
 from harness.runs.case_runner import CaseRunner
 from harness.runs.dispatch import Outcome, dispatch
-from harness.runs.folder import RunFolder, write_rows
+from harness.runs.folder import RunFolder
 from harness.runs.mirror import Mirror
 from harness.runs.plan import RunOptions, request_of
 from harness.runs.planned import Planned
@@ -25,6 +25,7 @@ from harness.runs.preflight import Preflight, memory_lines
 from harness.runs.progress import Progress
 from harness.runs.queue import RowQueue
 from harness.runs.render_cache import RenderCache
+from harness.runs.run_files import write_rows
 from harness.runs.scorer import Scorer
 from harness.runs.scoring_pool import ScoringPool, default_workers
 from harness.runs.setup import Setup

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import ImageError
-from harness.runs.folder import RESULTS
+from harness.runs.run_files import RESULTS
 from harness.runs.scorer import pixels_sha256
 from harness.schema.render import Render
 from harness.schema.result import Row

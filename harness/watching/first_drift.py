@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.runs.folder import read_rows
 from harness.runs.planned import Planned
 from harness.runs.progress import Progress
+from harness.runs.run_files import read_rows
 from harness.schema.case import SUFFIX
 from harness.schema.result import Row, Verdict
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from harness.importers.aitoolkit import import_job
 from harness.importers.aitoolkit.job_folder import samples_folder, strangers
-from harness.runs.folder import read_rows, refuse_for_import
+from harness.runs.folder import refuse_for_import
 from harness.runs.plan import RunOptions
 from harness.runs.progress import Progress
 from harness.runs.results import RunResult, load_run
 from harness.runs.run import run_cases
+from harness.runs.run_files import read_rows
 from harness.schema.case import Case
 from harness.schema.result import REFERENCE, Row, Verdict
 from harness.watching.job_files import look

@@ -16,7 +16,7 @@ from harness.judging.baseline_store import BaselineStore
 from harness.judging.tolerance_file import ToleranceFile
 from harness.report.diagnoses import read_diagnoses
 from harness.report.review import load_review
-from harness.runs.folder import read_manifest
+from harness.runs.run_files import read_manifest
 from harness.schema.case import load_case
 from harness.sweeps.grid import read_grid
 from tests.fuzz.target import JOB, ROOT, Target, in_file

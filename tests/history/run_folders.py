@@ -6,7 +6,7 @@ import datetime
 import json
 from pathlib import Path
 
-from harness.runs.folder import MANIFEST, RESULTS
+from harness.runs.run_files import MANIFEST, RESULTS
 from harness.schema.result import Row
 
 

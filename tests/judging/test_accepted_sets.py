@@ -14,7 +14,7 @@ from harness.judging.baseline import MAX_ACCEPTED
 from harness.judging.baseline_judging import against_baseline
 from harness.judging.baseline_store import BaselineStore
 from harness.runs.accept import accept_row
-from harness.runs.folder import MANIFEST, RESULTS
+from harness.runs.run_files import MANIFEST, RESULTS
 from harness.schema.result import Verdict
 from tests.judging.rows import accepted, row, scores
 

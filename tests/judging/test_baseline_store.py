@@ -12,7 +12,7 @@ from harness.judging.baseline import environment_key
 from harness.judging.baseline_judging import against_baseline
 from harness.judging.baseline_store import BaselineStore
 from harness.runs.accept import accept_row, accept_run
-from harness.runs.folder import MANIFEST, RESULTS
+from harness.runs.run_files import MANIFEST, RESULTS
 from harness.schema.result import Verdict
 from tests.judging.rows import CPU, H100, accepted, row, scores
 

@@ -11,8 +11,8 @@ from harness.judging.baseline_judging import against_baseline
 from harness.judging.set_verdict import MIN_CASES, SAME_MACHINE_NOISE, SetVerdict, bound, judge_sets
 from harness.report.build import build_report
 from harness.report.text_report import job_summary
-from harness.runs.folder import MANIFEST, RESULTS
 from harness.runs.results import load_run
+from harness.runs.run_files import MANIFEST, RESULTS
 from harness.schema.result import Row, Verdict
 from tests.judging.rows import accepted, row, scores
 

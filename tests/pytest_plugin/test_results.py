@@ -13,7 +13,8 @@ import pytest
 
 from harness.errors import RunError
 from harness.pytest_plugin.worker_results import UNFINISHED, merge_workers, refuse_results
-from harness.runs.folder import MANIFEST, RESULTS, refuse_foreign
+from harness.runs.folder import refuse_foreign
+from harness.runs.run_files import MANIFEST, RESULTS
 from tests.pytest_plugin.tiny_project import CASES, output, rows
 
 PLAIN = f"{CASES}/plain.case.yaml"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from harness.judging.baseline_judging import against_baseline
 from harness.report.text_report import job_summary
-from harness.runs.folder import MANIFEST, RESULTS
+from harness.runs.run_files import MANIFEST, RESULTS
 from harness.schema.result import Row
 from tests.judging.rows import accepted, row, scores
 

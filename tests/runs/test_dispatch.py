@@ -15,11 +15,11 @@ import pytest
 
 from harness.errors import DeviceLostError, LoraError, RenderError
 from harness.runs.dispatch import chunks, dispatch
-from harness.runs.folder import read_rows
 from harness.runs.plan import RunOptions, plan
 from harness.runs.planned import Planned
 from harness.runs.results import load_run
 from harness.runs.run import run_cases
+from harness.runs.run_files import read_rows
 from harness.runs.worker_process import WorkerProcess
 from harness.runs.workers import RetryingRenderer, WorkerPool
 from harness.schema.render import OnStep, Render, RenderRequest

@@ -14,8 +14,9 @@ import pytest
 from harness._util.atomic_files import PART, write_text
 from harness.errors import HarnessError, RunError
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.runs.folder import RESULTS, RunFolder, read_rows
+from harness.runs.folder import RunFolder
 from harness.runs.run import run_cases
+from harness.runs.run_files import RESULTS, read_rows
 from harness.schema.render import OnStep, Render, RenderRequest
 from harness.schema.result import Row
 from tests.full_disk import full

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import RunError
-from harness.runs.folder import MANIFEST, RESULTS, RunFolder, locked, read_manifest, read_rows, write_rows
+from harness.runs.folder import RunFolder, locked
+from harness.runs.run_files import MANIFEST, RESULTS, read_manifest, read_rows, write_rows
 from tests.runs.conftest import MakeRow
 
 IDENTITY = {"device": "cpu", "cases": ["a"]}

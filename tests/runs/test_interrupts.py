@@ -13,8 +13,8 @@ import pytest
 import harness.pipeline.renderer
 import harness.report.build
 from harness.cli import main
-from harness.runs.folder import RESULTS, read_rows
 from harness.runs.run import run_cases
+from harness.runs.run_files import RESULTS, read_rows
 from harness.schema.render import RenderRequest
 from tests.runs.conftest import MakeCase
 from tests.runs.counting import CPU, seeded

@@ -13,10 +13,10 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.memory import MemoryFileSystem
 
 from harness.runs import mirror as copying
-from harness.runs.folder import MANIFEST, RESULTS, parse_rows
 from harness.runs.mirror import Mirror
 from harness.runs.plan import RunOptions
 from harness.runs.run import run_cases
+from harness.runs.run_files import MANIFEST, RESULTS, parse_rows
 from harness.schema.render import OnStep, Render, RenderRequest
 from tests.runs.conftest import MakeCase, MakeRow
 from tests.runs.copies import opened, run, there, visible, wait_for

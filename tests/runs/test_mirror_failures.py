@@ -11,9 +11,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from harness.errors import CopyError, LoraError
 from harness.runs import mirror as copying
-from harness.runs.folder import RESULTS, RunFolder, read_rows
+from harness.runs.folder import RunFolder
 from harness.runs.mirror import Mirror
 from harness.runs.results import load_run
+from harness.runs.run_files import RESULTS, read_rows
 from tests.full_disk import full
 from tests.runs.conftest import MakeCase, MakeRow
 from tests.runs.copies import IDENTITY, opened, refused, run, send, there, visible, wait_for

@@ -8,7 +8,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from harness.runs import mirror as copying
-from harness.runs.folder import MANIFEST, RESULTS, write_rows
+from harness.runs.run_files import MANIFEST, RESULTS, write_rows
 from tests.runs.conftest import MakeRow
 from tests.runs.copies import opened, put, refused, send, there, visible
 

@@ -13,11 +13,11 @@ from harness.importers.aitoolkit import import_job
 from harness.judging.nearest import describe
 from harness.judging.verdict import judge_variant
 from harness.report.formatting import slug
-from harness.runs.folder import read_rows, write_rows
 from harness.runs.neighbours import note_neighbours, plan_neighbours
 from harness.runs.plan import RunOptions, plan
 from harness.runs.rescore import rescore
 from harness.runs.run import run_cases
+from harness.runs.run_files import read_rows, write_rows
 from harness.schema.case import Case
 from harness.schema.case_parts import Neighbour
 from harness.schema.metric_limits import Tolerance

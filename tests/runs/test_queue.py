@@ -17,10 +17,10 @@ import pytest
 from harness.errors import ImageError, LoraError
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs import scoring_pool
-from harness.runs.folder import read_rows
 from harness.runs.plan import RunOptions
 from harness.runs.results import load_run
 from harness.runs.run import run_cases
+from harness.runs.run_files import read_rows
 from harness.runs.scorer import Scorer, ScoringJob, ScoringResult
 from harness.runs.scoring_pool import ScoringPool
 from harness.schema.render import OnStep, Render, RenderRequest

@@ -16,9 +16,10 @@ from harness.pipeline.load import load_pipeline
 from harness.pipeline.lora_shapes import check_lora_shapes, transformer_shapes
 from harness.report.build import build_report
 from harness.runs.accept import accept_run
-from harness.runs.folder import RESULTS, RunFolder, read_manifest, read_rows
+from harness.runs.folder import RunFolder
 from harness.runs.rescore import rescore
 from harness.runs.results import load_run
+from harness.runs.run_files import RESULTS, read_manifest, read_rows
 from harness.schema.base import Base
 from harness.schema.case import load_case, load_cases
 from harness.schema.lora_file import inspect_lora

@@ -9,9 +9,9 @@ import pytest
 
 import harness.watching.job_files
 from harness.cli import main
-from harness.runs.folder import read_rows
 from harness.runs.plan import RunOptions
 from harness.runs.progress import Progress
+from harness.runs.run_files import read_rows
 from harness.watching.job_files import look, samples_of
 from harness.watching.watch import watch_job
 from harness.watching.watch_round import watch_round
