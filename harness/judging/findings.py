@@ -5,11 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable
 
-from harness._util.words import size_text
 from harness.errors import HarnessError
-from harness.judging import contradictions
-from harness.metrics.codec import Codec
-from harness.metrics.images import is_flat, load_rgb
+from harness.judging import contradictions, preview_findings
 from harness.precision.availability import missing
 from harness.schema.case import Case
 from harness.schema.lora_file import inspect_lora
@@ -17,7 +14,6 @@ from harness.schema.quantizers import setting_of
 from harness.schema.result import Finding
 from harness.schema.versions import behaviour, era_of_software, pins_of_software
 
-_TRAINERS_JPEG = "JPEG, 4:2:0, quality 75 tables"
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -33,56 +29,6 @@ def _incomparable(case: Case) -> Finding | None:
     control = "control" in case.incomparable
     name = "control-image" if control else "not-rerunnable"
     return Finding(name, "error", f"this preview cannot be re-run: {case.incomparable}", "incomparable")
-
-
-def _flat(case: Case) -> Finding | None:
-    try:
-        image = load_rgb(case.preview_path)
-    except HarnessError:
-        return None  # the codec's finding says so
-    if not is_flat(image):
-        return None
-    return Finding(
-        "flat",
-        "error",
-        "the preview is one flat colour: NaN weights or a failed decode made it, and no setting explains it",
-        "preview.file",
-        f"look for NaN in the LoRA of step {case.preview.step}: training may have diverged",
-    )
-
-
-def _size(case: Case) -> Finding | None:
-    asked = (case.settings.width, case.settings.height)
-    shown = case.preview.size
-    spec = case.spec
-    if (rendered := spec.snap(*asked)) == shown:
-        return None
-    if shown != (made := spec.preview_size(*asked)):
-        return _other_size(shown, asked, made, spec.latent_divisor)
-    return Finding(
-        "size",
-        "error",
-        f"the preview is {size_text(shown)} and the reference renders {size_text(rendered)} of "
-        f"{size_text(asked)}: it floors to {spec.divisor}, the trainer to 8 and then {spec.latent_divisor}; "
-        "the first noise has another shape, so the picture is another one",
-        "preview.width",
-        f"harness diagnose renders it at {size_text(shown)} with divisor {spec.latent_divisor}",
-    )
-
-
-def _other_size(shown: tuple[int, int], asked: tuple[int, int], made: tuple[int, int], unit: int) -> Finding:
-    """Return the finding of a preview that the trainer does not make of the recorded size."""
-    found = (
-        f"the preview is {size_text(shown)}, and the trainer makes {size_text(made)} of {size_text(asked)}"
-    )
-    if shown[0] % unit or shown[1] % unit:
-        found += f": it was scaled or cut after that, since what it draws is a multiple of {unit}"
-        return Finding("size", "error", found, "preview.width", "give the preview as AI Toolkit wrote it")
-    found += ": it was scaled or cut after that, or drawn at another size than the recorded one"
-    fix = (
-        f"give the preview as AI Toolkit wrote it, or set width {shown[0]} and height {shown[1]} in the case"
-    )
-    return Finding("size", "error", found, "settings.width", fix)
 
 
 def _seed(case: Case) -> Finding | None:
@@ -213,36 +159,6 @@ def _noise(case: Case) -> Finding | None:
     )
 
 
-def _codec(case: Case) -> Finding | None:
-    try:
-        codec = Codec.of(case.preview_path)
-    except HarnessError as error:
-        return Finding("preview", "error", error.found, "preview.file", error.fix or "")
-    if case.trained.arch is not None and _saved_again(codec, case.preview_path.suffix.lower()):
-        return Finding(
-            "codec",
-            "warning",
-            f"the preview is {codec.describe()}, and the trainer writes {_TRAINERS_JPEG}: it was saved "
-            "again, and what that changed counts as drift",
-            "preview.file",
-            "give the preview as AI Toolkit wrote it",
-        )
-    if codec.lossless:
-        return None
-    return Finding(
-        "codec",
-        "info",
-        f"the preview is {codec.describe()}: the re-run is encoded the same way before it is compared",
-        "preview.file",
-    )
-
-
-def _saved_again(codec: Codec, suffix: str) -> bool:
-    """Say whether a file of that suffix cannot be one that the trainer wrote, with Pillow's defaults."""
-    is_jpeg = codec.format == "jpeg"
-    return (is_jpeg and codec.describe() != _TRAINERS_JPEG) or (suffix in {".jpg", ".jpeg"} and not is_jpeg)
-
-
 def _idle(case: Case) -> Finding | None:
     sampler = None if case.spec.flux_trainer else case.trained.sampler
     idle = [name for name, value in (("neg", case.settings.neg), ("sampler", sampler)) if value]
@@ -266,22 +182,11 @@ def _ema(case: Case) -> Finding | None:
     )
 
 
-def _older_config(case: Case) -> Finding | None:
-    if case.preview.older_config is None:
-        return None
-    return Finding(
-        "older-config",
-        "warning",
-        "the preview is older than the config: prompt, seed, steps or guidance may have been others then",
-        "preview.older_config",
-        "compare with the config of that time, if it was kept",
-    )
-
-
 _CHECKS: tuple[Callable[[Case], Finding | None], ...] = (
-    _incomparable, contradictions.changed_files, _flat, _older_config, _size,
+    _incomparable, contradictions.changed_files,
+    preview_findings.flat, preview_findings.older_config, preview_findings.size,
     contradictions.prompt, contradictions.no_lora, contradictions.other_lora, contradictions.no_effect,
     contradictions.base, contradictions.quantize, contradictions.noise,
     _seed, _trigger, _flags, _lora, _quantized, _noise, _t5_attention,
-    _codec, _idle, _ema,
+    preview_findings.codec, _idle, _ema,
 )  # fmt: skip
