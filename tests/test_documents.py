@@ -61,3 +61,22 @@ def test_contributing_lists_every_room() -> None:
     rooms = [path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")]
     modules = [path.name for path in (ROOT / "harness").glob("*.py") if not path.name.startswith("__")]
     assert [name for name in (*(f"{room}/" for room in rooms), *modules) if f"  {name} " not in listed] == []
+
+
+LINK = re.compile(r"\]\(([\w./-]*)#([^)\s]+)\)")
+
+
+def anchors(document: Path) -> set[str]:
+    """Return what links lead to in a document, as GitHub names its headings."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_to_headings_lead_to_headings(document: Path) -> None:
+    found = [
+        f"{file}#{anchor}"
+        for file, anchor in LINK.findall(re.sub(r"https?://\S+", "", document.read_text()))
+        if anchor not in anchors(document.parent / file if file else document)
+    ]
+    assert found == []
