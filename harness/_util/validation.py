@@ -20,11 +20,13 @@ _REPR = reprlib.Repr()  # an untrusted value may be deep, or expand to gigabytes
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
 
 
-def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str | None, str, str | None]:
+def first_problem(
+    error: ValidationError, model: type[BaseModel], fix: str | None = None
+) -> tuple[str | None, str, str | None]:
     """Return (field, what was found, what to do) of the first problem in ``error``.
 
     An unknown key goes first, since what seems missing is often misspelt. Its fix is the nearest key that
-    ``model`` knows at that place.
+    ``model`` knows at that place; without one ``fix``, or all that are known.
     """
     problem = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     location, at = _walk([str(part) for part in problem["loc"]], model)
@@ -32,13 +34,13 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str |
     if problem["type"] == "extra_forbidden":
         known = list(at.model_fields)
         near = difflib.get_close_matches(location[-1], known, n=1)
-        fix = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return field, "unknown key", fix
+        meant = f"did you mean {near[0]!r}?" if near else None
+        return field, "unknown key", meant or fix or f"known keys: {', '.join(known)}"
     found = problem["msg"].removeprefix("Value error, ")
     found = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", found)
     if problem["type"] not in {"missing", "value_error"}:
         found = f"{found}, found {_short(problem['input'])}"
-    return field, found, None
+    return field, found, fix
 
 
 def read_model(
@@ -75,8 +77,8 @@ def problems_as(
     try:
         yield
     except ValidationError as problem:
-        field, found, known_fix = first_problem(problem, model)
-        raise error(found, file=file, field=field, fix=known_fix or fix) from problem
+        field, found, fix = first_problem(problem, model, fix)
+        raise error(found, file=file, field=field, fix=fix) from problem
 
 
 def _short(value: Any, limit: int = 60) -> str:

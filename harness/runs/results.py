@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.judging.set_verdict import SetVerdict, judge_sets
 from harness.runs.run_files import read_manifest, read_rows
+from harness.runs.run_identity import CASES
 from harness.schema.result import Row, Verdict
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class RunResult:
 def load_run(folder: Path) -> RunResult:
     """Return a saved run, without loading a model."""
     rows = sorted(read_rows(folder), key=lambda row: (row.case, row.variant))
-    planned = read_manifest(folder)["identity"].get("cases", [])
+    planned = read_manifest(folder)["identity"].get(CASES, [])
     return RunResult(folder, rows, sorted(set(planned) - {row.case for row in rows}))
 
 

@@ -9,10 +9,12 @@ from typing import Any
 from harness._util.atomic_files import read_bytes, write_text
 from harness._util.validation import problems_as
 from harness.errors import RunError
+from harness.runs.run_identity import CASES
 from harness.schema.result import Row
 
 MANIFEST = "run.json"
 RESULTS = "results.jsonl"
+NO_ROW = "it is damaged, or of another version of the harness: take the line out and repeat the run's command"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -40,6 +42,9 @@ def parse_manifest(data: bytes, folder: Path | str) -> dict[str, Any]:
         raise _unreadable(folder) from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("identity"), dict):
         raise RunError("holds no identity", file=f"{folder}/{MANIFEST}", fix="make a new run")
+    cases = manifest["identity"].get(CASES, [])
+    if not isinstance(cases, list) or not all(isinstance(case, str) for case in cases):
+        raise RunError("is no list of ids", file=f"{folder}/{MANIFEST}", field=CASES, fix="make a new run")
     return manifest
 
 
@@ -62,7 +67,7 @@ def parse_rows(data: bytes, folder: Path | str) -> list[Row]:
     rows: dict[tuple[str, str], Row] = {}
     lines = data.split(b"\n")[:-1]
     for number, line in enumerate(lines, 1):
-        with problems_as(RunError, Row, file=f"{folder}/{RESULTS}:{number}"):
+        with problems_as(RunError, Row, file=f"{folder}/{RESULTS}:{number}", fix=NO_ROW):
             row = Row.model_validate_json(line)
         rows[row.case, row.variant] = row
     return list(rows.values())

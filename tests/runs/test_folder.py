@@ -97,6 +97,26 @@ def test_a_whole_line_that_is_no_row_is_named(tmp_path: Path, make_row: MakeRow)
         read_rows(tmp_path / "run")
 
 
+def test_a_row_of_another_version_says_what_to_do(tmp_path: Path, make_row: MakeRow) -> None:
+    with opened(tmp_path / "run") as folder:
+        folder.append(make_row("a"))
+    row = json.loads((tmp_path / "run" / RESULTS).read_text()) | {"hue": 3}
+    (tmp_path / "run" / RESULTS).write_text(json.dumps(row) + "\n")
+    with pytest.raises(RunError) as caught:
+        read_rows(tmp_path / "run")
+    assert str(caught.value) == (
+        f"{tmp_path}/run/{RESULTS}:1: hue: unknown key; it is damaged, or of another version of the harness: "
+        "take the line out and repeat the run's command"
+    )
+
+
+@pytest.mark.parametrize("cases", [5, "abc", [1], [{"id": "a"}], None])
+def test_a_manifest_whose_cases_are_no_ids(tmp_path: Path, cases: object) -> None:
+    (tmp_path / MANIFEST).write_text(json.dumps({"identity": {"cases": cases}}))
+    with pytest.raises(RunError, match=r"run\.json: cases: is no list of ids; make a new run"):
+        read_manifest(tmp_path)
+
+
 def test_the_last_row_of_a_case_wins(tmp_path: Path, make_row: MakeRow) -> None:
     with opened(tmp_path / "run") as folder:
         folder.append(make_row("a", reason="first"))
