@@ -23,9 +23,14 @@ class BaselineStore:
 
     Args:
         root: the folder; it need not exist before something is accepted.
+
+    Raises:
+        BaselineError: ``root`` is a file.
     """
 
     def __init__(self, root: Path) -> None:
+        if root.is_file():
+            raise BaselineError("is no folder", file=root, fix="name the folder that holds the baselines")
         self.root = root
 
     def path(self, case_id: str) -> Path:

@@ -38,6 +38,13 @@ def test_with_baselines_a_run_says_what_pytest_says(harness: Harness, cases: Pat
     assert all(row.known for row in load_run(Path("again")).rows)
 
 
+def test_a_file_is_no_folder_of_baselines(harness: Harness, cases: Path) -> None:
+    Path("baseline.json").write_text("{}")
+    said = refused(harness("run", cases, "--device", "cpu", "--out", "run", "--baselines", "baseline.json"))
+    assert said == "harness: baseline.json: is no folder; name the folder that holds the baselines\n"
+    assert not Path("run").exists()
+
+
 def test_limits_from_the_command_line(harness: Harness, cases: Path) -> None:
     run = ["run", cases, "--device", "cpu", "--out", "wide", "--limit", "1"]
     both = harness(*run, "--tolerance", WIDE, "--ssim-min", "0.9")
