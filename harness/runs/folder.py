@@ -56,7 +56,7 @@ class RunFolder:
     ) -> None:
         self.path = path
         refuse_foreign(path)
-        self._lock = _lock(path)
+        self._lock = _lock(path, "--out", "choose another folder")
         try:
             refuse_links(path)
             _remove_parts(path)
@@ -153,17 +153,23 @@ def refuse_for_import(path: Path, cases: Path) -> None:
         raise RunError(f"is to hold the case files too ({cases})", file=path, field="--out", fix=fix)
 
 
-def _lock(path: Path) -> Any:
+def _lock(path: Path, option: str | None, fix: str) -> Any:
+    """Return the folder's lock, which this process holds.
+
+    Args:
+        option: what named the folder, if something did.
+        fix: what to do where the folder cannot be written or another process holds it.
+    """
     from filelock import FileLock, Timeout
 
-    with disk_errors_as(RunError, "cannot be written", file=path, field="--out", fix="choose another folder"):
+    with disk_errors_as(RunError, "cannot be written", file=path, field=option, fix=fix):
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout as error:
-            fix = "wait for it, or choose another folder"
-            raise RunError("is in use by another process", file=path, field="--out", fix=fix) from error
+            found = "is in use by another process"
+            raise RunError(found, file=path, field=option, fix=f"wait for it, or {fix}") from error
     return lock
 
 
@@ -208,12 +214,12 @@ def _drop_partial_line(results: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing to a run folder.
+    """Keep other processes from writing to a run folder that is there.
 
     Raises:
-        RunError: another process is writing there.
+        RunError: another process is writing there, or it cannot be written.
     """
-    lock = _lock(folder)
+    lock = _lock(folder, None, "work on a copy of it")
     try:
         refuse_links(folder)
         yield

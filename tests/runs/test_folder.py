@@ -190,7 +190,8 @@ def test_one_writer_at_a_time(tmp_path: Path, make_row: MakeRow) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         assert "is in use by another process" in refused(tmp_path / "run")
-        with pytest.raises(RunError, match="is in use"), locked(tmp_path / "run"):
+        said = r"/run: is in use by another process; wait for it, or work on a copy of it"
+        with pytest.raises(RunError, match=said), locked(tmp_path / "run"):
             write_rows(tmp_path / "run", [row])
         assert read_rows(tmp_path / "run") == []
         other.kill()
