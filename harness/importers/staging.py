@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from harness.errors import JobError
 from harness.schema.case import SUFFIX
+
+if sys.platform != "win32":
+    import fcntl
 
 STAGING = ".harness-import-"
 """Prefix of the hidden folder in which an import is built; a killed import leaves it behind."""
@@ -20,20 +25,43 @@ def staging(folder: Path) -> Iterator[Path]:
     """Give a hidden folder inside ``folder``; remove it at the end, and those of killed imports before.
 
     A ``folder`` that did not exist before and is still empty is removed too.
+
+    Raises:
+        JobError: another import is at work there.
     """
     created = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f"{STAGING}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        staged = Path(tempfile.mkdtemp(dir=folder, prefix=STAGING))
+    with _locked(folder):
+        for leftover in folder.glob(f"{STAGING}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         try:
-            yield staged
+            staged = Path(tempfile.mkdtemp(dir=folder, prefix=STAGING))
+            try:
+                yield staged
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
         finally:
-            shutil.rmtree(staged, ignore_errors=True)
+            if created and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of the folder itself, which ends with the process and leaves no file behind."""
+    if sys.platform == "win32":
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise JobError("is in use by another import", file=folder, fix="wait for it") from error
+        except OSError:
+            pass  # some network file systems know no locks
+        yield
     finally:
-        if created and not any(folder.iterdir()):
-            folder.rmdir()
+        os.close(handle)
 
 
 def install(staged: Path, folder: Path) -> None:
