@@ -58,6 +58,7 @@ def audit(
     from harness.data import CHECKPOINTS
     from harness.precision.audit import audit as examine
     from harness.precision.audit_text import sentences
+    from harness.precision.weights_file import is_gguf
 
     keep_freed_memory()
     place = None
@@ -66,7 +67,7 @@ def audit(
     found = examine(
         lora,
         base=place,
-        quantizers=quantizers or (() if place is not None and place.suffix == ".gguf" else DEFAULT),
+        quantizers=quantizers or (() if place is not None and is_gguf(place) else DEFAULT),
         multiplier=multiplier,
         rows=rows or None,
         device=device,

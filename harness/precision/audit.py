@@ -18,7 +18,7 @@ from harness.precision.availability import missing
 from harness.precision.base_modules import ModuleWeight, base_modules
 from harness.precision.drift import Loss, losses
 from harness.precision.key_audit import LoaderKeys, audit_keys
-from harness.precision.layer_audit import Applied, LayerAudit, applied_json, layer_of, measured_layer
+from harness.precision.layer_audit import Applied, LayerAudit, applied_json, layer_of, measure
 from harness.precision.lora_delta import LoraDelta, lora_deltas
 from harness.precision.read_ahead import Extent, reading_ahead
 from harness.precision.rounding import rounded
@@ -32,6 +32,9 @@ from harness.schema.lora_models import refuse_other_model
 
 MAX_THREADS = {"cpu": 24, "cuda": 8}
 """Layers that are measured at a time, by the device that computes; each costs the CPU 20 MB."""
+
+MAX_CHANGE = 1e15
+"""Root mean square of a layer's change up to which fp32 holds the sums of squares."""
 
 _log = logging.getLogger(__name__)
 
@@ -117,15 +120,19 @@ def audit(
         except LoraError as error:
             found.unread, found.left_out = error.found, {}
             return found
-        found.is_zero = checked.is_zero or multiplier == 0
-        if base is None:
-            found.layers = [layer_of(delta) for delta in lora_deltas(checked, multiplier)]
-        else:
-            modules = _matching(checked, base)
-            _log.info("checked the LoRA after %.1f s", time.monotonic() - started)
-            deltas, used = list(lora_deltas(checked, multiplier)), ready()
-            _log.info("imported what computes on %s after %.1f s", used, time.monotonic() - started)
-            found.layers = _measured(deltas, modules, able, rows, used)
+        modules = {} if base is None else _matching(checked, base)
+        _log.info("checked the LoRA after %.1f s", time.monotonic() - started)
+        used = device if base is None else ready()
+        _log.info("imported what computes on %s after %.1f s", used, time.monotonic() - started)
+        deltas = list(lora_deltas(checked, multiplier))
+        found.layers = [layer_of(delta) for delta in deltas]
+        found.is_zero = not any(layer.change for layer in found.layers)
+        if (odd := next((each for each in found.layers if not each.change < MAX_CHANGE), None)) is not None:
+            found.unread = f"changes {odd.module} by {odd.change:.2g} (root mean square): it diverged"
+            found.layers, found.left_out = [], {}
+            return found
+        if base is not None:
+            _measure(found.layers, deltas, modules, able, rows, used)
             _log.info("measured every layer after %.1f s", time.monotonic() - started)
     for key, each in ((key, each) for layer in found.layers for key, each in layer.applied.items()):
         found.total.setdefault(key, Survival()).include(each)
@@ -167,26 +174,27 @@ def _ready(quantizers: list[str], device: str) -> str:
     return device
 
 
-def _measured(
+def _measure(
+    layers: list[LayerAudit],
     deltas: list[LoraDelta],
     modules: dict[str, ModuleWeight],
     quantizers: list[str],
     rows: int | None,
     device: str,
-) -> list[LayerAudit]:
-    """Return every layer in the order of the LoRA; threads measure them in the order of the base's bytes."""
+) -> None:
+    """Measure every layer; threads take them in the order of the base's bytes."""
 
-    def place(delta: LoraDelta) -> tuple[Path, int, int]:
-        weight = modules[delta.module]
+    def place(pair: tuple[LayerAudit, LoraDelta]) -> tuple[Path, int, int]:
+        weight = modules[pair[1].module]
         return weight.stored.file, weight.stored.begin, weight.first_row
 
-    def measured(delta: LoraDelta) -> LayerAudit:
-        return measured_layer(delta, modules[delta.module], quantizers, rows, device)
+    def measured(pair: tuple[LayerAudit, LoraDelta]) -> None:
+        layer, delta = pair
+        measure(layer, delta, modules[delta.module], quantizers, rows, device)
 
     threads = min(MAX_THREADS[device], os.cpu_count() or 1)
     with one_thread(), ThreadPoolExecutor(threads) as pool:
-        layers = {layer.module: layer for layer in pool.map(measured, sorted(deltas, key=place))}
-    return [layers[delta.module] for delta in deltas]
+        list(pool.map(measured, sorted(zip(layers, deltas, strict=True), key=place)))
 
 
 def _keys(lora: Path) -> tuple[LoaderKeys, ...]:

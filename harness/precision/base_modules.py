@@ -70,6 +70,10 @@ def _modules(stored: Mapping[str, StoredWeight]) -> Iterator[tuple[str, ModuleWe
             continue
         source = name.removesuffix(".weight")
         scale = next((stored[f"{source}.{end}"] for end in _SCALES if f"{source}.{end}" in stored), None)
+        if scale is not None and weight.dtype.startswith("F8") and scale.size not in {1, weight.shape[0]}:
+            found = f"has a scale of shape {list(scale.shape)} for a weight of {list(weight.shape)}"
+            fix = "audit reads one scale for a weight, or one for each row"
+            raise CheckpointError(found, file=weight.file, field=source, fix=fix)
         first = 0
         for module, rows in _split(source, weight):
             yield module, ModuleWeight(weight, first, rows, scale)

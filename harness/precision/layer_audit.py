@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.errors import CheckpointError
 from harness.precision.base_modules import ModuleWeight
 from harness.precision.layer_types import layer_quantizer
 from harness.precision.lora_delta import LoraDelta
-from harness.precision.rounding import NEEDS_LARGEST, largest_of
+from harness.precision.rounding import NEEDS_LARGEST
 from harness.precision.row_blocks import row_blocks
-from harness.precision.survival import UNQUANTIZED, Rows, Survival, Way, changes, sums_of
+from harness.precision.survival import (
+    NO_SCALE,
+    UNQUANTIZED,
+    Largest,
+    Rows,
+    Survival,
+    Way,
+    changes,
+    sums_of,
+)
 from harness.precision.weights_file import StoredWeight
 
 if TYPE_CHECKING:
@@ -73,27 +84,37 @@ def layer_of(delta: LoraDelta) -> LayerAudit:
     return LayerAudit(delta.module, (delta.rows, delta.columns), len(a), float(change))
 
 
-def measured_layer(
-    delta: LoraDelta, weight: ModuleWeight, quantizers: Sequence[str], rows: int | None, device: str
-) -> LayerAudit:
+def measure(
+    layer: LayerAudit,
+    delta: LoraDelta,
+    weight: ModuleWeight,
+    quantizers: Sequence[str],
+    rows: int | None,
+    device: str,
+) -> None:
     """Measure one layer, piece by piece of the base's weight.
 
     Args:
+        layer: where to say what was found.
         quantizers: names that can run here.
         rows: how many to read, evenly spread; None reads all.
         device: ``cpu`` or ``cuda``: what computes.
 
     Raises:
-        CheckpointError: the base's file cannot be read.
+        CheckpointError: the base's file cannot be read, or holds no number.
     """
-    layer = layer_of(delta)
-    largest = _largest(weight, sorted(NEEDS_LARGEST.intersection(quantizers)), device)
     layer.stored = weight.stored.dtype
-    meter = _Meter(delta, _plain(weight.stored), quantizers, largest, device)
+    meter = _Meter(delta, _plain(weight.stored), quantizers, device)
+    looks = [Largest.include, Largest.include_merged] if rows is None else [Largest.include]
+    for look in looks if meter.largest else ():
+        for start, block in row_blocks(weight, None, device):
+            meter.look(start, block, look)
     for start, block in row_blocks(weight, rows, device):
         meter.add(start, block)
     meter.into(layer)
-    return layer
+    if not math.isfinite(layer.weight or 0.0):
+        found = "holds weights that are NaN, infinite or beyond what is computed here"
+        raise CheckpointError(found, file=weight.stored.file, field=layer.module, fix="copy the file again")
 
 
 class Plain(NamedTuple):
@@ -128,20 +149,27 @@ class _Meter:
         delta: LoraDelta,
         plain: list[Plain],
         quantizers: Sequence[str],
-        largest: dict[str, torch.Tensor],
         device: str,
     ) -> None:
         import torch
 
         self._a, self._b = (each.to(device) for each in delta.factors())
         self._exact = self._a.float(), self._b.float()
-        self._scale, self._plain, self._largest = delta.scale, plain, largest
+        self._scale, self._plain = delta.scale, plain
         self._quantizers = {name: layer_quantizer(name, delta.module) for name in quantizers}
+        self.largest = {name: Largest() for name in sorted(NEEDS_LARGEST.intersection(quantizers))}
         self._live: dict[torch.dtype, Factors] = {}
         self._generator = torch.Generator(device).manual_seed(0)
         self._keys: list[tuple[str, Way]] = []
         self._sums: torch.Tensor | None = None
         self._count = 0
+
+    def look(self, start: int, block: torch.Tensor, include: Callable[[Largest, str, Rows], None]) -> None:
+        """Count the rows of the weight from ``start`` on for the quantizers with one scale for all."""
+        exact = _product(self._exact, slice(start, start + len(block)), self._scale)
+        rows = Rows.of(block.to(self._plain[0].dtype), exact)
+        for name, largest in self.largest.items():
+            include(largest, name, rows)
 
     def add(self, start: int, block: torch.Tensor) -> None:
         """Measure the rows of the weight from ``start`` on."""
@@ -179,7 +207,7 @@ class _Meter:
             yield (plain.name, "live"), exact.clone() if same else _product(live, part, self._scale)
             yield (plain.name, plain.way), rows.fused_values - rows.values
         for name, own in self._quantizers.items():
-            for way, change in changes(pieces[0][1], own, self._generator, self._largest.get(name)):
+            for way, change in changes(pieces[0][1], own, self._generator, self.largest.get(name, NO_SCALE)):
                 yield (name, way), change
 
     def _live_factors(self, dtype: torch.dtype) -> Factors:
@@ -195,13 +223,3 @@ def _product(factors: Factors, part: slice, scale: float) -> torch.Tensor:
     a, b = factors
     product = b[part] @ a
     return product if scale == 1 else product.mul_(scale)
-
-
-def _largest(weight: ModuleWeight, names: list[str], device: str) -> dict[str, torch.Tensor]:
-    """Return the largest absolute value of a whole weight for each quantizer that needs it."""
-    found: dict[str, torch.Tensor] = {}
-    for _, block in row_blocks(weight, None, device) if names else ():
-        for name in names:
-            largest = largest_of(name, block)
-            found[name] = largest.maximum(found.get(name, largest))
-    return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from harness.precision.rounding import rounded_at_random, rounded_values
+from harness.precision.rounding import largest_of, rounded_at_random, rounded_values
 from harness.schema.quantizers import STOCHASTIC
 
 if TYPE_CHECKING:
@@ -51,14 +52,17 @@ class Survival:
 
     @property
     def share(self) -> float:
-        """Share of the exact change that remains: the projection onto it. Its square is of energy."""
-        return self.agreement / self.exact if self.exact else 1.0
+        """Share of the exact change that remains: the projection onto it. Its square is of energy.
+
+        0 where weights became NaN or infinite.
+        """
+        return _finite(self.agreement / self.exact) if self.exact else 1.0
 
     @property
     def cosine(self) -> float:
-        """Cosine of the change and the exact change, 0 where nothing moved."""
+        """Cosine of the change and the exact change, 0 where nothing moved, or to NaN or infinity."""
         size = (self.change * self.exact) ** 0.5
-        return self.agreement / size if size else float(not self.exact)
+        return _finite(self.agreement / size) if size else float(not self.exact)
 
     @property
     def moved_share(self) -> float:
@@ -69,6 +73,10 @@ class Survival:
         """Return the shares that a report shows."""
         shares = {"survival": self.share, "cosine": self.cosine, "moved": self.moved_share}
         return {name: round(value, 6) for name, value in shares.items()}
+
+
+def _finite(number: float) -> float:
+    return number if math.isfinite(number) else 0.0
 
 
 def sums_of(change: torch.Tensor, exact: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -107,20 +115,55 @@ class Rows:
         return cls(stored, values, exact, fused, fused.float())
 
 
+@dataclass
+class Largest:
+    """Largest absolute values of one whole weight, where a quantizer takes its scale from them.
+
+    Attributes:
+        stored: of the weight in the base.
+        fused: with the LoRA added to it.
+        merged: with the LoRA added to what the quantizer made of it; None takes ``fused``, which is about the
+            same, since a quantizer keeps the largest weight.
+    """
+
+    stored: torch.Tensor | None = None
+    fused: torch.Tensor | None = None
+    merged: torch.Tensor | None = None
+
+    def include(self, name: str, rows: Rows) -> None:
+        """Count some rows for the values that are known once every row was looked at once."""
+        self.stored = _larger(name, rows.stored, self.stored)
+        self.fused = _larger(name, rows.fused, self.fused)
+
+    def include_merged(self, name: str, rows: Rows) -> None:
+        """Count some rows for the value that needs the others."""
+        before = rounded_values(name, rows.stored, rows.values, self.stored)
+        self.merged = _larger(name, (before + rows.exact).to(rows.stored.dtype), self.merged)
+
+
+def _larger(name: str, rows: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
+    found = largest_of(name, rows)
+    return found if known is None else found.maximum(known)
+
+
+NO_SCALE: Final = Largest()
+"""Of quantizers that need none."""
+
+
 def changes(
-    rows: Rows, quantizer: str | None, generator: torch.Generator, largest: torch.Tensor | None = None
+    rows: Rows, quantizer: str | None, generator: torch.Generator, largest: Largest = NO_SCALE
 ) -> Iterator[tuple[Way, torch.Tensor]]:
     """Yield what each way of applying a LoRA really changes in ``rows``, in fp32.
 
     Args:
         quantizer: None where the weights stay as they are.
         generator: for rounding at random, on the weight's device.
-        largest: largest absolute value of the whole weight; see ``rounded``.
+        largest: for a quantizer of ``NEEDS_LARGEST``.
     """
-    before = rounded_values(quantizer, rows.stored, rows.values, largest)
-    yield "fused", rounded_values(quantizer, rows.fused, rows.fused_values, largest) - before
+    before = rounded_values(quantizer, rows.stored, rows.values, largest.stored)
+    yield "fused", rounded_values(quantizer, rows.fused, rows.fused_values, largest.fused) - before
     wanted = before + rows.exact
-    merged = wanted.to(rows.stored.dtype)
-    yield "merged", rounded_values(quantizer, merged, merged.float(), largest) - before
+    merged, size = wanted.to(rows.stored.dtype), largest.fused if largest.merged is None else largest.merged
+    yield "merged", rounded_values(quantizer, merged, merged.float(), size) - before
     if quantizer is not None and quantizer in STOCHASTIC:
-        yield "stochastic", rounded_at_random(quantizer, wanted, generator, largest).sub_(before)
+        yield "stochastic", rounded_at_random(quantizer, wanted, generator, largest.stored).sub_(before)

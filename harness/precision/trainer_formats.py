@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from harness.precision.codebook import nearest
 from harness.precision.floats import E4M3
 
 GROUP, NVFP4_BLOCK = 64, 16
@@ -85,6 +86,5 @@ def nvfp4_rows(rows: torch.Tensor) -> torch.Tensor:
 
 def _e2m1(blocks: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Return the number of fp4 that is nearest to each of ``blocks`` in steps of ``scale``."""
-    values, between = torch.tensor(_E2M1, device=blocks.device), torch.tensor(_BETWEEN, device=blocks.device)
     parts = (blocks / torch.where(scale > 0, scale, torch.ones_like(scale))).clamp(-_E2M1[-1], _E2M1[-1])
-    return values[torch.bucketize(parts.abs(), between)].copysign(parts)
+    return nearest(parts.abs(), _E2M1, _BETWEEN).copysign(parts)

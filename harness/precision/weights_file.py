@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ MAX_HEADER = 100 << 20
 DTYPES = {"F32": (4, "float32"), "F16": (2, "float16"), "BF16": (2, "bfloat16")}
 DTYPES |= {"F8_E4M3": (1, "float8_e4m3fn"), "F8_E5M2": (1, "float8_e5m2")}
 """Bytes of a number and torch's name of its type, by the format's name."""
+
+_SHARD = re.compile(r"(?P<name>.+)-\d{5}-of-(?P<count>\d{5})\.safetensors")
 
 _FIX = "give a safetensors or GGUF file of the transformer, or a folder in the hub's layout"
 
@@ -62,8 +65,9 @@ def stored_weights(base: Path) -> dict[str, StoredWeight]:
         files = sorted(folder.glob("*.safetensors"))
         if not files:
             raise CheckpointError("holds no *.safetensors", file=folder, field="--base", fix=_FIX)
+        _refuse_missing_shards(folder, files)
     elif base.is_file():
-        if base.suffix == ".gguf":
+        if is_gguf(base):
             from harness.precision.gguf_file import gguf_weights
 
             return gguf_weights(base)
@@ -74,6 +78,27 @@ def stored_weights(base: Path) -> dict[str, StoredWeight]:
     for file in files:
         found |= _header(file)
     return found
+
+
+def is_gguf(base: Path) -> bool:
+    """Say whether a file is GGUF, by its name or its first bytes."""
+    if base.suffix.lower() == ".gguf":
+        return True
+    try:
+        with base.open("rb") as stream:
+            return stream.read(4) == b"GGUF"
+    except OSError:
+        return False
+
+
+def _refuse_missing_shards(folder: Path, files: list[Path]) -> None:
+    """Check that every file is there of those that are named as one of several."""
+    found = {(match["name"], int(match["count"])) for file in files if (match := _SHARD.match(file.name))}
+    for name, count in sorted(found):
+        numbers = (f"{name}-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1))
+        if missing := [each for each in numbers if not (folder / each).is_file()]:
+            lacks = f"lacks {len(missing)} of {count} files of the model ({missing[0]})"
+            raise CheckpointError(lacks, file=folder, field="--base", fix="copy the whole folder")
 
 
 def _header(file: Path) -> dict[str, StoredWeight]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -20,6 +21,7 @@ from harness.precision.key_audit import audit_keys
 from harness.precision.rounding import rounded
 from harness.precision.row_blocks import row_blocks
 from harness.precision.survival import Survival
+from harness.precision.weights_file import is_gguf
 from harness.report.audit_page import histograms
 from harness.schema.lora_header import Tensor
 from tests.importers.lora_files import rewrite
@@ -82,6 +84,24 @@ def test_pieces_give_the_sums_of_whole_weights(
     assert merged.share == pytest.approx(float((change * exact).sum() / exact.square().sum()), rel=1e-4)
     assert merged.moved_share == pytest.approx(float((change != 0).double().mean()))
     assert found.change == pytest.approx(float(exact.square().mean().sqrt()), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fp8_scaled", "nvfp4"])
+def test_a_scale_for_a_tensor_is_that_of_the_weight_that_is_rounded(
+    lora: Path, tiny: Path, weights: dict[str, torch.Tensor], name: str
+) -> None:
+    tensors = load_file(lora)
+    a, b = (tensors[f"transformer.{MODULE}.lora_{side}.weight"].float() for side in "AB")
+    weight, exact = weights[f"{MODULE}.weight"], b @ a
+    before = rounded(name, weight).float()
+    ways = {"fused": weight + exact, "merged": before + exact}
+    for rows in (None, 64):
+        found = audit(lora, base=tiny, quantizers=[name], rows=rows)
+        layer = next(each for each in found.layers if each.module == MODULE)
+        for way, wanted in ways.items():
+            moved = (rounded(name, wanted.bfloat16()).float() != before).double().mean().item()
+            near = 1e-9 if rows is None else 0.05
+            assert layer.applied[name, way].moved_share == pytest.approx(moved, abs=near)  # type: ignore[index]
 
 
 def test_rounding_to_nearest_loses_what_rounding_at_random_keeps(audited: Audit) -> None:
@@ -218,3 +238,76 @@ def test_ai_toolkit_applies_the_lokr_that_it_saves() -> None:
     assert len(comfy.applied) == len(trainer.applied) == 4
     plain = {f"{module}.{end}": Tensor("F32", (1, 1)) for end in ("alpha", "lora_A.weight")}
     assert audit_keys(Path("lora.safetensors"), plain)[2].ignored == (f"{module}.alpha",)
+
+
+def with_weight(weights: dict[str, torch.Tensor], out: Path, **changed: torch.Tensor) -> Path:
+    """Write a base in which some of ``MODULE``'s tensors are others."""
+    save_file({**weights, **{f"{MODULE}.{name}": tensor for name, tensor in changed.items()}}, out)
+    return out
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_base_without_a_number_is_refused(
+    lora: Path, weights: dict[str, torch.Tensor], tmp_path: Path, number: float
+) -> None:
+    weight = weights[f"{MODULE}.weight"].clone()
+    weight[3, 5] = number
+    base = with_weight(weights, tmp_path / "base.safetensors", weight=weight)
+    with pytest.raises(CheckpointError, match=f"{MODULE}: holds weights that are NaN"):
+        audit(lora, base=base, quantizers=FP8)
+
+
+def test_scales_for_blocks_are_refused(lora: Path, weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    small = weights[f"{MODULE}.weight"].to(torch.float8_e4m3fn)
+    base = with_weight(weights, tmp_path / "base.safetensors", weight=small, weight_scale=torch.ones(2, 5))
+    with pytest.raises(CheckpointError, match=r"has a scale of shape \[2, 5\] for a weight of"):
+        audit(lora, base=base, quantizers=FP8)
+
+
+def test_a_model_that_lacks_a_file_is_refused(
+    lora: Path, weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    save_file(weights, tmp_path / "model-00002-of-00003.safetensors")
+    with pytest.raises(CheckpointError, match=r"lacks 2 of 3 files of the model \(model-00001-of-00003"):
+        audit(lora, base=tmp_path, quantizers=FP8)
+
+
+def test_a_weight_that_a_quantizer_breaks_keeps_nothing(
+    lora: Path, weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    weight = weights[f"{MODULE}.weight"].clone()
+    weight[3] = 0  # optimum-quanto divides a row by its largest value
+    base = with_weight(weights, tmp_path / "base.safetensors", weight=weight)
+    found = audit(only(lora, tmp_path / "one.safetensors", MODULE), base=base, quantizers=["qfloat8"])
+    assert found.total["qfloat8", "fused"].share == 0
+    assert "nan" not in " ".join(sentences(found)).lower()
+    assert histograms(found)
+
+
+def test_a_change_that_no_sum_holds_is_not_measured(lora: Path, tiny: Path, tmp_path: Path) -> None:
+    huge = rewrite(lora, tmp_path / "huge.safetensors", rename=lambda _: None, extra={
+        f"transformer.{MODULE}.lora_A.weight": np.full((2, 640), 1e18, np.float32),
+        f"transformer.{MODULE}.lora_B.weight": np.full((160, 2), 1e18, np.float32),
+    })  # fmt: skip
+    found = audit(huge, base=tiny, quantizers=FP8)
+    assert str(found.unread).startswith(f"changes {MODULE} by 2e+36")
+    assert not found.layers
+
+
+def test_a_lora_whose_alpha_is_zero_changes_nothing(lora: Path, tiny: Path, tmp_path: Path) -> None:
+    one = only(lora, tmp_path / "one.safetensors", MODULE)
+    zero = rewrite(
+        one, tmp_path / "zero.safetensors", extra={f"transformer.{MODULE}.alpha": np.array(0, np.float32)}
+    )
+    found = audit(zero, base=tiny, quantizers=FP8)
+    assert found.is_zero
+    assert any("it changes nothing" in line for line in sentences(found))
+
+
+def test_a_gguf_file_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"GGUF....")
+    (tmp_path / "b.safetensors").write_bytes(b"{}......")
+    assert is_gguf(tmp_path / "a.bin")
+    assert is_gguf(tmp_path / "A.GGUF")
+    assert not is_gguf(tmp_path / "b.safetensors")
+    assert not is_gguf(tmp_path)

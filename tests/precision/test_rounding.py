@@ -11,6 +11,7 @@ import torch
 from harness.errors import HarnessError
 from harness.precision import availability
 from harness.precision.availability import missing, require
+from harness.precision.codebook import nearest
 from harness.precision.floats import cast
 from harness.precision.libraries import quantize_in_place
 from harness.precision.rounding import rounded, rounded_at_random
@@ -98,16 +99,29 @@ def test_eight_bits_of_a_library_have_the_bits_of_its_layer(
     assert torch.equal(rounded(name, wanted), layer[0].weight.dequantize())
 
 
-@pytest.mark.skipif(
-    torch.backends.cpu.get_cpu_capability() == "AVX512",
-    reason="its own kernel made noise there",
-)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_nf4_has_the_bits_of_its_librarys_kernel(dtype: torch.dtype, weight: torch.Tensor) -> None:
+def test_nf4_has_the_codes_and_scales_of_its_library(dtype: torch.dtype, weight: torch.Tensor) -> None:
     able("nf4")
     functional = pytest.importorskip("bitsandbytes.functional")
-    stored, state = functional.quantize_4bit(weight.to(dtype), quant_type="nf4", blocksize=64)
-    assert torch.equal(rounded("nf4", weight.to(dtype)), functional.dequantize_4bit(stored, state))
+    wanted = (weight.float() * torch.logspace(-3, 3, len(weight)).unsqueeze(1)).to(dtype)
+    wanted[:1] = 0
+    stored, state = functional.quantize_4bit(wanted, quant_type="nf4", blocksize=64)
+    codes = torch.stack([stored >> 4, stored & 15], dim=-1).flatten().long()
+    values = state.code.float()[codes].view(-1, 64) * state.absmax[:, None]
+    assert torch.equal(rounded("nf4", wanted), values.view(wanted.shape).to(dtype))
+
+
+def test_nf4_takes_a_row_that_is_no_whole_block(weight: torch.Tensor) -> None:
+    short = weight[:3, :100].contiguous()
+    assert torch.equal(rounded("nf4", short).flatten()[:256], rounded("nf4", short.flatten()[:256]))
+    assert rounded("nf4", short).shape == short.shape
+
+
+def test_the_nearest_of_a_few_numbers_is_what_torch_finds() -> None:
+    values, between = (0.0, 0.5, 1.0, 6.0), (0.25, 0.75, 3.5)
+    numbers = torch.cat([torch.linspace(-1, 7, 4001), torch.tensor(between)]).view(4, -1)
+    wanted = torch.tensor(values)[torch.bucketize(numbers, torch.tensor(between))]
+    assert torch.equal(nearest(numbers, values, between), wanted)
 
 
 @pytest.mark.parametrize(
