@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
-from harness.diagnosis.factors import factors
+from harness.diagnosis.factors import ROUNDING_AXES, factors
 from harness.diagnosis.narrowing import MAX_ROUNDING
-from harness.diagnosis.search_progress import Progress
+from harness.diagnosis.search_progress import ALONE, Progress
 from harness.diagnosis.trials import Settings, Trial
 from harness.sweeps.axes import AXES
 
 MIN_GAIN = 0.1
 """Share of the distance that a cause must remove."""
+BY_CHANCE = frozenset({"seed"})
+"""Axes of which another value may draw the picture of a control, and not that of the case."""
 
 
 def beginning(progress: Progress, start: Settings, *, cleared: bool) -> Trial:
@@ -38,14 +40,27 @@ def beginning(progress: Progress, start: Settings, *, cleared: bool) -> Trial:
 def _of_another_machine(progress: Progress, start: Settings) -> Trial | None:
     """Return the trial of ``start`` if it is within the floor, else of what it holds besides numbers.
 
-    Of a number that only came near, the exact value is not known. What is no number is kept to the end.
+    Of a number that only came near, the exact value is not known. What is no number is kept to the end,
+    except a seed that does not come near here.
     """
     trial = progress.trials.attempt(start)
     if trial is None or progress.floor.covers(trial):
         return trial
-    rest = {name: value for name, value in start.items() if AXES[name].grid is None}
+    unsure = BY_CHANCE if trial.distance > ALONE * progress.reference.distance else frozenset()
+    rest = {name: value for name, value in start.items() if AXES[name].grid is None and name not in unsure}
     trial = progress.trials.attempt(rest) if rest else None
     if trial is None or trial.distance >= max(progress.reference.distance, MAX_ROUNDING):
         return None
     progress.taken_over = rest
     return trial
+
+
+def pointed_at(base: Trial, start: Settings, nearest: Settings) -> frozenset[str]:
+    """Return the axes that a control points to without their value: those of ``start`` and ``nearest``.
+
+    Args:
+        base: what the search begins from.
+        start: what explains the control.
+        nearest: what leaves little of it where nothing explains it.
+    """
+    return frozenset({*start, *nearest} - base.settings.keys() - set(ROUNDING_AXES))

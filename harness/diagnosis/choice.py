@@ -10,6 +10,10 @@ from harness.sweeps.axes import AXES
 AS_VALID = 1.5
 """How much farther than the nearest value a more usual one within the floor may be to be told instead."""
 
+KERNELS = frozenset({"t5_attention", "attention"})
+BEYOND_ROUNDING = 0.4
+"""Share of what other kernels leave, below which no rounding explains that a trial is nearer."""
+
 
 class Choice:
     """Chooses among what a search rendered; ``base`` is what it began from."""
@@ -26,6 +30,20 @@ class Choice:
         plain = [each for each in self._made if each.settings.get("attention") == known]
         nearest_first = sorted(plain, key=lambda each: each.distance)
         return next(filter(floor.covers, nearest_first), best)  # to ask for a floor may cost a render
+
+    def beyond_rounding(self) -> float:
+        """Return how near a trial has to be to be told though what the search began from is within the floor.
+
+        Two renders that only round otherwise are about as far from each other as from the preview, and one
+        without rounding 0.7 of that.
+        """
+        start = self._base.settings
+        other = [
+            each
+            for each in self._made
+            if start.items() <= each.settings.items() and each.settings.keys() - start.keys() <= KERNELS
+        ]
+        return BEYOND_ROUNDING * min(each.distance for each in other)
 
     def usual(self, found: Trial) -> Trial:
         """Return ``found``, or a trial of its axes that is as valid, with values that are more usual."""

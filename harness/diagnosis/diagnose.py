@@ -117,7 +117,10 @@ class Diagnoser:
             start, cleared = control.settings, control.cleared
         left = self.budget - (control.spent if control else 0.0)
         elsewhere = control is not None and control.is_inexact
-        found = search(trials, left, self.tell, start=start, cleared=cleared, elsewhere=elsewhere)
+        nearest = control.nearest if control else {}
+        found = search(
+            trials, left, self.tell, start=start, nearest=nearest, cleared=cleared, elsewhere=elsewhere
+        )
         return _answer(trials, found, control, self.lpips)
 
 

@@ -10,7 +10,16 @@ from harness.diagnosis.estimates import Estimator
 from harness.diagnosis.factors import LORA_AXES, factors
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.lines import Lines
-from harness.diagnosis.near import MAX_BESIDE, Near, beside_on_other_kernel, nearest, schedules_of
+from harness.diagnosis.near import (
+    MAX_BESIDE,
+    Near,
+    beside_on_other_kernel,
+    nearest,
+    on_flat_lines,
+    schedules_of,
+    without,
+    without_each,
+)
 from harness.diagnosis.prices import is_dear
 from harness.diagnosis.projected import projected
 from harness.diagnosis.quantized import requantized
@@ -34,8 +43,6 @@ FIRST_BESIDE = 4
 """Numbers beside the anchor's that are rendered before those about as near are, with T5's other kernel."""
 MAX_FIRST = 6
 """Near schedules that are rendered before what is left of a number that changes next to nothing."""
-ALIKE = 1.1
-"""How much farther than the anchor the best value of such a number may be."""
 BY_ROUNDING = 2.0
 """How many times as far as the anchor a render without one of its factors is, where that may be rounding."""
 MAX_WANTED = 12
@@ -54,10 +61,12 @@ class Identity:
         rounded, beside = self._rounded(plain.settings), self._beside(plain.settings)
         is_exact = self._anchor.rendered.dtype == "fp32"  # kernels change next to nothing there
         stays = [each for each in rounded if each.get("dtype") == self._anchor.settings.get("dtype")]
+        yield from lines.settings(self._other_dtypes())
         yield from lines.settings(beside if is_exact else stays)
         yield from lines.settings(stays if is_exact else beside[:FIRST_BESIDE])
         yield from lines.settings(beside_on_other_kernel(self._progress.trials, plain))
         yield from lines.settings(beside)
+        yield from lines.settings([] if self._progress.elsewhere else self._beside_steps(plain))
         yield from self._flat(plain)
         yield from projected(self._progress, lines, plain)
         yield from projected(self._progress, lines, self._base)
@@ -70,7 +79,7 @@ class Identity:
         yield from lines.settings(self._rounded_otherwise(self._nearest(beside)[:MAX_KERNELS]))
         for name, value in self._anchor.settings.items():
             if _is_rounding(name, value) and name not in self._base.settings:
-                yield from lines.settings(self._rounded(_without(self._anchor.settings, name)))
+                yield from lines.settings(self._rounded(without(self._anchor.settings, name)))
         yield from lines.settings(self._rounded_otherwise(self._nearest(alike)[:MAX_ALIKE]))
         near = Near(self._progress, lines, self._base, plain)
         schedules = near.schedules(MAX_NEAR)
@@ -89,30 +98,14 @@ class Identity:
             yield from self._lines.settings(self._beside(nearest_now.settings)[:FIRST_BESIDE])
 
     def _on_flat_lines(self, plain: Trial) -> list[Settings]:
-        """Return what is left of the usual values of numbers that leave about what ``plain`` leaves.
-
-        Where a number changes less than rounding does, no distance says which of its values is right.
-        """
-        trials = self._progress.trials
-        made = {trials.effective(each.settings): each.distance for each in trials.made}
-        found: list[tuple[float, list[Settings]]] = []
-        for rest in _without_each(plain.settings, self._base.settings):
-            for factor in factors(trials, rest, lambda axis: axis.grid is not None):
-                values = {float(value): factor.settings(value) for value in factor.values}
-                keys = {value: trials.effective(settings) for value, settings in values.items()}
-                near = {value: made[key] for value, key in keys.items() if key in made}
-                best = min(near, key=lambda value: near[value], default=None)
-                if best is not None and near[best] < ALIKE * plain.distance:
-                    left = sorted(values.keys() - near.keys(), key=lambda value: abs(value - best))
-                    found.append((near[best], [values[value] for value in left]))
-        nearest_first = sorted(found, key=lambda each: each[0])
-        return [settings for _, line in nearest_first for settings in line]
+        bases = without_each(plain.settings, self._base.settings)
+        return on_flat_lines(self._progress.trials, bases, plain)
 
     def _rounded_with_less(self) -> list[Settings]:
         """Return other rounding in the place of the anchor's factor of least effect, where it has several."""
         anchor, kept = self._anchor, self._base.settings
         new = [name for name in anchor.settings if name not in kept and name != "dynamic_shifting"]
-        less = [_without(anchor.settings, name) for name in new] if len(new) > 1 else []
+        less = [without(anchor.settings, name) for name in new] if len(new) > 1 else []
         near = [each for each in self._nearest(less) if self._distance(each) < BY_ROUNDING * anchor.distance]
         return [rounded for settings in near[:1] for rounded in self._rounded(settings)]
 
@@ -149,7 +142,7 @@ class Identity:
         for name in self._anchor.settings:
             is_schedule = name == "steps" or AXES[name].family is Family.SCHEDULE
             if is_schedule and name not in self._base.settings:
-                found += self._alike(_without(self._anchor.settings, name))[:count]
+                found += self._alike(without(self._anchor.settings, name))[:count]
         return found
 
     def _plain(self) -> Trial:
@@ -172,6 +165,30 @@ class Identity:
             if grid is not None
             for sign in (1, -1)
         ]
+
+    def _other_dtypes(self) -> list[Settings]:
+        """Return other dtypes in the place of the anchor's, where they cost no more than a render."""
+        trials, base = self._progress.trials, self._base.settings
+        if "dtype" in base or "dtype" not in self._anchor.settings or trials.context.device == "cuda":
+            return []
+        found = factors(trials, without(self._anchor.settings, "dtype"), lambda axis: axis.name == "dtype")
+        return [each.settings(each.values[0]) for each in found]
+
+    def _beside_steps(self, plain: Trial) -> list[Settings]:
+        """Return numbers of steps beside the recorded one, alone, up to those that were rendered and are far.
+
+        People type any number of steps, and few of a shift.
+        """
+        base, own, far = self._base, self._base.request.sample_steps, ALSO_NEAR * plain.distance
+        if base.distance > far or "steps" in base.settings:
+            return []
+        made, axes = self._progress.trials.made, {"steps", *base.settings}
+        line = [each for each in made if each.settings.keys() == axes]
+        ends = [each.request.sample_steps for each in line if each.distance > far]
+        low = max((each for each in ends if each < own), default=0)
+        high = min((each for each in ends if each > own), default=math.inf)
+        beside = [own + sign * count for count in range(1, MAX_BESIDE + 1) for sign in (1, -1)]
+        return [{**base.settings, "steps": count} for count in beside if low < count < high]
 
     def of_lora(self) -> Iterator[Render]:
         """Yield other ways of applying the LoRA, checkpoints and multipliers: a control cleared the rest."""
@@ -244,7 +261,7 @@ def rounded_twins(trials: TrialRenderer, base: Settings, best: Trial) -> list[Se
     """Return other rounding in the place of what ``best`` has, which may be identical too."""
     new = [name for name in best.settings if name not in base and _is_rounding(name, best.settings[name])]
     found: list[Settings] = []
-    for rest in [_without(best.settings, name) for name in new]:
+    for rest in [without(best.settings, name) for name in new]:
         others = factors(trials, rest, lambda axis: axis.name in ROUNDING and axis.name not in best.settings)
         cheap = [each for each in others if each.is_numeric and not is_dear(each, trials.context.device)]
         found += [each.settings(each.values[0]) for each in cheap]
@@ -260,14 +277,3 @@ def same_but_rounding(one: Settings, other: Settings) -> bool:
 def _is_rounding(name: str, value: Value) -> bool:
     """Whether a setting only rounds otherwise; a LoRA that is off does more."""
     return name in ROUNDING and value != "none"
-
-
-def _without_each(settings: Settings, base: Settings) -> list[Settings]:
-    """Return ``base``, and ``settings`` without each number that they change on top of it."""
-    numbers = [name for name in settings.keys() - base.keys() if AXES[name].grid is not None]
-    found = [base, *(_without(settings, name) for name in sorted(numbers))] if numbers else [base, settings]
-    return [each for number, each in enumerate(found) if each not in found[:number]]
-
-
-def _without(settings: Settings, name: str) -> Settings:
-    return {key: value for key, value in settings.items() if key != name}

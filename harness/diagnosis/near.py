@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor, factors
-from harness.diagnosis.floor import MIN_FLOOR
+from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.prices import split
@@ -34,6 +34,8 @@ OWN_KERNEL = 2 / 3
 """Share of the schedules that have the kernel of T5 that the base has."""
 MAX_BESIDE = 4
 """Steps on its grid that a number goes to either side."""
+ALIKE = 1.1
+"""How much farther than a trial the best value of a number that changes next to nothing may be."""
 UNUSUAL = 1.25
 """How much farther an estimate counts for a value that nobody types as often as the usual ones."""
 ROUNDING = ("t5_attention", "dtype")
@@ -65,6 +67,8 @@ class Near:
         yield from self._lines.settings(self.together()[:MAX_TOGETHER])
         yield from self._lines.each(self._anchor, self.numbers())
         yield from projected(self._progress, self._lines, self._anchor)
+        if self._anchor.distance <= MAX_FLOOR:
+            yield from self._lines.settings(on_flat_lines(trials, [self._anchor.settings], self._anchor))
         yield from self._lines.values(loads)
         yield from self._lines.settings(self._loaded_beside(loads))
 
@@ -182,6 +186,38 @@ def leaders_on_other_kernel(trials: TrialRenderer, leader: Trial) -> list[Settin
     plain = [each for each in near if not {"t5_attention", "attention"} & each.settings.keys()]
     nearest_first = sorted(plain, key=lambda each: each.distance)[:MAX_LEADERS]
     return [on_other_kernel(trials, each.settings) for each in nearest_first]
+
+
+def on_flat_lines(trials: TrialRenderer, bases: list[Settings], plain: Trial) -> list[Settings]:
+    """Return the usual values left, on each base, of numbers that leave about what ``plain`` leaves.
+
+    Where a number changes less than rounding does, no distance says which of its values is right.
+    """
+    made = {trials.effective(each.settings): each.distance for each in trials.made}
+    found: list[tuple[float, list[Settings]]] = []
+    for base in bases:
+        for factor in factors(trials, base, lambda axis: axis.grid is not None):
+            values = {float(value): factor.settings(value) for value in factor.values}
+            keys = {value: trials.effective(settings) for value, settings in values.items()}
+            near = {value: made[key] for value, key in keys.items() if key in made}
+            best = min(near, key=lambda value: near[value], default=None)
+            if best is not None and near[best] < ALIKE * plain.distance:
+                left = sorted(values.keys() - near.keys(), key=lambda value: abs(value - best))
+                found.append((near[best], [values[value] for value in left]))
+    nearest_first = sorted(found, key=lambda each: each[0])
+    return [settings for _, line in nearest_first for settings in line]
+
+
+def without(settings: Settings, name: str) -> Settings:
+    """Return ``settings`` without one of them."""
+    return {key: value for key, value in settings.items() if key != name}
+
+
+def without_each(settings: Settings, base: Settings) -> list[Settings]:
+    """Return ``base``, and ``settings`` without each number that they change on top of it."""
+    numbers = [name for name in settings.keys() - base.keys() if AXES[name].grid is not None]
+    found = [base, *(without(settings, name) for name in sorted(numbers))] if numbers else [base, settings]
+    return [each for number, each in enumerate(found) if each not in found[:number]]
 
 
 def nearest(found: Found) -> list[Settings]:

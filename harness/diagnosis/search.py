@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
-from harness.diagnosis.beginning import MIN_GAIN, beginning
+from harness.diagnosis.beginning import MIN_GAIN, beginning, pointed_at
 from harness.diagnosis.choice import Choice
 from harness.diagnosis.factors import Factor, factors, is_usual
 from harness.diagnosis.floor import FACTOR, MAX_FLOOR
@@ -42,6 +42,8 @@ CLEARLY = 0.7
 """Share of what the nearer of two settings leaves, that both should leave to come before what is unlikely."""
 BESIDE = 1.5
 """How much farther a setting may be than a number that imitates it to be looked around first."""
+CLEARLY_NEARER = 0.85
+"""Share of what a trial within the floor leaves that another leaves for its neighbours to come first."""
 MAX_SIBLINGS = 4
 """Values that an axis has at most to be rendered whole where one of them leaves little."""
 
@@ -77,6 +79,7 @@ def search(
     tell: Tell = lambda _: None,
     *,
     start: Settings = MappingProxyType({}),
+    nearest: Settings = MappingProxyType({}),
     cleared: bool = False,
     tool_floor: float | None = None,
     elsewhere: bool = False,
@@ -86,6 +89,7 @@ def search(
     Args:
         tell: called with one line before each stage.
         start: settings that a control found; where they come nearer here, the search goes on from them.
+        nearest: what leaves little of a control that nothing explains. Other values of it come first.
         cleared: a control was identical with them, so that only the LoRA is left to explain anything.
         tool_floor: for an image of another tool, what its own kernels make of the distance at least, 0 to
             255: no trial can be identical, and none is sought once one is within it.
@@ -96,7 +100,7 @@ def search(
     """
     progress = Progress(trials, budget, tool_floor, elsewhere=elsewhere)
     stages = _Stages(progress, tell, cleared=cleared)
-    stages.run(start)
+    stages.run(start, nearest)
     return stages.finished()
 
 
@@ -107,7 +111,7 @@ class _Stages:
         self.base = progress.reference
         self._looked_around: list[Settings] = []
 
-    def run(self, start: Settings) -> None:
+    def run(self, start: Settings, nearest: Settings) -> None:
         """Run the stages until one explains the preview or the budget is spent, then look for identity."""
         progress = self.progress
         self.base = beginning(progress, start, cleared=self.cleared)
@@ -116,7 +120,9 @@ class _Stages:
         self.singles = Singles(progress, self.lines, self.base, cleared=self.cleared)
         self.likely, self.unlikely = self.singles.likely(), self.singles.unlikely()
         if not progress.is_covered:
+            pointed = pointed_at(self.base, start, nearest)
             stages = (
+                partial(self._singles, self.singles.of_control(pointed)),
                 partial(self._singles, self.likely), self._close,
                 partial(self._singles, self.singles.other_noise()),
                 partial(self._singles, self.singles.typed_seeds()),
@@ -128,17 +134,25 @@ class _Stages:
             )  # fmt: skip
             any(stage() for stage in stages)
         if progress.is_covered and not progress.is_settled:
-            self.tell("what is identical")
-            anchor = self.base if progress.floor.covers(self.base) else progress.followed
-            identity = self._around(anchor)
-            if self.cleared:
-                progress.confirm(identity.of_lora())
-            else:
-                progress.confirm(itertools.chain(identity.renders(), self.likely, self.unlikely))
+            self._identical()
         if progress.best.distance == 0:
             twins(self.trials, progress.best)
             for settings in rounded_twins(self.trials, self.base.settings, progress.best):
                 self.trials.attempt(settings)
+
+    def _identical(self) -> None:
+        """Look for an identical render around what is within the floor, then what is clearly nearer."""
+        progress = self.progress
+        self.tell("what is identical")
+        anchor = self.base if progress.floor.covers(self.base) else progress.followed
+        while not progress.is_settled:
+            identity, limit = self._around(anchor), CLEARLY_NEARER * anchor.distance
+            rest = itertools.chain(self.likely, self.unlikely)
+            renders = identity.of_lora() if self.cleared else itertools.chain(identity.renders(), rest)
+            progress.confirm(renders, until=lambda limit=limit: progress.followed.distance < limit)  # type: ignore[misc]
+            if progress.followed.distance >= limit:
+                return
+            anchor = progress.followed
 
     def _singles(self, renders: Iterator[Render]) -> bool:
         """Render single factors; where one leaves little, go on from it first."""
@@ -224,7 +238,10 @@ class _Stages:
         """
         if trial.settings.get("lora_mode") == "none" != self.base.settings.get("lora_mode"):
             scale = factors(self.trials, self.base.settings, lambda axis: axis.name == "network_multiplier")
-            yield from self.lines.scan_shortly(self.base, scale)
+            values = [each.settings(value) for each in scale for value in each.values]
+            yield from self.lines.shortly(self.base, values)
+            nearer = "network_multiplier" in self.progress.followed.settings
+            yield from self.lines.scan_shortly(self.base, scale if nearer else [])
         every = factors(self.trials, self.base.settings, lambda axis: axis.name in trial.settings)
         found = [each for each in every if each.own is None and is_usual(each)]
         yield from self.lines.values(found if len(found) <= MAX_SIBLINGS else [])
@@ -281,7 +298,7 @@ class _Stages:
         choice, reference, floor = Choice(progress, start), progress.reference, progress.floor
         best = choice.nearest()
         found = Search(reference, factor=floor.factor, explained=floor.covers(best))
-        if floor.covers(start) and best.distance > 0:
+        if floor.covers(start) and best.distance > choice.beyond_rounding():
             best = start
         gained = best.distance < (1 - MIN_GAIN) * reference.distance
         found.proven = (

@@ -13,8 +13,9 @@ from harness.schema.result import NO_BF16_KERNELS
 CONFIRMING, CONFIRMING_ELSEWHERE = 40, 14
 """Renders that look for identity once a trial is within the floor; for what comes clearly nearer, where
 another machine rendered the preview or no other tool computes as this processor does."""
-ALONE = 0.4
-"""Share of the distance that a trial leaves at most to be followed at once by others on top of it."""
+ALONE, ALONE_IF_FAR, FAR = 0.4, 0.5, 30.0
+"""Share of the distance that a trial leaves at most to be followed at once by others on top of it; of a far
+distance, which hardly anything halves by chance; and from where it is far."""
 
 Render = Callable[[], None]
 
@@ -85,7 +86,8 @@ class Progress:
         best = self.followed
         if set(best.settings) - set(base.settings) <= set(ROUNDING_AXES):
             return False
-        return len(best.settings) > len(base.settings) and best.distance < ALONE * base.distance
+        share = ALONE_IF_FAR if base.distance > FAR else ALONE
+        return len(best.settings) > len(base.settings) and best.distance < share * base.distance
 
     def run(self, renders: Iterator[Render], until: Callable[[], bool] = lambda: False) -> bool:
         """Make renders one after the other, ``until`` or till one is within the floor.
@@ -101,9 +103,11 @@ class Progress:
                 break
         return self.is_settled or self.is_covered
 
-    def confirm(self, renders: Iterator[Render]) -> None:
-        """Make renders that may be identical, until the search is settled."""
+    def confirm(self, renders: Iterator[Render], until: Callable[[], bool] = lambda: False) -> None:
+        """Make renders that may be identical, ``until`` or till the search is settled."""
         for render in renders:
             if self.is_settled:
                 return
             render()
+            if until():
+                return

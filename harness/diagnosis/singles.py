@@ -61,6 +61,7 @@ class Singles:
         self._rare: list[Factor] = []
         self._is_dear = progress.trials.context.device == "cuda"
         self._unlikely_noise: list[Factor] = []
+        self._typed: list[Factor] = []
 
     def likely(self) -> Iterator[Render]:
         """Yield the renders of what an estimate, an early stop or the distance makes likely."""
@@ -91,6 +92,7 @@ class Singles:
             self.noise = [each for gain, each in gains if gain > least]
             yield from lines.values(self.noise)
             yield from lines.values(each for each in noise if each.axis.name in {"noise", "scheduler"})
+            yield from lines.values(self._era_in_usual_dtype(numeric))
             order = [each for _, each in gains]
             unlikely_noise = [*order, *(each for each in unlikely_noise if each not in order)]
         likely = [each for each in self.ranked if LIKELY <= each.agreement < strong]
@@ -110,6 +112,15 @@ class Singles:
             yield from self._next_group()
             yield from self._next_group()
         self._unlikely_noise = unlikely_noise
+
+    def of_control(self, names: frozenset[str]) -> Iterator[Render]:
+        """Yield all values of the axes that a control points to, other noise by its early stops."""
+        found = factors(self._progress.trials, self._base.settings, lambda axis: axis.name in names)
+        drawn = [each for each in found if each.is_noise and is_first(each)]
+        gains = Estimator(self._progress.trials, self._base).noise(drawn)
+        yield from self._lines.values(each for _, each in gains)
+        yield from self._lines.values(each for each in found if each.own is None and each not in drawn)
+        yield from self._lines.scan(self._base, [each for each in found if each.own is not None])
 
     def _shortly(self, noise: list[Factor]) -> Iterator[Render]:
         """Yield what stands out among short renders, and steps and shifts, of which these say nothing.
@@ -146,7 +157,8 @@ class Singles:
             trials, base = self._progress.trials, self._base
             found = factors(trials, base.settings, lambda axis: axis.name == "seed")
             gains = Estimator(trials, base).noise([each for each in found if not is_usual(each)])
-            yield from self._lines.values(each for _, each in gains[:MAX_TYPED])
+            self._typed = [each for _, each in gains]
+            yield from self._lines.values(self._typed[:MAX_TYPED])
 
     def every_guidance(self) -> Iterator[Render]:
         """Yield every usual guidance where the picture is far and nothing comes near."""
@@ -189,6 +201,8 @@ class Singles:
             yield from self._lines.scan(self._base, self._numbers("guidance_scale"))
         if self._base.distance > NOISE_FROM:
             yield from self._lines.values(self._unlikely_noise)
+        if self._is_open():
+            yield from self._lines.values(self._typed)
 
     def rest_of_noise(self) -> Iterator[Render]:
         """Yield the other noise that was not rendered, where the picture is about the same."""
@@ -242,6 +256,14 @@ class Singles:
         """Return AI Toolkit's usual dtype where the case has another and the preview is not far."""
         near = self._base.distance < QUANTIZE_REACH
         return [each for each in numeric if near and each.axis.name == "dtype" and each.values[0] == "bf16"]
+
+    def _era_in_usual_dtype(self, numeric: list[Factor]) -> list[Factor]:
+        """Return the other era of noise in AI Toolkit's usual dtype: in fp32 both eras draw the same."""
+        found: list[Factor] = []
+        for dtype in self._usual_dtype(numeric):
+            settings = dtype.settings(dtype.values[0])
+            found += factors(self._progress.trials, settings, lambda axis: axis.name == "noise")
+        return found
 
 
 def firsts(found: Iterable[Factor]) -> list[Settings]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.diagnosis.search import Tell, search
+from harness.diagnosis.search import Search, Tell, search
+from harness.diagnosis.search_progress import ALONE
 from harness.diagnosis.trials import Settings, TrialRenderer
 from harness.errors import CaseError
 from harness.schema.case import SUFFIX, Case, load_case
@@ -28,6 +29,7 @@ class StepZero:
         matches: it is identical, so that only the LoRA can explain the case's preview.
         near: it is within the floor, which alone clears nothing.
         settings: what makes it identical, or explains it, otherwise; empty where nothing does.
+        nearest: the one setting that leaves little of it where nothing explains it; else empty.
         proven: ``settings`` make it identical.
         spent: what asking it cost, as ``TrialRenderer`` counts.
         renders: likewise.
@@ -39,6 +41,7 @@ class StepZero:
     matches: bool
     near: bool
     settings: Settings
+    nearest: Settings
     proven: bool
     spent: float
     renders: int
@@ -106,7 +109,14 @@ def ask_step_zero(trials: TrialRenderer, budget: float, tell: Tell) -> StepZero:
         matches=own.distance == 0,
         near=found.explained and last is None,
         settings=dict(last.settings) if last else {},
+        nearest=_nearest(found),
         proven=last is not None and last.distance == 0,
         spent=trials.spent,
         renders=trials.renders,
     )
+
+
+def _nearest(found: Search) -> Settings:
+    if found.explained or not found.path or found.path[0].distance > ALONE * found.reference.distance:
+        return {}
+    return dict(found.path[0].settings)
