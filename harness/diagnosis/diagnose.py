@@ -13,10 +13,11 @@ from harness._util.words import size_text
 from harness.diagnosis.answer import Cause, Diagnosis, Step
 from harness.diagnosis.beginning import MIN_GAIN
 from harness.diagnosis.composition import correlation
+from harness.diagnosis.conclusion import Search
 from harness.diagnosis.factors import left_out
 from harness.diagnosis.identity import same_but_rounding
 from harness.diagnosis.recipe import recipe
-from harness.diagnosis.search import Search, Tell, search
+from harness.diagnosis.search import Tell, search
 from harness.diagnosis.step_zero import StepZero, ask_step_zero, step_zero
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 from harness.errors import CaseError

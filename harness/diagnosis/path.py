@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.diagnosis.factors import factors, is_usual
 from harness.diagnosis.floor import Floor
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
@@ -10,17 +12,20 @@ NOT_POINTED = "nothing points to it"
 """Why a factor was left out of a search that ended within its budget and explains nothing."""
 
 
-def minimal_path(trials: TrialRenderer, floor: Floor, best: Trial, kept: Settings) -> list[Trial]:
+def minimal_path(
+    trials: TrialRenderer, floor: Floor, best: Trial, kept: Settings, limit: float = math.inf
+) -> list[Trial]:
     """Return ``best`` built up one factor at a time, the strongest first, without idle factors.
 
     Args:
         kept: settings that a control proved; they are never idle.
+        limit: distance within which fewer settings have to be, besides within the floor.
     """
     settings = dict(best.settings)
     for name in [name for name in settings if name not in kept]:
         less = {key: value for key, value in settings.items() if key != name}
         trial = trials.attempt(less) if less else None
-        if trial is not None and (trial.distance <= best.distance or _suffices(floor, trial, best)):
+        if trial is not None and (trial.distance <= best.distance or _suffices(floor, trial, best, limit)):
             settings = less
     steps: list[Trial] = []
     taken: Settings = {}
@@ -58,9 +63,9 @@ def untried_factors(trials: TrialRenderer, best: Trial, *, spent: bool, explaine
     return untried
 
 
-def _suffices(floor: Floor, trial: Trial, best: Trial) -> bool:
+def _suffices(floor: Floor, trial: Trial, best: Trial, limit: float) -> bool:
     """Whether a trial explains as much as ``best``, which adds to it and is not identical."""
-    return best.distance > 0 and floor.covers(trial)
+    return best.distance > 0 and trial.distance <= limit and floor.covers(trial)
 
 
 def _key(settings: Settings) -> str:

@@ -9,20 +9,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
-from harness.diagnosis.beginning import MIN_GAIN, beginning, pointed_at
-from harness.diagnosis.choice import Choice
+from harness.diagnosis.beginning import beginning, pointed_at
+from harness.diagnosis.conclusion import Search, concluded
 from harness.diagnosis.factors import Factor, factors, is_usual
-from harness.diagnosis.floor import FACTOR, MAX_FLOOR
 from harness.diagnosis.identity import Identity, rounded_twins
 from harness.diagnosis.lines import AGAIN, NEARER, Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.near import Near, leaders_on_other_kernel
 from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bases_of, together
-from harness.diagnosis.path import minimal_path, untried_factors
 from harness.diagnosis.quantized import twins
 from harness.diagnosis.search_progress import ALONE, Progress, Render
 from harness.diagnosis.singles import IDLE, NUMBERS, SHIFTING, Singles, more_steps
@@ -48,29 +45,6 @@ MAX_SIBLINGS = 4
 """Values that an axis has at most to be rendered whole where one of them leaves little."""
 
 Tell = Callable[[str], None]
-
-
-@dataclass
-class Search:
-    """A finished search.
-
-    Attributes:
-        reference: the case's own render.
-        floor: at the settings found; None where nothing came near enough to measure one.
-        factor: how many times what another kernel changes the floor is.
-        path: accepted trials, one factor more in each, best last; empty where nothing helps.
-        explained: the last trial, or the reference, is identical to the preview or within the floor.
-        proven: the path begins with settings that made a control identical.
-        untried: factors of which values were not rendered, with the reason.
-    """
-
-    reference: Trial
-    floor: float | None = None
-    factor: float = FACTOR
-    path: list[Trial] = field(default_factory=list)
-    explained: bool = False
-    proven: bool = False
-    untried: dict[str, str] = field(default_factory=dict)
 
 
 def search(
@@ -101,7 +75,7 @@ def search(
     progress = Progress(trials, budget, tool_floor, elsewhere=elsewhere)
     stages = _Stages(progress, tell, cleared=cleared)
     stages.run(start, nearest)
-    return stages.finished()
+    return concluded(progress, stages.base, cleared=cleared)
 
 
 class _Stages:
@@ -291,29 +265,3 @@ class _Stages:
         if self.base.distance < MAX_ROUNDING:
             return 0 if factor.is_schedule else 2 if factor.is_noise else 1
         return NUMBERS.index(factor.axis.name) if factor.axis.name in NUMBERS else len(NUMBERS)
-
-    def finished(self) -> Search:
-        """Return what came of it."""
-        progress, start = self.progress, self.base
-        choice, reference, floor = Choice(progress, start), progress.reference, progress.floor
-        best = choice.nearest()
-        found = Search(reference, factor=floor.factor, explained=floor.covers(best))
-        if floor.covers(start) and best.distance > choice.beyond_rounding():
-            best = start
-        gained = best.distance < (1 - MIN_GAIN) * reference.distance
-        found.proven = (
-            self.cleared and bool(start.settings) and start.settings.items() <= best.settings.items()
-        )
-        kept = start.settings if self.cleared else progress.taken_over
-        if best is not reference and (gained or found.proven or progress.taken_over):
-            found.path = minimal_path(self.trials, floor, best, kept)
-            found.explained = floor.covers(found.path[-1])
-        if 0 < best.distance <= MAX_FLOOR:
-            found.floor = floor.at(best)
-        if not found.explained and (plain := choice.plainest()) is not None:
-            found.path = minimal_path(self.trials, floor, plain, kept)
-            found.explained, found.floor = True, floor.of_t5(plain)
-        if found.explained and found.path and (usual := choice.usual(found.path[-1])) is not found.path[-1]:
-            found.path = minimal_path(self.trials, floor, usual, kept)
-        found.untried = untried_factors(self.trials, best, spent=progress.is_spent, explained=found.explained)
-        return found

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.diagnosis.search import Search, Tell, search
+from harness.diagnosis.conclusion import Search
+from harness.diagnosis.search import Tell, search
 from harness.diagnosis.search_progress import ALONE
 from harness.diagnosis.trials import Settings, TrialRenderer
 from harness.errors import CaseError

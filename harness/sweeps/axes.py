@@ -276,7 +276,7 @@ _ALL = (
          _quantize_candidates, _quantize_problem),
     Axis("dtype", Family.NUMERICS, "Floating-point type of weights, activations and first latents.",
          choice("dtype", ("bf16", "fp16", "fp32")), _set("dtype"), lambda _, request: request.dtype or "auto",
-         lambda context: ["fp32", "bf16", "fp16"] if context.device == "cuda" else ["fp32", "bf16"]),
+         lambda _: ["fp32", "bf16", "fp16"]),
     Axis("lora_mode", Family.NUMERICS,
          "LoRA fused by PEFT, live in fp32 (adapter) or as PEFT does (peft), merged in fp32, or none; into "
          "quantized weights rounded to nearest (merged) or at random (stochastic).",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,14 @@ from PIL import Image
 
 from harness._util.atomic_files import sha256_file
 from harness.diagnosis.diagnose import BUDGET, diagnose
+from harness.diagnosis.search import search
 from harness.diagnosis.sentences import sentences
 from harness.diagnosis.step_zero import step_zero
 from harness.importers.aitoolkit import import_job
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case, save_case
-from tests.diagnosis.truths import base_cases, changed, rendered_with
+from tests.diagnosis.truths import base_cases, changed, rendered_with, trials_of
 
 
 def test_it_is_the_same_prompt_of_the_same_job(jobs: dict[str, Path], tmp_path: Path) -> None:
@@ -81,3 +83,22 @@ def test_where_it_does_not_what_explains_it_is_tried_on_the_case(
     assert {cause.axis: cause.value for cause in found.causes} == {"guidance_scale": 4.0, "checkpoint": 200}
     assert found.step_zero.spent <= 0.2 * BUDGET + 2
     assert found.spent < 60  # on the case itself, only settings of the LoRA were tried
+
+
+def test_a_seed_that_nearly_draws_a_control_points_to_other_seeds(
+    altered: Callable[..., Case], renderer: ReferenceRenderer
+) -> None:
+    """A step-0 preview shows little of its seed: another one came near it, and nothing explained it."""
+    trials = trials_of(altered("control-seed", seed=123), renderer)
+    found = search(trials, 60, nearest={"seed": 38})
+    assert found.path[-1].settings == {"seed": 123}
+    others = {"guidance_scale", "checkpoint", "trigger"}
+    assert not any(others & each.settings.keys() for each in trials.made)
+
+
+def test_a_seed_of_a_control_is_not_kept_where_it_draws_another_picture(
+    altered: Callable[..., Case], renderer: ReferenceRenderer
+) -> None:
+    trials = trials_of(altered("control-chance", seed=39), renderer)
+    found = search(trials, 60, start={"seed": 44}, elsewhere=True)
+    assert found.path[-1].settings == {"seed": 39}

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from harness.diagnosis.answer import Diagnosis
+from harness.diagnosis.conclusion import Search
 from harness.diagnosis.diagnose import _rivals, diagnose
 from harness.diagnosis.fix import fix_case
 from harness.diagnosis.path import untried_factors
-from harness.diagnosis.search import Search
 from harness.diagnosis.sentences import sentences
 from harness.errors import CaseError
 from harness.metrics.images import load_rgb

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from harness.diagnosis.floor import MIN_FLOOR, Floor
 from harness.diagnosis.identity import Identity
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import narrow
-from harness.diagnosis.near import MAX_CLOSE, Near
+from harness.diagnosis.near import MAX_CLOSE, Near, on_flat_lines
 from harness.diagnosis.search_progress import Progress
 from harness.diagnosis.trials import Trial
 from harness.pipeline.renderer import ReferenceRenderer
@@ -154,3 +155,34 @@ def test_after_an_identical_control_another_multiplier_may_be_identical(
     progress.confirm(identity.of_lora())
     assert progress.best.distance == 0
     assert progress.best.settings == {"network_multiplier": 0.95}
+
+
+def test_steps_beside_the_recorded_ones_are_tried_within_the_floor(
+    altered: Altered, renderer: ReferenceRenderer
+) -> None:
+    progress = Progress(trials_of(altered("near-steps", guidance_scale=4.1), renderer), 100, None)
+    progress.trials.trial({"steps": 4})  # far: nothing beyond it is tried
+    found = Identity(progress, Lines(progress), progress.reference, progress.reference)
+    beside = found._beside_steps(progress.reference)
+    assert beside == [{"steps": count} for count in (7, 5, 8, 9, 10)]
+
+
+def test_a_search_for_identity_ends_where_something_is_clearly_nearer(
+    altered: Altered, renderer: ReferenceRenderer
+) -> None:
+    progress = Progress(trials_of(altered("another", seed=99), renderer), 100, None)
+    made: list[int] = []
+    renders = [functools.partial(made.append, number) for number in range(5)]
+    progress.confirm(iter(renders), until=lambda: len(made) == 2)
+    assert made == [0, 1]
+
+
+def test_usual_values_of_a_number_that_changes_little_are_tried_on_top_of_what_leads(
+    altered: Altered, renderer: ReferenceRenderer
+) -> None:
+    progress = Progress(trials_of(altered("little-on-top", guidance_scale=3.4), renderer), 100, None)
+    leader = attempt(progress, 3.6)
+    near = progress.trials.trial({"guidance_scale": 3.6, "max_shift": 1.1})
+    assert near.distance < 1.1 * leader.distance
+    left = on_flat_lines(progress.trials, [leader.settings], leader)
+    assert {"guidance_scale": 3.6, "max_shift": 1.5} in left

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from harness.diagnosis.choice import Choice
 from harness.diagnosis.diagnose import diagnose
 from harness.diagnosis.factors import factors, is_usual
 from harness.diagnosis.floor import Floor
@@ -19,7 +20,7 @@ from harness.diagnosis.lines import Lines
 from harness.diagnosis.near import leaders_on_other_kernel
 from harness.diagnosis.search import search
 from harness.diagnosis.search_progress import Progress
-from harness.diagnosis.singles import more_steps
+from harness.diagnosis.singles import Singles, more_steps
 from harness.importers.aitoolkit import import_job
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.case import Case, save_case
@@ -94,6 +95,18 @@ def test_what_a_control_found_is_kept_though_the_recorded_dtype_comes_nearer(
     assert found.path[-1].settings["dtype"] == "bf16"
 
 
+def test_the_other_era_of_noise_is_tried_in_the_usual_dtype(
+    altered: Altered, renderer: ReferenceRenderer
+) -> None:
+    """In fp32 both eras draw the same, so that neither the dtype nor the era alone comes nearer."""
+    progress = Progress(trials_of(altered("era", noise="legacy", dtype="bf16"), renderer), 100, None)
+    singles = Singles(progress, Lines(progress), progress.reference, cleared=False)
+    numeric = [each for each in factors(progress.trials, {}) if each.is_numeric]
+    found = [each.settings(each.values[0]) for each in singles._era_in_usual_dtype(numeric)]
+    assert found == [{"dtype": "bf16", "noise": "legacy"}]
+    assert progress.trials.trial(found[0]).distance == 0
+
+
 def test_more_steps_are_tried_that_no_estimate_shows(altered: Altered, renderer: ReferenceRenderer) -> None:
     trials = trials_of(altered("more-steps", steps=25), renderer)
     assert more_steps(trials, trials.trial({})) == [{"steps": 12}]  # the case has 6
@@ -128,3 +141,21 @@ def test_other_rounding_is_tried_in_the_place_of_what_is_identical(
     assert not same_but_rounding({"checkpoint": 200}, best.settings)
     assert not same_but_rounding({"checkpoint": 100, "lora_mode": "adapter"}, best.settings)
     assert rounded_twins(trials, {}, trials.trial({"checkpoint": 200})) == []
+
+
+def test_a_preview_much_nearer_than_any_kernel_makes_it_is_told(
+    bases: list[Case], renderer: ReferenceRenderer
+) -> None:
+    case = rendered_with({"dtype": "fp16"}, changed(bases[0], dtype="bf16"), renderer, "in-fp16.png")
+    found = search(trials_of(case, renderer), 60, elsewhere=True)
+    assert found.explained
+    assert found.path[-1].settings == {"dtype": "fp16"}
+
+
+def test_rounding_alone_is_not_told_of_a_preview_within_the_floor(
+    in_bf16: Case, renderer: ReferenceRenderer
+) -> None:
+    progress = Progress(trials_of(in_bf16, renderer), 100, None, elsewhere=True)
+    other = progress.trials.trial({"t5_attention": "sdpa"})
+    limit = Choice(progress, progress.reference).beyond_rounding()
+    assert limit == pytest.approx(0.4 * min(other.distance, progress.reference.distance))

@@ -18,6 +18,7 @@ from harness.pipeline.renderer import ReferenceRenderer
 from harness.precision import availability
 from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case, load_case, save_case
+from harness.sweeps.axis_values import Value
 from tests.diagnosis.truths import changed, saved
 
 Altered = Callable[..., Case]
@@ -165,3 +166,20 @@ def test_a_rotating_quantizer_that_the_job_recorded_is_tried_both_ways(
     assert named(found) == {"quantize": rendered}
     assert found.identical
     assert found.spent < 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ({"lora_mode": "none", "max_shift": 1.3}, 60),
+        ({"max_sequence_length": 256, "scheduler": "UniPC"}, 60),
+    ],
+    ids=str,
+)
+def test_two_wrong_settings_are_named_where_one_hides_the_other(
+    altered: Altered, renderer: ReferenceRenderer, settings: dict[str, Value], most: float
+) -> None:
+    found = diagnose(altered("-".join(settings), **settings), renderer=renderer)
+    assert named(found) == settings
+    assert found.identical
+    assert found.spent < most
