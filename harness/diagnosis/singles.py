@@ -254,13 +254,12 @@ class Singles:
 
     def _usual_dtype(self, numeric: list[Factor]) -> list[Factor]:
         """Return AI Toolkit's usual dtype where the case has another and the preview is not far."""
-        near = self._base.distance < QUANTIZE_REACH
-        return [each for each in numeric if near and each.axis.name == "dtype" and each.values[0] == "bf16"]
+        return _in_usual_dtype(numeric) if self._base.distance < QUANTIZE_REACH else []
 
     def _era_in_usual_dtype(self, numeric: list[Factor]) -> list[Factor]:
         """Return the other era of noise in AI Toolkit's usual dtype: in fp32 both eras draw the same."""
         found: list[Factor] = []
-        for dtype in self._usual_dtype(numeric):
+        for dtype in _in_usual_dtype(numeric):
             settings = dtype.settings(dtype.values[0])
             found += factors(self._progress.trials, settings, lambda axis: axis.name == "noise")
         return found
@@ -285,6 +284,10 @@ def more_steps(trials: TrialRenderer, base: Trial) -> list[Settings]:
 def is_first(factor: Factor) -> bool:
     """Whether it draws other first latents, so that an early stop shows them."""
     return factor.axis.name != "scheduler"
+
+
+def _in_usual_dtype(numeric: list[Factor]) -> list[Factor]:
+    return [each for each in numeric if each.axis.name == "dtype" and each.values[0] == "bf16"]
 
 
 def _kernels(numeric: list[Factor]) -> list[Factor]:
