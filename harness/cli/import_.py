@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness._util.real_paths import real_path
 from harness.cli.command import command, option, output_folder, path
 from harness.cli.options import BASE
 from harness.errors import HarnessError
@@ -73,7 +73,7 @@ def _import_job(job_dir: Path, out: Path | None, **options: Any) -> ImportResult
 
     _refuse(options, "result", "goes with --request, not with JOB_DIR")
     options["steps"] = "all" if options["steps"] is None else options["steps"]
-    return import_job(job_dir, out=out or Path("cases") / Path(os.path.realpath(job_dir)).name, **options)
+    return import_job(job_dir, out=out or Path("cases") / real_path(job_dir).name, **options)
 
 
 def _import_request(

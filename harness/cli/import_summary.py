@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness._util.real_paths import real_path
 from harness._util.words import size_text, some
 from harness.cli.progress import count
 from harness.importers.draft import ImportResult
@@ -48,7 +49,7 @@ def show(result: ImportResult) -> None:
 
 def from_here(folder: Path) -> Path:
     """Return ``folder`` relative to the working directory where it lies below it."""
-    here = Path.cwd().resolve()
+    here = real_path(Path.cwd())
     return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 

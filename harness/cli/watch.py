@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness._util.real_paths import real_path
 from harness.cli.command import NO_SERVE_GIVEN, TYPED, FiniteRange, command, option, output_folder, path
 from harness.cli.options import RENDERING, run_options, tolerance
 from harness.errors import HarnessError
@@ -61,7 +62,7 @@ def watch(
 
     file = config or find_config(job_dir)
     load_config(file)  # a job of another model is refused now, not when its first preview is there
-    name = job_dir.resolve().name
+    name = real_path(job_dir).name
     cases, out = cases or Path("cases", name), out or Path("reports", f"watch-{name}")
 
     def here() -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from harness._util.atomic_files import disk_errors_as, write_bytes
+from harness._util.real_paths import real_path
 from harness._util.validation import first_problem
 from harness.errors import BundleError, CaseError
 from harness.schema.case import SUFFIX, Case, save_case
@@ -156,7 +157,7 @@ def _save(case: Case, files: dict[str, bytes], out: Path, replay: str) -> Unpack
     if target.exists():
         raise CaseError("exists already", file=target, fix=fix)
     for name, data in files.items():
-        if not (out / name).resolve().is_relative_to(out.resolve()):
+        if not real_path(out / name).is_relative_to(real_path(out)):
             raise CaseError("leads out of its folder by a link", file=out / name, fix=fix)
         if (out / name).exists() and (out / name).read_bytes() != data:
             raise CaseError("exists and is another file", file=out / name, fix=fix)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness._util.atomic_files import read_bytes, sha256_file, write_text
+from harness._util.real_paths import real_path
 
 RECORD = ".import-record.json"
 MIN_AGE = 2_000_000_000
@@ -23,7 +24,7 @@ class FileRecord:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = Path(os.path.realpath(folder))
+        self._folder = real_path(folder)
         self._entries: dict[str, list[Any]] = _load(self._folder / RECORD)
         self._places: dict[str, str] = {}
         self._changed = False

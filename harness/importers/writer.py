@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from harness._util.atomic_files import disk_errors_as, write_new
+from harness._util.real_paths import real_path
 from harness._util.validation import first_problem
 from harness.errors import CaseError, JobError
 from harness.importers.copies import Copies
@@ -56,7 +56,7 @@ def write_cases(
             cannot be written so that it reads back.
         CaseError: a case of a previous import cannot be read.
     """
-    out = Path(os.path.realpath(out))
+    out = real_path(out)
     record = record or FileRecord(out)
     with disk_errors_as(JobError, "cannot be written", file=out, fix="choose another folder with --out"):
         previous = PreviousImport.read(out, job, record)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from harness._util.real_paths import real_path
 from harness.pipeline.checkpoint import Checkpoint
 from harness.pipeline.copying import copy_all
 from harness.pipeline.load import reference_dtype, torch_dtype, unused_memory
@@ -100,7 +101,7 @@ def copies_of(files: Iterable[Path], dtype: torch.dtype, device: str) -> dict[Pl
     placed: dict[Place, Tensor] = {}
     for file in files:
         pairs = {
-            (str(file.resolve()), begin): (data, torch.empty(data.shape, dtype=dtype, device=device))
+            (str(real_path(file)), begin): (data, torch.empty(data.shape, dtype=dtype, device=device))
             for begin, data in _weights(file, dtype)
         }
         copy_all(pairs.values())

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from harness._util.atomic_files import disk_errors_as
+from harness._util.real_paths import real_path
 from harness._util.unchanged_files import State, file_state, settled_state
 from harness.errors import CheckpointError
 from harness.pipeline.copying import FileBytes, copy_all
@@ -33,7 +34,7 @@ def stored_in(folder: Path, model: nn.Module) -> dict[str, Stored]:
     that was written less than 2 s ago: another write might not show in its times.
     """
     try:
-        files = {str(file.resolve()): settled_state(file) for file in folder.glob("*.safetensors")}
+        files = {str(real_path(file)): settled_state(file) for file in folder.glob("*.safetensors")}
     except OSError:
         return {}
     weights = {name: weight.data for name, weight in model.named_parameters() if weight.is_contiguous()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness._util.real_paths import real_path
 from harness.errors import CaseError
 from harness.judging.baseline_store import BaselineStore
 from harness.pytest_plugin.items import CaseItem
@@ -24,7 +25,7 @@ def unused_baselines(
         arguments: files and folders that pytest was asked to collect.
         items: what it collected, before anything was deselected.
     """
-    cases, folders = cases.resolve(), [Path(each.partition("::")[0]).resolve() for each in arguments]
+    cases, folders = real_path(cases), [real_path(each.partition("::")[0]) for each in arguments]
     if not all(folder.is_dir() for folder in folders):
         return []
     everything = any(cases.is_relative_to(folder) for folder in folders)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from harness._util.real_paths import real_path
 from harness._util.words import counts_in_words
 from harness.judging.drift_origin import by_origin
 from harness.judging.set_verdict import SetVerdict, judge_sets
@@ -57,7 +58,7 @@ class Overview:
 
 def overview(folder: Path, manifest: dict[str, Any], ordered: list[Row]) -> Overview:
     """Return what the first page of a run shows beside its rows; ``ordered`` are its rows, worst first."""
-    name = folder.resolve().name
+    name = real_path(folder).name
     environment = flat_words(run_environment(manifest, ordered))
     tally = Counter(str(row.verdict) for row in ordered)
     return Overview(

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
+from harness._util.real_paths import real_path
 from harness.metrics.maps import SCALES, Scale
 from harness.report.measures import FORMATS
 from harness.schema.result import Row
@@ -107,13 +108,13 @@ def pictures(folder: Path, row: Row, link: Link) -> tuple[Picture, ...]:
 
 def is_inside(folder: Path, path: str) -> bool:
     """Whether ``path`` names a file of the run: a report never shows files from elsewhere."""
-    target = (folder / path).resolve()
+    target = real_path(folder / path)
     return target.is_relative_to(_resolved(folder)) and target.is_file()
 
 
 @functools.cache
 def _resolved(folder: Path) -> Path:
-    return folder.resolve()
+    return real_path(folder)
 
 
 def _worst_tile(row: Row) -> Box | None:

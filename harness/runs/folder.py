@@ -24,6 +24,7 @@ from harness._util.atomic_files import (
     write_json,
 )
 from harness._util.output_paths import is_url
+from harness._util.real_paths import real_path
 from harness.errors import RunError
 from harness.runs.run_files import MANIFEST, RESULTS, read_manifest, read_rows
 from harness.runs.run_identity import grown, refuse_other
@@ -148,7 +149,7 @@ def refuse_for_import(path: Path, cases: Path) -> None:
         RunError: ``path`` holds something else than a run, or would hold the case files too.
     """
     refuse_foreign(path)
-    if cases.resolve().is_relative_to(path.resolve()):
+    if real_path(cases).is_relative_to(real_path(path)):
         fix = "choose another folder for one of the two"
         raise RunError(f"is to hold the case files too ({cases})", file=path, field="--out", fix=fix)
 

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from harness._util.atomic_files import copy_file, write_bytes
+from harness._util.real_paths import real_path
 from harness._util.redaction import HIDDEN, redact
 from harness.errors import CopyError, HarnessError, RunError
 from harness.runs.run_files import MANIFEST, RESULTS, parse_manifest, parse_rows, read_rows
@@ -55,7 +56,7 @@ class Mirror:
             self._fs, root = _open(url)
         self._root = root.rstrip("/")
         self._local = getattr(self._fs, "local_file", False)
-        if self._local and _overlap(folder.resolve(), Path(root).resolve()):
+        if self._local and _overlap(real_path(folder), real_path(root)):
             raise RunError("overlaps the run folder", file=url, field=OPTION, fix="name a place elsewhere")
         self._sent, self._rows_sent = self._remembered()
         self._there: dict[str, int] = {}

@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness._util.real_paths import real_path
 from harness.errors import CaseError
 from harness.metrics.scores import MetricName
 from harness.runs.planned import Planned
@@ -231,4 +232,4 @@ def base_of(case: Case) -> Base:
     """Return the case's own base; a folder as an absolute path."""
     if case.base.path is None:
         return case.base
-    return Base(path=str((case.folder / case.base.path).resolve()))
+    return Base(path=str(real_path(case.folder / case.base.path)))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from harness._util.real_paths import real_path
 from harness.errors import ImageError
 from harness.runs.run_files import RESULTS
 from harness.runs.scorer import pixels_sha256
@@ -64,15 +65,15 @@ class StoredRenders:
             latents_sha256=row.latents_sha256,
             warnings=tuple(row.warnings),
             key=key,
-            taken_from=row.taken_from or folder.resolve().name,
+            taken_from=row.taken_from or real_path(folder).name,
         )
 
 
 def _neighbours(folder: Path) -> list[Path]:
     """Return the newest other run folders of the same parent, newest first."""
     found: list[tuple[float, Path]] = []
-    for results in folder.resolve().parent.glob(f"*/{RESULTS}"):
-        if results.parent != folder.resolve():
+    for results in real_path(folder).parent.glob(f"*/{RESULTS}"):
+        if results.parent != real_path(folder):
             try:
                 found.append((results.stat().st_mtime, results.parent))
             except OSError:  # deleted since

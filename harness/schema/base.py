@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from harness._util.real_paths import real_path
 from harness.errors import CaseError
 from harness.schema.fields import AnyPath, Strict
 
@@ -49,7 +50,7 @@ class Base(Strict):
         if match := re.fullmatch(r"embedded:([\w.-]+)", text):
             return cls(embedded=match[1])
         if Path(text).is_dir():
-            return cls(path=str(Path(text).resolve()))
+            return cls(path=str(real_path(text)))
         if is_model_file(text):
             raise CaseError(
                 f"{text!r} is a single file, without text encoders and scheduler",

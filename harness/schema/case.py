@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PrivateAttr, WithJsonSchema, model_validator
 
 from harness._util.atomic_files import sha256_file, write_bytes
+from harness._util.real_paths import real_path
 from harness._util.strict_yaml import read_mapping, write_yaml
 from harness._util.validation import problems_as
 from harness.errors import CaseError
@@ -185,7 +186,7 @@ class Case(Strict):
             self._verify("lora", self.lora_path, self.lora.sha256, sha256_of)
 
     def _verify(self, field: str, path: Path, expected: str, sha256_of: Callable[[Path], str]) -> None:
-        if not path.resolve().is_relative_to(self.folder.resolve()):
+        if not real_path(path).is_relative_to(real_path(self.folder)):
             found, fix = f"{path} leads out of the case's folder by a link", "put the file itself there"
             raise CaseError(found, file=self._file, field=f"{field}.file", fix=fix)
         if not path.is_file():
@@ -238,7 +239,7 @@ def load_cases(paths: Sequence[Path]) -> list[Case]:
             raise CaseError(f"is no *{SUFFIX}", file=path, fix="make some with: harness import JOB_DIR")
         if not found:
             raise CaseError(f"holds no *{SUFFIX}", file=path, fix="make some with: harness import JOB_DIR")
-        files.update(dict.fromkeys(file.resolve() for file in found))
+        files.update(dict.fromkeys(real_path(file) for file in found))
     by_id: dict[str, Case] = {}
     for file in files:
         case = load_case(file)

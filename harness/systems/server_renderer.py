@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness._util.atomic_files import write_bytes, write_json
+from harness._util.real_paths import real_path
 from harness.errors import LoraError, RenderError, ServerError
 from harness.metrics.codec import Codec
 from harness.metrics.images import Pixels
@@ -45,7 +46,7 @@ class ServerRenderer(ImageSource):
 
     def __init__(self, client: ServerClient, models: Mapping[str, ServedModel], root: Path) -> None:
         self._client, self._models = client, models
-        self._root = root.resolve()
+        self._root = real_path(root)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -142,7 +143,7 @@ class ServerRenderer(ImageSource):
 
     def _path_there(self, file: Path) -> str:
         """Return the path of a file of ours as the server sees it."""
-        file = file.resolve()
+        file = real_path(file)
         if not file.is_relative_to(self._root):
             fix = "name a folder that both see, with the cases below it"
             raise LoraError(f"is not below --server-root {self._root}", file=file, fix=fix)
@@ -155,7 +156,7 @@ class ServerRenderer(ImageSource):
             RenderError: outside the root.
         """
         file = self._root / PurePosixPath(path).as_posix().lstrip("/")
-        if not file.resolve().is_relative_to(self._root):
+        if not real_path(file).is_relative_to(self._root):
             raise RenderError(f"the server's image {path} is not below --server-root {self._root}")
         if not file.is_file():
             fix = "mount the server's file system and name it with --server-root"

@@ -217,3 +217,16 @@ def test_a_working_folder_that_was_deleted(harness: Harness, tmp_path: Path, com
     line = refused(harness(*command.split()))
     assert line.startswith("harness: the working folder cannot be used (No such file or directory); ")
     assert harness("--help").code == harness("run", "--help").code == 0
+
+
+def test_links_in_a_circle(harness: Harness, cases: Path) -> None:
+    Path("loop").symlink_to("loop")
+    assert "loop: cannot be read (Too many levels of symbolic links)" in refused(harness("run", "loop"))
+    for options in (["--base", "./loop"], ["--server", "http://127.0.0.1:9", "--server-root", "loop"]):
+        refused(harness("run", cases, "--device", "cpu", "--out", "run", *options))
+    preview = next((cases / "previews").glob("*000000200_2*"))
+    preview.unlink()
+    preview.symlink_to(preview.name)
+    said = refused(harness("run", cases, "--device", "cpu", "--out", "run"))
+    assert f"{preview} does not exist; import again" in said
+    assert not Path("run").exists()

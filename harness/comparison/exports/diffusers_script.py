@@ -6,6 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
+from harness._util.real_paths import real_path
 from harness.runs.plan import default_pipeline, noise_of
 from harness.schema.case import Case
 
@@ -72,7 +73,7 @@ def _folder(case: Case) -> Path:
 
     if case.base.embedded is not None:
         return Path(CHECKPOINTS / case.base.embedded)
-    return (case.folder / (case.base.path or "")).resolve()
+    return real_path(case.folder / (case.base.path or ""))
 
 
 def _lora(case: Case) -> list[str]:

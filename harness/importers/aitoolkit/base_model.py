@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from harness._util.real_paths import real_path
 from harness.data import CHECKPOINTS
 from harness.errors import JobError
 from harness.importers.aitoolkit.config import JobConfig
@@ -20,7 +21,7 @@ def find_base(config_file: Path, config: JobConfig) -> tuple[Base, list[str]]:
     """
     name = config.process[0].model.name_or_path
     if name and Path(name).is_dir():
-        return Base(path=str(Path(name).resolve())), []
+        return Base(path=str(real_path(name))), []
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith(".") and not is_model_file(name):
         return Base(repo=name), []
     if re.fullmatch(r"[\w-]+", name) and (CHECKPOINTS / name).is_dir():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 
+from harness._util.real_paths import real_path
 from harness._util.redaction import redact
 from harness.errors import HarnessError
 from harness.importers.aitoolkit.base_model import find_base
@@ -69,7 +69,7 @@ def import_job(
         JobError: the folder, its config or its prompts cannot be read, or ``out`` is in use.
         ImageError: no preview can be read.
     """
-    job_dir = Path(os.path.realpath(job_dir))
+    job_dir = real_path(job_dir)
     config_file = config or find_config(job_dir)
     parsed = load_config(config_file)
     process = parsed.process[0]
