@@ -13,6 +13,7 @@ from harness._util.validation import read_model
 from harness.errors import RunError
 from harness.judging.baseline_store import BaselineStore
 from harness.runs.accept import accept_row
+from harness.runs.folder import refuse_links
 from harness.runs.run_files import read_manifest, read_rows
 from harness.schema.fields import Strict
 from harness.schema.result import REFERENCE, Row, Verdict
@@ -69,12 +70,14 @@ def apply_review(
         reviewer: who reviewed; None: as the file says.
 
     Raises:
-        RunError: not a review, not its run, or a row or an image that is not the one that was reviewed.
+        RunError: not a review, not its run, a run that holds links, or a row or an image that is not the one
+            that was reviewed.
         BaselineError: a baseline cannot be read or written.
     """
     review = load_review(file)
     folder = run or Path("reports") / Path(review.run).name
     created = str(read_manifest(folder).get("created", ""))
+    refuse_links(folder)
     if created != review.created:
         raise RunError(
             f"was made at {created}, and the review is of a run made at {review.created}",

@@ -12,6 +12,7 @@ from harness._util.words import id_hint
 from harness.errors import BaselineError
 from harness.judging.baseline import entry_of, environment_key
 from harness.judging.baseline_store import BaselineStore
+from harness.runs.folder import refuse_links
 from harness.runs.run_files import read_manifest, read_rows
 from harness.schema.result import REFERENCE, Row, Verdict
 
@@ -48,11 +49,12 @@ def accept_run(
     Raises:
         BaselineError: no reason, no result or no such case in the run, or a baseline that cannot be read or
             written.
-        RunError: not a run folder.
+        RunError: not a run folder, or one that holds links.
     """
     if not reason.strip():
         raise BaselineError("needs a reason", field="--reason", fix="say why this result is as it should be")
     read_manifest(run)
+    refuse_links(run)
     rows = sorted((row for row in read_rows(run) if row.variant == REFERENCE), key=lambda row: row.case)
     if not rows:
         fix = "repeat the harness run that was to fill it"

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli.app import app
-from harness.errors import BaselineError
+from harness.errors import BaselineError, RunError
 from harness.judging.baseline import environment_key
 from harness.judging.baseline_judging import against_baseline
 from harness.judging.baseline_store import BaselineStore
@@ -53,6 +53,10 @@ def test_accept_run(tmp_path: Path) -> None:
         accept_run(run, [], root=tmp_path / "b", reason=" ")
     with pytest.raises(BaselineError, match="no case of this run matches 'other/\\*'"):
         accept_run(run, ["other/*"], root=tmp_path / "b", reason="x")
+    (run / "images").symlink_to("/etc")
+    with pytest.raises(RunError, match="images: is a link"):
+        accept_run(run, [], root=tmp_path / "b", reason="x")
+    (run / "images").unlink()
     done = accept_run(run, ["job/*"], root=tmp_path / "b", reason="looked at it", accepted_by="me")
     assert done.written == [tmp_path / "b/job/0.json"]
     again = accept_run(run, [], root=tmp_path / "b", reason="x", new_only=True)

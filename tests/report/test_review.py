@@ -98,6 +98,13 @@ def test_a_review_that_does_not_fit(
         apply_review(review, run=run.path, root=tmp_path / "baselines")
 
 
+def test_a_run_that_holds_links_is_refused(run: Run, row: Row, tmp_path: Path) -> None:
+    review = review_of(run, "accept")
+    (run.path / "images" / "x").symlink_to("/etc/hostname")
+    with pytest.raises(RunError, match="x: is a link"):
+        apply_review(review, run=run.path, root=tmp_path / "baselines")
+
+
 def test_another_run_is_refused(run: Run, row: Row, tmp_path: Path) -> None:
     review = review_of(run, "accept")
     text = review.read_text().replace("2026-11-23T10", "2026-11-22T10")
