@@ -42,7 +42,21 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-class OutputPath(click.Path):
+class NamedPath(click.Path):
+    """A path, but no empty text, which a shell makes of an unset variable: it would be the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, or refuse it in one line."""
+        if value == "":
+            from harness.errors import HarnessError
+
+            named = "" if param is None else param.opts[0]
+            field = named if named.startswith("-") else str(param and param.metavar)
+            raise HarnessError("is empty", field=field, fix="name a path; . is the working folder")
+        return Path(value)
+
+
+class OutputPath(NamedPath):
     """A file, or a folder, to be written: refused before the work begins where it cannot be."""
 
     def __init__(self, *, folder: bool = False) -> None:
@@ -51,7 +65,7 @@ class OutputPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path, or refuse it in one line."""
-        place = Path(value)
+        place = super().convert(value, param, ctx)
         refuse_unwritable(place, param.opts[0] if param is not None else None, folder=self._folder)
         return place
 
@@ -72,6 +86,23 @@ def refuse_unwritable(path: Path, option: str | None, *, folder: bool = False) -
     if (why := why_unwritable(path, folder=folder)) is not None:
         fix = f"name another {'folder' if folder else 'file'}"
         raise HarnessError(f"cannot be written ({why})", file=path, field=option, fix=fix)
+
+
+def refuse_bytes(arguments: Sequence[str]) -> None:
+    """Refuse a name or text that is no UTF-8: rows and case files could not hold it.
+
+    Raises:
+        HarnessError: names the first one.
+    """
+    for each in arguments:
+        try:
+            each.encode()
+        except UnicodeEncodeError as error:
+            from harness.errors import HarnessError
+
+            raise HarnessError(
+                f"{each!r} is no UTF-8", fix="write it in UTF-8, or rename the file"
+            ) from error
 
 
 def refuse_lost_folder() -> None:
@@ -141,6 +172,7 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line, and keep it as it was typed."""
+        refuse_bytes(args)
         ctx.meta[TYPED] = list(args)
         left = super().parse_args(ctx, args)
         refuse_lost_folder()
@@ -175,7 +207,7 @@ class Command(click.Command):
 
 command = partial(click.command, cls=Command)
 option = partial(click.option, cls=Option)
-path = click.Path(path_type=Path)
+path = NamedPath()
 output_file = OutputPath()
 output_folder = OutputPath(folder=True)
 

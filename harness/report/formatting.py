@@ -80,9 +80,9 @@ def slug(case: str, variant: str = REFERENCE) -> str:
     """
     name = case if variant == REFERENCE else f"{case}@{variant}"
     safe = re.sub(r"[^A-Za-z0-9_.-]", "-", name.replace("/", "--"))
-    if safe.replace("--", "/") == name and safe == safe.lower() and len(safe) <= MAX_SLUG and safe[0] != ".":
+    if safe.replace("--", "/") == name and safe == safe.lower() and len(safe) <= MAX_SLUG and safe[:1] != ".":
         return safe
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{safe[:MAX_SLUG].lstrip('.')}-{digest}"
 
 

@@ -230,3 +230,29 @@ def test_links_in_a_circle(harness: Harness, cases: Path) -> None:
     said = refused(harness("run", cases, "--device", "cpu", "--out", "run"))
     assert f"{preview} does not exist; import again" in said
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("run @", "CASES..."), ("run cases --out @", "--out"), ("run cases --baselines @", "--baselines"),
+        ("import @", "JOB_DIR"), ("import job --config @", "--config"), ("demo --cases @", "--cases"),
+        ("watch @", "JOB_DIR"), ("report @", "[RUN]..."), ("history --runs @", "--runs"), ("audit @", "LORA"),
+        ("doctor @", "[CASES]..."), ("compare case @", "IMAGE..."), ("bundle id --run @", "--run"),
+    ],
+)  # fmt: skip
+def test_an_empty_path_is_not_the_working_folder(harness: Harness, command: str, named: str) -> None:
+    """A shell makes one of an unset variable."""
+    ended = harness(*("" if word == "@" else word for word in command.split()))
+    assert refused(ended) == f"harness: {named}: is empty; name a path; . is the working folder\n"
+
+
+def test_a_bundle_of_a_case_without_a_name(harness: Harness) -> None:
+    Path("run.json").write_text('{"identity": {}}')
+    assert "no row of case ''" in refused(harness("bundle", "", "--run", "."))
+
+
+@pytest.mark.parametrize("command", ["run @", "run cases --out @", "accept run --reason @", "bundle @"])
+def test_what_is_no_utf_8_is_refused(harness: Harness, command: str) -> None:
+    ended = harness(*("na\udcefve" if word == "@" else word for word in command.split()))
+    assert refused(ended) == "harness: 'na\\udcefve' is no UTF-8; write it in UTF-8, or rename the file\n"
