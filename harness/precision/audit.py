@@ -31,7 +31,7 @@ from harness.schema.lora_header import read_header
 from harness.schema.lora_models import refuse_other_model
 
 MAX_THREADS = {"cpu": 24, "cuda": 8}
-"""Layers that are measured at a time, by the device that computes; each costs the CPU 20 MB."""
+"""Layers that are measured at a time, by the device that computes; each costs the CPU 40 MB."""
 
 MAX_CHANGE = 1e15
 """Root mean square of a layer's change up to which fp32 holds the sums of squares."""

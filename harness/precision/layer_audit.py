@@ -177,7 +177,7 @@ class _Meter:
 
         part = slice(start, start + len(block))
         exact = _product(self._exact, part, self._scale)
-        sums = [block.float().square().sum(), exact.square().sum()]
+        sums = [torch.dot(each, each) for each in (block.float().flatten(), exact.flatten())]
         self._keys.clear()
         for key, change in self._changes(part, block, exact):
             self._keys.append(key)
@@ -204,7 +204,7 @@ class _Meter:
         for plain, rows in pieces:
             live = self._live_factors(rows.stored.dtype)
             same = live is self._exact
-            yield (plain.name, "live"), exact.clone() if same else _product(live, part, self._scale)
+            yield (plain.name, "live"), exact if same else _product(live, part, self._scale)
             yield (plain.name, plain.way), rows.fused_values - rows.values
         for name, own in self._quantizers.items():
             for way, change in changes(pieces[0][1], own, self._generator, self.largest.get(name, NO_SCALE)):

@@ -13,8 +13,12 @@ from harness.precision.weights_file import read_rows
 if TYPE_CHECKING:
     import torch
 
-MAX_BLOCK = {"cpu": 1 << 18, "cuda": 1 << 22}
-"""Weights in one piece, by the device that computes: they bound the memory, and on the CPU fit its caches."""
+MAX_BLOCK = {"cpu": 1 << 19, "cuda": 1 << 22}
+"""Weights in one piece, by the device that computes: they bound the memory.
+
+On the CPU they should fit its caches; but after each step a thread waits for the interpreter, which among
+sixteen of them takes as long as a step on half as many weights.
+"""
 PLACES = 8
 """Places of a layer from which a sample of its rows is taken."""
 
