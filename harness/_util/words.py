@@ -31,3 +31,12 @@ def id_hint(given: str, ids: Collection[str]) -> str:
     name = PurePath(given).name.partition(".")[0]
     near = sorted(each for each in ids if each.rpartition("/")[2] == name)
     return f"did you mean {near[0]!r}?" if near else f"ids look like {min(ids)!r}"
+
+
+def is_utf_8(text: str) -> bool:
+    """Say whether ``text`` can be written as UTF-8; bytes of another encoding, typed as an option, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

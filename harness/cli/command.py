@@ -94,15 +94,13 @@ def refuse_bytes(arguments: Sequence[str]) -> None:
     Raises:
         HarnessError: names the first one.
     """
+    from harness._util.words import is_utf_8
+
     for each in arguments:
-        try:
-            each.encode()
-        except UnicodeEncodeError as error:
+        if not is_utf_8(each):
             from harness.errors import HarnessError
 
-            raise HarnessError(
-                f"{each!r} is no UTF-8", fix="write it in UTF-8, or rename the file"
-            ) from error
+            raise HarnessError(f"{each!r} is no UTF-8", fix="write it in UTF-8, or rename the file")
 
 
 def refuse_lost_folder() -> None:

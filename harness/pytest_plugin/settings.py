@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 import pytest
 
 from harness._util.output_paths import why_unwritable
+from harness._util.words import is_utf_8
 from harness.errors import HarnessError
 from harness.judging.tolerance import limits_from
 from harness.pytest_plugin.options import INI
@@ -59,6 +60,7 @@ def read_settings(config: pytest.Config) -> Settings:
     option, root = config.option, config.rootpath
     ini = {name: config.getini(name) for name, *_ in INI}
     try:
+        _refuse_bytes(option)
         _refuse_old_table(root / "pyproject.toml")
         baselines = _here(option.harness_baselines) or root / ini["harness_baselines"]
         refuse_no_folder(baselines, fix="name another with --harness-baselines")
@@ -106,6 +108,14 @@ def _run_options(option: argparse.Namespace, ini: dict[str, Any], root: Path) ->
         tolerance=limits_from(option.harness_tolerance, Path.cwd(), "--harness-tolerance"),
         project_tolerance=limits_from(ini["harness_tolerance"] or None, root, "harness_tolerance"),
     )
+
+
+def _refuse_bytes(option: argparse.Namespace) -> None:
+    """Refuse text that is no UTF-8: rows and baselines could not hold it."""
+    for name, text in vars(option).items():
+        if name.startswith("harness_") and isinstance(text, str) and not is_utf_8(text):
+            field = f"--{name.replace('_', '-')}"
+            raise HarnessError(f"{text!r} is no UTF-8", field=field, fix="write it in UTF-8")
 
 
 def _refuse_old_table(path: Path) -> None:

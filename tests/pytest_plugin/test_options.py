@@ -211,3 +211,13 @@ def test_sweep_adds_rows_and_decides_nothing(accepted: Path, pytester: pytest.Py
     wrong = pytester.runpytest_inprocess(PLAIN, NO_REPORT, "--harness-sweep=shfit")
     assert wrong.ret == pytest.ExitCode.USAGE_ERROR
     assert "did you mean 'shift'?" in output(wrong)
+
+
+@pytest.mark.parametrize("option", ["reason", "results", "baselines"])
+def test_what_is_no_utf_8_fails_before_anything_runs(
+    project: Path, pytester: pytest.Pytester, option: str
+) -> None:
+    result = pytester.runpytest_inprocess(CASES, f"--harness-{option}=na\udcefve")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --harness-{option}: 'na?udcefve' is no UTF-8; write it in UTF-8"])
+    assert not (project / "reports").exists()
