@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, JobError
 from harness.watching.job_files import Stamp, look, samples_of
 
 POLL_SECONDS = 2.0
@@ -34,12 +34,16 @@ def watch_job(
         interrupted: the exit code of a round that Ctrl-C ended, and the watch with it.
 
     Raises:
-        JobError: the config cannot be read, where ``until_step`` asks how many previews a step has.
+        JobError: the job is gone, or its config cannot be read, where ``until_step`` asks how many previews a
+            step has.
     """
     samples = samples_of(config) if until_step is not None else 0
     done: frozenset[Stamp] = frozenset()
     code, failures, last = 1, 0, time.monotonic()
     while True:
+        if not job_dir.is_dir():
+            fix = "repeat the command when it is: it goes on with the same run"
+            raise JobError("is not there any more", file=job_dir, fix=fix)
         files = look(job_dir)
         if files.steps and files.finished - done:
             code = run_round()

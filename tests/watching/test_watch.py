@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import harness.watching.job_files
 from harness.cli import main
+from harness.errors import JobError
 from harness.runs.plan import RunOptions
 from harness.runs.progress import Progress
 from harness.runs.run_files import read_rows
@@ -180,6 +182,17 @@ def test_when_a_watch_ends(training: Training) -> None:
     codes = iter([2, 0])
     assert watch_job(training.folder, config, lambda: next(codes), idle_seconds=1e-9) == 0
     assert watch_job(training.folder, config, lambda: 130) == 130
+
+
+def test_a_watch_ends_where_its_job_is_gone(training: Training) -> None:
+    training.put(training.preview(0, 0))
+
+    def lose() -> int:
+        shutil.rmtree(training.folder)
+        return 0
+
+    with pytest.raises(JobError, match=r"is not there any more; repeat the command when it is"):
+        watch_job(training.folder, training.folder / "config.yaml", lose)
 
 
 def test_a_watch_ends_where_nothing_comes_for_the_minutes_that_were_given(
