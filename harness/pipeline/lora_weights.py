@@ -7,6 +7,7 @@ seconds.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from harness.errors import LoraError
 from harness.pipeline.copying import PIECE
 from harness.precision.weights_file import DTYPES
 from harness.schema.lora_file import ADAPTER_METADATA, LoraFile
+
+_OLD = re.compile(r"\.lora\.(?=(down|up)\.weight$)")
+"""In a key that diffusers converts later than it does ``lora_down``, which means the same."""
 
 
 def lora_source(lora: LoraFile, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -33,7 +37,8 @@ def lora_source(lora: LoraFile, device: torch.device | str = "cpu") -> dict[str,
         source: Any = str(lora.path.parent)
         named = {"weight_name": lora.path.name, "local_files_only": True}
     else:
-        source, named = read_weights(lora, device if lora.form == "peft" else "cpu"), {}
+        weights = read_weights(lora, device if lora.form == "peft" else "cpu")
+        source, named = {_OLD.sub(".lora_", key): weight for key, weight in weights.items()}, {}
     return {"pretrained_model_name_or_path_or_dict": source, **named}
 
 

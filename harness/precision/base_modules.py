@@ -12,26 +12,10 @@ from pathlib import Path
 
 from harness.errors import CheckpointError
 from harness.precision.weights_file import StoredWeight, stored_weights
-from harness.schema.lora_forms import LINEAR1_PARTS, parts_of
+from harness.schema.lora_forms import LINEAR1_PARTS, OUTSIDE, parts_of
 
 _PREFIXES = re.compile(r"^(model\.diffusion_model\.|diffusion_model\.|transformer\.)")
 _BLOCK = re.compile(r"(?P<kind>double|single)_blocks\.(?P<index>\d+)\.(?P<part>.+)")
-_TOP = {
-    "img_in": "x_embedder",
-    "txt_in": "context_embedder",
-    "final_layer.linear": "proj_out",
-    **{
-        f"{ours}.{side}_layer": f"time_text_embed.{theirs}.linear_{number}"
-        for ours, theirs in (
-            ("time_in", "timestep_embedder"),
-            ("vector_in", "text_embedder"),
-            ("guidance_in", "guidance_embedder"),
-        )
-        for number, side in ((1, "in"), (2, "out"))
-    },
-}
-"""Modules outside the blocks; ``final_layer.adaLN_modulation.1`` has its halves the other way round."""
-
 _SCALES = ("scale_weight", "weight_scale")
 
 
@@ -85,7 +69,7 @@ def _split(source: str, weight: StoredWeight) -> list[tuple[str, int]]:
     rows = weight.shape[0]
     block = _BLOCK.fullmatch(source)
     if block is None:
-        return [(_TOP.get(source, source), rows)]
+        return [(OUTSIDE.get(source, source), rows)]
     modules = parts_of(block["kind"], int(block["index"]), block["part"].replace(".", "_"))
     if len(modules) == LINEAR1_PARTS:
         hidden = weight.shape[1]

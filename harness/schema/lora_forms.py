@@ -28,9 +28,9 @@ CONVERSIONS: Final[dict[Form, str]] = {
 }
 """What diffusers does with each form; ``peft`` needs no conversion."""
 
-_SUFFIX = re.compile(r"\.(lora_A\.weight|lora_B\.weight|lora_down\.weight|lora_up\.weight|alpha)$")
-_PARTS = dict.fromkeys(("lora_A.weight", "lora_down.weight"), "A") | {"alpha": "alpha"}
-_PARTS |= dict.fromkeys(("lora_B.weight", "lora_up.weight"), "B")
+_SUFFIX = re.compile(r"\.(lora_[AB]\.weight|lora[_.](down|up)\.weight|alpha)$")
+_PARTS = dict.fromkeys(("lora_A.weight", "lora_down.weight", "lora.down.weight"), "A") | {"alpha": "alpha"}
+_PARTS |= dict.fromkeys(("lora_B.weight", "lora_up.weight", "lora.up.weight"), "B")
 
 _QKV, _ADD_QKV = ("to_q", "to_k", "to_v"), ("add_q_proj", "add_k_proj", "add_v_proj")
 _DOUBLE: Final[dict[str, tuple[str, ...]]] = {
@@ -54,10 +54,31 @@ _BLOCKS = {
     "double": ("transformer_blocks", 19, _DOUBLE),
     "single": ("single_transformer_blocks", 38, _SINGLE),
 }
+OUTSIDE: Final = {
+    "img_in": "x_embedder",
+    "txt_in": "context_embedder",
+    "final_layer.linear": "proj_out",
+    **{
+        f"{ours}.{side}_layer": f"time_text_embed.{theirs}.linear_{number}"
+        for ours, theirs in (
+            ("time_in", "timestep_embedder"),
+            ("vector_in", "text_embedder"),
+            ("guidance_in", "guidance_embedder"),
+        )
+        for number, side in ((1, "in"), (2, "out"))
+    },
+}
+"""diffusers' names of modules outside the blocks, by Black Forest Labs'; their rows are in the same order."""
+TURNED: Final = {"final_layer.adaLN_modulation.1": "norm_out.linear"}
+"""The module outside the blocks whose halves are the other way round."""
+
 _KOHYA = re.compile(r"lora_unet_(?P<kind>double|single)_blocks_(?P<index>\d+)_(?P<part>\w+)")
 _MIXTURE = re.compile(
     r"lora_transformer_(?P<kind>single_transformer_blocks|transformer_blocks)_(?P<index>\d+)_attn_(?P<part>\w+)"
 )
+_MIXTURE_OUTSIDE = {
+    f"lora_transformer_{name.replace('.', '_')}": name for name in (OUTSIDE | TURNED).values()
+}
 _MIXTURE_PARTS = {
     "to_out_0": "to_out.0",
     "to_add_out": "to_add_out",
@@ -103,7 +124,7 @@ def form_of(keys: Iterable[str]) -> Form:
     """Return the form that diffusers takes a file for; it decides by what any one key holds."""
     names = list(keys)
     if not any(".lora_down.weight" in key for key in names):
-        return "peft"
+        return "down-up" if _is_of_old_diffusers(names) else "peft"
     if any(key.startswith("transformer.") for key in names):
         return "down-up"
     if any(key.startswith("lora_transformer_") for key in names):
@@ -111,10 +132,18 @@ def form_of(keys: Iterable[str]) -> Form:
     return "comfyui" if any(key.startswith("diffusion_model.") for key in names) else "kohya"
 
 
-def layer_of_key(key: str) -> str | None:
-    """Return the name of the layer whose lora_A, lora_B or alpha a key is; None for any other key."""
+def _is_of_old_diffusers(names: list[str]) -> bool:
+    """Whether a file has ``lora.down`` and no ``lora_A``, as diffusers wrote before it had PEFT."""
+    old = any(key.startswith("transformer.") and ".lora.down.weight" in key for key in names)
+    return old and not any(".lora_A.weight" in key for key in names)
+
+
+def modules_of_key(key: str, form: Form) -> tuple[str, ...]:
+    """Return the modules that diffusers applies a lora_A, lora_B or alpha to; none of any other key."""
     match = _SUFFIX.search(key)
-    return key[: match.start()] if match else None
+    if match is None or (match[1].startswith("lora.") and form != "down-up"):
+        return ()
+    return modules_of(key[: match.start()], form)
 
 
 def find_layers(path: Path, tensors: Mapping[str, Tensor], form: Form) -> list[Layer]:
@@ -129,10 +158,11 @@ def find_layers(path: Path, tensors: Mapping[str, Tensor], form: Form) -> list[L
     unused = []
     for key in tensors:
         match = _SUFFIX.search(key)
-        source = key[: match.start()] if match else key
-        if match is None or not modules.setdefault(source, modules_of(source, form)):
+        if match is None or not (found := modules_of_key(key, form)):
             unused.append(key)
         else:
+            source = key[: match.start()]
+            modules[source] = found
             parts.setdefault(source, {})[_PARTS[match[1]]] = key
     if unused:
         raise _unused(path, unused, everything=not parts)
@@ -233,11 +263,18 @@ _PREFIXES = {
 }
 
 
+def is_module(name: str) -> bool:
+    """Whether a transformer of Flex or FLUX.1 has a linear layer of that name."""
+    return name in _MODULES
+
+
 def modules_of(source: str, form: Form) -> tuple[str, ...]:
     """Return the modules that diffusers applies a layer to; none where it applies nothing."""
     if form in {"peft", "down-up"}:
         return (source.removeprefix("transformer."),) if source.startswith("transformer.") else ()
     if form == "mixture":
+        if source in _MIXTURE_OUTSIDE:
+            return (_MIXTURE_OUTSIDE[source],)
         match = _MIXTURE.fullmatch(source)
         part = _MIXTURE_PARTS.get(match["part"]) if match else None
         return (f"{match['kind']}.{match['index']}.attn.{part}",) if match and part else ()
@@ -250,3 +287,20 @@ def parts_of(kind: str, index: int, part: str) -> tuple[str, ...]:
     blocks, count, parts = _BLOCKS[kind]
     names = parts.get(part, ()) if index < count else ()
     return tuple(f"{blocks}.{index}.{name}" for name in names)
+
+
+def layer_names() -> dict[str, tuple[str, ...]]:
+    """Return every linear layer by Black Forest Labs' name, with the modules that diffusers has in its place.
+
+    In blocks the part is written with underscores: ``double_blocks.0.img_attn_qkv``.
+    """
+    blocks = {
+        f"{kind}_blocks.{index}.{part}": parts_of(kind, index, part)
+        for kind, (_, count, parts) in _BLOCKS.items()
+        for index in range(count)
+        for part in parts
+    }
+    return blocks | {theirs: (ours,) for theirs, ours in (OUTSIDE | TURNED).items()}
+
+
+_MODULES = frozenset(module for modules in layer_names().values() for module in modules)

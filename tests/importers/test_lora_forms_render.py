@@ -32,6 +32,10 @@ def comfyui_down(key: str) -> str | None:
     return (name := to_comfyui(key)) and to_down_up(name)
 
 
+def to_old_down_up(key: str) -> str:
+    return to_down_up(key).replace(".lora_", ".lora.")
+
+
 def in_header(source: Path, out: Path, alpha: float, rslora: bool = False) -> Path:
     modules = list(inspect_lora(source).modules)
     config = {"r": 8, "lora_alpha": alpha, "use_rslora": rslora, "target_modules": modules}
@@ -42,6 +46,7 @@ def in_header(source: Path, out: Path, alpha: float, rslora: bool = False) -> Pa
 FORMS: dict[str, tuple[Write, float]] = {
     "plain": (rewrite, 1.0),
     "down and up": (lambda source, out: rewrite(source, out, rename=to_down_up), 1.0),
+    "down and up of old": (lambda source, out: rewrite(source, out, rename=to_old_down_up), 1.0),
     "alpha": (lambda source, out: rewrite(source, out, extra=alphas(source, 4, str)), 0.5),
     "alpha with down": (
         lambda source, out: rewrite(source, out, rename=to_down_up, extra=alphas(source, 4, to_down_up)),

@@ -240,6 +240,39 @@ def test_ai_toolkit_applies_the_lokr_that_it_saves() -> None:
     assert audit_keys(Path("lora.safetensors"), plain)[2].ignored == (f"{module}.alpha",)
 
 
+BLOCK, OUTER = (
+    "transformer.transformer_blocks.0.attn.to_q",
+    "transformer.time_text_embed.text_embedder.linear_1",
+)
+OLD, ONETRAINER = f"{BLOCK}.lora.down.weight", "lora_transformer_transformer_blocks_0"
+
+
+@pytest.mark.parametrize(
+    ("keys", "diffusers", "comfyui"),
+    [
+        ([f"{OUTER}.lora_{side}.weight" for side in "AB"], 2, 2),
+        ([f"{BLOCK}.lora_{side}.weight" for side in "AB"] + ["transformer.foo.lora_A.weight"], 2, 2),
+        ([OLD, OLD.replace("down", "up")], 2, 2),
+        ([OLD, OLD.replace("down", "up"), f"{BLOCK[:-1]}k.lora_A.weight"], 1, 3),
+        ([f"lora_unet_{name}.lora_down.weight" for name in ("img_in", "double_blocks_0_img_attn_qkv")], 1, 2),
+        (["diffusion_model.final_layer.linear.lora_down.weight"], 0, 1),
+        (["lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"], 0, 1),
+        ([f"{ONETRAINER}_ff_net_2.{end}" for end in ("lora_down.weight", "lora_up.weight", "alpha")], 0, 3),
+        ([f"{ONETRAINER}_attn_to_q.lora_{side}.weight" for side in ("down", "up")], 0, 2),
+        (["lora_transformer_x_embedder.alpha", "lora_transformer_x_embedder.lora_down.weight",
+          "lora_transformer_x_embedder.lora_up.weight"], 3, 3),
+    ],
+)  # fmt: skip
+def test_a_loader_applies_the_layers_that_it_knows(keys: list[str], diffusers: int, comfyui: int) -> None:
+    shapes = {"alpha": (), "up.weight": (8, 2), "B.weight": (8, 2)}
+
+    def tensor(key: str) -> Tensor:
+        return Tensor("F32", next((shape for end, shape in shapes.items() if key.endswith(end)), (2, 8)))
+
+    found = audit_keys(Path("a.safetensors"), {key: tensor(key) for key in keys})
+    assert [len(each.applied) for each in found[:2]] == [diffusers, comfyui]
+
+
 def with_weight(weights: dict[str, torch.Tensor], out: Path, **changed: torch.Tensor) -> Path:
     """Write a base in which some of ``MODULE``'s tensors are others."""
     save_file({**weights, **{f"{MODULE}.{name}": tensor for name, tensor in changed.items()}}, out)
