@@ -34,12 +34,14 @@ def serve(idle: float, status: bool, stop: bool) -> None:
     from harness.runs.kept_renderer import keeping_renderer
     from harness.warm.server import Server
 
-    with keeping_renderer() as kept:
-        server = Server(_execute, kept.holds, lambda: kept.lost, 60 * idle, click.echo)
+    def begin() -> None:
         click.echo(
             f"warm process {os.getpid()}: harness serve --stop, Ctrl-C or {idle:g} idle minutes end it"
         )
-        why = server.run(_import_libraries)
+        _import_libraries()
+
+    with keeping_renderer() as kept:
+        why = Server(_execute, kept.holds, lambda: kept.lost, 60 * idle, click.echo).run(begin)
     click.echo(f"ended: {why}")
     raise SystemExit(0)
 

@@ -99,6 +99,7 @@ class Server:
                 signal.signal(signal.SIGINT, before)
 
     def _serve(self, request: _Request) -> None:
+        self._served += 1  # before its end is told: who asks then finds it counted
         try:
             with self._lock:
                 self._running = None if request.gone else request
@@ -114,7 +115,7 @@ class Server:
         finally:
             with self._lock:
                 self._running = None
-            self._served, self._last_used = self._served + 1, time.monotonic()
+            self._last_used = time.monotonic()
             _close(request.files)
             with suppress(OSError):
                 request.connection.shutdown(socket.SHUT_RDWR)  # ends the thread that waits there
@@ -163,10 +164,11 @@ class Server:
         connection.close()
 
     def _answer(self, connection: socket.socket, want: object) -> None:
+        status = self.status()
         if want == "stop":
             self._stopped = True
             self._requests.put(None)
-        send(connection, self.status())
+        send(connection, status)
 
     def _take(self, request: _Request) -> None:
         connection = request.connection

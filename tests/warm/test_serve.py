@@ -170,7 +170,8 @@ def test_another_environment_is_refused(warm: object, typed: Typed, monkeypatch:
 
 
 def test_a_second_one_is_refused(warm: object, typed: Typed) -> None:
-    code, _, err = typed("serve")
+    code, out, err = typed("serve")
+    assert out == ""
     assert code == 2
     assert "a warm process runs already" in err
 
@@ -214,6 +215,6 @@ def test_one_that_dies_loses_nothing(
 
 def test_a_folder_that_others_may_enter_is_not_used(typed: Typed, runtime: Path) -> None:
     (runtime / "flex2-harness").chmod(0o755)
-    code, _, err = typed("serve")
-    assert code == 2
+    code, out, err = typed("serve")
+    assert (code, out) == (2, "")
     assert "is not a folder of yours that is closed to others" in err
