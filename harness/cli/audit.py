@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -64,6 +65,7 @@ def audit(
     place = None
     if base is not None:
         place = CHECKPOINTS / base.removeprefix("embedded:") if base.startswith("embedded:") else Path(base)
+    _refuse_files_of(place, {"--json": json_file, "--out": out})
     found = examine(
         lora,
         base=place,
@@ -80,3 +82,18 @@ def audit(
         from harness.report.audit_page import write_audit_page
 
         click.echo(f"page: {write_audit_page(found, out)}")
+
+
+def _refuse_files_of(base: Path | None, outputs: Mapping[str, Path | None]) -> None:
+    """Refuse to write over the base: it is no path to the option itself, which may name it otherwise.
+
+    Raises:
+        HarnessError: names the option.
+    """
+    from harness.errors import HarnessError
+
+    for name, file in outputs.items():
+        if base is None or file is None or not file.exists():
+            continue
+        if base.resolve() in (file.resolve(), *file.resolve().parents):
+            raise HarnessError("is a file of --base", file=file, field=name, fix="name another file")

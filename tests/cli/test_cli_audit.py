@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,17 @@ def test_bad_input_is_one_line(harness: Harness, lora: Path, tiny: Path, tmp_pat
     assert "truncated" in refused(harness("audit", lora, "--base", short))
     assert "no block of a Flex.2 transformer" in refused(harness("audit", lora, "--base", lora))
     assert "--quantize" in harness("audit", lora, "--quantize", "fp9").err
+
+
+@pytest.mark.parametrize("option", ["--json", "--out"])
+def test_the_base_is_not_written_over(
+    harness: Harness, lora: Path, tiny: Path, tmp_path: Path, option: str
+) -> None:
+    folder = Path(shutil.copytree(tiny / "transformer", tmp_path / "transformer"))
+    weights = next(folder.glob("*.safetensors"))
+    before = weights.read_bytes()
+    for base in (weights, folder, tmp_path):
+        said = refused(harness("audit", lora, "--base", base, option, weights))
+        assert f"{option}: is a file of --base" in said
+    assert weights.read_bytes() == before
+    assert harness("audit", lora, "--base", folder, "--rows", "1", option, folder / "new.txt").code == 0
