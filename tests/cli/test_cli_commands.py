@@ -33,6 +33,15 @@ def test_help_lists_every_command(harness: Harness) -> None:
         assert harness(name, "--help").code == 0
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [("rnu", "No such command 'rnu'. Did you mean 'run'?\n"), ("zzz", "No such command 'zzz'.\n")],
+)
+def test_a_mistyped_command_gets_the_nearest(harness: Harness, typed: str, said: str) -> None:
+    ended = harness(typed)
+    assert (ended.code, ended.err.endswith(said)) == (2, True)
+
+
 def test_help_keeps_what_stands_in_brackets(harness: Harness) -> None:
     text = " ".join(harness("run", "--help").out.split())
     assert "OWNER/NAME, OWNER/NAME@COMMIT, a folder" in text
