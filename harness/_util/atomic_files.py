@@ -94,18 +94,20 @@ def write_bytes(path: Path, data: bytes, *, lasting: bool = True) -> None:
 
 @contextmanager
 def _errors_name(path: Path) -> Iterator[None]:
-    """Let an ``OSError`` of the block name ``path``, which a user knows, and not its hidden file."""
+    """Let an ``OSError`` of the block name ``path``, which a user knows: not its hidden file, nor nothing.
+
+    The system names no file where a disk is full.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is not None:
-            error.filename, error.filename2 = str(path), None
+        error.filename, error.filename2 = str(path), None
         raise
 
 
 def write_new(path: Path, data: bytes) -> None:
     """Write ``data`` to a file that is not there yet, in a folder that nobody else writes to."""
-    with path.open("xb") as file:
+    with _errors_name(path), path.open("xb") as file:
         file.write(data)
     path.chmod(0o644)
 

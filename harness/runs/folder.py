@@ -10,6 +10,7 @@ A killed run leaves whole rows and whole images; opening the folder again with t
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -200,7 +201,8 @@ def disk_error(folder: Path, error: OSError) -> RunError:
     """Return a full disk, a read-only folder or a file that vanished during a run as one line."""
     fix = "what was finished is saved: mend that, then repeat the command with this folder to go on"
     found = f"cannot go on: {error.strerror or error}"
-    return RunError(found, file=folder, field=str(error.filename) if error.filename else None, fix=fix)
+    named = None if error.errno == errno.ENOSPC else error.filename  # of a full disk no file is to blame
+    return RunError(found, file=folder, field=str(named) if named else None, fix=fix)
 
 
 def _drop_partial_line(results: Path) -> None:

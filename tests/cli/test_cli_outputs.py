@@ -86,6 +86,14 @@ def test_an_answer_is_printed_though_the_disk_is_full(
     assert not Path("a.json").exists()
 
 
+def test_what_a_full_disk_refused_is_named(
+    harness: Harness, cases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", full)
+    said = refused(harness("export", "request", cases / CASE, "--out", "asked"))
+    assert said == "harness: asked: No space left on device\n"
+
+
 def test_a_case_that_cannot_be_written_is_not_diagnosed_to_be_fixed(
     harness: Harness, cases: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
