@@ -254,7 +254,7 @@ def test_a_settings_file_by_hand_is_read_strictly(image: Path) -> None:
         ("sed: 3\n", "did you mean 'seed'"),
         ("tool: paint\n", "choose comfyui"),
         ("- 1\n", "mapping"),
-        ("quantize: nf5\n", "docs/quantization.md"),
+        ("quantize: nf5\n", "a quantizer that harness schema lists"),
     ):
         file.write_text(text)
         with pytest.raises(RequestError, match=said):
