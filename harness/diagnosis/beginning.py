@@ -1,4 +1,4 @@
-"""What a search begins from: the case as recorded, or what a control found where it holds here too."""
+"""What a search begins from: what is recorded, what a control found, the quantizer that the job recorded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import math
 
 from harness.diagnosis.factors import ROUNDING_AXES, factors
 from harness.diagnosis.narrowing import MAX_ROUNDING
+from harness.diagnosis.quantized import recorded
 from harness.diagnosis.search_progress import ALONE, Progress
 from harness.diagnosis.trials import Settings, Trial
 from harness.sweeps.axes import AXES
 
 MIN_GAIN = 0.1
 """Share of the distance that a cause must remove."""
+CLEARLY_NEARER = 0.9
+"""Share of what the job's quantizer leaves, below which a render without it is clearly nearer."""
 BY_CHANCE = frozenset({"seed"})
 """Axes of which another value may draw the picture of a control, and not that of the case."""
 
@@ -34,7 +37,7 @@ def beginning(progress: Progress, start: Settings, *, cleared: bool) -> Trial:
             sized = progress.trials.attempt(factor.settings(factor.values[0]))
             if sized is not None and not math.isinf(sized.distance):
                 base = sized
-    return base
+    return _as_quantized(progress, base)
 
 
 def _of_another_machine(progress: Progress, start: Settings) -> Trial | None:
@@ -53,6 +56,20 @@ def _of_another_machine(progress: Progress, start: Settings) -> Trial | None:
         return None
     progress.taken_over = rest
     return trial
+
+
+def _as_quantized(progress: Progress, base: Trial) -> Trial:
+    """Return ``base`` with the quantizer that the job recorded, which its previews have and a case may lack.
+
+    It stays out where the preview is explained without it, or is clearly nearer.
+    """
+    trials, trained = progress.trials, progress.trials.context.case.trained
+    if not (trained.quantize or trained.quantize_te) or progress.floor.covers(base):
+        return base
+    found = factors(trials, base.settings, lambda axis: axis.name == "quantize")
+    made = [trials.attempt(each.settings(each.values[0])) for each in recorded(trials, found)]
+    quantized = min((each for each in made if each), key=lambda trial: trial.distance, default=base)
+    return base if base.distance < CLEARLY_NEARER * quantized.distance else quantized
 
 
 def pointed_at(base: Trial, start: Settings, nearest: Settings) -> frozenset[str]:

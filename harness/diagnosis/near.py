@@ -54,6 +54,8 @@ class Near:
     def renders(self) -> Iterator[Render]:
         """Yield the renders, the likeliest first."""
         trials = self._progress.trials
+        if "quantize" in self._base.settings:  # as the job recorded, unless its config was edited
+            yield from self._lines.settings([without(self._anchor.settings, "quantize")])
         found = factors(trials, self._anchor.settings, lambda axis: axis.name in (*ROUNDING, "quantize"))
         yield from self._lines.values(recorded(trials, found))
         stays, loads = split(each for each in found if each.axis.name in ROUNDING)
