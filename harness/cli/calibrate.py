@@ -32,16 +32,22 @@ def calibrate(cases: tuple[Path, ...], out: Path, run: Path | None, options: Run
     from harness.calibration.calibrate import calibrate as measure
     from harness.cli.progress import LiveProgress
     from harness.cli.show import run_folder
+    from harness.errors import RunError
     from harness.schema.case import load_cases
 
     command_line = redact(shlex.join(["harness", *sys.argv[1:]]))
     with run_folder(run, "calibration-") as folder, LiveProgress("--run") as progress:
-        made = measure(
-            load_cases(cases), out=out, run=folder, options=options, command=command_line, progress=progress
-        )
-    for key, found in made.environments.items():
-        if found.command == command_line:
-            _print(key, found)
+        found = load_cases(cases)
+        try:
+            made = measure(
+                found, out=out, run=folder, options=options, command=command_line, progress=progress
+            )
+        except RunError as error:
+            error.field = "--run" if error.field == "--out" else error.field
+            raise
+    for key, environment in made.environments.items():
+        if environment.command == command_line:
+            _print(key, environment)
     click.echo(
         f"written: {out}; use it with harness run --tolerance {out}, or pytest --harness-tolerance={out}"
     )

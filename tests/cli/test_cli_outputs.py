@@ -86,6 +86,13 @@ def test_an_answer_is_printed_though_the_disk_is_full(
     assert not Path("a.json").exists()
 
 
+def test_the_run_of_a_calibration_is_called_by_its_option(harness: Harness, cases: Path) -> None:
+    Path("run").mkdir()
+    Path("run/theirs.txt").touch()
+    ended = harness("calibrate", cases, "--run", "run", "--device", "cpu")
+    assert "run: --run: is not empty and holds no run; choose another folder" in refused(ended)
+
+
 def test_what_a_full_disk_refused_is_named(
     harness: Harness, cases: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
