@@ -216,7 +216,7 @@ def load_case(path: Path) -> Case:
         raise CaseError("is a folder", file=path, fix=f"name a *{SUFFIX} in it, which harness import makes")
     if path.is_file() and path.suffix not in {".yaml", ".yml"}:
         raise CaseError("is no case file", file=path, fix=f"name a *{SUFFIX}, which harness import makes")
-    data = read_mapping(path, CaseError, fix="see harness schema, or import again")
+    data = read_mapping(path, CaseError, fix="see harness schema, or remove it and import again")
     with problems_as(CaseError, Case, file=path):
         case = Case.model_validate(data)
     case._file = path

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness._util.atomic_files import sha256_file
-from harness.errors import JobError
+from harness.errors import CaseError, JobError
 from harness.importers.aitoolkit import import_job
 from harness.schema.base import Base
 from harness.schema.case import Case, load_case, load_cases, save_case
@@ -196,3 +196,13 @@ def test_output_that_is_a_link_stays_one(job: Path, tmp_path: Path) -> None:
         import_job(job, out=tmp_path / "cases", steps="10")
         assert (tmp_path / "cases").is_symlink()
         assert len(load_cases([tmp_path / "disk"])) == 4
+
+
+def test_a_broken_case_says_what_lets_the_next_import_through(jobs: dict[str, Path], tmp_path: Path) -> None:
+    import_job(jobs["inkprint"], out=tmp_path, steps="0")
+    broken = tmp_path / "000000000_0.case.yaml"
+    broken.write_text("")
+    with pytest.raises(CaseError, match="is empty; see harness schema, or remove it and import again"):
+        import_job(jobs["inkprint"], out=tmp_path, steps="0")
+    broken.unlink()
+    assert len(import_job(jobs["inkprint"], out=tmp_path, steps="0").cases) == 4

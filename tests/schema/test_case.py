@@ -129,7 +129,7 @@ def test_a_base_reads_what_it_prints(base: Base) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is empty; see harness schema, or import again"),
+        ("", "is empty; see harness schema, or remove it and import again"),
         ("[]", "holds list, not a mapping"),
         ("a: [1", "is not valid YAML"),
         ("a: !!python/name:os.system", "is not valid YAML"),
