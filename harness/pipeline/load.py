@@ -121,11 +121,11 @@ def load_pipeline(
         warnings=_other_scheduler(spec, effective),
         stored=_stored(pipe, checkpoint) if device != "cpu" or resolved != "none" else {},
     )
-    if device == "cpu":
-        from harness.pipeline.ordered_convolution import use_ordered_convolutions
+    with pause_collection(), quiet():
+        if device == "cpu":
+            from harness.pipeline.ordered_convolution import use_ordered_convolutions
 
-        use_ordered_convolutions(pipe.vae)
-    with quiet():
+            use_ordered_convolutions(pipe.vae)
         loaded.place()
     return loaded
 
