@@ -88,7 +88,7 @@ def import_bundle(path: Path, *, out: Path | None = None) -> Unpacked:
 
     Raises:
         BundleError: not a bundle, damaged, too large, or at odds with its own hashes.
-        CaseError: ``out`` holds another case or file of the same name.
+        CaseError: ``out`` holds something else than cases, or another case or file of the same name.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -156,6 +156,8 @@ def _save(case: Case, files: dict[str, bytes], out: Path, replay: str) -> Unpack
     fix = "give another folder with --out"
     if target.exists():
         raise CaseError("exists already", file=target, fix=fix)
+    if _is_foreign(out, case):
+        raise CaseError("is not empty and holds no cases", file=out, fix=fix)
     for name, data in files.items():
         if not real_path(out / name).is_relative_to(real_path(out)):
             raise CaseError("leads out of its folder by a link", file=out / name, fix=fix)
@@ -167,3 +169,12 @@ def _save(case: Case, files: dict[str, bytes], out: Path, replay: str) -> Unpack
         saved = save_case(case, target)
     missing = out / case.lora.file if case.lora is not None and case.lora.file not in files else None
     return Unpacked(saved, missing, replay)
+
+
+def _is_foreign(out: Path, case: Case) -> bool:
+    """Say whether a folder holds something else than cases, or than what a killed import leaves."""
+    if not out.is_dir() or any(out.glob(f"*{SUFFIX}")):
+        return False
+    files = [file.file for file in (case.preview, case.lora) if file is not None]
+    ours = {Path(file).parts[0] for file in files}
+    return any(not entry.name.startswith(".") and entry.name not in ours for entry in out.iterdir())

@@ -191,7 +191,10 @@ class Case(Strict):
             raise CaseError(found, file=self._file, field=f"{field}.file", fix=fix)
         if not path.is_file():
             found = f"{path} does not exist"
-            raise CaseError(found, file=self._file, field=f"{field}.file", fix="import again")
+            fix = "import again"
+            if field == "lora":
+                fix = f"put the file of SHA-256 {expected[:12]}… there, or {fix}"
+            raise CaseError(found, file=self._file, field=f"{field}.file", fix=fix)
         if (found := sha256_of(path)) != expected:
             raise CaseError(
                 f"{path} hashes to {found[:12]}…, not {expected[:12]}…",

@@ -187,6 +187,20 @@ def test_a_link_in_the_target_folder_is_not_followed(bundle: Path, tmp_path: Pat
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_a_folder_of_something_else_is_refused(run: Run, bundle: Path) -> None:
+    with pytest.raises(CaseError, match="is not empty and holds no cases; give another folder with --out"):
+        import_bundle(bundle, out=run.path)
+    assert not (run.path / "previews").exists()
+
+
+def test_an_import_that_was_killed_before_its_case_was_written_goes_on(bundle: Path, tmp_path: Path) -> None:
+    import_bundle(bundle, out=tmp_path / "cases")
+    (case,) = (tmp_path / "cases").glob("*.case.yaml")
+    case.unlink()
+    import_bundle(bundle, out=tmp_path / "cases")
+    assert case.is_file()
+
+
 def test_a_link_in_the_run_is_not_bundled(run: Run, tmp_path: Path) -> None:
     preview = run.path / "images/job/a/preview.jpg"
     preview.rename(tmp_path / "private.jpg")

@@ -128,7 +128,11 @@ CHANGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda path: path.write_text("x"),
         r"lora\.sha256: .* hashes to ",
     ),
-    "lora gone": ("loras/a.safetensors", Path.unlink, r"lora\.file: .*a\.safetensors does not exist"),
+    "lora gone": (
+        "loras/a.safetensors",
+        Path.unlink,
+        r"lora\.file: .*a\.safetensors does not exist; put the file of SHA-256 [0-9a-f]{12}… there, or",
+    ),
 }
 
 
