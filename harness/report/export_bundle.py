@@ -7,6 +7,7 @@ import io
 import json
 import shlex
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from harness._util.atomic_files import disk_errors_as, sha256_file, write_bytes
@@ -21,18 +22,21 @@ from harness.schema.result import REFERENCE, Row
 
 
 def find_run(case: str, reports: Path = Path("reports")) -> Path:
-    """Return the newest run under ``reports`` that holds a row of ``case``.
+    """Return the newest run under ``reports`` that holds a row of ``case``; damaged runs are passed over.
 
     Raises:
         RunError: there is none.
     """
-    folders = [path.parent for path in reports.glob(f"*/{MANIFEST}")]
-    newest = sorted(folders, key=lambda folder: str(read_manifest(folder).get("created", "")), reverse=True)
+    runs: list[tuple[str, Path]] = []
+    for path in reports.glob(f"*/{MANIFEST}"):
+        with suppress(RunError):
+            runs.append((str(read_manifest(path.parent).get("created", "")), path.parent))
     ids: set[str] = set()
-    for folder in newest:
-        ids |= (found := {row.case for row in read_rows(folder)})
-        if case in found:
-            return folder
+    for _, folder in sorted(runs, reverse=True):
+        with suppress(RunError, OSError):
+            ids |= (found := {row.case for row in read_rows(folder)})
+            if case in found:
+                return folder
     fix = f"{id_hint(case, ids)}, or name the run with --run"
     raise RunError(f"no run holds a case {case!r}", file=reports, fix=fix)
 

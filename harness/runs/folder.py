@@ -27,7 +27,7 @@ from harness._util.atomic_files import (
 from harness._util.output_paths import is_url
 from harness._util.real_paths import real_path
 from harness.errors import RunError
-from harness.runs.run_files import MANIFEST, RESULTS, read_manifest, read_rows
+from harness.runs.run_files import MANIFEST, RESULTS, read_manifest, read_results, read_rows
 from harness.runs.run_identity import grown, refuse_other
 from harness.schema.result import Row
 
@@ -209,7 +209,7 @@ def _drop_partial_line(results: Path) -> None:
     """Cut off a last line that a killed process left without its newline."""
     if not results.exists():
         return
-    data = results.read_bytes()
+    data = read_results(results)
     whole = data.rfind(b"\n") + 1
     if whole != len(data):
         os.truncate(results, whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def parse_manifest(data: bytes, folder: Path | str) -> dict[str, Any]:
 
 
 def _unreadable(folder: Path | str) -> RunError:
-    return RunError("is not a run folder: run.json cannot be read", file=folder, fix="see harness run")
+    fix = "name another, or make one with harness run"
+    return RunError("is not a run folder: run.json cannot be read", file=folder, fix=fix)
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -59,7 +61,16 @@ def read_rows(folder: Path) -> list[Row]:
         RunError: a whole line is not a row.
     """
     results = folder / RESULTS
-    return parse_rows(results.read_bytes(), folder) if results.exists() else []
+    return parse_rows(read_results(results), folder) if results.exists() else []
+
+
+def read_results(results: Path) -> bytes:
+    """Return what a ``results.jsonl`` holds.
+
+    Raises:
+        OSError: not readable, or no regular file: a pipe may never end.
+    """
+    return read_bytes(results, sys.maxsize)
 
 
 def parse_rows(data: bytes, folder: Path | str) -> list[Row]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from harness._util.real_paths import real_path
 from harness.errors import ImageError
-from harness.runs.run_files import RESULTS
+from harness.runs.run_files import RESULTS, read_results
 from harness.runs.scorer import pixels_sha256
 from harness.schema.render import Render
 from harness.schema.result import Row
@@ -84,7 +84,7 @@ def _neighbours(folder: Path) -> list[Path]:
 def _rows(run: Path, wanted: set[str]) -> Iterator[Row]:
     """Yield the rows of ``run`` that hold a wanted render; what cannot be read holds none."""
     try:
-        lines = (run / RESULTS).read_bytes().split(b"\n")[:-1]
+        lines = read_results(run / RESULTS).split(b"\n")[:-1]
     except OSError:
         return
     for line in lines:

@@ -88,6 +88,16 @@ def test_the_newest_run_that_has_the_case(run: Run) -> None:
         find_run("job/b", run.path.parent)
 
 
+def test_a_damaged_run_beside_is_passed_over(run: Run) -> None:
+    created = json.loads((run.path / "run.json").read_text()) | {"created": "2099"}
+    for name, manifest, rows in (("x", "{", ""), ("y", json.dumps(created), "{}\n")):
+        other = run.path.parent / name
+        other.mkdir()
+        (other / "run.json").write_text(manifest)
+        (other / "results.jsonl").write_text(rows)
+    assert find_run("job/a", run.path.parent) == run.path
+
+
 def test_what_cannot_be_bundled(run: Run, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no row of case 'job/b'"):
         write_bundle(run.path, "job/b", out=tmp_path / "b.zip")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from harness.errors import RunError
 from harness.runs.folder import RunFolder, locked
 from harness.runs.run_files import MANIFEST, RESULTS, read_manifest, read_rows, write_rows
+from harness.runs.stored_renders import _rows
 from tests.runs.conftest import MakeRow
 
 IDENTITY = {"device": "cpu", "cases": ["a"]}
@@ -108,6 +110,14 @@ def test_a_row_of_another_version_says_what_to_do(tmp_path: Path, make_row: Make
         f"{tmp_path}/run/{RESULTS}:1: hue: unknown key; it is damaged, or of another version of the harness: "
         "take the line out and repeat the run's command"
     )
+
+
+def test_rows_are_no_pipe(tmp_path: Path) -> None:
+    """Nothing waits for who may write to it one day, neither for this run nor for one beside it."""
+    os.mkfifo(tmp_path / RESULTS)
+    with pytest.raises(OSError, match="not a regular file"):
+        read_rows(tmp_path)
+    assert list(_rows(tmp_path, {"key"})) == []
 
 
 @pytest.mark.parametrize("cases", [5, "abc", [1], [{"id": "a"}], None])
