@@ -18,7 +18,7 @@ def recipe(case: Case, request: RenderRequest, dtype: str) -> str:
     Args:
         dtype: ``bf16``, ``fp16`` or ``fp32``, as rendered.
     """
-    weights = [_quantize(request.quantize), _lora(request)]
+    weights = [_quantize(request), _lora(request)]
     if request.effective_lora_mode == "fp32":  # before the weights are quantized
         weights.reverse()
     lines = [*_load(request, dtype), *weights[0], *weights[1]]
@@ -48,16 +48,23 @@ def _load(request: RenderRequest, dtype: str) -> list[str]:
     return lines
 
 
-def _quantize(setting: str) -> list[str]:
-    name, found = quantizer_of(setting)
-    parts = sorted(found, reverse=True)
+def _quantize(request: RenderRequest) -> list[str]:
+    name, found = quantizer_of(request.quantize)
     if name is None:
         return []
+    parts = [
+        (part, _left_out(request) if part == "transformer" else "") for part in sorted(found, reverse=True)
+    ]
     if QUANTIZERS[name].library == "optimum-quanto":
-        calls = [f"quantize(pipe.{part}, weights={name}); freeze(pipe.{part})" for part in parts]
+        calls = [f"quantize(pipe.{part}, weights={name}{more}); freeze(pipe.{part})" for part, more in parts]
         return ["", f"from optimum.quanto import freeze, {name}, quantize", "", *calls]
-    calls = [f"quantize_part(pipe.{part}, {name!r})" for part in parts]
+    calls = [f"quantize_part(pipe.{part}, {name!r}{more})" for part, more in parts]
     return ["", "from harness.pipeline.quantize import quantize_part", "", *calls]
+
+
+def _left_out(request: RenderRequest) -> str:
+    """Return the argument that names the transformer's layers which stay as they are, if any."""
+    return f", exclude={list(request.layers_left_out)!r}" if request.layers_left_out else ""
 
 
 def _lora(request: RenderRequest) -> list[str]:
@@ -80,7 +87,7 @@ def _lora(request: RenderRequest) -> list[str]:
             "from harness.schema.lora_file import inspect_lora",
             "from harness.pipeline.rounded_merge import merge_rounded",
             f"merge_rounded(pipe.transformer, inspect_lora(Path({file!r})), {scale}, "
-            f"{request.transformer_quantizer!r}, {mode!r})",
+            f"{request.transformer_quantizer!r}, {mode!r}{_left_out(request)})",
         ]
     name, call = ("LiveAdapter", "LiveAdapter().attach") if mode == "adapter" else ("merge_fp32",) * 2
     return [

@@ -132,3 +132,21 @@ def test_a_script_and_a_recipe_cast_all_of_t5_where_the_trainer_did(cases: Cases
         assert code.index("from_pretrained(") < code.index("pipe.text_encoder_2.to(torch.float16)")
     for code in (diffusers_script(cases[300, 0]), recipe(case, replace(request, encoder_dtype=None), "bf16")):
         assert "text_encoder_2.to(" not in code
+
+
+@pytest.mark.parametrize(
+    ("quantize", "call"),
+    [
+        ("qfloat8", "quantize(pipe.transformer, weights=qfloat8, exclude=['*norm_out*'])"),
+        ("uint4", "quantize_part(pipe.transformer, 'uint4', exclude=['*norm_out*'])"),
+        ("fp8_scaled", "quantize_part(pipe.transformer, 'fp8_scaled')"),
+    ],
+)
+def test_a_recipe_leaves_out_what_the_job_left_unquantized(cases: Cases, quantize: str, call: str) -> None:
+    case = cases[300, 0]
+    request = request_of(case, RunOptions(), "cpu")
+    changed = replace(request, quantize=quantize, quantize_exclude=("*norm_out*",))
+    code = recipe(case, changed, "bf16")
+    compile(code, "quantized.py", "exec")
+    assert call in code
+    assert "pipe.text_encoder_2, exclude" not in code
