@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.diagnosis.estimates import Estimate, Estimator
-from harness.diagnosis.factors import Factor, factors
+from harness.diagnosis.factors import Factor, factors, is_usual
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
@@ -16,8 +16,8 @@ from harness.diagnosis.prices import split
 from harness.diagnosis.projected import on_line, projected
 from harness.diagnosis.quantized import recorded
 from harness.diagnosis.search_progress import Progress, Render
-from harness.diagnosis.singles import CLOSE, POINTING
-from harness.diagnosis.trials import Settings, Trial, TrialRenderer, on_other_kernel, rms
+from harness.diagnosis.singles import CLOSE, POINTING, is_first
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer, changed_axes, on_other_kernel, rms
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
 
@@ -34,6 +34,8 @@ OWN_KERNEL = 2 / 3
 """Share of the schedules that have the kernel of T5 that the base has."""
 MAX_BESIDE = 4
 """Steps on its grid that a number goes to either side."""
+UNMOVED = 0.8
+"""Share of what the anchor leaves that every schedule on top of it leaves where none changes anything."""
 ALIKE = 1.1
 """How much farther than a trial the best value of a number that changes next to nothing may be."""
 UNUSUAL = 1.25
@@ -64,6 +66,7 @@ class Near:
         yield from self._lines.each(self._base, self.solvers())
         close = self.schedules(MAX_CLOSE)
         yield from self._lines.settings(itertools.islice(close, FIRST))
+        yield from self._lines.settings(self._noise())
         yield from projected(self._progress, self._lines, self._anchor)
         yield from self._lines.settings(close)
         yield from self._lines.settings(self.together()[:MAX_TOGETHER])
@@ -73,6 +76,23 @@ class Near:
             yield from self._lines.settings(on_flat_lines(trials, [self._anchor.settings], self._anchor))
         yield from self._lines.values(loads)
         yield from self._lines.settings(self._loaded_beside(loads))
+
+    def _noise(self) -> Iterator[Settings]:
+        """Yield other noise on top of the anchor, by its early stops, where no schedule changes anything.
+
+        Such a picture hardly depends on how it is drawn, so that a wrong seed leaves as little.
+        """
+        trials, anchor = self._progress.trials, self._anchor
+        found = factors(trials, anchor.settings)
+        schedules = {each.axis.name for each in found if each.is_schedule}
+        on_top = [each for each in trials.made if anchor.settings.items() < each.settings.items()]
+        moved = [
+            each.distance for each in on_top if changed_axes(each.settings, anchor.settings) <= schedules
+        ]
+        if anchor is not self._base and moved and min(moved) > UNMOVED * anchor.distance:
+            noise = [each for each in found if each.is_noise and is_first(each) and is_usual(each)]
+            for _, factor in Estimator(trials, anchor).noise(noise):
+                yield factor.settings(factor.values[0])
 
     def _loaded_beside(self, loads: list[Factor]) -> Iterator[Settings]:
         """Yield another dtype on top of the anchor's neighbours on a line: rounding hides the best one."""

@@ -9,13 +9,15 @@ from harness.diagnosis.factors import ROUNDING_AXES
 from harness.diagnosis.floor import FACTOR, FACTOR_ELSEWHERE, MIN_FLOOR, Floor
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 from harness.schema.result import NO_BF16_KERNELS
+from harness.sweeps.axes import AXES
+from harness.sweeps.axis import Family
 
 CONFIRMING, CONFIRMING_ELSEWHERE = 40, 14
 """Renders that look for identity once a trial is within the floor; for what comes clearly nearer, where
 another machine rendered the preview or no other tool computes as this processor does."""
-ALONE, ALONE_IF_FAR, FAR = 0.4, 0.5, 30.0
-"""Share of the distance that a trial leaves at most to be followed at once by others on top of it; of a far
-distance, which hardly anything halves by chance; and from where it is far."""
+ALONE, FAR, ALONE_IF_FAR, DRAWN_IF_FAR = 0.4, 30.0, 0.66, 0.5
+"""Share of the distance that a trial leaves at most to be followed at once by others on top of it; from where
+it is far, and the shares there: hardly anything comes that near by chance, other noise the likeliest."""
 
 Render = Callable[[], None]
 
@@ -86,8 +88,7 @@ class Progress:
         best = self.followed
         if set(best.settings) - set(base.settings) <= set(ROUNDING_AXES):
             return False
-        share = ALONE_IF_FAR if base.distance > FAR else ALONE
-        return len(best.settings) > len(base.settings) and best.distance < share * base.distance
+        return len(best.settings) > len(base.settings) and best.distance < _share(best, base) * base.distance
 
     def run(self, renders: Iterator[Render], until: Callable[[], bool] = lambda: False) -> bool:
         """Make renders one after the other, ``until`` or till one is within the floor.
@@ -111,3 +112,11 @@ class Progress:
             render()
             if until():
                 return
+
+
+def _share(best: Trial, base: Trial) -> float:
+    """Return the share of the distance of ``base`` that ``best`` leaves at most to stand alone."""
+    if base.distance <= FAR:
+        return ALONE
+    drawn = any(AXES[name].family is Family.NOISE for name in best.settings.keys() - base.settings.keys())
+    return DRAWN_IF_FAR if drawn else ALONE_IF_FAR
