@@ -171,8 +171,6 @@ def test_a_rotating_quantizer_that_the_job_recorded_is_tried_both_ways(
 @pytest.mark.parametrize(
     ("settings", "most"),
     [
-        ({"lora_mode": "none", "max_shift": 1.3}, 60),
-        ({"max_sequence_length": 256, "scheduler": "UniPC"}, 60),
         ({"checkpoint": 300, "seed": 37}, 40),
         ({"lora_mode": "none", "seed": 39}, 60),
     ],
