@@ -13,7 +13,7 @@ from harness.sweeps.axes import AXES
 
 MIN_GAIN = 0.1
 """Share of the distance that a cause must remove."""
-CLEARLY_NEARER = 0.9
+WITHOUT = 0.9
 """Share of what the job's quantizer leaves, below which a render without it is clearly nearer."""
 BY_CHANCE = frozenset({"seed"})
 """Axes of which another value may draw the picture of a control, and not that of the case."""
@@ -37,7 +37,7 @@ def beginning(progress: Progress, start: Settings, *, cleared: bool) -> Trial:
             sized = progress.trials.attempt(factor.settings(factor.values[0]))
             if sized is not None and not math.isinf(sized.distance):
                 base = sized
-    return _as_quantized(progress, base)
+    return base if cleared or progress.of_tool else _as_quantized(progress, base)
 
 
 def _of_another_machine(progress: Progress, start: Settings) -> Trial | None:
@@ -69,7 +69,7 @@ def _as_quantized(progress: Progress, base: Trial) -> Trial:
     found = factors(trials, base.settings, lambda axis: axis.name == "quantize")
     made = [trials.attempt(each.settings(each.values[0])) for each in recorded(trials, found)]
     quantized = min((each for each in made if each), key=lambda trial: trial.distance, default=base)
-    return base if base.distance < CLEARLY_NEARER * quantized.distance else quantized
+    return base if base.distance < WITHOUT * quantized.distance else quantized
 
 
 def pointed_at(base: Trial, start: Settings, nearest: Settings) -> frozenset[str]:

@@ -95,9 +95,9 @@ class _Stages:
         self.likely, self.unlikely = self.singles.likely(), self.singles.unlikely()
         if not progress.is_covered:
             pointed = pointed_at(self.base, start, nearest)
-            stages = (
-                partial(self._singles, self.singles.of_control(pointed)),
-                partial(self._singles, self.likely), self._close,
+            of_control = (partial(self._singles, self.singles.of_control(pointed)),) if pointed else ()
+            stages: tuple[Callable[[], bool], ...] = (
+                *of_control, partial(self._singles, self.likely), self._close,
                 partial(self._singles, self.singles.other_noise()),
                 partial(self._singles, self.singles.typed_seeds()),
                 partial(self._singles, self.singles.every_guidance()),

@@ -39,13 +39,13 @@ class Progress:
     ) -> None:
         self.trials = trials
         self.reference = trials.trial({})
-        self.elsewhere = elsewhere
+        self.elsewhere, self.of_tool = elsewhere, tool_floor is not None
         self.taken_over: Settings = {}
         self.floor = Floor(trials, tool_floor or MIN_FLOOR, FACTOR_ELSEWHERE if elsewhere else FACTOR)
         self._budget, self._limit = budget, math.inf
         is_alone = self.reference.rendered.engine_reason == NO_BF16_KERNELS
         confirming = CONFIRMING_ELSEWHERE if elsewhere or is_alone else CONFIRMING
-        self._confirming = confirming if tool_floor is None else 0
+        self._confirming = 0 if self.of_tool else confirming
 
     @property
     def best(self) -> Trial:

@@ -40,6 +40,14 @@ def test_a_search_begins_with_the_quantizer(quantized: Callable[..., TrialRender
     assert beginning(progress, {}, cleared=False).settings == {"quantize": "qfloat8"}
 
 
+def test_what_a_control_cleared_and_another_tools_image_have_none(
+    quantized: Callable[..., TrialRenderer],
+) -> None:
+    trials = quantized("quantized-seed", quantize="qfloat8", seed=39)
+    assert beginning(Progress(trials, 100, None), {}, cleared=True).settings == {}
+    assert beginning(Progress(trials, 100, 2.0), {}, cleared=False).settings == {}
+
+
 def test_another_wrong_setting_is_found_on_top_of_it(quantized: Callable[..., TrialRenderer]) -> None:
     trials = quantized("quantized-seed", quantize="qfloat8", seed=39)
     found = search(trials, 60)
