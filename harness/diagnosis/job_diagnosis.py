@@ -14,9 +14,9 @@ from typing import Any
 from harness.diagnosis.answer import Cause, Diagnosis
 from harness.diagnosis.diagnose import BUDGET, Diagnoser, diagnoser
 from harness.diagnosis.factors import LORA_AXES
-from harness.diagnosis.floor import MIN_FLOOR
+from harness.diagnosis.floor import FACTOR_ELSEWHERE, MIN_FLOOR, Floor
 from harness.diagnosis.search import Tell
-from harness.diagnosis.trials import Settings, words
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 from harness.errors import CaseError
 from harness.runs.plan import RunOptions
 from harness.schema.case import Case
@@ -136,25 +136,36 @@ def _job(made: Diagnoser, job: str, cases: list[Case], left_out: Mapping[str, st
     found = made.diagnose(lead)
     causes = found.causes if found.explained else []
     settings = {cause.axis: cause.value for cause in causes}
-    floor = max(MIN_FLOOR, found.floor["rms"] or 0.0)
     members = [Member(lead.id, settings, found.explained, True, found.spent)]
     for case in cases:
         if case is not lead:
             made.tell(f"{case.id}: {words(_transferred(causes, lead, case))}")
-            members.append(_member(made, case, _transferred(causes, lead, case), floor))
+            members.append(_member(made, case, _transferred(causes, lead, case), found))
     here = {case: why for case, why in left_out.items() if case.startswith(f"{job}/")}
     shared = words(settings) if found.explained else "not explained"
     return JobDiagnosis(job, found, shared, tuple(members), here)
 
 
-def _member(made: Diagnoser, case: Case, settings: Settings, floor: float) -> Member:
+def _member(made: Diagnoser, case: Case, settings: Settings, lead: Diagnosis) -> Member:
     trials = made.trials(case)
     trial = trials.attempt(settings)
-    if trial is not None and trial.distance <= floor:
+    if trial is not None and _explains(trials, trial, lead):
         return Member(case.id, settings, True, True, trials.spent)
     found = made.diagnose(case, start=settings)
     own = {cause.axis: cause.value for cause in found.causes} if found.explained else {}
     return Member(case.id, own, found.explained, own == settings, trials.spent + found.spent)
+
+
+def _explains(trials: TrialRenderer, trial: Trial, lead: Diagnosis) -> bool:
+    """Whether a trial is as near its preview as the lead's answer may be, or within its own floor.
+
+    Another kernel changes one picture ten times as much as another. Where the lead's answer is identical, a
+    trial that is not has another cause besides.
+    """
+    if trial.distance <= max(MIN_FLOOR, lead.floor["rms"] or 0.0):
+        return True
+    floor = Floor(trials, factor=FACTOR_ELSEWHERE)
+    return not lead.identical and (floor.covers(trial) or trial.distance <= floor.of_t5(trial))
 
 
 def _telling(case: Case) -> tuple[bool, bool, int, str]:
