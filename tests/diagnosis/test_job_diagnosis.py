@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.diagnosis.job_diagnosis import JobDiagnosis, diagnose_cases
+from harness.diagnosis.job_diagnosis import JobDiagnosis, _explains, diagnose_cases
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.case import Case
-from tests.diagnosis.truths import base_cases, changed, rendered_with
+from tests.diagnosis.truths import base_cases, changed, rendered_with, trials_of
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,18 @@ def test_the_json_says_the_same(found: JobDiagnosis) -> None:
     assert body["shared"] == "guidance_scale = 2.7"
     assert {member["case"] for member in body["members"]} == {f"together-{number}" for number in range(8)}
     assert body["first"]["causes"][0]["value"] == 2.7
+
+
+def test_a_preview_within_its_own_floor_is_not_searched(
+    previews: list[Case], found: JobDiagnosis, renderer: ReferenceRenderer
+) -> None:
+    """Another kernel changes it more than it changes the preview that was searched."""
+    made = rendered_with(
+        {"t5_attention": "sdpa"}, changed(previews[0], dtype="bf16"), renderer, "own-floor.png"
+    )
+    trials = trials_of(made, renderer)
+    own = trials.trial({})
+    elsewhere = replace(found.first, identical=False, floor={"rms": 0.5, "source": ""})
+    assert own.distance > 0.5
+    assert _explains(trials, own, elsewhere)
+    assert not _explains(trials, own, replace(elsewhere, identical=True))
