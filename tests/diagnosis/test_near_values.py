@@ -186,3 +186,19 @@ def test_usual_values_of_a_number_that_changes_little_are_tried_on_top_of_what_l
     assert near.distance < 1.1 * leader.distance
     left = on_flat_lines(progress.trials, [leader.settings], leader)
     assert {"guidance_scale": 3.6, "max_shift": 1.5} in left
+
+
+def test_beyond_two_values_that_are_far_nothing_is_tried(
+    altered: Altered, renderer: ReferenceRenderer
+) -> None:
+    progress = Progress(trials_of(altered("near", guidance_scale=3.4), renderer), 100, None)
+    plain = attempt(progress, 3.5)
+    far = [attempt(progress, value) for value in (6.0, 6.5)]
+    assert all(each.distance > 2 * plain.distance for each in far)
+    left = [
+        each["guidance_scale"]
+        for each in on_flat_lines(progress.trials, [{}], plain)
+        if len(each) == 1 and "guidance_scale" in each
+    ]
+    assert {3.0, 4.5, 5.0} <= set(left)
+    assert max(left) < 6.5
