@@ -159,8 +159,8 @@ def _member(made: Diagnoser, case: Case, settings: Settings, lead: Diagnosis) ->
 def _explains(trials: TrialRenderer, trial: Trial, lead: Diagnosis) -> bool:
     """Whether a trial is as near its preview as the lead's answer may be, or within its own floor.
 
-    Another kernel changes one picture ten times as much as another. Where the lead's answer is identical, a
-    trial that is not has another cause besides.
+    Another kernel changes some pictures more than others. Where the lead's answer is identical, a trial that
+    is not has another cause besides.
     """
     if trial.distance <= max(MIN_FLOOR, lead.floor["rms"] or 0.0):
         return True

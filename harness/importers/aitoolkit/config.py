@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from harness.importers.aitoolkit.config_fields import Flag, View
+from harness.importers.aitoolkit.config_fields import Flag, NullIsAbsent, View
 from harness.importers.aitoolkit.model_config import ModelConfig
 from harness.importers.aitoolkit.sample_config import SampleConfig
 from harness.schema.trainer_versions import EMA
@@ -83,7 +83,7 @@ CACHING_TYPES = (
 """Process types that can encode prompts once."""
 
 
-class Process(View):
+class Process(NullIsAbsent):
     """``config.process[0]`` of a training job."""
 
     type: str
@@ -99,14 +99,6 @@ class Process(View):
     adapter: dict[str, Any] | None = None
     embedding: dict[str, Any] | None = None
     decorator: dict[str, Any] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_absent(cls, data: Any) -> Any:
-        """Drop empty sections: the trainer treats null as absent."""
-        if not isinstance(data, dict):
-            return data
-        return {name: value for name, value in data.items() if value is not None}
 
     @property
     def caches_prompts(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 
 def _as_multiplier(value: Any) -> Any:
@@ -50,3 +50,14 @@ class View(BaseModel):
     """A section of a config, as far as previews depend on it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class NullIsAbsent(View):
+    """A section in which the trainer treats null as absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_absent(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if value is not None}

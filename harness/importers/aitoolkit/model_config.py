@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from harness.importers.aitoolkit.config_fields import Flag, View
+from harness.importers.aitoolkit.config_fields import Flag, NullIsAbsent, View
 from harness.importers.aitoolkit.trained_model import trained_model
 from harness.schema.quantizers import ACTIVATIONS_LEFT, QUANTIZERS
 from harness.schema.spec import ModelSpec
@@ -22,19 +22,12 @@ Patterns = Annotated[list[str], BeforeValidator(lambda value: [value] if isinsta
 """Patterns of names of layers, as ``fnmatch`` has them; one may stand alone."""
 
 
-class QuantizeKwargs(View):
+class QuantizeKwargs(NullIsAbsent):
     """``quantize_kwargs``: what the trainer hands to its quantizer of the transformer, and not of T5."""
 
     exclude: Patterns = Field(default_factory=list)
     include: Patterns | None = None
     activations: Any = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_absent(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        return {name: value for name, value in data.items() if value is not None}
 
 
 _SAME = {"qfloat8_e4m3fn": "qfloat8"}
