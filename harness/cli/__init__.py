@@ -53,3 +53,11 @@ def refuse(error: HarnessError) -> NoReturn:
     """Print ``error`` as one line and exit with its code."""
     print(f"harness: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
+
+
+def refuse_some(errors: Sequence[HarnessError]) -> None:
+    """Print what was passed over as one line each, once all else is done, and exit with the last one's code."""
+    for error in errors[:-1]:
+        print(f"harness: {error}", file=sys.stderr)
+    for error in errors[-1:]:
+        refuse(error)

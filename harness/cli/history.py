@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from typing import TYPE_CHECKING
+
 import click
 
+from harness.cli import refuse_some
 from harness.cli.command import command, option, path
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.history.timeline import Series
 
 
 @command()
@@ -18,16 +25,27 @@ from harness.cli.command import command, option, path
     help="Folder that holds the run folders.",
 )  # fmt: skip
 def history(case: str | None, runs: Path) -> None:
-    """Show scores over many runs: where they stepped to a new level, and where they only flicker."""
+    """Show scores over many runs: where they stepped to a new level, and where they only flicker.
+
+    Exit code: 0 shown, 2 bad input; a run that cannot be read is named, and the others are shown.
+    """
     from harness.history.timeline import read_history
 
-    found = read_history(runs, case)
+    damaged: list[HarnessError] = []
+    try:
+        _show(read_history(runs, case, damaged=damaged), each_run=case is not None)
+    except HarnessError as error:
+        damaged.append(error)
+    refuse_some(damaged)
+
+
+def _show(found: list[Series], *, each_run: bool) -> None:
     for series in found:
         findings = series.findings()
-        if case is None and not findings:
+        if not each_run and not findings:
             continue
         click.echo(f"{series.case} on {series.environment}, {len(series.observations)} runs")
-        if case is not None:
+        if each_run:
             for observation in series.observations:
                 ssim = "–" if observation.row.ssim is None else f"{observation.row.ssim:.4f}"
                 click.echo(
@@ -35,6 +53,6 @@ def history(case: str | None, runs: Path) -> None:
                 )
         for line in findings or ["holds its level"]:
             click.echo(f"  {line}")
-    if case is None:
+    if not each_run:
         moved = sum(bool(series.findings()) for series in found)
         click.echo(f"{len(found)} series, {moved} with a finding")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness._util.real_paths import real_path
+from harness.cli import refuse_some
 from harness.cli.command import command, option, output_folder, path
 from harness.cli.options import BASE
 from harness.errors import HarnessError
@@ -62,10 +62,7 @@ def _finish(result: ImportResult) -> None:
     from harness.cli.import_summary import show
 
     show(result)
-    for error in result.refused:
-        click.echo(f"harness: {error}", err=True)
-    if result.refused:
-        sys.exit(HarnessError.exit_code)
+    refuse_some(result.refused)
 
 
 def _import_job(job_dir: Path, out: Path | None, **options: Any) -> ImportResult:

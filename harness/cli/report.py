@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from harness.cli import refuse_some
 from harness.cli.command import command, option, path
+from harness.errors import HarnessError, RunError
 
 
 @command()
@@ -14,18 +16,22 @@ from harness.cli.command import command, option, path
 @option("--single-file", is_flag=True, help="One file that holds everything, to be mailed.")
 @option("--history", is_flag=True, help="Instead: the page over all runs in one folder (default: reports).")
 def report(run: tuple[Path, ...], single_file: bool, history: bool) -> None:
-    """Build the HTML report of saved runs again, without loading a model."""
-    from harness.errors import RunError
+    """Build the HTML report of saved runs again, without loading a model.
 
-    if history:
-        from harness.report.history_page import build_history
-
-        for root in run or (Path("reports"),):
-            click.echo(build_history(root))
-        return
-    if not run:
-        raise RunError("no run folder is named", field="RUN", fix="name one, or ask for --history")
+    Exit code: 0 built, 2 bad input; a run that cannot be read is named, and the others are built.
+    """
     from harness.report.build import build_report
+    from harness.report.history_page import build_history
 
-    for folder in run:
-        click.echo(build_report(folder, single_file=single_file))
+    if not run and not history:
+        raise RunError("no run folder is named", field="RUN", fix="name one, or ask for --history")
+    refused: list[HarnessError] = []
+    for folder in run or (Path("reports"),):
+        try:
+            if history:
+                click.echo(build_history(folder, damaged=refused))
+            else:
+                click.echo(build_report(folder, single_file=single_file))
+        except HarnessError as error:
+            refused.append(error)
+    refuse_some(refused)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness._util.atomic_files import disk_errors_as
 from harness._util.words import id_hint
-from harness.errors import RunError
+from harness.errors import HarnessError, RunError
 from harness.history.changes import flickers, steps
 from harness.judging.baseline import environment_key
 from harness.runs.run_files import MANIFEST, read_manifest, read_rows
@@ -83,11 +84,17 @@ class Series:
         return f"new result at {self.observations[index].run}, none of the {baseline.of} accepted ones"
 
 
-def read_history(root: Path, case: str | None = None) -> list[Series]:
+def read_history(
+    root: Path, case: str | None = None, *, damaged: list[HarnessError] | None = None
+) -> list[Series]:
     """Return the series of every case, or of one, from all run folders directly under ``root``.
 
+    Args:
+        damaged: takes what is wrong with each run that cannot be read, and the others are read all the same;
+            None raises the first one.
+
     Raises:
-        RunError: no run folder is there, none holds the case, or a row cannot be read.
+        RunError: no run folder is there, none holds the case, or a run cannot be read.
     """
     runs = sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
     if not runs:
@@ -95,15 +102,26 @@ def read_history(root: Path, case: str | None = None) -> list[Series]:
     observations: dict[tuple[str, str], list[Observation]] = defaultdict(list)
     ids: set[str] = set()
     for run in runs:
-        created = str(read_manifest(run).get("created", ""))
-        for row in read_rows(run):
-            ids.add(row.case)
-            if row.variant == REFERENCE and case in {None, row.case}:
-                key = row.case, environment_key(row.environment)
-                observations[key].append(Observation(run.name, created, row))
+        try:
+            found = _observations(run)
+        except RunError as error:
+            if damaged is None:
+                raise
+            damaged.append(error)
+            continue
+        ids |= {each.row.case for each in found}
+        for each in found:
+            if each.row.variant == REFERENCE and case in {None, each.row.case}:
+                observations[each.row.case, environment_key(each.row.environment)].append(each)
     if case is not None and not observations:
         raise RunError(f"no run holds the case {case!r}", file=root, fix=id_hint(case, ids))
     return [_series(*key, sorted(observations[key], key=_when)) for key in sorted(observations)]
+
+
+def _observations(run: Path) -> list[Observation]:
+    created = str(read_manifest(run).get("created", ""))
+    with disk_errors_as(RunError, "cannot be read", file=run):
+        return [Observation(run.name, created, row) for row in read_rows(run)]
 
 
 def history_frame(history: list[Series]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harness._util.atomic_files import disk_errors_as
-from harness.errors import RunError
+from harness.errors import HarnessError, RunError
 from harness.history.timeline import Observation, Series, read_history
 from harness.report.formatting import number, slug
 from harness.report.overview import WORST_FIRST
@@ -99,13 +99,17 @@ def _moved_first(chart: Chart) -> tuple[bool, int, str, str]:
     return not chart.findings, WORST_FIRST.index(verdict), series.case, series.environment
 
 
-def build_history(root: Path) -> Path:
+def build_history(root: Path, *, damaged: list[HarnessError] | None = None) -> Path:
     """Write ``history.html`` over all runs directly under ``root``; returns its path.
 
+    Args:
+        damaged: takes what is wrong with each run that cannot be read; the page names them, and shows the
+            others. None raises the first one.
+
     Raises:
-        RunError: no run is there, a row cannot be read, or the page cannot be written.
+        RunError: no run is there, a run cannot be read, or the page cannot be written.
     """
-    history = read_history(root)
+    history = read_history(root, damaged=damaged)
     charts = sorted(map(chart, history), key=_moved_first)
     html = render(
         "history.html",
@@ -113,6 +117,7 @@ def build_history(root: Path) -> Path:
         left_out=len(charts) - MAX_CHARTS,
         runs=_tallies(history),
         reported={path.parent.name for path in root.glob(f"*/{INDEX}")},
+        damaged=[f"{str(each.file).removeprefix(f'{root}/')}: {each.found}" for each in damaged or ()],
         verdicts=WORST_FIRST,
         stepped=sum(bool(each.findings) for each in charts),
         page=inlined_page("history"),

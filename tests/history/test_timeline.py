@@ -134,3 +134,34 @@ def test_what_was_new_before_it_was_accepted_is_new_no_more(tmp_path: Path) -> N
     write_runs(tmp_path, rows)
     (series,) = read_history(tmp_path)
     assert series.unknown == []
+
+
+def test_a_damaged_run_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
+    write_runs(tmp_path, [row(scores(0.995))] * 4)
+    (tmp_path / "night-01" / "results.jsonl").write_text('{"case": 1}\n')
+    (tmp_path / "night-02" / "run.json").write_text("{")
+    (tmp_path / "night-03" / "results.jsonl").unlink()
+    (tmp_path / "night-03" / "results.jsonl").mkdir()
+    with pytest.raises(RunError, match=r"night-01/results\.jsonl:1"):
+        read_history(tmp_path)
+    for command in (["history", "--runs"], ["report", "--history"]):
+        ended = CliRunner().invoke(app, [*command, str(tmp_path)], standalone_mode=False)
+        assert ended.exit_code == 2
+        named, broken, folder = ended.stderr.splitlines()
+        assert named.startswith(f"harness: {tmp_path}/night-01/results.jsonl:1: ")
+        assert broken.startswith(f"harness: {tmp_path}/night-02: is not a run folder")
+        assert folder.startswith(f"harness: {tmp_path}/night-03: cannot be read")
+        assert "1 series, 0 with a finding" in ended.stdout or "history.html" in ended.stdout
+    page = (tmp_path / "history.html").read_text()
+    assert "Left out: <bdi>night-01/results.jsonl:1: " in page
+    assert "<bdi>night-00</bdi>" in page
+
+
+def test_of_several_reports_one_that_cannot_be_built_is_named(tmp_path: Path) -> None:
+    write_runs(tmp_path, [row()] * 3)
+    (tmp_path / "night-01" / "run.json").write_text("{")
+    ended = CliRunner().invoke(app, ["report", *(str(tmp_path / f"night-0{night}") for night in range(3))])
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith(f"harness: {tmp_path}/night-01: is not a run folder")
+    built = ended.stdout.splitlines()
+    assert built == [str(tmp_path / f"night-0{night}" / "index.html") for night in (0, 2)]
