@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run ``harness``; bad input, a disk that refuses and Ctrl-C print one line and exit with their code."""
+    from harness.cli.streams import outlive_readers
+
     atexit.register(gc.freeze)  # a process ends faster where nothing looks for garbage
+    outlive_readers()
     run_command()
 
 
@@ -56,7 +59,7 @@ def refuse(error: HarnessError) -> NoReturn:
 
 
 def refuse_some(errors: Sequence[HarnessError]) -> None:
-    """Print what was passed over as one line each, once all else is done, and exit with the last one's code."""
+    """Print what was passed over, a line each, once all else is done, and exit with the last one's code."""
     for error in errors[:-1]:
         print(f"harness: {error}", file=sys.stderr)
     for error in errors[-1:]:

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness._util.real_paths import real_path
 from harness.importers.draft import SourceFile
 from harness.importers.file_record import FileRecord
 
@@ -38,9 +39,13 @@ class Copies:
         if self.taken.get(path, sha256) != sha256:
             path = f"{subfolder}/{Path(name).stem}_{sha256[:8]}{Path(name).suffix}"
         self.taken[path] = sha256
-        present = self.folder / path
-        if not present.is_file() or self.record.sha256(present) != sha256:
+        if not self._holds(self.folder / path, sha256):
             self.new[path] = sha256
             (self.staged / subfolder).mkdir(exist_ok=True)
             shutil.copyfile(source.path, self.staged / path)
         return path
+
+    def _holds(self, path: Path, sha256: str) -> bool:
+        """Whether a file is there already; what is reached by a link out of the folder is none of its own."""
+        leads_out = path.is_symlink() and not real_path(path).is_relative_to(self.folder)
+        return not leads_out and path.is_file() and self.record.sha256(path) == sha256

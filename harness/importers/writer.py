@@ -52,11 +52,12 @@ def write_cases(
         record: what is remembered of files; None reads that of ``out``.
 
     Raises:
-        JobError: ``out`` cannot be written, is in use by something else than this job's cases, or a case
-            cannot be written so that it reads back.
+        JobError: ``out`` cannot be written, is in use by something else than this job's cases or leads
+            elsewhere by a link in it, or a case cannot be written so that it reads back.
         CaseError: a case of a previous import cannot be read.
     """
     out = real_path(out)
+    _refuse_links_out(out)
     record = record or FileRecord(out)
     with disk_errors_as(JobError, "cannot be written", file=out, fix="choose another folder with --out"):
         previous = PreviousImport.read(out, job, record)
@@ -76,6 +77,18 @@ def write_cases(
         [draft.pairing() for draft in merged.drafts],
         [*assumptions, *merged.notes],
     )
+
+
+def _refuse_links_out(out: Path) -> None:
+    """Refuse to write through a link to elsewhere: no run would take a preview or a LoRA from there.
+
+    Raises:
+        JobError: names the link.
+    """
+    for name in (PREVIEWS, LORAS):
+        if not real_path(out / name).is_relative_to(out):
+            fix = "put the folder itself there; all of --out may lie elsewhere"
+            raise JobError("leads out of the folder of cases by a link", file=out / name, fix=fix)
 
 
 def _stage(merged: MergedImport, copies: Copies, job: str, base: Base) -> list[Case]:

@@ -206,3 +206,29 @@ def test_a_broken_case_says_what_lets_the_next_import_through(jobs: dict[str, Pa
         import_job(jobs["inkprint"], out=tmp_path, steps="0")
     broken.unlink()
     assert len(import_job(jobs["inkprint"], out=tmp_path, steps="0").cases) == 4
+
+
+@pytest.mark.parametrize("name", ["previews", "loras"])
+def test_a_link_out_of_the_folder_is_not_written_through(job: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "cases"
+    import_job(job, out=out, steps="10")
+    (out / name).rename(tmp_path / "disk")
+    (out / name).symlink_to(tmp_path / "disk")
+    with pytest.raises(JobError, match=f"{out}/{name}: leads out of the folder of cases by a link; put the"):
+        import_job(job, out=out, steps="all")
+    with pytest.raises(CaseError, match="leads out of the case's folder by a link"):
+        load_cases([out])[0].verify()
+    assert len(load_cases([out])) == 4
+
+
+def test_a_link_to_a_file_elsewhere_becomes_the_file(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cases"
+    case = import_job(job, out=out, steps="10").cases[0]
+    assert case.lora_path is not None
+    for path in (case.preview_path, case.lora_path):
+        path.rename(tmp_path / path.name)
+        path.symlink_to(tmp_path / path.name)
+    import_job(job, out=out, steps="10")
+    load_cases([out])[0].verify()
+    assert not case.preview_path.is_symlink()
+    assert (tmp_path / case.preview_path.name).is_file()
