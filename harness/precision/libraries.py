@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from harness._util.quiet_libraries import quiet_libraries
 from harness.precision.codebook import nearest
-from harness.precision.floats import E4M3, cast
+from harness.precision.floats import E4M3, E5M2, cast
 from harness.precision.quanto_kernels import tell_build
 from harness.schema.quantizers import QUANTIZERS, is_left_out
 
+QUANTO_FLOATS = {"qfloat8": E4M3, "qfloat8_e5m2": E5M2}
 INT8_EPS = torch.finfo(torch.float32).eps
 """torchao's smallest scale of 8-bit integers; rows of zeros have it."""
 NF4 = (
@@ -40,9 +41,9 @@ def quanto(weight: torch.Tensor, name: str) -> torch.Tensor:
     largest absolute value is the format's, and all is in the weight's dtype. Source: quanto's
     ``AbsmaxOptimizer`` and ``quantize_symmetric``.
     """
-    if name == "qfloat8":
-        scale = _row_scale(weight, torch.finfo(E4M3).max)
-        return cast(weight / scale).mul_(scale)
+    if name in QUANTO_FLOATS:
+        scale = _row_scale(weight, torch.finfo(QUANTO_FLOATS[name]).max)
+        return cast(weight / scale, QUANTO_FLOATS[name]).mul_(scale)
     if name == "qint8":
         scale = _row_scale(weight, 127)
         return (weight / scale).round_().clamp_(-128, 127).mul_(scale)

@@ -23,8 +23,9 @@ ATTENTION = {
 MAX_SEED_OFFSET = 5
 USUAL_QUANTIZE = ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none")
 """What a preview is likely to have been rendered with; every other quantizer is tried after these."""
-UNTRIED_QUANTIZERS = frozenset({"uint8", "qint4", "qint2"})
-"""uint8 changes nothing; optimum-quanto compiles for minutes before the first use of the others."""
+UNTRIED_QUANTIZERS = frozenset({"uint8", "qint4", "qint2", "qfloat8_e5m2"})
+"""uint8 changes nothing, optimum-quanto compiles for minutes before the first use of qint4 and qint2, and
+nobody trains with e5m2."""
 LIMITS = Limits()
 MAX_SEED = LIMITS.seed[1]
 TYPED_SEEDS = (1, 2, 3, 7, 10, 100, 123, 1234, 1337, 12345)

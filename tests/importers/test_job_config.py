@@ -108,6 +108,7 @@ def test_the_text_encoder_is_quantized_as_the_transformer(job: Path, edit: Edit,
         ("cuda:1", "convrot4", "convrot4", "rounds activations on Blackwell GPUs and later"),
         ("cpu", "convrot4", "convrot4_a16", "on device cpu AI Toolkit does not round activations"),
         ("mps", "qfloat8", "convrot8_a16", "Apple silicon has a product of its own"),
+        ("cpu", "convrotint8", "convrot8_a16", "on device cpu AI Toolkit does not round activations"),
     ],
 )
 def test_a_device_decides_whether_activations_are_rounded(
@@ -128,6 +129,7 @@ def test_a_device_decides_whether_activations_are_rounded(
         ({"qtype": "qfloat8", "layer_offloading": True}, "float8"),
         ({"qtype": "qfloat8|owner/repo/adapter.safetensors", "layer_offloading": True}, "qfloat8"),
         ({"qtype": "qfloat8_e4m3fn", "layer_offloading": True}, "qfloat8"),
+        ({"qtype": "qfloat8_e5m2"}, "qfloat8_e5m2"),
         ({"qtype": "qfloat8", "auto_memory": True}, "float8"),
         ({"qtype": "qfloat8", "auto_memory": True, "layer_offloading": False}, "qfloat8"),
     ],
@@ -138,6 +140,23 @@ def test_a_qtype_is_what_the_trainer_made_of_it(
     edit(lambda process: process["model"].update(quantize=True, quantize_te=True, **model))
     trained = import_job(job, out=tmp_path / "cases", steps="10").cases[0].trained
     assert (trained.qtype, trained.qtype_te) == (became, became)
+
+
+@pytest.mark.parametrize(
+    ("qtype", "said"),
+    [
+        ("orbit4", "quantizer orbit4 (rotated at random, then 4-bit codes of a codebook) is not supported"),
+        ("orbitvq2", "quantizer orbitvq2 (rotated at random, then a lattice of 2 bits a weight) is not"),
+        ("qfloat9", "quantizer qfloat9 (none that AI Toolkit 0.12.26 knows) is not supported: re-runs are"),
+    ],
+)
+def test_a_quantizer_that_nothing_computes_is_named(
+    job: Path, edit: Edit, tmp_path: Path, qtype: str, said: str
+) -> None:
+    edit(lambda process: process["model"].update(quantize=True, quantize_te=False, qtype=qtype))
+    (case, *_) = import_job(job, out=tmp_path / "cases", steps="10").cases
+    assert case.trained.qtype == qtype
+    assert sum(note.startswith(said) for note in case.assumptions) == 1
 
 
 def test_the_old_name_of_offloading_counts_where_the_new_one_was_not_read(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.flux_preview import flux_notes
 from harness.importers.aitoolkit.model_config import ModelConfig
 from harness.schema.case_parts import SampleSettings
-from harness.schema.quantizers import ACTIVATIONS_LEFT, QUANTIZERS
+from harness.schema.quantizers import ACTIVATIONS_LEFT, QUANTIZERS, UNKNOWN
 from harness.schema.spec import ModelSpec
 from harness.schema.trainer_versions import ATTENTION_BACKEND, COMPILED
 
@@ -34,7 +34,7 @@ def notes_on_numerics(process: Process, software: str | None) -> list[str]:
             notes.append(f"{software}: {rule.what}")
         elif rule is not None:
             notes.append(f"it is unknown which quantizer was used ({rule.unknown(software)})")
-        notes += _rotated(qtype, process.device)
+        notes += _rotated(qtype, process.device) + _not_computed(qtype)
         if "|" in (model.qtype or ""):
             notes.append(
                 f"AI Toolkit does not load the accuracy recovery adapter of model.qtype: plain {qtype}"
@@ -85,6 +85,17 @@ def _rotated(qtype: str | None, device: str | None) -> list[str]:
         other = f"{quantizer.name}{ACTIVATIONS_LEFT}"
         return [f"AI Toolkit rounds activations on Blackwell GPUs and later; else it was {other}"]
     return []
+
+
+def _not_computed(qtype: str | None) -> list[str]:
+    """Say of a quantizer that nothing here computes what it is."""
+    if qtype is None or qtype in QUANTIZERS:
+        return []
+    what = UNKNOWN.get(qtype)
+    known = f"({what})" if what else "(none that AI Toolkit 0.12.26 knows)"
+    return [
+        f"quantizer {qtype} {known} is not supported: re-runs are not quantized, and drift by what it did"
+    ]
 
 
 def notes_on_size(spec: ModelSpec, settings: SampleSettings) -> list[str]:

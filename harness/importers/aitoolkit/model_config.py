@@ -30,8 +30,8 @@ class QuantizeKwargs(NullIsAbsent):
     activations: Any = None
 
 
-_SAME = {"qfloat8_e4m3fn": "qfloat8"}
-"""optimum-quanto's other name of a quantizer, which the trainer takes too and turns into nothing else."""
+_SAME = {"qfloat8_e4m3fn": "qfloat8", "convrotint8": "convrot8"}
+"""Other names of quantizers, which the trainer takes too and turns into nothing else."""
 
 
 class ModelConfig(View):
