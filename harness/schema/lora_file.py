@@ -17,7 +17,7 @@ from harness._util.atomic_files import disk_errors_as
 from harness._util.unchanged_files import State, settled_state
 from harness.errors import LoraError
 from harness.schema.lora_forms import CONVERSIONS, Form, Layer, find_layers, form_of
-from harness.schema.lora_header import Tensor, hash_finite_weights, read_header
+from harness.schema.lora_header import FLOAT8, Tensor, hash_finite_weights, read_header
 from harness.schema.lora_models import refuse_other_model
 
 ADAPTER_METADATA = "lora_adapter_metadata"
@@ -25,6 +25,10 @@ ADAPTER_METADATA = "lora_adapter_metadata"
 
 _PREFIX, _PEFT_DEFAULT = "transformer.", 8
 
+_ROUNDED = (
+    "the LoRA is saved in float8, rounded from the weights that the previews show: expect a drift that no "
+    "setting explains"
+)
 _KNOWN: dict[Path, tuple[State, LoraFile]] = {}
 """Files that this process has read, with the state in which it did."""
 _MAX_KNOWN = 64
@@ -107,7 +111,8 @@ def inspect_lora(path: Path, checked_sha256: str | None = None) -> LoraFile:
     Raises:
         LoraError: missing, a pickle (left unread), truncated, not safetensors; a LoKr or DoRA; with keys that
             diffusers does not apply, or that are more than a LoRA; with lora_A and lora_B that do not match;
-            of another dtype than F32, F16 and BF16; with weights that are NaN or infinite.
+            of another dtype than F32, F16, BF16 and F8_E4M3, or of the last in a form that diffusers
+            would have to scale; with weights that are NaN or infinite.
     """
     with disk_errors_as(LoraError, "cannot be read", file=path):
         state, known = settled_state(path), _KNOWN.get(path)
@@ -126,6 +131,7 @@ def _read(path: Path, checked_sha256: str | None) -> LoraFile:
     refuse_other_model(path, tensors, metadata)
     form = form_of(tensors)
     layers = find_layers(path, tensors, form)
+    _refuse_scaled_float8(path, tensors, form, layers)
     modules = _modules(path, layers)
     if checked_sha256 is None or any(layer.alpha for layer in layers):
         sha256, numbers, zeros = hash_finite_weights(path, tensors)
@@ -140,8 +146,21 @@ def _read(path: Path, checked_sha256: str | None) -> LoraFile:
     notes = _notes(
         form, len(modules), [*alphas.values()] if any(layer.alpha for layer in layers) else [], adapter
     )
+    if any(tensor.dtype == FLOAT8 for tensor in tensors.values()):
+        notes = (*notes, _ROUNDED)
     is_zero = all(layer.a in zeros or layer.b in zeros for layer in layers)
     return LoraFile(path, sha256, tensors, metadata, form, modules, scales, notes, is_zero)
+
+
+def _refuse_scaled_float8(path: Path, tensors: Mapping[str, Tensor], form: Form, layers: list[Layer]) -> None:
+    """Refuse float8 weights that diffusers would scale as it converts them: torch multiplies none."""
+    for layer in layers:
+        scaled = layer.alpha is not None or form not in {"peft", "down-up"}
+        if scaled and FLOAT8 in {tensors[key].dtype for key in (layer.a, layer.b)}:
+            found = f"is of dtype {FLOAT8}, which diffusers cannot convert from this form"
+            raise LoraError(
+                found, file=path, field=layer.a, fix="use the file that AI Toolkit saved, or BF16"
+            )
 
 
 def _modules(path: Path, layers: list[Layer]) -> dict[str, tuple[int, int, int]]:

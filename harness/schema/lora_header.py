@@ -24,7 +24,10 @@ MAX_HEADER = 16 << 20
 MAX_TENSORS = 10_000
 """Most tensors of one file; a LoRA of every layer of Flex.2 has under a thousand."""
 
-_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+FLOAT8 = "F8_E4M3"
+"""The dtype of ``save.dtype: float8``."""
+
+_BYTES = {"F32": 4, "F16": 2, "BF16": 2, FLOAT8: 1}
 """Bytes of a number by its dtype."""
 
 _CHUNK = 1 << 20
@@ -87,7 +90,7 @@ def read_header(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Raises:
         LoraError: a pickle, which is left unread; truncated, not valid safetensors, or with a tensor of
-            another dtype than F32, F16, BF16.
+            another dtype than F32, F16, BF16, F8_E4M3.
         OSError: missing, or not readable.
     """
     _check_start(path)
@@ -122,7 +125,7 @@ def _invalid(path: Path, why: str) -> LoraError:
 def hash_finite_weights(
     path: Path, tensors: Mapping[str, Tensor]
 ) -> tuple[str, dict[str, float], frozenset[str]]:
-    """Return the SHA-256 of the file, the value of every tensor that is a single number, and zero tensors.
+    """Return the SHA-256 of the file, every single number that is no float8, and the keys of zero tensors.
 
     Raises:
         LoraError: a weight is NaN or infinite, or the file became shorter meanwhile.
@@ -146,7 +149,7 @@ def hash_finite_weights(
                     fix = "the training diverged: leave these steps out, or use an earlier checkpoint"
                     found = "holds weights that are NaN or infinite"
                     raise UnrenderableLoraError(found, file=path, field=key, fix=fix)
-            if size == 1:
+            if size == 1 and tensor.dtype != FLOAT8:
                 numbers[key] = _number(data, tensor.dtype)
     return digest.hexdigest(), numbers, frozenset(zeros)
 
@@ -155,7 +158,9 @@ _FINITE = {
     "F16": bytes(byte for byte in range(256) if byte & 0x7C != 0x7C),
     "BF16": bytes(byte for byte in range(256) if byte & 0x7F != 0x7F),
 }
-"""By dtype: the highest bytes of numbers that are finite for certain. F32 begins as BF16 does."""
+"""By dtype: the highest bytes of numbers that are finite for certain. F32 begins as BF16 does.
+
+float8 has two NaN, of the same bytes, and no infinity."""
 
 
 def _is_finite(data: bytes, dtype: str) -> bool:
@@ -164,7 +169,7 @@ def _is_finite(data: bytes, dtype: str) -> bool:
     high = data[width - 1 :: width]
     if not high.translate(None, _FINITE["F16" if dtype == "F16" else "BF16"]):
         return True
-    if dtype == "F16":
+    if dtype in {"F16", FLOAT8}:
         return False
     return not any(
         top & 0x7F == 0x7F and low & 0x80 for top, low in zip(high, data[width - 2 :: width], strict=False)

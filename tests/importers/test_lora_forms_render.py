@@ -11,13 +11,14 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from harness._util.atomic_files import sha256_file
 from harness.errors import LoraError
 from harness.pipeline.lora_adapter import lora_factors
 from harness.pipeline.lora_weights import read_weights
 from harness.pipeline.renderer import ReferenceRenderer
+from harness.precision.audit import audit
 from harness.precision.lora_delta import lora_deltas
 from harness.schema.lora_file import inspect_lora
 from harness.schema.render import Lora, LoraMode, RenderRequest
@@ -186,3 +187,38 @@ def test_a_file_that_became_shorter(jobs: dict[str, Path], tmp_path: Path) -> No
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(LoraError, match="became shorter while it was read"):
         read_weights(lora, "cpu")
+
+
+def in_float8(source: Path, out: Path) -> Path:
+    """Write the weights, and no alpha, in float8, as ``save.dtype: float8`` does."""
+    weights = load_file(source)
+    small = {key: w if "alpha" in key else w.to(torch.float8_e4m3fn) for key, w in weights.items()}
+    save_file(small, out, dict(inspect_lora(source).metadata))
+    return out
+
+
+def test_float8_is_what_its_numbers_are_in_bf16(
+    jobs: dict[str, Path], tmp_path: Path, render: Callable[..., NDArray[np.uint8]]
+) -> None:
+    small = in_float8(max(jobs["inkprint"].glob("*.safetensors")), tmp_path / "small.safetensors")
+    wide = {key: weight.bfloat16() for key, weight in load_file(small).items()}
+    save_file(wide, tmp_path / "wide.safetensors", dict(inspect_lora(small).metadata))
+    assert inspect_lora(small).notes[-1].startswith("the LoRA is saved in float8, rounded from the weights")
+    assert np.array_equal(render(small), render(tmp_path / "wide.safetensors"))
+    a, b = (
+        lora_factors(inspect_lora(path), torch.device("cpu"))
+        for path in (small, tmp_path / "wide.safetensors")
+    )
+    assert all(torch.equal(x, y) for module in a for x, y in zip(a[module], b[module], strict=True))
+    one, other = (audit(tmp_path / f"{name}.safetensors").total for name in ("small", "wide"))
+    assert one == other
+
+
+@pytest.mark.parametrize("form", ["kohya", "kohya, no alpha", "comfyui", "alpha", "alpha with down"])
+def test_float8_that_diffusers_would_have_to_scale_is_refused(
+    jobs: dict[str, Path], tmp_path: Path, form: str
+) -> None:
+    write = PARTIAL[form] if form in PARTIAL else FORMS[form][0]
+    source = write(max(jobs["inkprint"].glob("*.safetensors")), tmp_path / "wide.safetensors")
+    with pytest.raises(LoraError, match="is of dtype F8_E4M3, which diffusers cannot convert from this form"):
+        inspect_lora(in_float8(source, tmp_path / "small.safetensors"))
