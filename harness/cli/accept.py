@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.command import command, option
+from harness.cli.command import command, option, say
 from harness.cli.options import BASELINES, RUN
 
 
@@ -34,7 +34,7 @@ def accept(
         run, list(cases), root=baselines, reason=reason, accepted_by=by, new_only=new_only, also=also
     )
     for path in done.written:
-        click.echo(f"accepted {path}")
+        say(f"accepted {path}")
     for case, why in done.passed_over.items():
-        click.echo(f"passed over {case}: {why}")
-    click.echo(f"{len(done.written)} accepted, {len(done.passed_over)} passed over")
+        say(f"passed over {case}: {why}")
+    say(f"{len(done.written)} accepted, {len(done.passed_over)} passed over")

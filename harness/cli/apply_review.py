@@ -21,7 +21,7 @@ def apply_review(file: Path, run: Path | None, baselines: Path, by: str | None) 
 
     done = apply(file, run=run, root=baselines, reviewer=by)
     for path in done.written:
-        click.echo(f"accepted {path}")
+        shared.say(f"accepted {path}")
     for case in done.rejected:
-        click.echo(f"rejected {case}")
-    click.echo(f"{len(done.written)} accepted, {len(done.rejected)} rejected, {len(done.noted)} only noted")
+        shared.say(f"rejected {case}")
+    shared.say(f"{len(done.written)} accepted, {len(done.rejected)} rejected, {len(done.noted)} only noted")

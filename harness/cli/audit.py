@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.command import FiniteRange, choice_of, command, option, output_file, path
+from harness.cli.command import FiniteRange, choice_of, command, option, output_file, path, say
 from harness.schema.quantizers import QUANTIZERS
 
 DEFAULT = ("fp8_e4m3fn", "qfloat8", "int8", "nf4")
@@ -75,13 +75,13 @@ def audit(
         device=device,
     )
     for line in sentences(found):
-        click.echo(line)
+        say(line)
     if json_file is not None:
         write_json(json_file, found.to_json())
     if out is not None:
         from harness.report.audit_page import write_audit_page
 
-        click.echo(f"page: {write_audit_page(found, out)}")
+        say(f"page: {write_audit_page(found, out)}")
 
 
 def _refuse_files_of(base: Path | None, outputs: Mapping[str, Path | None]) -> None:

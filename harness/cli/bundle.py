@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.command import command, option, output_file, path
+from harness.cli.command import command, option, output_file, path, say
 
 
 @command()
@@ -26,4 +26,4 @@ def bundle(case: str, run: Path | None, variant: str, out: Path | None, with_lor
     from harness.report.formatting import slug
 
     target = out or Path(f"{slug(case, variant)}.bundle.zip")
-    click.echo(write_bundle(run or find_run(case), case, variant=variant, out=target, lora=with_lora))
+    say(write_bundle(run or find_run(case), case, variant=variant, out=target, lora=with_lora))

@@ -8,9 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from harness.cli.command import command, option, output_file, output_folder
+from harness.cli.command import command, option, output_file, output_folder, say
 from harness.cli.options import CASES, RENDERING, run_options
 
 if TYPE_CHECKING:
@@ -48,20 +46,18 @@ def calibrate(cases: tuple[Path, ...], out: Path, run: Path | None, options: Run
     for key, environment in made.environments.items():
         if environment.command == command_line:
             _print(key, environment)
-    click.echo(
-        f"written: {out}; use it with harness run --tolerance {out}, or pytest --harness-tolerance={out}"
-    )
+    say(f"written: {out}; use it with harness run --tolerance {out}, or pytest --harness-tolerance={out}")
 
 
 def _print(key: str, found: Environment) -> None:
     from harness.calibration.limits import noise_range
 
-    click.echo(f"{key}, {found.date}: limits hold on {found.where}")
+    say(f"{key}, {found.date}: limits hold on {found.where}")
     for name, proposal in [("all cases", found.all_cases), *found.cases.items()]:
-        click.echo(f"  {name}: {_limits(proposal)}")
-    click.echo(f"  measured on {len(found.evidence)} cases:")
+        say(f"  {name}: {_limits(proposal)}")
+    say(f"  measured on {len(found.evidence)} cases:")
     lost = noise_range(found.evidence.values())
-    click.echo(
+    say(
         "    equally valid re-runs of a case differ by at most "
         f"{lost['ssim']:.4f} SSIM, {lost['lpips']:.4f} LPIPS, {lost['psnr']:.1f} dB"
     )
@@ -69,7 +65,7 @@ def _print(key: str, found: Environment) -> None:
     for entry in chain.from_iterable(found.evidence.values()):
         by_control.setdefault((entry.kind, entry.control), []).append(entry.ssim)
     for (kind, control), ssims in sorted(by_control.items(), key=lambda item: item[0][0]):
-        click.echo(f"    {kind:6} {control:24} SSIM {min(ssims):.4f} to {max(ssims):.4f}")
+        say(f"    {kind:6} {control:24} SSIM {min(ssims):.4f} to {max(ssims):.4f}")
 
 
 def _limits(proposal: Proposal) -> str:

@@ -203,6 +203,13 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
 
+def say(text: object = "", *, err: bool = False) -> None:
+    """Print ``text``, which may hold a stranger's: control characters of a terminal as ``\\x1b``."""
+    from harness._util.redaction import visible
+
+    click.echo("\n".join(map(visible, str(text).split("\n"))), err=err)
+
+
 command = partial(click.command, cls=Command)
 option = partial(click.option, cls=Option)
 path = NamedPath()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.command import FiniteRange, command, option, output_file, output_folder, path
+from harness.cli.command import FiniteRange, command, option, output_file, output_folder, path, say
 from harness.cli.options import RENDERING, SYSTEMS, run_options
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ def compare(
                 static=static,
                 options=None if static else options.in_this_process(),
                 budget=budget,
-                tell=lambda line: click.echo(line, err=True),
+                tell=lambda line: say(line, err=True),
             )
             found.append(made)
             for line in sentences(made):
-                click.echo(line)
+                say(line)
         _write(found, json_file, report, out)
     if not static and not all(each.proof is not None and each.proof.reached for each in found):
         sys.exit(1)
@@ -135,11 +135,11 @@ def _write(found: list[Comparison], json_file: Path | None, report: Path | None,
     if report is not None:
         from harness.report.comparison_page import write_comparison_page
 
-        click.echo(f"page: {write_comparison_page(found, report)}")
+        say(f"page: {write_comparison_page(found, report)}")
     if out is not None:
         from harness.report.build import build_report
         from harness.report.comparison_page import store_comparisons
 
         for page in store_comparisons(found, out):
-            click.echo(f"page: {page}")
-        click.echo(f"report: {build_report(out)}")
+            say(f"page: {page}")
+        say(f"report: {build_report(out)}")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import click
-
-from harness.cli.command import command, option, output_folder
+from harness.cli.command import command, option, output_folder, say
 
 
 @command()
@@ -29,8 +27,6 @@ def demo(out: Path, cases: Path) -> None:
         result = run_demo(out=out, cases=cases, progress=progress)
     compared = compare_demo(out=out, cases=cases)
     summarise(result)
-    click.echo(f"{IMAGE.name}, a picture of {COMPARED} by ComfyUI: {compared.changes[0]}")
-    click.echo(f"  prove it: harness compare {cases / COMPARED} {IMAGE}")
-    click.echo(
-        "both mistakes are deliberate; next: harness doctor, then harness import JOB_DIR with a job of yours"
-    )
+    say(f"{IMAGE.name}, a picture of {COMPARED} by ComfyUI: {compared.changes[0]}")
+    say(f"  prove it: harness compare {cases / COMPARED} {IMAGE}")
+    say("both mistakes are deliberate; next: harness doctor, then harness import JOB_DIR with a job of yours")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from harness.cli.command import command, option, output_file, path, refuse_unwritable
+from harness.cli.command import command, option, output_file, path, refuse_unwritable, say
 from harness.cli.options import BUDGET, RENDERING, run_options
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def diagnose(
     show_findings(static_findings(loaded))
     from harness.diagnosis.diagnose import diagnose as find
 
-    click.echo("")
-    found = find(loaded, options=options, budget=budget, tell=click.echo)
+    say("")
+    found = find(loaded, options=options, budget=budget, tell=say)
     show(found)
     if json_file is not None:
         save_answer(found, json_file)
@@ -74,7 +74,7 @@ def _files_alone(path: Path, json_file: Path | None, options: RunOptions) -> Non
         unfit = base_finding(case, options)
         findings = [*([unfit] if unfit else []), *static_findings(case)]
         if path.is_dir():
-            click.echo(f"{case.id}:" if findings else f"{case.id}: nothing found")
+            say(f"{case.id}:" if findings else f"{case.id}: nothing found")
         show_findings(findings)
         answers.append({"case": case.id, "findings": [vars(finding) for finding in findings]})
     if json_file is not None:
@@ -92,11 +92,11 @@ def _together(
 
     cases = load_cases([folder])
     for finding in dict.fromkeys(each.message for case in cases for each in static_findings(case)):
-        click.echo(f"  {finding}")
-    found = diagnose_cases(cases, options=options, budget=budget, tell=click.echo)
+        say(f"  {finding}")
+    found = diagnose_cases(cases, options=options, budget=budget, tell=say)
     for each in found:
-        click.echo("\n" + "\n".join(each.sentences()))
-        click.echo(f"\nrecipe:\n\n{each.first.recipe}")
+        say("\n" + "\n".join(each.sentences()))
+        say(f"\nrecipe:\n\n{each.first.recipe}")
     if json_file is not None:
         write_json(json_file, [each.to_json() for each in found])
     if recipe is not None:
@@ -107,16 +107,16 @@ def _together(
 def show_findings(findings: list[Finding]) -> None:
     """Print findings, one line each and what to do below it."""
     for finding in findings:
-        click.echo(f"{finding.severity:>8}  {finding.id}: {finding.message} [{finding.where}]")
+        say(f"{finding.severity:>8}  {finding.id}: {finding.message} [{finding.where}]")
         if finding.fix:
-            click.echo(f"          → {finding.fix}")
+            say(f"          → {finding.fix}")
 
 
 def show(found: Diagnosis) -> None:
     """Print a diagnosis: composition, causes, cost and recipe."""
     from harness.diagnosis.sentences import sentences
 
-    click.echo("")
+    say("")
     for sentence in sentences(found):
-        click.echo(sentence)
-    click.echo(f"\nrecipe:\n\n{found.recipe}")
+        say(sentence)
+    say(f"\nrecipe:\n\n{found.recipe}")

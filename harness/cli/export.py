@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.command import choice, command, option, path, refuse_unwritable
+from harness.cli.command import choice, command, option, path, refuse_unwritable, say
 from harness.comparison.exports.kinds import ExportKind
 
 
@@ -29,4 +29,4 @@ def export(kind: ExportKind, case: Path, out: Path | None) -> None:
     name = loaded.id.replace("/", "_")
     ends = {"comfy": "_comfy", "diffusers": ".py", "request": ".request.json"}
     for written in export_case(loaded, kind, out or Path(f"{name}{ends[kind]}")):
-        click.echo(written)
+        say(written)

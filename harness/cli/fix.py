@@ -6,9 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from harness.cli.command import command, option
+from harness.cli.command import command, option, say
 from harness.cli.options import BUDGET, CASES, RENDERING, run_options
 
 if TYPE_CHECKING:
@@ -31,10 +29,10 @@ def fix(cases: tuple[Path, ...], budget: float, dry_run: bool, options: RunOptio
     unexplained = 0
     for case in load_cases(cases):
         if case.incomparable is not None and case.lora is None:
-            click.echo(f"{case.id}: passed over: {case.incomparable}")
+            say(f"{case.id}: passed over: {case.incomparable}")
             unexplained += 1
             continue
         fixed = fix_case(case, options=options, budget=budget, write=not dry_run)
         unexplained += not fixed.explained
-        click.echo(f"{case.id}: {fixed.summary}")
+        say(f"{case.id}: {fixed.summary}")
     sys.exit(1 if unexplained else 0)

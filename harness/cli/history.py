@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli import refuse_some
-from harness.cli.command import command, option, path
+from harness.cli.command import command, option, path, say
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -43,15 +43,13 @@ def _show(found: list[Series], *, each_run: bool) -> None:
         findings = series.findings()
         if not each_run and not findings:
             continue
-        click.echo(f"{series.case} on {series.environment}, {len(series.observations)} runs")
+        say(f"{series.case} on {series.environment}, {len(series.observations)} runs")
         if each_run:
             for observation in series.observations:
                 ssim = "–" if observation.row.ssim is None else f"{observation.row.ssim:.4f}"
-                click.echo(
-                    f"  {observation.created[:16]}  {ssim}  {observation.row.verdict:12}  {observation.run}"
-                )
+                say(f"  {observation.created[:16]}  {ssim}  {observation.row.verdict:12}  {observation.run}")
         for line in findings or ["holds its level"]:
-            click.echo(f"  {line}")
+            say(f"  {line}")
     if not each_run:
         moved = sum(bool(series.findings()) for series in found)
-        click.echo(f"{len(found)} series, {moved} with a finding")
+        say(f"{len(found)} series, {moved} with a finding")

@@ -10,7 +10,7 @@ import click
 
 from harness._util.real_paths import real_path
 from harness.cli import refuse_some
-from harness.cli.command import command, option, output_folder, path
+from harness.cli.command import command, option, output_folder, path, say
 from harness.cli.options import BASE
 from harness.errors import HarnessError
 
@@ -103,7 +103,7 @@ def _import_bundle(file: Path, out: Path | None, **options: Any) -> None:
         raise HarnessError("a bundle takes only --out", file=file, fix=fix)
     unpacked = import_bundle(file, out=out)
     folder = from_here(unpacked.case.folder)
-    click.echo(f"{unpacked.case.id} → {folder}")
+    say(f"{unpacked.case.id} → {folder}")
     if unpacked.missing_lora is not None and unpacked.case.lora is not None:
-        click.echo(f"put the LoRA of SHA-256 {unpacked.case.lora.sha256} at {unpacked.missing_lora}")
-    click.echo(f"next: harness run {shlex.quote(str(folder))}")
+        say(f"put the LoRA of SHA-256 {unpacked.case.lora.sha256} at {unpacked.missing_lora}")
+    say(f"next: harness run {shlex.quote(str(folder))}")

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness._util.real_paths import real_path
+from harness._util.redaction import printable, visible
 from harness._util.words import size_text, some
 from harness.cli.progress import count
 from harness.importers.draft import ImportResult
@@ -33,7 +34,7 @@ def show(result: ImportResult) -> None:
     console.print(_table(result.cases))
     assumed = [line if line.startswith("left out: ") else f"assumed: {line}" for line in result.assumptions]
     for line in (*_not_comparable(result.cases), *assumed, *_sample_assumptions(result.cases)):
-        console.print(Text(line))
+        console.print(Text(visible(line)))
     if near := [case.name for case in result.cases if case.neighbours]:
         console.print(
             Text(
@@ -63,14 +64,14 @@ def _table(cases: Sequence[Case]) -> Table:
         settings, lora = case.settings, case.lora
         cells = (
             case.name + (" (older config)" if case.preview.older_config else ""),
-            tail(Path(lora.file).stem, LORA_WIDTH) if lora else "none",
+            tail(visible(Path(lora.file).stem), LORA_WIDTH) if lora else "none",
             f"{lora.network_multiplier:g}" if lora else "",
             str(settings.seed),
             size_text(case.preview.size),
             str(settings.sample_steps),
             f"{settings.guidance_scale:g}",
         )
-        prompt = Text(" ".join(settings.prompt.split()), no_wrap=True, overflow="ellipsis")
+        prompt = Text(printable(settings.prompt), no_wrap=True, overflow="ellipsis")
         table.add_row(*map(Text, cells), prompt, style="cyan" if case.incomparable else None)
     return table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-import click
+from harness.cli.command import say
 
 
 class _StderrHandler(logging.Handler):
@@ -12,7 +12,7 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record as one line."""
-        click.echo(self.format(record), err=True)
+        say(self.format(record), err=True)
 
 
 def log_to_stderr(verbosity: int) -> None:

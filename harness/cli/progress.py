@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from harness._util.redaction import visible
 from harness.cli import interrupted
 from harness.runs.planned import Planned
 from harness.runs.progress import ProgressBar, steps_of
@@ -62,7 +63,7 @@ class LiveProgress(ProgressBar):
 
     def told(self, line: str) -> None:
         """Print a line above the bar."""
-        self._console.print(Text(line), soft_wrap=True)
+        self._console.print(Text(visible(line)), soft_wrap=True)
 
     def case_done(self, row: Row) -> None:
         """Print the case's verdict above the bar; only a terminal gets it cut to one line."""
@@ -75,5 +76,5 @@ class LiveProgress(ProgressBar):
 def _line(row: Row) -> Text:
     name = row.case if row.variant == REFERENCE else f"{row.case} {row.variant}"
     return Text.assemble(
-        (f"{row.verdict.value:>12}", STYLES[row.verdict]), "  ", name, "  ", (row.reason, "dim")
+        (f"{row.verdict.value:>12}", STYLES[row.verdict]), "  ", name, "  ", (visible(row.reason), "dim")
     )

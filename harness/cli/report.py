@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli import refuse_some
-from harness.cli.command import command, option, path
+from harness.cli.command import command, option, path, say
 from harness.errors import HarnessError, RunError
 
 
@@ -29,9 +29,9 @@ def report(run: tuple[Path, ...], single_file: bool, history: bool) -> None:
     for folder in run or (Path("reports"),):
         try:
             if history:
-                click.echo(build_history(folder, damaged=refused))
+                say(build_history(folder, damaged=refused))
             else:
-                click.echo(build_report(folder, single_file=single_file))
+                say(build_report(folder, single_file=single_file))
         except HarnessError as error:
             refused.append(error)
     refuse_some(refused)

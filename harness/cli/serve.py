@@ -6,9 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import click
-
-from harness.cli.command import FiniteRange, command, option
+from harness.cli.command import FiniteRange, command, option, say
 
 
 @command()
@@ -35,14 +33,12 @@ def serve(idle: float, status: bool, stop: bool) -> None:
     from harness.warm.server import Server
 
     def begin() -> None:
-        click.echo(
-            f"warm process {os.getpid()}: harness serve --stop, Ctrl-C or {idle:g} idle minutes end it"
-        )
+        say(f"warm process {os.getpid()}: harness serve --stop, Ctrl-C or {idle:g} idle minutes end it")
         _import_libraries()
 
     with keeping_renderer() as kept:
-        why = Server(_execute, kept.holds, lambda: kept.lost, 60 * idle, click.echo).run(begin)
-    click.echo(f"ended: {why}")
+        why = Server(_execute, kept.holds, lambda: kept.lost, 60 * idle, say).run(begin)
+    say(f"ended: {why}")
     raise SystemExit(0)
 
 
@@ -73,12 +69,12 @@ def _ask(want: str) -> None:
 
     answer = ask(want)
     if answer is None:
-        click.echo("no warm process runs")
+        say("no warm process runs")
         raise SystemExit(1)
     for line in _lines(answer):
-        click.echo(line)
+        say(line)
     if want == "stop":
-        click.echo("it ends after the command that it runs" if answer["running"] else "it ends")
+        say("it ends after the command that it runs" if answer["running"] else "it ends")
 
 
 def _lines(answer: dict[str, Any]) -> list[str]:

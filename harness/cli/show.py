@@ -8,10 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-import click
-
 from harness._util.words import counts_in_words
 from harness.cli import interrupted
+from harness.cli.command import say
 from harness.cli.progress import LiveProgress, count
 from harness.errors import CopyError
 from harness.judging.drift_origin import by_origin, origins_in_words
@@ -53,27 +52,27 @@ def summarise(result: RunResult, copy_to: str | None = None) -> None:
         index = build_report(result.folder)
     except KeyboardInterrupt:
         interrupted(f"all is saved but the report; go on with harness report {result.folder}")
-    click.echo(f"{count(len(result.rows))}: {counts_in_words(result.counts, Verdict) or 'none'}")
+    say(f"{count(len(result.rows))}: {counts_in_words(result.counts, Verdict) or 'none'}")
     for found in result.drifting_sets:
-        click.echo(f"drift of {found.job} as a whole: {found.reason}")
+        say(f"drift of {found.job} as a whole: {found.reason}")
     for line in origins_in_words(by_origin(result.rows)):
-        click.echo(line)
+        say(line)
     for row in result.rows:
         if row.nearest is not None:
-            click.echo(f"{row.case}: {describe(row.nearest)}")
+            say(f"{row.case}: {describe(row.nearest)}")
     if taken := sum(row.taken_from is not None for row in result.rows):
-        click.echo(f"{taken} of their renders were there already; --fresh makes them again")
+        say(f"{taken} of their renders were there already; --fresh makes them again")
     for warning in dict.fromkeys(text for row in result.rows for text in row.warnings):
-        click.echo(f"warning: {warning}")
+        say(f"warning: {warning}")
     if result.missing:
-        click.echo(f"{count(len(result.missing))} of the run without a result yet, e.g. {result.missing[0]}")
-    click.echo(f"report: {index}")
+        say(f"{count(len(result.missing))} of the run without a result yet, e.g. {result.missing[0]}")
+    say(f"report: {index}")
     if copy_to is not None:
         from harness._util.redaction import redact
         from harness.runs.mirror import Mirror
 
         Mirror(result.folder, copy_to).send()
-        click.echo(f"copy: {redact(copy_to)}")
+        say(f"copy: {redact(copy_to)}")
 
 
 def finish(result: RunResult, copy_to: str | None = None) -> NoReturn:

@@ -30,12 +30,15 @@ def outlive_readers() -> None:
     """Let standard output and error lose their reader without a word."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper) and _is_pipe(stream.fileno()):
+        if isinstance(stream, io.TextIOWrapper) and _is_pipe(stream):
             setattr(sys, name, _over_pipe(stream))
 
 
-def _is_pipe(handle: int) -> bool:
-    mode = os.fstat(handle).st_mode
+def _is_pipe(stream: io.TextIOWrapper) -> bool:
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except OSError:  # it has no number: a caller put it in the place of the system's
+        return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 

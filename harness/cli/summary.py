@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.command import command, option
+from harness.cli.command import command, option, say
 from harness.cli.options import RUN
 
 
@@ -24,4 +24,4 @@ def summary(run: Path, worst: int, link: str | None) -> None:
     """Print a run's counts and worst cases as Markdown, for the summary of a CI job."""
     from harness.report.text_report import job_summary
 
-    click.echo(job_summary(run, worst=worst, link=link), nl=False)
+    say(job_summary(run, worst=worst, link=link).removesuffix("\n"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.command import command, option, output_folder, path
+from harness.cli.command import command, option, output_folder, path, say
 from harness.cli.options import MANY_RENDERS, RENDERING, run_options, selected_cases
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def _list_axes(context: click.Context, _parameter: click.Parameter, wanted: bool
     from harness.sweeps.axes import AXES
 
     for name, axis in AXES.items():
-        click.echo(f"{name:<20} {axis.explanation}")
+        say(f"{name:<20} {axis.explanation}")
     context.exit()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness._util.real_paths import real_path
-from harness.cli.command import NO_SERVE_GIVEN, TYPED, FiniteRange, command, option, output_folder, path
+from harness.cli.command import NO_SERVE_GIVEN, TYPED, FiniteRange, command, option, output_folder, path, say
 from harness.cli.options import RENDERING, run_options, tolerance
 from harness.errors import HarnessError
 
@@ -72,7 +72,7 @@ def watch(
         sys.exit(here())
     context = click.get_current_context()
     typed = None if context.meta[NO_SERVE_GIVEN] else [str(context.info_name), *context.meta[TYPED], "--once"]
-    click.echo(f"watching {job_dir}; Ctrl-C ends it, and {out} keeps the run")
+    say(f"watching {job_dir}; Ctrl-C ends it, and {out} keeps the run")
     sys.exit(_watch(job_dir, file, out, partial(_anywhere, typed, here), until_step, idle))
 
 
@@ -110,7 +110,7 @@ def _anywhere(typed: Sequence[str] | None, here: Callable[[], int]) -> int:
     try:
         return here()
     except HarnessError as error:
-        click.echo(f"harness: {error}", err=True)
+        say(f"harness: {error}", err=True)
         return error.exit_code
     except SystemExit:  # Ctrl-C, and the progress bar has said what is saved
         return INTERRUPTED
@@ -131,5 +131,5 @@ def _round(job_dir: Path, cases: Path, out: Path, config: Path | None, options: 
     if result is None:
         return 1
     counts = counts_in_words(result.counts, Verdict)
-    click.echo(f"{count(len(result.rows))} so far: {counts}; report: {build_report(out)}")
+    say(f"{count(len(result.rows))} so far: {counts}; report: {build_report(out)}")
     return result.exit_code

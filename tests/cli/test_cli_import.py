@@ -126,3 +126,14 @@ def test_what_is_left_out_is_said_and_not_assumed(harness: Harness, job: Path) -
         f"left out: {preview.name} is empty",
         "left out: 1 image of another name: cat.png",
     ]
+
+
+def test_text_of_strangers_moves_no_cursor(harness: Harness, job: Path) -> None:
+    config = job / "config.yaml"
+    config.write_text(
+        config.read_text().replace("prompts:\n", 'prompts:\n      - "a \\e[2J cat \\u009b5m"\n', 1)
+    )
+    ended = harness("import", job, "--out", "cases", "--steps", "10")
+    assert ended.code == 0
+    assert r"a \x1b[2J cat \x9b5m" in ended.out
+    assert "\x1b" not in ended.out + ended.err

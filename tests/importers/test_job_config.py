@@ -145,9 +145,9 @@ def test_a_qtype_is_what_the_trainer_made_of_it(
 @pytest.mark.parametrize(
     ("qtype", "said"),
     [
-        ("orbit4", "quantizer orbit4 (rotated at random, then 4-bit codes of a codebook) is not supported"),
-        ("orbitvq2", "quantizer orbitvq2 (rotated at random, then a lattice of 2 bits a weight) is not"),
-        ("qfloat9", "quantizer qfloat9 (none that AI Toolkit 0.12.26 knows) is not supported: re-runs are"),
+        ("orbit4", "quantizer 'orbit4' (rotated at random, then 4-bit codes of a codebook) is not supported"),
+        ("orbitvq2", "quantizer 'orbitvq2' (rotated at random, then a lattice of 2 bits a weight) is not"),
+        ("qfloat9", "quantizer 'qfloat9' (none that AI Toolkit 0.12.26 knows) is not supported: re-runs are"),
     ],
 )
 def test_a_quantizer_that_nothing_computes_is_named(

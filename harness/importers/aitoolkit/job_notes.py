@@ -94,7 +94,7 @@ def _not_computed(qtype: str | None) -> list[str]:
     what = UNKNOWN.get(qtype)
     known = f"({what})" if what else "(none that AI Toolkit 0.12.26 knows)"
     return [
-        f"quantizer {qtype} {known} is not supported: re-runs are not quantized, and drift by what it did"
+        f"quantizer {qtype!r} {known} is not supported: re-runs are not quantized, and drift by what it did"
     ]
 
 
