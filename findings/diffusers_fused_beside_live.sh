@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# diffusers 0.42.1 with peft 0.21.2: a layer with a fused LoRA drops the live one, and loading one takes the fused one out.
+# diffusers 0.42.1 with peft 0.21.2: a fused LoRA silences the live one, and loading another takes the fused one out.
 #
 # A good engineer would guess: fuse_lora() bakes one LoRA, one that makes few steps enough for instance, into the weights,
 # and another stays live on top of it, with a strength that can be changed. Guess before the first run: a layer in which

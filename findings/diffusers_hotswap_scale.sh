@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# diffusers 0.42.1 with peft 0.21.2: after a hotswap, set_adapters scales a LoRA by the alpha / rank of the one before it.
+# diffusers 0.42.1 with peft 0.21.2: after a hotswap, set_adapters scales a LoRA by the alpha and rank of another one.
 #
 # A good engineer would guess: load_lora_weights(hotswap=True) puts the new LoRA in the old one's place, with its own
 # alpha and rank, and set_adapters("a", 1.0) then changes nothing. First guess before the run: a weight that was set

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# diffusers 0.42.1 with peft 0.21.2: one call with a LoRA scale of 0 sets every LoRA's strength to 1 for the calls after it.
+# diffusers 0.42.1 with peft 0.21.2: a call with a LoRA scale of 0 sets every LoRA's strength to 1 for the next calls.
 #
-# A good engineer would guess: joint_attention_kwargs={"scale": 0} is for that call, as any other value is, and the strengths
-# of set_adapters() hold again afterwards. Guess before the run: they do not, since a strength cannot be divided by 0.
+# A good engineer would guess: joint_attention_kwargs={"scale": 0} is for that call, as any other value is, and the
+# strengths of set_adapters() hold again afterwards. Guess before the run: they do not, since a strength cannot be divided
+# by 0.
 # What it does: a call multiplies the strengths by its scale and divides them by it at the end; where it is 0, all active
-# LoRAs get 1.0 instead. So in a row of pictures at scales 1, 0.5, 0, 1 the last differs from the first, with a LoRA of 0.6
-# stronger and one that was set to 0 switched on. No word. Set the strengths again after a call with 0.
+# LoRAs get 1.0 instead. So in a row of pictures at scales 1, 0.5, 0, 1 the last differs from the first: a LoRA of 0.6 is
+# stronger in it, and one that was set to 0 is on. No word. Set the strengths again after a call with 0.
 # Output seen (Python 3.11, torch 2.14.1, CPU, fp32), a set to 0.6 and b to 0, how much of each is in the layer's output
 # after calls at these scales:
 #   none     a 0.6, b 0

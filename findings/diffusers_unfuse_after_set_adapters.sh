@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # diffusers 0.42.1 with peft 0.21.2: a strength that is set while a LoRA is fused decides what unfuse_lora() takes away.
 #
-# A good engineer would guess: while a LoRA is fused, set_adapters("a", 0.5) either changes the picture or does nothing, and
-# unfuse_lora() takes away what fuse_lora() added. Guess before the run: it takes away B·A at the strength of that moment.
+# A good engineer would guess: while a LoRA is fused, set_adapters("a", 0.5) changes the picture or does nothing, and
+# unfuse_lora() takes away what fuse_lora() added. Guess before the run: it takes away B·A at the strength of the moment.
 # What it does: set_adapters changes nothing that can be seen, and unfuse_lora() then subtracts half of what was fused. The
 # other half stays in the base's weights, and every later picture is made with it, those of other LoRAs too. No word. A
 # strength above the fused one takes away more than there was. It does not show while the LoRA is live again, since that

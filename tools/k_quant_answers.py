@@ -1,5 +1,7 @@
 """Write tests/data/k_quants.npz: what ggml makes of hard weights, by which tests judge our K-quants.
 
+Beside it stands what diffusers, as ComfyUI-GGUF does, unpacks of ggml's bits in fp16 (``pip install gguf``).
+
     pip download --no-deps -d wheel pywhispercpp==1.5.1 && unzip -d wheel wheel/*.whl
     python tools/k_quant_answers.py wheel/pywhispercpp.libs/libggml-base-*.so.0.13.1
     python tools/k_quant_answers.py wheel/pywhispercpp.libs/libggml-base-*.so.0.13.1 --compare 16
@@ -33,19 +35,33 @@ class Ggml:
         self._library = ctypes.CDLL(str(library))
         self._library.ggml_quantize_chunk.restype = ctypes.c_size_t
 
-    def stored(self, weights: np.ndarray, kind: str) -> np.ndarray:
-        """Return what the bits of ``weights``, fp32, mean once they are stored."""
-        (number, width), made = TYPES[kind], np.empty_like(weights)
-        blocks = np.empty(weights.size // BLOCK * width, np.uint8)
-        source, target, end = (ctypes.c_void_p(each.ctypes.data) for each in (weights, blocks, made))
+    def blocks(self, weights: np.ndarray, kind: str) -> np.ndarray:
+        """Return the bytes that ``weights``, fp32, are stored as: blocks × bytes of a block."""
+        number, width = TYPES[kind]
+        blocks = np.empty((weights.size // BLOCK, width), np.uint8)
+        source, target = (ctypes.c_void_p(each.ctypes.data) for each in (weights, blocks))
         rows, columns = (ctypes.c_int64(each) for each in weights.shape)
         size = self._library.ggml_quantize_chunk(
             number, source, target, ctypes.c_int64(0), rows, columns, None
         )
         assert size == blocks.size
+        return blocks
+
+    def stored(self, weights: np.ndarray, kind: str) -> np.ndarray:
+        """Return what the bits of ``weights``, fp32, mean once they are stored."""
+        blocks, made = self.blocks(weights, kind), np.empty_like(weights)
         unpack = getattr(self._library, f"dequantize_row_{kind.lower().replace('k', 'K')}")
-        unpack(target, end, ctypes.c_int64(weights.size))
+        source, end = (ctypes.c_void_p(each.ctypes.data) for each in (blocks, made))
+        unpack(source, end, ctypes.c_int64(weights.size))
         return made
+
+    def in_fp16(self, weights: np.ndarray, kind: str) -> np.ndarray:
+        """Return what diffusers unpacks of ``stored``: fp16."""
+        from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor
+
+        blocks = torch.from_numpy(self.blocks(weights, kind))
+        made = dequantize_gguf_tensor(GGUFParameter(blocks, quant_type=TYPES[kind][0]))
+        return made.numpy().reshape(weights.shape)
 
 
 def hard_weights() -> np.ndarray:
@@ -104,7 +120,9 @@ def main() -> int:
     if chosen.compare is not None:
         return 0 if compare(ggml, chosen.compare) else 1
     weights = hard_weights()
-    np.savez_compressed(FILE, weights=weights, **{kind: ggml.stored(weights, kind) for kind in K_QUANTS})
+    answers = {kind: ggml.stored(weights, kind) for kind in K_QUANTS}
+    answers |= {f"{kind} in fp16": ggml.in_fp16(weights, kind) for kind in K_QUANTS}
+    np.savez_compressed(FILE, weights=weights, **answers)
     return 0
 
 

@@ -38,7 +38,7 @@ def quantize_part(part: nn.Module, name: str, exclude: Sequence[str] = ()) -> No
     from harness.precision.convrot_layers import rotate_in_place
     from harness.precision.layer_types import layer_quantizer
     from harness.precision.libraries import quantize_in_place
-    from harness.precision.rounding import rounded
+    from harness.precision.rounding import unpacked
 
     require(name)
     if QUANTIZERS[name].is_rotated:
@@ -49,7 +49,7 @@ def quantize_part(part: nn.Module, name: str, exclude: Sequence[str] = ()) -> No
         return
     for path, module in part.named_modules():
         if isinstance(module, torch.nn.Linear):
-            module.weight.data = rounded(layer_quantizer(name, path, exclude), module.weight.data)
+            module.weight.data = unpacked(layer_quantizer(name, path, exclude), module.weight.data)
 
 
 class QuantizedParts:

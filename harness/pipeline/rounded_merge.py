@@ -10,7 +10,7 @@ import torch
 
 from harness.pipeline.lora_adapter import lora_factors
 from harness.precision.layer_types import layer_quantizer
-from harness.precision.rounding import rounded, rounded_at_random
+from harness.precision.rounding import rounded_at_random, unpacked
 from harness.schema.lora_file import LoraFile
 from harness.schema.render import LoraMode
 
@@ -46,4 +46,4 @@ def merge_rounded(
             generator = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
             weight.copy_(rounded_at_random(quantizer, wanted, generator, weight.abs().amax()))
         else:
-            weight.copy_(rounded(layer_quantizer(quantizer, module, exclude), wanted.to(weight.dtype)))
+            weight.copy_(unpacked(layer_quantizer(quantizer, module, exclude), wanted.to(weight.dtype)))

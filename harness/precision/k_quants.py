@@ -51,10 +51,13 @@ def type_of(name: str) -> str:
     return name.removeprefix("gguf_").removesuffix("_m").upper()
 
 
-def k_quant(weight: torch.Tensor, name: str) -> torch.Tensor:
+def k_quant(weight: torch.Tensor, name: str, unpacked_in: torch.dtype = torch.float32) -> torch.Tensor:
     """Return ``weight``, out × in, as a GGUF file stores it in the type ``name``, in its dtype.
 
     Rows that are no whole blocks are stored as F16, as ComfyUI-GGUF's llama-quantize does.
+
+    Args:
+        unpacked_in: dtype that every step of the unpacking is rounded to; fp32 gives what the bits mean.
     """
     if weight.shape[1] % BLOCK:
         return weight.half().to(weight.dtype)
@@ -62,17 +65,18 @@ def k_quant(weight: torch.Tensor, name: str) -> torch.Tensor:
     rows = max(1, PIECE.get(weight.device.type, PIECE["cpu"]) // weight.shape[1])
     for start in range(0, len(weight), rows):
         piece = weight[start : start + rows]
-        made[start : start + rows] = _stored(piece.float(), K_QUANTS[name]).view(piece.shape)
+        made[start : start + rows] = _stored(piece.float(), K_QUANTS[name], unpacked_in).view(piece.shape)
     return made
 
 
-def _stored(weight: torch.Tensor, kind: KQuant) -> torch.Tensor:
+def _stored(weight: torch.Tensor, kind: KQuant, unpacked_in: torch.dtype) -> torch.Tensor:
     x = weight.reshape(-1, kind.group).T.contiguous()
     found = kind.search(x)
     scale, minimum = found if isinstance(found, tuple) else (found, None)
     step = _few_bits(scale, kind)
     offset = torch.zeros_like(step) if minimum is None else _few_bits(minimum, kind)
     codes = (x + offset).div_(step.where(step != 0, torch.ones_like(step))).round_().clamp_(*kind.codes)
+    codes, step, offset = (each.to(unpacked_in) for each in (codes, step, offset))
     return codes.mul_(step).sub_(offset).T.contiguous()
 
 

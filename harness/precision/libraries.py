@@ -112,17 +112,22 @@ def _plain_where_torch_crashes(part: nn.Module) -> None:
                 setattr(module, name, plain)
 
 
-def gguf(weight: torch.Tensor, name: str) -> torch.Tensor:
+def gguf(weight: torch.Tensor, name: str, unpacked_in: torch.dtype = torch.float32) -> torch.Tensor:
     """Return ``weight``, out × in, as a GGUF file stores it; rows that its block does not divide stay.
 
-    The package computes on the CPU alone, in fp32.
+    The package computes on the CPU alone, in fp32. A weight is a scale times a code, exact in fp32, so that
+    rounding it is rounding the only step of the unpacking.
+
+    Args:
+        unpacked_in: dtype that the unpacking is rounded to; fp32 gives what the bits mean.
     """
     package, quants = _library("gguf"), _library("gguf.quants")
     kind = package.GGMLQuantizationType[name.removeprefix("gguf_").upper()]
     if weight.shape[1] % package.GGML_QUANT_SIZES[kind][0]:
         return weight
     stored = quants.quantize(weight.float().cpu().numpy(), kind)
-    return torch.from_numpy(quants.dequantize(stored, kind)).to(weight.device, weight.dtype)
+    exact = torch.from_numpy(quants.dequantize(stored, kind))
+    return exact.to(unpacked_in).to(weight.device, weight.dtype)
 
 
 def nf4(weight: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,24 @@ def rounded(name: str | None, weight: torch.Tensor, largest: torch.Tensor | None
     return weight if name is None else _function_of(name)(weight, largest)
 
 
+def unpacked(name: str | None, weight: torch.Tensor) -> torch.Tensor:
+    """Return ``weight`` as a program computes with it that has it stored by ``name``, in its dtype.
+
+    ComfyUI-GGUF and diffusers unpack GGUF files in fp16, whatever they compute in
+    (``findings/diffusers_gguf_fp16.sh``). All else is computed with as it is stored.
+    """
+    import torch
+
+    from harness.precision import k_quants, libraries
+
+    library = None if name is None else QUANTIZERS[name].library
+    if name is not None and library == "gguf":
+        return libraries.gguf(weight, name, torch.float16)
+    if name is not None and library == "ggml":
+        return k_quants.k_quant(weight, k_quants.type_of(name), torch.float16)
+    return rounded(name, weight)
+
+
 def largest_of(name: str, weight: torch.Tensor) -> torch.Tensor:
     """Return the largest absolute value that a quantizer of ``NEEDS_LARGEST`` takes the scale from, fp32."""
     from harness.precision.convrot import largest_rotated

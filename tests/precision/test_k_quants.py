@@ -1,7 +1,8 @@
 """K-quants: ggml's own bits, which layers of a model get them, and who tries them.
 
 ``tests/data/k_quants.npz`` holds hard weights and what ggml 0.13.1 stores of them, by the library that the
-x86-64 wheel of pywhispercpp 1.5.1 brings; ``tools/k_quant_answers.py`` wrote it, and compares more weights.
+x86-64 wheel of pywhispercpp 1.5.1 brings, and what diffusers 0.42.1 unpacks of it in fp16.
+``tools/k_quant_answers.py`` wrote it, and compares more weights.
 """
 
 from __future__ import annotations
@@ -39,6 +40,15 @@ def test_a_k_quant_has_the_bits_of_ggml(kind: str, answers: dict[str, torch.Tens
     made = k_quant(answers["weights"], kind)
     wrong = (made != answers[kind]).any(1).nonzero().flatten().tolist()
     assert not wrong, f"blocks {wrong} differ"
+
+
+@pytest.mark.parametrize("kind", K_QUANTS)
+def test_a_k_quant_is_unpacked_in_fp16_to_the_bits_of_diffusers(
+    kind: str, answers: dict[str, torch.Tensor]
+) -> None:
+    made, wanted = k_quant(answers["weights"], kind, torch.float16), answers[f"{kind} in fp16"]
+    assert torch.equal(made, wanted.float())
+    assert not torch.equal(made, answers[kind].half().float()), "rounding once would do"
 
 
 @pytest.mark.parametrize("kind", K_QUANTS)
@@ -108,7 +118,7 @@ def test_the_layers_of_a_model_are_quantized_as_the_converter_does() -> None:
     quantize_part(model, "gguf_q3_k")
     after = dict(model.named_parameters())
     wide = "transformer_blocks.1.ff.net.2.weight"
-    assert torch.equal(after[wide], k_quant(before[wide], "Q3_K"))
+    assert torch.equal(after[wide], k_quant(before[wide], "Q3_K", torch.float16))
     changed = {name for name, weight in before.items() if not torch.equal(after[name], weight)}
     assert wide in changed
     assert not [name for name in changed if layer_quantizer("gguf_q3_k", name) is None]

@@ -14,7 +14,7 @@ from harness.precision.availability import missing, require
 from harness.precision.codebook import nearest
 from harness.precision.floats import cast
 from harness.precision.libraries import quantize_in_place
-from harness.precision.rounding import rounded, rounded_at_random
+from harness.precision.rounding import rounded, rounded_at_random, unpacked
 from harness.schema.quantizers import (
     QUANTIZERS,
     SETTINGS,
@@ -129,6 +129,19 @@ def test_the_nearest_of_a_few_numbers_is_what_torch_finds() -> None:
 )
 def test_rows_are_rounded_each_for_itself(name: str, weight: torch.Tensor) -> None:
     assert torch.equal(rounded(able(name), weight)[16:32], rounded(name, weight[16:32]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_weight_of_a_gguf_file_is_unpacked_in_fp16(weight: torch.Tensor, dtype: torch.dtype) -> None:
+    weight = weight.to(dtype)
+    made, exact = unpacked(able("gguf_q8_0"), weight), rounded("gguf_q8_0", weight.float())
+    assert torch.equal(made, exact.half().to(dtype))
+    assert not torch.equal(made, exact.to(dtype))
+
+
+@pytest.mark.parametrize("name", [None, "fp8_e4m3fn", "uint4", "bnb_int8"])
+def test_other_weights_are_what_is_stored(name: str | None, weight: torch.Tensor) -> None:
+    assert torch.equal(unpacked(name and able(name), weight), rounded(name, weight))
 
 
 @pytest.mark.parametrize("name", ["fp8_scaled", "nvfp4"])
