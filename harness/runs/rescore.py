@@ -7,17 +7,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from harness._util.atomic_files import sha256_file
 from harness.errors import ImageError
 from harness.judging.drift_origin import beside_reference
 from harness.judging.tolerance import Source
 from harness.judging.verdict import judge_baseline, judge_variant
+from harness.metrics.images import load_rgb
 from harness.metrics.perceptual import INSTALL
 from harness.metrics.scores import MetricName
 from harness.runs.folder import locked
 from harness.runs.neighbours import note_again
 from harness.runs.results import RunResult, load_run
 from harness.runs.run_files import read_manifest, write_rows
-from harness.runs.scorer import Scorer
+from harness.runs.scorer import Scorer, pixels_sha256
 from harness.schema.metric_limits import Tolerance, measured_metrics, needed_metrics
 from harness.schema.result import Row
 
@@ -38,7 +40,7 @@ def rescore(
 
     Raises:
         RunError: not a run folder, or a run is writing there.
-        ImageError: an image of the run is missing or damaged.
+        ImageError: an image of the run is missing, damaged or another one than the row's.
     """
     read_manifest(folder)
     with locked(folder):
@@ -71,11 +73,21 @@ def judge_again(row: Row, tolerance: Tolerance) -> Row:
     return row.model_copy(update=judged)
 
 
+def _refuse_changed(folder: Path, row: Row, rerun: Path) -> None:
+    """Refuse images in the place of those that the row is about: its scores would be another picture's."""
+    preview = folder / row.images.preview
+    if row.image_sha256 not in {None, pixels_sha256(load_rgb(rerun))}:
+        raise ImageError("is not the image that was rendered", file=rerun, fix="run the case again")
+    if preview.is_file() and sha256_file(preview) != row.description.preview.sha256:
+        raise ImageError("is not the case's preview", file=preview, fix="run the case again")
+
+
 def _again(folder: Path, row: Row, scorer: Scorer, limits: Tolerance) -> Row:
     if row.scores is None:
         return judge_again(row, limits)
     if row.images.rerun is None:
         raise ImageError("the row has scores but no re-run", file=folder, field=row.case, fix="run it again")
+    _refuse_changed(folder, row, folder / row.images.rerun)
     scored = scorer.score(folder, row.images)
     warnings = [text for text in row.warnings if INSTALL not in text]
     update = {

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from harness.errors import HarnessError
 from harness.judging.verdict import DEFAULT_TOLERANCE
@@ -70,6 +72,18 @@ def test_a_rescore_of_a_damaged_run_leaves_its_rows(finished: RunResult, damage:
     rerun.write_text(damage) if damage else rerun.unlink()
     with pytest.raises(HarnessError, match=r"rerun\.png"):
         rescore(finished.folder)
+    assert load_run(finished.folder).rows == finished.rows
+
+
+def test_a_rescore_of_other_images_is_refused(finished: RunResult) -> None:
+    said = {"rerun": "is not the image that was rendered", "preview": "is not the case's preview"}
+    for name, size in product(said, [(128, 128), (33, 17)]):
+        path = finished.folder / str(getattr(by_name(finished)["a"].images, name))
+        kept = path.read_bytes()
+        Image.new("RGB", size).save(path)
+        with pytest.raises(HarnessError, match=f"{said[name]}; run the case again"):
+            rescore(finished.folder)
+        path.write_bytes(kept)
     assert load_run(finished.folder).rows == finished.rows
 
 
