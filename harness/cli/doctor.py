@@ -23,6 +23,7 @@ def doctor(cases: tuple[Path, ...]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from harness._util.redaction import visible
     from harness.doctor import examine
     from harness.schema.case import load_cases
 
@@ -30,9 +31,9 @@ def doctor(cases: tuple[Path, ...]) -> None:
     table = Table(box=None, show_header=False)
     for finding in findings:
         text, style = _MARKS[finding.level]
-        table.add_row(Text(text, style), Text(finding.topic), Text(finding.found))
+        table.add_row(Text(text, style), Text(finding.topic), Text(visible(finding.found)))
         if finding.advice:
-            table.add_row("", "", Text(f"→ {finding.advice}", "dim"))
+            table.add_row("", "", Text(f"→ {visible(finding.advice)}", "dim"))
     Console().print(table)
     if any(finding.level == "missing" for finding in findings):
         sys.exit(2)

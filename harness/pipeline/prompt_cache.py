@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from harness.pipeline.load import quiet
+
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
@@ -38,6 +40,7 @@ class PromptCache:
         if key not in self._embeddings:
             if len(self._embeddings) >= MAX_PROMPTS:
                 self._embeddings.pop(next(iter(self._embeddings)))
-            self._embeddings[key] = self._encode(*args, **kwargs)
+            with quiet():  # of a long prompt they print all that is cut off, as the trainer cuts it off too
+                self._embeddings[key] = self._encode(*args, **kwargs)
             self.encoded += 1
         return self._embeddings[key]

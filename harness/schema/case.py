@@ -95,7 +95,9 @@ class Case(Strict):
         description="T5's attention: sdpa by default from transformers 5.15 on; unset: eager, as before.",
     )
     tolerance: Tolerance | None = None
-    incomparable: str | None = Field(None, description="Why this preview cannot be re-run, if it cannot.")
+    incomparable: str | None = Field(
+        None, min_length=1, description="Why this preview cannot be re-run, if it cannot."
+    )
     assumptions: list[str] = Field(default_factory=list, description="What the import had to assume.")
 
     _file: Path | None = PrivateAttr(default=None)

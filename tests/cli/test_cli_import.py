@@ -136,4 +136,8 @@ def test_text_of_strangers_moves_no_cursor(harness: Harness, job: Path) -> None:
     ended = harness("import", job, "--out", "cases", "--steps", "10")
     assert ended.code == 0
     assert r"a \x1b[2J cat \x9b5m" in ended.out
-    assert "\x1b" not in ended.out + ended.err
+    case = min(Path("cases").glob("*.case.yaml"))
+    case.write_text(case.read_text().replace("software: ai-toolkit", 'software: "\\e[5m ai-toolkit 9" #'))
+    seen = harness("doctor", case)
+    assert r"\x1b[5m ai-toolkit 9" in seen.out
+    assert "\x1b" not in ended.out + ended.err + seen.out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,19 @@ def test_the_row_says_what_was_rendered(renderer: ReferenceRenderer, request_for
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / 3, 3), mu=mu)
     assert rendered.sigmas_sha256 == hashlib.sha256(np.asarray(scheduler.sigmas).tobytes()).hexdigest()
     assert rendered.sigmas == pytest.approx(np.asarray(scheduler.sigmas).tolist(), abs=1e-6)
+
+
+def test_a_prompt_that_is_cut_off_is_not_printed(
+    renderer: ReferenceRenderer, request_for: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """diffusers prints all that it cuts off, which in a long prompt is more than everything else."""
+    said: list[str] = []
+    for name in ("diffusers", "transformers"):
+        handler = logging.Handler()
+        monkeypatch.setattr(handler, "emit", lambda record: said.append(record.getMessage()))
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [handler])
+    renderer.render(request_for(prompt="a cat " * 600, sample_steps=1))
+    assert said == []
 
 
 def test_the_negative_prompt_changes_nothing_and_the_prompt_does(

@@ -43,6 +43,7 @@ def test_an_unknown_key_is_answered_with_the_nearest(
         ({"preview__sha256": "0" * 63}, "preview.sha256: String should match"),
         ({"preview__width": 0}, "preview.width: Input should be greater than 0, found 0"),
         ({"assumptions": "none"}, "assumptions: Input should be a valid list"),
+        ({"incomparable": ""}, "incomparable: String should have at least 1 character"),
         ({"tolerance": {"ssim_min": 1.5, "lpips_max": 0, "source": "x"}}, "tolerance.ssim_min"),
         ({"settings__guidance_scale": float("nan")}, "settings.guidance_scale"),
         ({"tolerance": {"ssim_min": 0.5, "lpips_max": float("inf"), "source": "x"}}, "tolerance.lpips_max"),
