@@ -29,7 +29,8 @@ WEIGHTING = NODE_TOOLS | {Tool.A1111, Tool.SDNEXT, Tool.INVOKEAI}
 LORA_MODES = {
     "stochastic": "merged into the rounded weights, which are rounded at random again",
     "merged": "merged into the rounded weights, which are rounded to nearest again",
-    "adapter": "added to the weights as they are unpacked, and not rounded with them",
+    "unpacked": "added to the weights as they are unpacked, and not rounded with them",
+    "adapter": "kept beside the weights, and not rounded with them",
 }
 """How a tool applies a LoRA to weights in few bits, in words."""
 

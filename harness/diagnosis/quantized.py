@@ -24,7 +24,7 @@ TWINS = (
 """Quantizers with the same grid for each row, which may render the same bits."""
 FIRST = 3
 """Quantizers of the best estimates that are rendered before other parts and LoRA modes of the nearest."""
-WAYS = ("merged", "fp32", "stochastic", "adapter", "peft")
+WAYS = ("merged", "fp32", "stochastic", "unpacked", "adapter", "peft")
 """Of applying a LoRA to quantized weights, the likeliest first."""
 IDLE = 0.1
 """Cosine below which a quantizer's other ways of applying the LoRA are not estimated."""

@@ -89,13 +89,17 @@ def _lora(request: RenderRequest) -> list[str]:
             f"merge_rounded(pipe.transformer, inspect_lora(Path({file!r})), {scale}, "
             f"{request.transformer_quantizer!r}, {mode!r}{_left_out(request)})",
         ]
-    name, call = ("LiveAdapter", "LiveAdapter().attach") if mode == "adapter" else ("merge_fp32",) * 2
+    name, call = {
+        "fp32": ("merge_fp32", "merge_fp32"),
+        "unpacked": ("merge_unpacked", "merge_unpacked"),
+    }.get(mode, ("LiveAdapter", "LiveAdapter().attach"))
+    dtype = ", pipe.transformer.dtype" if mode == "peft" else ""
     return [
         "",
         "from pathlib import Path",
         "from harness.schema.lora_file import inspect_lora",
         f"from harness.pipeline.lora_adapter import {name}",
-        f"{call}(pipe.transformer, inspect_lora(Path({file!r})), {scale})",
+        f"{call}(pipe.transformer, inspect_lora(Path({file!r})), {scale}{dtype})",
     ]
 
 

@@ -16,7 +16,7 @@ import torch
 from harness.errors import LoraError
 from harness.pipeline.fused_factors import FusedFactors
 from harness.pipeline.load import LoadedPipeline, quiet
-from harness.pipeline.lora_adapter import LiveAdapter, merge_fp32
+from harness.pipeline.lora_adapter import LiveAdapter, merge_fp32, merge_unpacked
 from harness.pipeline.lora_shapes import check_lora_shapes
 from harness.pipeline.lora_weights import lora_source
 from harness.pipeline.originals import Originals
@@ -115,7 +115,9 @@ class LoraSwitch:
         names = (f"{module}.weight" for module in checked.modules)
         self._originals.save(names, self._weights(), as_loaded=base is None)
         self._merged = True
-        if base is not None:
+        if mode == "unpacked":
+            merge_unpacked(transformer, checked, lora.network_multiplier)
+        elif base is not None:
             merge_rounded(
                 transformer,
                 checked,

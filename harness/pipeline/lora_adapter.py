@@ -1,4 +1,4 @@
-"""LoRA arithmetic other than PEFT's fuse: a live adapter, and a merge in fp32 that is rounded once.
+"""LoRA arithmetic other than PEFT's fuse: a live adapter, and merges of a product in fp32.
 
 AI Toolkit samples with the adapter where a job is quantized or has several multipliers, else with the merge.
 Source: ``ostris/ai-toolkit``, ``toolkit/network_mixins.py``.
@@ -57,6 +57,17 @@ def merge_fp32(transformer: FluxTransformer2DModel, lora: LoraFile, multiplier: 
     for name, (a, b) in lora_factors(lora, device).items():
         weight = weights[f"{name}.weight"].data
         weight.copy_(weight.float() + multiplier * (b @ a))
+
+
+def merge_unpacked(transformer: FluxTransformer2DModel, lora: LoraFile, multiplier: float) -> None:
+    """Round ``multiplier · B·A``, then add it to weights that are not rounded again, as ComfyUI-GGUF does.
+
+    Source: ``city96/ComfyUI-GGUF``, ``ops.py``, which calls ComfyUI's ``calculate_weight``.
+    """
+    weights = dict(transformer.named_parameters())
+    for name, (a, b) in lora_factors(lora, next(transformer.parameters()).device).items():
+        weight = weights[f"{name}.weight"].data
+        weight.add_((multiplier * (b @ a)).to(weight.dtype))
 
 
 def lora_factors(lora: LoraFile, device: torch.device) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -42,6 +42,11 @@ class Quantizer:
     package: str | None = None
 
     @property
+    def is_gguf(self) -> bool:
+        """Whether it is a type of GGUF files, whose weights are unpacked for every product."""
+        return self.name.startswith("gguf_")
+
+    @property
     def is_rotated(self) -> bool:
         """Whether its layers rotate what they are given: the trainer's convrot quantizers."""
         return self.name.startswith("convrot")

@@ -33,7 +33,7 @@ PipelineCode = Literal["hub", "builtin"]
 Offload = Literal["auto", "none", "model", "sequential"]
 EngineName = Literal["auto", "eager", "exact"]
 Dtype = Literal["bf16", "fp16", "fp32"]
-LoraMode = Literal["fused", "adapter", "peft", "fp32", "merged", "stochastic", "none"]
+LoraMode = Literal["fused", "adapter", "peft", "fp32", "merged", "stochastic", "unpacked", "none"]
 Blanks = Literal["zero", "flextools"]
 Precision = Literal["bf16", "fp32"]
 Rounding = Literal["round", "truncate"]
@@ -134,7 +134,8 @@ def lora_modes(quantizer: str | None) -> frozenset[str]:
     if not QUANTIZERS[quantizer].keeps_layers:
         return frozenset({"adapter", "none"})
     random = {"stochastic"} if quantizer in STOCHASTIC else set()
-    return frozenset({"adapter", "peft", "fp32", "merged", "none", *random})
+    later = {"unpacked"} if QUANTIZERS[quantizer].is_gguf else set()
+    return frozenset({"adapter", "peft", "fp32", "merged", "none", *random, *later})
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Rendered(Record):
     pipeline: str = Field(description="'hub' or 'builtin'.")
     pipeline_sha256: str = Field(description="Hash of the pipeline's source file.")
     lora_mode: str = Field(
-        description="'fused', 'adapter', 'peft', 'fp32', 'merged', 'stochastic' or 'none'."
+        description="'fused', 'adapter', 'peft', 'fp32', 'merged', 'stochastic', 'unpacked' or 'none'."
     )
     lora_sha256: str | None
     network_multiplier: float | None

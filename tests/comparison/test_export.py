@@ -24,6 +24,7 @@ from harness.importers.image_metadata.read_image import InferenceImage, read_inf
 from harness.importers.inference_request import load_request
 from harness.runs.plan import RunOptions, request_of
 from harness.schema.case import Case
+from harness.schema.render import LoraMode
 from harness.systems.comfy_graph import Graph, api_graph
 
 Cases = dict[tuple[int, int], Case]
@@ -150,3 +151,24 @@ def test_a_recipe_leaves_out_what_the_job_left_unquantized(cases: Cases, quantiz
     compile(code, "quantized.py", "exec")
     assert call in code
     assert "pipe.text_encoder_2, exclude" not in code
+
+
+@pytest.mark.parametrize(
+    ("quantize", "mode", "call", "end"),
+    [
+        ("none", "fp32", "merge_fp32(", "1.0)"),
+        ("none", "adapter", "LiveAdapter().attach(", "1.0)"),
+        ("none", "peft", "LiveAdapter().attach(", "1.0, pipe.transformer.dtype)"),
+        ("gguf_q4_k-transformer", "unpacked", "merge_unpacked(", "1.0)"),
+    ],
+)
+def test_a_recipe_applies_the_lora_as_the_render_did(
+    cases: Cases, quantize: str, mode: LoraMode, call: str, end: str
+) -> None:
+    case = cases[300, 0]
+    request = replace(request_of(case, RunOptions(), "cpu"), quantize=quantize, lora_mode=mode)
+    code = recipe(case, request, "bf16")
+    compile(code, "applied.py", "exec")
+    (line,) = (line for line in code.splitlines() if line.startswith(call))
+    assert line.endswith(end)
+    assert code.find("quantize_part(") < code.index(line)

@@ -64,6 +64,32 @@ def test_the_fused_weights_are_those_of_the_reference_calls(
     assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
 
 
+def test_a_gguf_base_takes_its_lora_after_unpacking(request_for: Make, renderer: ReferenceRenderer) -> None:
+    """As ComfyUI-GGUF adds it: product in fp32, rounded to the weight's dtype, and the sum rounded."""
+
+    def weights(multiplier: float) -> dict[str, torch.Tensor]:
+        request = request_for(lora=300, multiplier=multiplier)
+        renderer._prepare(
+            replace(request, dtype="bf16", quantize="gguf_q4_k-transformer", lora_mode="unpacked")
+        )
+        assert renderer._state is not None
+        transformer = renderer._state.loaded.pipe.transformer
+        return {name: weight.detach().clone() for name, weight in transformer.named_parameters()}
+
+    without, made, again = weights(0.0), weights(0.7), weights(0.0)
+    lora = request_for(lora=300).lora
+    assert lora is not None
+    factors = load_file(lora.file)
+    changed = 0
+    for key in (key for key in factors if "lora_A" in key):
+        a, b = (factors[key.replace("lora_A", half)].float() for half in ("lora_A", "lora_B"))
+        name = key.removeprefix("transformer.").replace("lora_A.", "")
+        assert torch.equal(made[name], without[name] + (0.7 * (b @ a)).bfloat16())
+        assert torch.equal(again[name], without[name])
+        changed += not torch.equal(made[name], without[name])
+    assert changed > 10
+
+
 @pytest.fixture
 def altered(request_for: Make, tmp_path: Path) -> Callable[..., RenderRequest]:
     """A request with a LoRA whose tensors went through ``change``."""

@@ -201,6 +201,6 @@ def test_k_quants_render_and_take_a_lora_in_every_way(
     assert 0 < apart[0] < apart[1] < apart[2]
     file = max(jobs["simple"].glob("*.safetensors"))
     lora = Lora(file, sha256_file(file), 1.0)
-    modes = ("none", "adapter", "peft", "fp32", "merged")
+    modes = ("none", "adapter", "peft", "fp32", "merged", "unpacked")
     images = {mode: render("gguf_q4_k-transformer", lora=lora, lora_mode=mode).image for mode in modes}
-    assert len({image.tobytes() for image in images.values()}) >= 4
+    assert len({image.tobytes() for image in images.values()}) >= 5

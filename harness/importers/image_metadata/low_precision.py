@@ -60,7 +60,7 @@ def _kind(name: str) -> tuple[str | None, str | None]:
     if stem.endswith(".gguf"):
         found = _GGUF.search(stem.removesuffix(".gguf"))
         kind = found and _LARGE.sub("q3_k_m", _SMALL.sub("_k", found[1]))
-        return (f"gguf_{kind}", "adapter") if kind else (None, None)
+        return (f"gguf_{kind}", "unpacked") if kind else (None, None)
     if "fp8" in stem or "float8" in stem:
         kind = "fp8_scaled" if "scaled" in stem else "fp8_e5m2" if "e5m2" in stem else "fp8_e4m3fn"
         return kind, "stochastic"

@@ -13,6 +13,7 @@ from harness.errors import RequestError
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
 from harness.schema.case import Quantize
 from harness.schema.fields import Strict
+from harness.schema.render import LoraMode
 
 
 class SettingsLora(Strict):
@@ -49,7 +50,7 @@ class SettingsFile(Strict):
     dtype: str | None = None
     quantize: Quantize | None = None
     model: str | None = None
-    lora_mode: Literal["fused", "adapter", "peft", "fp32", "merged", "stochastic", "none"] | None = None
+    lora_mode: LoraMode | None = None
     lora: SettingsLora | Literal["none"] | None = None
 
 
