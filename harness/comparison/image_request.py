@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.comparison.lora_match import checkpoints_of, match_lora
 from harness.comparison.static_difference import NODE_TOOLS, WEIGHTING, WEIGHTS, literal, other_base
-from harness.importers.image_metadata.inference_settings import InferenceSettings, Tool
+from harness.importers.image_metadata.inference_settings import InferenceSettings, Scalar, Tool
 from harness.pipeline.dialects import COMFY_SCHEDULES, T5_TOKENS, in_dialect
 from harness.precision.availability import missing
 from harness.schema.case import Case
@@ -16,10 +16,13 @@ from harness.schema.dtypes import dtype_of
 from harness.schema.lora_file import inspect_lora
 from harness.schema.quantizers import SETTINGS, quantizer_of
 from harness.schema.render import Lora, LoraMode, RenderRequest, Shift, lora_modes
+from harness.schema.spec import Limits
 
 DIALECT_OF = {Tool.COMFYUI: "comfyui", Tool.SWARMUI: "comfyui", Tool.FORGE: "forge"}
 """Dialects by tool; every other tool is taken to speak the reference's."""
 
+MAX_MU = 10.0
+"""Largest log of a shift; nearly all steps are in pure noise by then."""
 _PLAIN = ("prompt", "width", "height", "seed", "sample_steps", "guidance_scale")
 _FIELDS = {
     "size": ("width", "height"),
@@ -44,7 +47,7 @@ def image_request(
     """
     request = in_dialect(own, DIALECT_OF.get(stated.tool, "reference"))
     problems: list[str] = []
-    plain = {name: value for name in _PLAIN if (value := stated.value(name)) is not None}
+    plain = _within(case.spec.limits, own, stated, problems)
     if isinstance(prompt := plain.get("prompt"), str):
         plain["prompt"] = literal(prompt, stated.tool)
         if stated.tool in WEIGHTING and WEIGHTS.search(prompt):
@@ -55,6 +58,27 @@ def image_request(
     request = _sampling(request, stated, problems)
     request = _lora(case, request, stated, problems)
     return request, problems
+
+
+def _within(
+    limits: Limits, own: RenderRequest, stated: InferenceSettings, problems: list[str]
+) -> dict[str, Scalar]:
+    """Return what is stated of the plain settings; no number without an end, or a beginning, is rendered."""
+    bounds = {
+        "width": limits.size,
+        "height": limits.size,
+        "sample_steps": limits.sample_steps,
+        "guidance_scale": limits.guidance_scale,
+    }
+    found = {}
+    for name in _PLAIN:
+        value = stated.value(name)
+        low, high = bounds.get(name, (-math.inf, math.inf))
+        if isinstance(value, int | float) and not low <= value <= high:
+            problems.append(f"{name} {value:g} is not rendered here: {getattr(own, name):g} in its place")
+        elif value is not None:
+            found[name] = value
+    return found
 
 
 def taken_back(request: RenderRequest, own: RenderRequest, setting: str) -> RenderRequest:
@@ -85,7 +109,9 @@ def _sampling(request: RenderRequest, stated: InferenceSettings, problems: list[
         if (blanks := stated.value("blanks")) is not None:
             dialect = dataclasses.replace(dialect, blanks="flextools" if blanks == "flextools" else "zero")
     request = dataclasses.replace(request, dialect=dialect)
-    if (mu := stated.value("mu")) is not None:
+    if (mu := stated.value("mu")) is not None and abs(float(mu)) > MAX_MU:
+        problems.append(f"mu {float(mu):g} is not rendered here: the case's own shift in its place")
+    elif mu is not None:
         shift = Shift(shift=math.exp(float(mu)), dynamic_shifting=False)
         request = dataclasses.replace(request, shift=shift)
     tokens = stated.value("max_sequence_length")

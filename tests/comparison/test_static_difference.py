@@ -186,6 +186,25 @@ def test_a_base_in_few_bits_is_named_and_rendered_as_the_tool_has_it(cases: Case
     assert "a base in gguf_iq4_xs-transformer is not rendered here (its quantizer is not" in problems[0]
 
 
+def test_numbers_without_an_end_are_not_rendered(cases: Cases) -> None:
+    """A stranger may state -3 steps, which was an error of the pipeline, or a billion."""
+    case, own = cases[300, 0], request_of(cases[300, 0], RunOptions(), "cpu")
+    wild = {"sample_steps": 10**9, "width": 0, "height": 9000, "guidance_scale": 1e99, "mu": 1e6}
+    settings = InferenceSettings(Tool.DIFFUSERS, "a test")
+    for name, value in wild.items():
+        settings.put(name, value, "somewhere")
+    request, problems = image_request(case, own, settings)
+    assert request == own
+    assert [line.split()[0] for line in problems] == [
+        "width",
+        "height",
+        "sample_steps",
+        "guidance_scale",
+        "mu",
+    ]
+    assert problems[2] == "sample_steps 1e+09 is not rendered here: 25 in its place"
+
+
 def test_legacy_noise_is_said_to_be_out_of_reach(cases: Cases) -> None:
     case = cases[300, 0].model_copy(update={"noise": "legacy"})
     found = compare(case, IMAGES / "inkprint_00001_.png", static=True)
