@@ -27,9 +27,3 @@ def pause_collection() -> Iterator[None]:
     with restore_collection():
         gc.disable()
         yield
-
-
-def freeze_for_exit() -> None:
-    """Collect now, so that the process ends without another scan; ``gc.unfreeze`` takes it back."""
-    gc.collect()
-    gc.freeze()

@@ -142,6 +142,7 @@ def test_a_session_that_rendered_ends_without_looking_for_garbage(
         return real(device)
 
     monkeypatch.setattr(module, "environment", environment)
+    monkeypatch.setattr(gc, "collect", lambda *_: looks.append(True))
     gc.unfreeze()
     pytester.runpytest_inprocess(f"{CASES}/plain.case.yaml", "--collect-only", "-q")
     assert gc.get_freeze_count() == 0
