@@ -1,15 +1,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.report.build import build_report
+from harness.runs.kept_renderer import keeping_renderer
 from harness.runs.run import run_cases
 from tests.pytest_plugin.tiny_project import CASES, Slow, make_project
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_renderer() -> Iterator[None]:
+    """Inner sessions render with one loaded base, as commands of ``harness serve`` do."""
+    with keeping_renderer():
+        yield
 
 
 @pytest.fixture(scope="session")

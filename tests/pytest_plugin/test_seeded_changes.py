@@ -14,6 +14,11 @@ from tests.pytest_plugin.tiny_project import CASES, only_run, output, rows
 Change = Callable[[pytest.MonkeyPatch, Path], None]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def kept_renderer() -> None:
+    """Every session loads its own base: a change may take effect while it loads."""
+
+
 def nothing(patch: pytest.MonkeyPatch, project: Path) -> None:
     pass
 
