@@ -74,7 +74,7 @@ METRICS = option(
 def _base(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Base | None:
     from harness.schema.base import Base
 
-    return Base.parse(text) if text else None
+    return Base.parse(text) if text is not None else None
 
 
 def _gpus(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[str, ...]:

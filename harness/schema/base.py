@@ -49,7 +49,7 @@ class Base(Strict):
         """
         if match := re.fullmatch(r"embedded:([\w.-]+)", text):
             return cls(embedded=match[1])
-        if Path(text).is_dir():
+        if text and Path(text).is_dir():
             return cls(path=str(real_path(text)))
         if is_model_file(text):
             raise CaseError(

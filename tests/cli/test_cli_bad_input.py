@@ -247,6 +247,14 @@ def test_an_empty_path_is_not_the_working_folder(harness: Harness, command: str,
     assert refused(ended) == f"harness: {named}: is empty; name a path; . is the working folder\n"
 
 
+def test_an_empty_base_is_not_the_cases_own(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in ("run", "import"):
+        said = refused(harness(command, "none", "--base", ""))
+        assert said.startswith("harness: --base: '' is neither a folder nor a repository; give OWNER/NAME")
+    monkeypatch.setenv("HARNESS_BASE", "")  # a variable that is empty is not set
+    assert "is not a folder; give the job folder" in refused(harness("import", "none"))
+
+
 def test_a_bundle_of_a_case_without_a_name(harness: Harness) -> None:
     Path("run.json").write_text('{"identity": {}}')
     assert "no row of case ''" in refused(harness("bundle", "", "--run", "."))

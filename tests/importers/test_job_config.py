@@ -266,3 +266,11 @@ def test_web_ui_form_with_an_ordered_dict(job: Path, tmp_path: Path) -> None:
     assert tagged.count("OrderedDict") == 1
     (job / "config.yaml").write_text(tagged)
     assert len(import_job(job, out=tmp_path / "cases").cases) == 16
+
+
+@pytest.mark.parametrize("prompt", ["7e2 stars", "-3e1x", "0e81f1cd", "1.5e3.2"])
+def test_text_that_begins_like_a_number_is_text(job: Path, tmp_path: Path, prompt: str) -> None:
+    """Only a whole value is a number: such a prompt, name or hash made the whole config no valid YAML."""
+    config = job / "config.yaml"
+    config.write_text(config.read_text().replace("prompts:\n", f"prompts:\n      - {prompt}\n", 1))
+    assert import_job(job, out=tmp_path / "cases", steps="10").cases[0].settings.prompt == prompt

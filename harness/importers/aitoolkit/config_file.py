@@ -48,7 +48,7 @@ def _ordered_dict(loader: _JobLoader, node: yaml.Node) -> dict[Any, Any]:
 _JobLoader.add_constructor(_TAG, _ordered_dict)
 _JobLoader.add_implicit_resolver(  # the trainer reads 4e-1 as a number, PyYAML as text
     "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+"),
+    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
 
