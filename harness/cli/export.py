@@ -23,10 +23,10 @@ def export(kind: ExportKind, case: Path, out: Path | None) -> None:
     from harness.comparison.exports.export import export_case
     from harness.schema.case import load_case
 
-    if out is not None:
-        refuse_unwritable(out, "--out", folder=kind == "comfy")
     loaded = load_case(case)
     name = loaded.id.replace("/", "_")
     ends = {"comfy": "_comfy", "diffusers": ".py", "request": ".request.json"}
-    for written in export_case(loaded, kind, out or Path(f"{name}{ends[kind]}")):
+    target = out or Path(f"{name}{ends[kind]}")
+    refuse_unwritable(target, "--out", folder=kind == "comfy")
+    for written in export_case(loaded, kind, target):
         say(written)

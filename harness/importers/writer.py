@@ -59,7 +59,7 @@ def write_cases(
     out = real_path(out)
     _refuse_links_out(out)
     record = record or FileRecord(out)
-    with disk_errors_as(JobError, "cannot be written", file=out, fix="choose another folder with --out"):
+    with disk_errors_as(JobError, "cannot be written", file=out, fix="choose another folder for the cases"):
         previous = PreviousImport.read(out, job, record)
         previous.refuse_namesake(previews)
         merged = merge(drafts, previous)
@@ -87,7 +87,7 @@ def _refuse_links_out(out: Path) -> None:
     """
     for name in (PREVIEWS, LORAS):
         if not real_path(out / name).is_relative_to(out):
-            fix = "put the folder itself there; all of --out may lie elsewhere"
+            fix = "put the folder itself there; all of the cases may lie elsewhere"
             raise JobError("leads out of the folder of cases by a link", file=out / name, fix=fix)
 
 

@@ -153,3 +153,14 @@ def test_no_case_is_written_for_a_run_folder_that_is_refused(
     assert f"out: --out: {said}" in refused(harness(*arguments, "--out", "out", "--cases", cases))
     assert not cases.exists()
     assert [path.name for path in Path("out").iterdir()] == [*content]
+
+
+def test_where_an_export_goes_unasked_is_checked_too(harness: Harness, cases: Path) -> None:
+    Path("emoji_inkprint_000000200_2.request.json").mkdir()
+    said = refused(harness("export", "request", cases / CASE))
+    assert said.endswith(".request.json: --out: cannot be written (it is a folder); name another file\n")
+
+
+def test_a_watch_that_cannot_write_its_cases_names_no_option_of_another_command(harness: Harness) -> None:
+    Path("cases").write_text("")
+    assert "--out" not in refused(harness("watch", JOB, "--once", "--out", "run"))
