@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import pytest
 
+from harness._util.redaction import visible
 from harness.schema.metric_limits import METRIC_LIMITS, limits_in_words
 from harness.schema.result import Baseline, Row, Verdict
 
@@ -33,9 +34,9 @@ def settle(checked: Checked, item: pytest.Item) -> Row:
     if row.verdict is Verdict.MATCH:
         return row
     if row.known and row.baseline is not None:
-        pytest.xfail(f"{row.verdict}, {_known(row.baseline)}; {row.reason}")
+        pytest.xfail(visible(f"{row.verdict}, {_known(row.baseline)}; {row.reason}"))
     if row.nearest is not None and row.nearest.place == "bracketed":
-        pytest.xfail(f"{row.verdict}: {row.reason}")
+        pytest.xfail(visible(f"{row.verdict}: {row.reason}"))
     _fail(checked)
 
 
@@ -72,7 +73,7 @@ def explain(checked: Checked) -> str:
         lines.append(f"  baseline  {_baseline(checked)}")
         lines += [f"  cause?    {fact}" for fact in _likely_causes(row)]
     lines.append(f"  report    {checked.page}")
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def _fail(checked: Checked) -> NoReturn:

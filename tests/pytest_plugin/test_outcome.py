@@ -12,7 +12,7 @@ from harness.schema.case_parts import Preview, SampleSettings
 from harness.schema.result import Finding, Images, Row, Verdict
 
 
-def test_likely_causes_are_what_the_case_shows_by_itself() -> None:
+def drifting(reason: str) -> Row:
     case = Case(
         id="job/0",
         base=Base(embedded="tiny-flex2-emoji"),
@@ -20,8 +20,8 @@ def test_likely_causes_are_what_the_case_shows_by_itself() -> None:
         settings=SampleSettings(prompt="a cat", width=64, height=64),
         assumptions=["the seed walks"],
     )
-    row = Row(
-        case=case.id, verdict=Verdict.DRIFT, reason="far off", settings={}, environment={}, key="k",
+    return Row(
+        case=case.id, verdict=Verdict.DRIFT, reason=reason, settings={}, environment={}, key="k",
         tolerance=DEFAULT_TOLERANCE, images=Images(preview="0.png"), description=case,
         findings=[
             Finding("quantized", "warning", "the job was quantized", "trained.quantize"),
@@ -29,9 +29,18 @@ def test_likely_causes_are_what_the_case_shows_by_itself() -> None:
             Finding("noise-era", "info", "the torch is not known", "trained.software"),
         ],
     )  # fmt: skip
+
+
+def test_likely_causes_are_what_the_case_shows_by_itself() -> None:
+    row = drifting("far off")
     lines = [line.strip() for line in explain(Checked(row, Path("b.json"), "page.html")).splitlines()]
     assert [line for line in lines if line.startswith("cause?")] == [
         "cause?    the job was quantized",
         "cause?    the torch is not known",
         "cause?    the seed walks",
     ]
+
+
+def test_text_of_strangers_moves_no_cursor() -> None:
+    first, *_ = explain(Checked(drifting("\x1b[2J far\noff"), Path("b.json"), "page.html")).splitlines()
+    assert first == r"drift: \x1b[2J far\noff"
