@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 MAX_HEAD = 512
 """Bytes at the start of a file that tell."""
 
@@ -15,3 +17,10 @@ def what_came_instead(head: bytes) -> tuple[str, str] | None:
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "is a web page", "download the file itself"
     return None
+
+
+def why_no_file(path: Path) -> str:
+    """Return what lies at ``path``, where no file can be read."""
+    if path.is_dir():
+        return "is a folder"
+    return "is no regular file" if path.exists() else "does not exist"

@@ -45,8 +45,9 @@ def _is_pipe(stream: io.TextIOWrapper) -> bool:
 def _over_pipe(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     """Return a stream like ``stream``, over the same pipe."""
     stream.flush()
+    pipe = _Pipe(stream.fileno(), "w", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False)),
+        pipe if stream.write_through else io.BufferedWriter(pipe),  # as Python itself, with -u
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness._util.atomic_files import sha256_file
+from harness._util.mixed_up_files import why_no_file
 from harness.data import LPIPS_WEIGHTS
 from harness.errors import WeightsError
 from harness.metrics.images import Pixels, check_pair
@@ -131,7 +132,7 @@ class Lpips:
 def _checked_hash(path: Path, expected: str | None) -> str:
     if not path.is_file():
         fix = "give the path of the AlexNet layers as safetensors"
-        raise WeightsError("is a folder" if path.is_dir() else "does not exist", file=path, fix=fix)
+        raise WeightsError(why_no_file(path), file=path, fix=fix)
     found = sha256_file(path)
     if expected is not None and found != expected:
         differs = f"hashes to {found[:12]}…, not {expected[:12]}…"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness._util.mixed_up_files import why_no_file
 from harness.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def stored_weights(base: Path) -> dict[str, StoredWeight]:
             return gguf_weights(base)
         files = [base]
     else:
-        raise CheckpointError("does not exist", file=base, field="--base", fix=_FIX)
+        raise CheckpointError(why_no_file(base), file=base, field="--base", fix=_FIX)
     found: dict[str, StoredWeight] = {}
     for file in files:
         found |= _header(file)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness._util.atomic_files import disk_errors_as, sha256_file, write_bytes
+from harness._util.mixed_up_files import why_no_file
 from harness._util.words import id_hint, some
 from harness.errors import BundleError, LoraError, RunError
 from harness.importers.bundle import CASE, FORMAT, INDEX, README, ROW, Contents, inner_name
@@ -103,7 +104,7 @@ def _lora_of(case: Case, lora: Path) -> str:
     if case.lora is None:
         raise LoraError("the case has no LoRA to include", file=lora, fix="leave --with-lora out")
     if not lora.is_file():
-        raise LoraError("does not exist", file=lora, field="--with-lora")
+        raise LoraError(why_no_file(lora), file=lora, field="--with-lora", fix="name the case's LoRA")
     if sha256_file(lora) != case.lora.sha256:
         raise LoraError("is not the case's LoRA: its hash differs", file=lora, field="--with-lora")
     return case.lora.file

@@ -255,6 +255,14 @@ def test_an_empty_base_is_not_the_cases_own(harness: Harness, monkeypatch: pytes
     assert "is not a folder; give the job folder" in refused(harness("import", "none"))
 
 
+def test_a_device_is_there_and_no_file(harness: Harness, cases: Path) -> None:
+    (lora,) = (cases / "loras").iterdir()
+    for command in (("run", cases, "--lpips-weights"), ("audit", lora, "--base")):
+        said = refused(harness(*command, "/dev/null"))
+        assert said.startswith("harness: /dev/null: ")
+        assert "is no regular file; give " in said
+
+
 def test_a_bundle_of_a_case_without_a_name(harness: Harness) -> None:
     Path("run.json").write_text('{"identity": {}}')
     assert "no row of case ''" in refused(harness("bundle", "", "--run", "."))

@@ -33,3 +33,12 @@ def test_a_reader_that_is_gone_costs_nothing(job: Path, tmp_path: Path, both: bo
         assert line.startswith(f"harness: {job}/tiny_flex2_simple_v1_000000010.safetensors: ")
     assert len(load_cases([out])) == 16
     assert not [path for path in out.iterdir() if path.name.startswith(".harness")]
+
+
+def test_python_that_was_asked_for_no_buffer_has_none() -> None:
+    code = "from harness.cli.streams import outlive_readers; outlive_readers()"
+    code += "; import os, sys; sys.stdout.write('at once'); os._exit(0)"
+    assert (
+        subprocess.run([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, check=True).stdout
+        == b"at once"
+    )
