@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from harness.data import INFERENCE_IMAGES, JOBS
+from harness.pipeline.renderer import ReferenceRenderer
+from harness.schema.case import load_case
 from tests.cli.conftest import Harness
 from tests.cli.refused import refused
+from tests.diagnosis.truths import changed, rendered_with
 from tests.full_disk import full
 
 JOB = JOBS / "emoji_inkprint"
@@ -110,11 +113,12 @@ def test_a_case_that_cannot_be_written_is_not_diagnosed_to_be_fixed(
 
 
 def test_what_explains_a_case_is_said_though_it_cannot_be_written(
-    harness: Harness, cases: Path, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, cases: Path, renderer: ReferenceRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = cases / CASE
+    quick = changed(load_case(cases / CASE), width=96, height=96, sample_steps=6, dtype="fp32")
+    case = rendered_with({"guidance_scale": 2.5}, quick, renderer, "wrong.png")
     monkeypatch.setattr("harness.diagnosis.fix.save_case", full)
-    ended = harness("fix", file, "--device", "cpu")
+    ended = harness("fix", case.file, "--device", "cpu")
     assert "found was " in refused(ended)
 
 
