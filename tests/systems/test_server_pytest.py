@@ -10,7 +10,11 @@ import pytest
 
 from harness.schema.base import Base
 from harness.schema.case import Case, save_case
+from tests.pytest_plugin.conftest import master, project
 from tests.systems.reference_server import ReferenceServer
+
+__all__ = ["master", "project"]
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def test_case_items_render_on_the_server(
@@ -23,10 +27,10 @@ def test_case_items_render_on_the_server(
     hub = Base(repo="ostris/Flex.2-preview", revision="0" * 40)
     save_case(second.model_copy(update={"base": hub}), second.folder / "s001.case.yaml")
     command = (str(tmp_path / "cases"), f"--harness-server={server.url}", "--no-harness-report")
-    first = pytester.runpytest_subprocess(*command, "--harness-update-baselines")
+    first = pytester.runpytest_inprocess(*command, "--harness-update-baselines")
     first.stdout.fnmatch_lines(["harness: 2 cases on the server"])
     assert len(server.posts) == 2
-    again = pytester.runpytest_subprocess(*command, "--harness-results=again")
+    again = pytester.runpytest_inprocess(*command, "--harness-results=again")
     assert again.ret == 0
     rows = [json.loads(line) for line in (pytester.path / "again" / "results.jsonl").read_text().splitlines()]
     assert [row["reason"].partition(";")[0] for row in rows] == ["bit-equal to its baseline"] * 2
@@ -37,7 +41,7 @@ def test_a_server_that_is_not_there_fails_each_case_in_one_line(
     make_cases: Callable[[int], list[Case]], tmp_path: Path, pytester: pytest.Pytester
 ) -> None:
     make_cases(1)
-    ended = pytester.runpytest_subprocess(str(tmp_path / "cases"), "--harness-server=http://127.0.0.1:9")
+    ended = pytester.runpytest_inprocess(str(tmp_path / "cases"), "--harness-server=http://127.0.0.1:9")
     assert ended.ret != 0
     ended.stdout.fnmatch_lines(["*server 127.0.0.1:9: cannot be reached*"])
     assert "Traceback" not in ended.stdout.str() + ended.stderr.str()
@@ -50,7 +54,7 @@ def test_against_the_reference_row_terminal_and_report_say_whose_drift_it_is(
     server = ReferenceServer(tmp_path / "outputs", guidance=6.0)
     server.drifts = lambda prompt: prompt["seed"] == 1
     try:
-        ended = pytester.runpytest_subprocess(
+        ended = pytester.runpytest_inprocess(
             str(tmp_path / "cases"),
             f"--harness-server={server.url}",
             "--harness-against-reference",
