@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.pipeline.schedulers import find_scheduler
 from harness.schema.case import Case
-from harness.schema.quantizers import QUANTIZERS, quantizer_of
+from harness.schema.quantizers import ALONE, QUANTIZERS, quantizer_of
 from harness.schema.render import RenderRequest
 
 _DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16", "fp32": "torch.float32"}
@@ -55,11 +55,16 @@ def _quantize(request: RenderRequest) -> list[str]:
     parts = [
         (part, _left_out(request) if part == "transformer" else "") for part in sorted(found, reverse=True)
     ]
-    if QUANTIZERS[name].library == "optimum-quanto":
+    if QUANTIZERS[name].library == "optimum-quanto" and not _names_alone(request):
         calls = [f"quantize(pipe.{part}, weights={name}{more}); freeze(pipe.{part})" for part, more in parts]
         return ["", f"from optimum.quanto import freeze, {name}, quantize", "", *calls]
     calls = [f"quantize_part(pipe.{part}, {name!r}{more})" for part, more in parts]
     return ["", "from harness.pipeline.quantize import quantize_part", "", *calls]
+
+
+def _names_alone(request: RenderRequest) -> bool:
+    """Whether patterns say what alone is quantized, which the library's own call would need names for."""
+    return any(pattern.startswith(ALONE) for pattern in request.layers_left_out)
 
 
 def _left_out(request: RenderRequest) -> str:

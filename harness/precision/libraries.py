@@ -89,7 +89,8 @@ def quantize_in_place(part: nn.Module, name: str, exclude: Sequence[str] = ()) -
         package = _library("optimum.quanto")
         qtype = package.qtypes[name]
         tell_build(part, qtype.bits, qtype.is_floating_point)
-        package.quantize(part, weights=qtype, exclude=list(exclude))
+        left = [path for path, _ in part.named_modules() if is_left_out(path, exclude)]
+        package.quantize(part, weights=qtype, exclude=left)
         package.freeze(part)
         if name == "qint8":
             _plain_where_torch_crashes(part)

@@ -78,7 +78,8 @@ class Case(Strict):
     quantize_exclude: list[str] = Field(
         default_factory=list,
         description="Layers of the transformer that a quantizer of the trainer leaves as they are: patterns "
-        "like *time_text_embed*, as in the job's model.quantize_kwargs.exclude.",
+        "like *time_text_embed*, as in the job's model.quantize_kwargs.exclude. A pattern after ! names what "
+        "alone is quantized, as its include does.",
     )
     encoder_dtype: EncoderDtype | None = Field(
         None,

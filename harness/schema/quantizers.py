@@ -153,8 +153,18 @@ def quantizer_of(setting: str) -> tuple[str | None, frozenset[str]]:
     return setting.removesuffix(end), frozenset(PARTS[end])
 
 
+ALONE: Final = "!"
+"""Beginning of a pattern of layers that alone are quantized, as of ``quantize_kwargs.include``."""
+
+
 def is_left_out(layer: str, patterns: Sequence[str]) -> bool:
-    """Whether a layer's name matches a pattern, as of AI Toolkit's ``model.quantize_kwargs.exclude``."""
+    """Whether a layer stays as it is: its name matches a pattern, or none of those after ``ALONE``.
+
+    The patterns are as of AI Toolkit's ``model.quantize_kwargs``.
+    """
+    alone = [pattern.removeprefix(ALONE) for pattern in patterns if pattern.startswith(ALONE)]
+    if alone and not any(fnmatchcase(layer, pattern) for pattern in alone):
+        return True
     return any(fnmatchcase(layer, pattern) for pattern in patterns)
 
 

@@ -151,6 +151,9 @@ def test_a_recipe_leaves_out_what_the_job_left_unquantized(cases: Cases, quantiz
     compile(code, "quantized.py", "exec")
     assert call in code
     assert "pipe.text_encoder_2, exclude" not in code
+    alone = recipe(case, replace(changed, quantize_exclude=("!*attn*",)), "bf16")
+    assert ("exclude=['!*attn*']" in alone) is (quantize != "fp8_scaled")
+    assert "from optimum.quanto" not in alone
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,9 @@ def test_the_old_name_of_offloading_counts_where_the_new_one_was_not_read(tmp_pa
         ({"exclude": ["*attn*"]}, False, [], None),
         ({"exclude": None}, True, [], None),
         (None, True, [], None),
-        ({"include": ["*attn*"]}, True, [], "quantize_kwargs.include is not followed"),
+        ({"include": ["*attn*"]}, True, ["!*attn*"], "include quantized *attn* alone"),
+        ({"include": "*attn*"}, False, [], None),
+        ({"include": []}, True, ["*"], "include quantized nothing alone"),
         ({"activations": "qint8"}, True, [], "quantize_kwargs.activations is not followed"),
     ],
 )

@@ -48,6 +48,27 @@ def test_they_stay(transformer: FluxTransformer2DModel, name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["uint4", "qfloat8", "float8", "convrotint4"])
+def test_what_is_named_alone_is_quantized_alone(transformer: FluxTransformer2DModel, name: str) -> None:
+    if availability.missing(name):
+        pytest.skip(f"{name} {availability.missing(name)}")
+    made = copy.deepcopy(transformer)
+    quantize_part(made, name, ("!transformer_blocks.*", "!proj_out", "*.attn.*"))
+    changed = {
+        path
+        for path, layer in transformer.named_modules()
+        if isinstance(layer, nn.Linear)
+        and not (
+            type(found := made.get_submodule(path)) is nn.Linear
+            and type(found.weight) is nn.Parameter
+            and torch.equal(found.weight, layer.weight)
+        )
+    }
+    assert ROUNDED in changed
+    assert all(each.startswith("transformer_blocks.") or each == "proj_out" for each in changed)
+    assert not any(".attn." in each for each in changed)
+
+
 def test_a_lora_that_is_merged_rounds_none_of_them(
     transformer: FluxTransformer2DModel, jobs: dict[str, Path]
 ) -> None:

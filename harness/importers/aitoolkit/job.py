@@ -162,7 +162,7 @@ class _Job:
             else [],
             older_config=older,
             encoder_dtype="fp16" if self.process.train.dtype in {"fp16", "float16"} else None,
-            quantize_exclude=model.quantize_kwargs.exclude if (model := self.process.model).quantize else (),
+            quantize_exclude=model.quantize_kwargs.left_out if (model := self.process.model).quantize else (),
             assumptions=[
                 *sample.assumptions,
                 *([OLDER[older]] if older else []),

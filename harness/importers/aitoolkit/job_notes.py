@@ -65,12 +65,14 @@ def _left_out(model: ModelConfig) -> list[str]:
     if kwargs.exclude:
         found = ", ".join(kwargs.exclude)
         notes.append(f"model.quantize_kwargs.exclude left out {found}: so does quantize_exclude in the case")
-    return notes + [
-        f"model.quantize_kwargs.{name} is not followed: quantize in a case rounds the weights of every layer "
-        "that quantize_exclude does not name"
-        for name in ("include", "activations")
-        if getattr(kwargs, name) is not None
-    ]
+    if kwargs.include is not None:
+        found = ", ".join(kwargs.include) or "nothing"
+        notes.append(
+            f"model.quantize_kwargs.include quantized {found} alone: so does quantize_exclude in the case"
+        )
+    if kwargs.activations is not None:
+        notes.append("model.quantize_kwargs.activations is not followed: quantize in a case rounds weights")
+    return notes
 
 
 def _rotated(qtype: str | None, device: str | None) -> list[str]:

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from harness.importers.aitoolkit.config_fields import Flag, NullIsAbsent, View
 from harness.importers.aitoolkit.trained_model import trained_model
-from harness.schema.quantizers import ACTIVATIONS_LEFT, QUANTIZERS
+from harness.schema.quantizers import ACTIVATIONS_LEFT, ALONE, QUANTIZERS
 from harness.schema.spec import ModelSpec
 from harness.schema.trainer_versions import (
     APPLE_CONVROT8,
@@ -28,6 +28,12 @@ class QuantizeKwargs(NullIsAbsent):
     exclude: Patterns = Field(default_factory=list)
     include: Patterns | None = None
     activations: Any = None
+
+    @property
+    def left_out(self) -> list[str]:
+        """The patterns of layers that stay as they are, as a case has them."""
+        alone = [f"{ALONE}{pattern}" for pattern in self.include or ()]
+        return [*self.exclude, *(["*"] if self.include == [] else alone)]
 
 
 _SAME = {"qfloat8_e4m3fn": "qfloat8", "convrotint8": "convrot8"}
