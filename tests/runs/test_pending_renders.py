@@ -33,22 +33,23 @@ COMMAND = "run cases --out run --device cpu --score-workers 2"
 
 SLOW = """
 import time
-from harness.cli import main
-from harness.pipeline.renderer import ReferenceRenderer
 from harness.runs.scorer import Scorer
 
-made = ReferenceRenderer.render
-
-def render(self, request, on_step=None):
-    found = made(self, request, on_step)
-    with open("made", "a") as stream:
-        stream.write(f"{request.seed}\\n")
-    return found
-
-ReferenceRenderer.render = render
 Scorer.run = lambda self, job: time.sleep(600)
 
 if __name__ == "__main__":
+    from harness.cli import main
+    from harness.pipeline.renderer import ReferenceRenderer
+
+    made = ReferenceRenderer.render
+
+    def render(self, request, on_step=None):
+        found = made(self, request, on_step)
+        with open("made", "a") as stream:
+            stream.write(f"{request.seed}\\n")
+        return found
+
+    ReferenceRenderer.render = render
     main()
 """
 """``harness``, whose scoring processes, which import this too, take ten minutes for an image."""
