@@ -64,6 +64,7 @@ class KillsOne:
             self.killed += 1
 
 
+@pytest.mark.usefixtures("ready_processes")
 def test_two_processes_one_killed_give_every_row_once_and_as_one_does(
     make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ REAL = harness.pipeline.renderer.infer
 ILLEGAL = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
 
+@pytest.mark.usefixtures("ready_processes")
 def test_the_run_goes_on_in_a_new_process(
     make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +68,7 @@ def test_the_run_goes_on_in_a_new_process(
     assert steps == [(1, 2), (2, 2)] * 3
 
 
+@pytest.mark.usefixtures("ready_processes")
 def test_a_render_that_loses_every_process_is_an_error_and_the_rest_goes_on(
     make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
