@@ -35,7 +35,8 @@ PACKAGE_DATA = Path(__file__).parent.parent / "harness" / "data"
 
 LONGEST = (
     "test_genuine_diagnosis.py", "test_previews.py", "test_wrong_answers.py", "test_wrong_settings.py",
-    "test_wheel.py", "test_other_machines.py", "test_models.py", "test_serve.py", "test_watch.py",
+    "test_wheel.py", "test_other_machines.py", "test_models.py", "test_tools.py", "test_serve.py",
+    "test_watch.py",
 )  # fmt: skip
 """Files that start first: the processes of a run then end together. They render many genuine previews, or are
 the last by name that take long."""
