@@ -10,6 +10,7 @@ import tempfile
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HARNESS_NO_SERVE"] = "1"  # whoever runs the tests may have a warm process
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the processes of tests compile the package once, not each
 MODULES = os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="harness-test-modules-")
 
 from collections.abc import Callable, Iterator
