@@ -8,14 +8,15 @@ from collections.abc import Iterator
 
 from harness.diagnosis.estimates import Estimator
 from harness.diagnosis.factors import LORA_AXES, factors
+from harness.diagnosis.flat_lines import on_few_flat_lines, on_flat_lines
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.near import (
     MAX_BESIDE,
     Near,
     beside_on_other_kernel,
+    finer,
     nearest,
-    on_flat_lines,
     schedules_of,
     without,
     without_each,
@@ -45,6 +46,8 @@ MAX_FIRST = 6
 """Near schedules that are rendered before what is left of a number that changes next to nothing."""
 BY_ROUNDING = 2.0
 """How many times as far as the anchor a render without one of its factors is, where that may be rounding."""
+MAX_OF_AXIS = 2
+"""Values of one axis among the schedules that make about the same change."""
 MAX_WANTED = 12
 """How many schedules make about the change of another; those that were rendered already count."""
 
@@ -61,19 +64,22 @@ class Identity:
         rounded, beside = self._rounded(plain.settings), self._beside(plain.settings)
         is_exact = self._anchor.rendered.dtype == "fp32"  # kernels change next to nothing there
         stays = [each for each in rounded if each.get("dtype") == self._anchor.settings.get("dtype")]
+        is_here = not self._progress.elsewhere  # what another machine rendered is not identical here
+        alike = self._alternatives()
         yield from lines.settings(self._other_dtypes())
+        yield from lines.settings(itertools.chain(self._on_few_flat_lines(), alike) if is_here else [])
         yield from lines.settings(beside if is_exact else stays)
         yield from lines.settings(stays if is_exact else beside[:FIRST_BESIDE])
         yield from lines.settings(beside_on_other_kernel(self._progress.trials, plain))
         yield from lines.settings(beside)
-        yield from lines.settings([] if self._progress.elsewhere else self._beside_steps(plain))
+        yield from lines.settings(self._one_of_each() if is_here else [])
         yield from self._flat(plain)
+        yield from lines.settings(self._beside_steps(plain) if is_here else [])
         yield from projected(self._progress, lines, plain)
         yield from projected(self._progress, lines, self._base)
         yield from lines.settings(each for each in rounded if each not in stays)
         yield from lines.settings(self._rounded_with_less())
         yield from requantized(self._progress.trials, lines, self._base, self._anchor)
-        alike = self._alternatives()
         yield from lines.settings(alike)
         yield from self._singles()
         yield from lines.settings(self._rounded_otherwise(self._nearest(beside)[:MAX_KERNELS]))
@@ -90,12 +96,28 @@ class Identity:
         yield from lines.settings(self._rounded(self._anchor.settings))
         yield from lines.settings(self._rounded(self._anchor.settings, dear=True))
 
+    def _one_of_each(self) -> Iterator[Settings]:
+        """Yield a schedule of each axis that is estimated close, alone: one wrong setting is likelier."""
+        base = self._base
+        if base.distance < ALSO_NEAR * self._anchor.distance:
+            close = Near(self._progress, self._lines, base, base).schedules(MAX_NEAR)
+            yield from itertools.islice(close, MAX_FIRST)
+
     def _flat(self, plain: Trial) -> Iterator[Render]:
         """Yield what is left on flat lines, then the numbers beside those of the nearest trial."""
         yield from self._lines.settings(self._on_flat_lines(plain))
         nearest_now = self._progress.followed
         if nearest_now is not self._anchor:
             yield from self._lines.settings(self._beside(nearest_now.settings)[:FIRST_BESIDE])
+
+    def _on_few_flat_lines(self) -> Iterator[Settings]:
+        """Yield what is left of flat numbers on top of what is about as near with a setting less."""
+        trials, limit = self._progress.trials, ALSO_NEAR * self._anchor.distance
+        less = without_each(self._anchor.settings, self._base.settings)
+        for settings in [each for each in less if trials.is_made(each)]:
+            trial = trials.attempt(settings)
+            if trial is not None and trial.distance < limit:
+                yield from on_few_flat_lines(trials, trial)
 
     def _on_flat_lines(self, plain: Trial) -> list[Settings]:
         bases = without_each(plain.settings, self._base.settings)
@@ -138,11 +160,14 @@ class Identity:
         yield from self._lines.settings(found[:MAX_INSTEAD])
 
     def _alternatives(self, count: int = MAX_INSTEAD) -> list[Settings]:
+        """Return schedules in the place of each of the anchor's; a static shift goes with what it needs."""
+        new = self._anchor.settings.keys() - self._base.settings.keys()
         found: list[Settings] = []
-        for name in self._anchor.settings:
-            is_schedule = name == "steps" or AXES[name].family is Family.SCHEDULE
-            if is_schedule and name not in self._base.settings:
-                found += self._alike(without(self._anchor.settings, name))[:count]
+        for name in sorted(new - {"dynamic_shifting"} or new):
+            if name == "steps" or AXES[name].family is Family.SCHEDULE:
+                gone = {name, "dynamic_shifting"} & new if name == "shift" else {name}
+                rest = {key: value for key, value in self._anchor.settings.items() if key not in gone}
+                found += self._alike(rest, name)[:count]
         return found
 
     def _plain(self) -> Trial:
@@ -233,8 +258,11 @@ class Identity:
         image = self._anchor.image
         return any(each is not None and rms(each.image, image) >= MIN_FLOOR for each in made)
 
-    def _alike(self, rest: Settings) -> list[Settings]:
-        """Return schedules on top of ``rest`` that make about the change that the anchor makes there."""
+    def _alike(self, rest: Settings, name: str) -> list[Settings]:
+        """Return schedules on top of ``rest`` that make about the change that the anchor makes there.
+
+        Those of each axis but ``name``, whose values are looked for beside the anchor's.
+        """
         trials = self._progress.trials
         base = trials.attempt(rest)
         if base is None or not trials.can_follow:
@@ -242,10 +270,13 @@ class Identity:
         wanted = trials.follow(self._anchor.settings, base)
         left: list[tuple[float, Settings]] = []
         for factor in schedules_of(trials, rest):
-            for value in Estimator(trials, base).estimate(factor).left:
-                image = trials.follow(factor.settings(value), base)
-                if image.shape == wanted.shape:
-                    left.append((rms(image, wanted), factor.settings(value)))
+            if factor.axis.name != name:
+                known = [
+                    factor.settings(each) for each in Estimator(trials, base).estimate(finer(factor)).left
+                ]
+                made = [(trials.follow(each, base), each) for each in known]
+                near = [(rms(image, wanted), each) for image, each in made if image.shape == wanted.shape]
+                left += sorted(near, key=lambda each: each[0])[:MAX_OF_AXIS]
         return nearest(left)
 
     def _nearest(self, found: list[Settings]) -> list[Settings]:

@@ -10,7 +10,7 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor
 from harness.diagnosis.narrowing import MAX_ROUNDING, changes_more, narrow, project
 from harness.diagnosis.search_progress import ALONE, Progress, Render
-from harness.diagnosis.shortlist import MAX_LISTED, likeliest, nearest_of_all, standing_out
+from harness.diagnosis.shortlist import MAX_LISTED, bracketed, likeliest, nearest_of_all, standing_out
 from harness.diagnosis.trials import Settings, Trial
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
@@ -109,7 +109,7 @@ class Lines:
 
     def _ranked_shortly(self, base: Trial, factor: Factor) -> Iterator[Render]:
         listed = likeliest if factor.axis.name == UNSURE else standing_out
-        found = [factor.settings(value) for value in factor.values]
+        found = [factor.settings(value) for value in bracketed(self.progress.trials, base, factor)]
         yield from self.settings(listed(self.progress.trials, base, found))
         yield from self._narrowed(base, factor)
 
@@ -226,7 +226,8 @@ class Lines:
         progress, factor = self.progress, line.estimate.factor
         if line.renders is None:
             first = _first(line.estimate)
-            line.renders = narrow(progress.trials, line.base, factor, first, progress.floor.covers)
+            start = self._start(line.base, factor)
+            line.renders = narrow(progress.trials, start, factor, first, progress.floor.covers)
             next(line.renders, None)  # the first value was rendered before it began to wait
         trial = next(line.renders, None)
         line.rounds += 1
@@ -236,11 +237,17 @@ class Lines:
             line.left = min(line.left, trial.distance / line.base.distance)
 
     def _narrow(self, base: Trial, estimate: Estimate) -> None:
-        covers = self.progress.floor.covers
-        made = narrow(self.progress.trials, base, estimate.factor, _first(estimate), covers)
+        covers, start = self.progress.floor.covers, self._start(base, estimate.factor)
+        made = narrow(self.progress.trials, start, estimate.factor, _first(estimate), covers)
         best = min(made, key=lambda trial: trial.distance, default=base)
         if best.distance < NEARER * base.distance and base.settings:
             self.narrow_again(best)
+
+    def _start(self, base: Trial, factor: Factor) -> Trial:
+        """Return what a number is narrowed from: of a static shift the model's own one."""
+        if factor.axis.name != "shift":
+            return base
+        return self.progress.trials.attempt({**factor.base, "dynamic_shifting": False}) or base
 
 
 def unranked(found: Iterable[Factor]) -> list[Estimate]:

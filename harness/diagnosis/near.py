@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor, factors, is_usual
+from harness.diagnosis.flat_lines import on_flat_lines
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
@@ -35,12 +35,8 @@ OWN_KERNEL = 2 / 3
 """Share of the schedules that have the kernel of T5 that the base has."""
 MAX_BESIDE = 4
 """Steps on its grid that a number goes to either side."""
-ENDED = 2.0
-"""How much farther than a trial two values of a number are for those beyond them to be left out."""
 UNMOVED = 0.8
 """Share of what the anchor leaves that every schedule on top of it leaves where none changes anything."""
-ALIKE = 1.1
-"""How much farther than a trial the best value of a number that changes next to nothing may be."""
 UNUSUAL = 1.25
 """How much farther an estimate counts for a value that nobody types as often as the usual ones."""
 ROUNDING = ("t5_attention", "dtype")
@@ -120,7 +116,7 @@ class Near:
         estimator, found = Estimator(self._progress.trials, trial), defaultdict[str, Found](list)
         limit = CLOSE * max(trial.distance, 1.0)
         for factor in schedules_of(self._progress.trials, trial.settings):
-            for value, distance in estimator.estimate(_finer(factor)).left.items():
+            for value, distance in estimator.estimate(finer(factor)).left.items():
                 if distance < limit and not self._progress.trials.is_made(factor.settings(value)):
                     unusual = UNUSUAL if value not in factor.values else 1.0
                     found[factor.axis.name].append((unusual * distance, factor.settings(value)))
@@ -213,45 +209,6 @@ def leaders_on_other_kernel(trials: TrialRenderer, leader: Trial) -> list[Settin
     return [on_other_kernel(trials, each.settings) for each in nearest_first]
 
 
-def on_flat_lines(trials: TrialRenderer, bases: list[Settings], plain: Trial) -> list[Settings]:
-    """Return the usual values left, on each base, of numbers that leave about what ``plain`` leaves.
-
-    Where a number changes less than rounding does, no distance says which of its values is right. What lies
-    beyond two values that are far is left out.
-    """
-    made = {trials.effective(each.settings): each.distance for each in trials.made}
-    found: list[tuple[float, list[Settings]]] = []
-    for base in bases:
-        for factor in factors(trials, base, lambda axis: axis.grid is not None):
-            values = {float(value): factor.settings(value) for value in factor.values}
-            keys = {value: trials.effective(settings) for value, settings in values.items()}
-            near = {value: made[key] for value, key in keys.items() if key in made}
-            best = min(near, key=lambda value: near[value], default=None)
-            if best is not None and near[best] < ALIKE * plain.distance:
-                low, high = _within_reach(_line(trials, factor), best, ENDED * plain.distance)
-                inner = [value for value in values.keys() - near.keys() if low < value < high]
-                inner.sort(key=lambda value: abs(value - best))
-                found.append((near[best], [values[value] for value in inner]))
-    nearest_first = sorted(found, key=lambda each: each[0])
-    return [settings for _, line in nearest_first for settings in line]
-
-
-def _line(trials: TrialRenderer, factor: Factor) -> dict[float, float]:
-    """Return the distance of each value of a number that was rendered on the factor's base."""
-    name, axes = factor.axis.name, factor.settings(factor.values[0]).keys()
-    line = [each for each in trials.made if each.settings.keys() == axes]
-    on_base = [each for each in line if factor.base.items() <= each.settings.items()]
-    return {float(each.settings[name]): each.distance for each in on_base}
-
-
-def _within_reach(line: Mapping[float, float], best: float, far: float) -> tuple[float, float]:
-    """Return the second values on either side of ``best`` that are farther than ``far``."""
-    ends = [value for value, distance in line.items() if distance > far]
-    below = sorted((value for value in ends if value < best), reverse=True)
-    above = sorted(value for value in ends if value > best)
-    return below[1] if len(below) > 1 else -math.inf, above[1] if len(above) > 1 else math.inf
-
-
 def without(settings: Settings, name: str) -> Settings:
     """Return ``settings`` without one of them."""
     return {key: value for key, value in settings.items() if key != name}
@@ -276,7 +233,7 @@ def _in_turn(found: list[Found]) -> list[Settings]:
     return [settings for each in rounds for settings in nearest([one for one in each if one is not None])]
 
 
-def _finer(factor: Factor) -> Factor:
+def finer(factor: Factor) -> Factor:
     """Return a factor with the numbers beside its own among the values."""
     return replace(factor, values=tuple({*factor.values, *_beside(factor, MAX_BESIDE)}))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from harness.diagnosis.factors import Factor
 from harness.diagnosis.trials import Settings, ShortRender, Trial, TrialRenderer
 
 STANDS_OUT = 0.82
@@ -44,6 +45,21 @@ def nearest_of_all(trials: TrialRenderer, base: Trial, count: int) -> list[Setti
     on_top = [each for each in trials.short_made if base.settings.items() <= each.settings.items()]
     nearer = [each for each in on_top if each.distance < NEARER * own.distance]
     return [each.settings for each in _nearest(nearer)][:count]
+
+
+def bracketed(trials: TrialRenderer, base: Trial, factor: Factor) -> list[float]:
+    """Return every third usual value of a number, and two to either side of what is nearest among them."""
+    assert factor.own is not None
+    values = sorted({*map(float, factor.values), factor.own})
+    coarse = set(values[1::3]) - {factor.own}
+    made = {value: trials.short(factor.settings(value)) for value in sorted(coarse)}
+    known = {value: each.distance for value, each in made.items() if each is not None}
+    if (own := trials.short(base.settings)) is not None:
+        known[factor.own] = own.distance
+    if not known:
+        return []
+    place = values.index(min(known, key=lambda value: known[value]))
+    return sorted({*coarse, *values[max(0, place - 2) : place + 3]} - {factor.own})
 
 
 def _rendered(trials: TrialRenderer, found: Iterable[Settings]) -> Iterator[ShortRender]:

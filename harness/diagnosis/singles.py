@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors, is_usual
+from harness.diagnosis.flat_lines import on_few_flat_lines
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.prices import split
@@ -86,14 +87,10 @@ class Singles:
         unlikely_noise = [each for each in noise if is_usual(each)]
         if far:
             near = [each for each in noise if is_first(each) and is_usual(each)]
-            gains = Estimator(progress.trials, base).noise(near)
-            best = max((gain for gain, _ in gains), default=0.0)
-            least = max(MIN_COMPOSITION_GAIN, OF_BEST_GAIN * best)
-            self.noise = [each for gain, each in gains if gain > least]
+            gains = Estimator(progress.trials, base).noise([*near, *self._era_in_usual_dtype(numeric)])
+            self.noise = _likely_noise(gains)
             yield from lines.values(self.noise)
-            yield from lines.values(each for each in noise if each.axis.name in {"noise", "scheduler"})
-            yield from lines.values(self._era_in_usual_dtype(numeric))
-            order = [each for _, each in gains]
+            order = [each for _, each in gains if each not in self.noise]
             unlikely_noise = [*order, *(each for each in unlikely_noise if each not in order)]
         likely = [each for each in self.ranked if LIKELY <= each.agreement < strong]
         yield from lines.each(base, likely)
@@ -106,6 +103,7 @@ class Singles:
             yield from lines.each(base, [each for group in self._groups[:2] for each in group])
             del self._groups[:2]
             yield from projected(progress, lines, base)
+            yield from lines.settings(on_few_flat_lines(progress.trials, base))
             yield from self._near_quantizers()
             yield from lines.waiting()
         else:
@@ -130,19 +128,17 @@ class Singles:
         base, lines, progress = self._base, self._lines, self._progress
         known = [each.factor for each in self.ranked]
         likely = {each.factor.axis.name for each in self.ranked if each.agreement >= LIKELY}
-        numbers = self._numbers("network_multiplier", "guidance_scale")
-        is_control = progress.trials.context.request.lora is None
-        first = [each for each in numbers if is_control or each.axis.name in likely]
-        yield from lines.scan_shortly(base, first)
-        yield from lines.shortly(base, firsts(each for each in known if each.axis.name == "scheduler"))
-        if not self._is_dear:
-            yield from lines.shortly(base, firsts(each for each in self._rare if each.values[0] in COARSE))
-        yield from lines.nearest_of_all(base, 1)
+        numbers = self._numbers("guidance_scale", "network_multiplier")
+        yield from lines.scan_shortly(base, sorted(numbers, key=lambda each: each.axis.name not in likely))
         yield from lines.each(base, [each for each in self.ranked if each.factor.axis.name in SHIFTING])
         yield from lines.settings(more_steps(progress.trials, base))
-        yield from lines.scan_shortly(base, [each for each in numbers if each not in first])
-        drawn = [each for each in noise if each.axis.name not in {"noise", "scheduler"}]
-        yield from lines.shortly(base, firsts(drawn), unsure=True)
+        yield from lines.values(each for each in noise if not is_first(each))
+        yield from lines.shortly(base, firsts(each for each in known if each.axis.name == "scheduler"))
+        yield from lines.nearest_of_all(base, 1)
+        yield from lines.settings(_beside(base, numbers))
+        if not self._is_dear:
+            yield from lines.shortly(base, firsts(each for each in self._rare if each.values[0] in COARSE))
+        yield from lines.shortly(base, firsts(each for each in noise if is_first(each)), unsure=True)
         yield from lines.nearest_of_all(base)
 
     def other_noise(self) -> Iterator[Render]:
@@ -263,6 +259,24 @@ class Singles:
             settings = dtype.settings(dtype.values[0])
             found += factors(self._progress.trials, settings, lambda axis: axis.name == "noise")
         return found
+
+
+def _likely_noise(gains: list[tuple[float, Factor]]) -> list[Factor]:
+    """Return other noise whose early stop gains most; where none gains much, the best that loses nothing."""
+    best, first = gains[0] if gains else (0.0, None)
+    least = max(MIN_COMPOSITION_GAIN, OF_BEST_GAIN * best)
+    found = [factor for gain, factor in gains if gain > least]
+    return found or [first] if first is not None and best > 0 else []
+
+
+def _beside(base: Trial, numbers: list[Factor]) -> list[Settings]:
+    """Return each number one step of its grid to either side: a small change may draw another picture."""
+    found: list[Settings] = []
+    for factor in numbers:
+        grid, own = factor.axis.grid, factor.own
+        if grid is not None and own is not None:
+            found += [factor.settings(grid.snap(own + sign * grid.step)) for sign in (-1, 1)]
+    return found
 
 
 def firsts(found: Iterable[Factor]) -> list[Settings]:

@@ -11,11 +11,12 @@ import pytest
 
 from harness.diagnosis.diagnose import diagnose
 from harness.diagnosis.factors import Factor, factors
+from harness.diagnosis.flat_lines import on_flat_lines
 from harness.diagnosis.floor import MIN_FLOOR, Floor
 from harness.diagnosis.identity import Identity
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import narrow
-from harness.diagnosis.near import MAX_CLOSE, Near, on_flat_lines
+from harness.diagnosis.near import MAX_CLOSE, Near
 from harness.diagnosis.search_progress import Progress
 from harness.diagnosis.trials import Trial
 from harness.pipeline.renderer import ReferenceRenderer
