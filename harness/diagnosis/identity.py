@@ -46,8 +46,8 @@ MAX_FIRST = 6
 """Near schedules that are rendered before what is left of a number that changes next to nothing."""
 BY_ROUNDING = 2.0
 """How many times as far as the anchor a render without one of its factors is, where that may be rounding."""
-MAX_OF_AXIS = 2
-"""Values of one axis among the schedules that make about the same change."""
+MAX_OF_AXIS, MAX_IMITATIONS = 3, 9
+"""Values of one axis among schedules that make about the same change, and how many of them are rendered."""
 MAX_WANTED = 12
 """How many schedules make about the change of another; those that were rendered already count."""
 
@@ -65,7 +65,7 @@ class Identity:
         is_exact = self._anchor.rendered.dtype == "fp32"  # kernels change next to nothing there
         stays = [each for each in rounded if each.get("dtype") == self._anchor.settings.get("dtype")]
         is_here = not self._progress.elsewhere  # what another machine rendered is not identical here
-        alike = self._alternatives()
+        alike = self._alternatives(MAX_IMITATIONS)
         yield from lines.settings(self._other_dtypes())
         yield from lines.settings(itertools.chain(self._on_few_flat_lines(), alike) if is_here else [])
         yield from lines.settings(beside if is_exact else stays)

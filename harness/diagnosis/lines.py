@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor
 from harness.diagnosis.narrowing import MAX_ROUNDING, changes_more, narrow, project
-from harness.diagnosis.search_progress import ALONE, Progress, Render
+from harness.diagnosis.search_progress import ALONE, FAR, Progress, Render
 from harness.diagnosis.shortlist import MAX_LISTED, bracketed, likeliest, nearest_of_all, standing_out
 from harness.diagnosis.trials import Settings, Trial
 from harness.sweeps.axes import AXES
@@ -22,7 +22,7 @@ SHARP = 0.5
 """Share of the distance that a number leaves at most for all values between two usual ones to be rendered."""
 UNSURE = "guidance_scale"
 """A number of which some values are rendered whole though no short render stands out: it has little effect in
-few steps."""
+few steps. Where the picture is not far, these are the usual ones next to its own."""
 AGAIN = 0.9
 """Share of its base's distance that another factor leaves at most for the base's numbers, which were narrowed
 without it, to be narrowed again."""
@@ -88,11 +88,19 @@ class Lines:
                 self._waiting.remove(line)
                 yield lambda line=line: self._narrow(line.base, line.estimate)  # type: ignore[misc]
 
-    def finish(self, trial: Trial) -> Iterator[Render]:
-        """Yield what is left to narrow the waiting number of which ``trial`` is a value."""
-        for line in [each for each in self._waiting if each.estimate.factor.axis.name in trial.settings]:
+    def finish(self, names: Container[str]) -> Iterator[Render]:
+        """Yield what is left to narrow the waiting numbers of the axes ``names``."""
+        for line in [each for each in self._waiting if each.estimate.factor.axis.name in names]:
             while line in self._waiting:
                 yield lambda line=line: self._advance(line)  # type: ignore[misc]
+
+    def beside(self, trial: Trial) -> Iterator[Render]:
+        """Yield the narrowing of every number of ``trial`` from its neighbours on the grid."""
+
+        def render() -> None:
+            self.narrow_again(trial)
+
+        yield render
 
     def scan(self, base: Trial, found: Iterable[Factor]) -> Iterator[Render]:
         """Yield the renders of all usual values of each factor on ``base``, numbers narrowed from the best.
@@ -108,9 +116,12 @@ class Lines:
             yield lambda factor=factor: self.progress.run(self._ranked_shortly(base, factor))  # type: ignore[misc]
 
     def _ranked_shortly(self, base: Trial, factor: Factor) -> Iterator[Render]:
-        listed = likeliest if factor.axis.name == UNSURE else standing_out
-        found = [factor.settings(value) for value in bracketed(self.progress.trials, base, factor)]
-        yield from self.settings(listed(self.progress.trials, base, found))
+        trials = self.progress.trials
+        found = [factor.settings(value) for value in bracketed(trials, base, factor)]
+        listed = standing_out(trials, base, found)
+        if not listed and factor.axis.name == UNSURE:
+            listed = next_usual(factor) if base.distance < FAR else likeliest(trials, base, found)
+        yield from self.settings(listed)
         yield from self._narrowed(base, factor)
 
     def shortly(self, base: Trial, found: list[Settings], *, unsure: bool = False) -> Iterator[Render]:
@@ -253,6 +264,14 @@ class Lines:
 def unranked(found: Iterable[Factor]) -> list[Estimate]:
     """Return factors to be rendered in their own order: nothing was estimated of them."""
     return [Estimate(factor, 0.0, factor.values[0]) for factor in found]
+
+
+def next_usual(factor: Factor) -> list[Settings]:
+    """Return the usual values of a number next to its own, on either side."""
+    assert factor.own is not None
+    own, values = factor.own, sorted(map(float, factor.values))
+    below, above = [each for each in values if each < own][-1:], [each for each in values if each > own][:1]
+    return [factor.settings(value) for value in (*below, *above)]
 
 
 def _first(estimate: Estimate) -> float:

@@ -52,7 +52,7 @@ def narrow(
     assert factor.own is not None
     made = {factor.own: base}
     value: float | None = first
-    while value is not None and value not in made and len(made) <= MAX_RENDERS:
+    while base.distance > 0 and value is not None and value not in made and len(made) <= MAX_RENDERS:
         trial = trials.attempt(factor.settings(value))
         if trial is None:
             break

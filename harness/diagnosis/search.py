@@ -134,9 +134,12 @@ class _Stages:
         if self.progress.run(renders, until=lambda: self.progress.stands_alone(self.base)):
             return True
         if self.progress.stands_alone(self.base):
+            if self.progress.followed.distance > ALONE * self.base.distance:
+                self.progress.run(self.lines.scan_shortly(self.base, self.singles.content_numbers()))
             best = self.progress.followed
             if (
-                self.progress.run(self.lines.finish(best))
+                self.progress.run(self.lines.finish(best.settings.keys()))
+                or self.progress.run(self.lines.beside(best))
                 or self.progress.run(self._siblings(best))
                 or self.progress.run(self._like_schedules(best))
                 or self.progress.run(self._around(best).instead())
@@ -227,6 +230,7 @@ class _Stages:
             every = factors(self.trials, self.base.settings, lambda axis: axis.name in SHIFTING - changed)
             yield from self.lines.settings([] if "steps" in changed else more_steps(self.trials, self.base))
             yield from self.lines.each(self.base, self.lines.ranked(self.base, every))
+            yield from self.lines.finish(SHIFTING)
 
     def _leaders_on_other_kernel(self) -> Iterator[Render]:
         yield from self.lines.settings(leaders_on_other_kernel(self.trials, self._leader()))

@@ -76,7 +76,7 @@ class Singles:
         quantized, numeric = _quantizers(numeric), [each for each in numeric if is_usual(each)]
         self._rare, known = quantized, recorded(progress.trials, quantized)
         is_control = progress.trials.context.request.lora is None
-        if is_control or base.distance < MAX_ROUNDING:
+        if is_control or base.distance < NOISE_FROM:
             yield from lines.values(_kernels(numeric))
         yield from lines.values(known)
         self.ranked = lines.ranked(base, rest)
@@ -88,7 +88,7 @@ class Singles:
         if far:
             near = [each for each in noise if is_first(each) and is_usual(each)]
             gains = Estimator(progress.trials, base).noise([*near, *self._era_in_usual_dtype(numeric)])
-            self.noise = _likely_noise(gains)
+            self.noise = likely_noise(gains)
             yield from lines.values(self.noise)
             order = [each for _, each in gains if each not in self.noise]
             unlikely_noise = [*order, *(each for each in unlikely_noise if each not in order)]
@@ -128,14 +128,14 @@ class Singles:
         base, lines, progress = self._base, self._lines, self._progress
         known = [each.factor for each in self.ranked]
         likely = {each.factor.axis.name for each in self.ranked if each.agreement >= LIKELY}
-        numbers = self._numbers("guidance_scale", "network_multiplier")
+        numbers = self.content_numbers()
         yield from lines.scan_shortly(base, sorted(numbers, key=lambda each: each.axis.name not in likely))
         yield from lines.each(base, [each for each in self.ranked if each.factor.axis.name in SHIFTING])
         yield from lines.settings(more_steps(progress.trials, base))
         yield from lines.values(each for each in noise if not is_first(each))
         yield from lines.shortly(base, firsts(each for each in known if each.axis.name == "scheduler"))
         yield from lines.nearest_of_all(base, 1)
-        yield from lines.settings(_beside(base, numbers))
+        yield from lines.settings(_beside(self._numbers("network_multiplier")))
         if not self._is_dear:
             yield from lines.shortly(base, firsts(each for each in self._rare if each.values[0] in COARSE))
         yield from lines.shortly(base, firsts(each for each in noise if is_first(each)), unsure=True)
@@ -216,6 +216,10 @@ class Singles:
         if self._quantized is not None:
             yield from self._quantized.pointing(least)
 
+    def content_numbers(self) -> list[Factor]:
+        """Return the numbers that act in every step, of which short renders show the effect."""
+        return self._numbers("guidance_scale", "network_multiplier")
+
     def _numbers(self, *names: str) -> list[Factor]:
         known = {each.factor.axis.name: each.factor for each in self.ranked}
         return [known[name] for name in names if name in known]
@@ -261,7 +265,7 @@ class Singles:
         return found
 
 
-def _likely_noise(gains: list[tuple[float, Factor]]) -> list[Factor]:
+def likely_noise(gains: list[tuple[float, Factor]]) -> list[Factor]:
     """Return other noise whose early stop gains most; where none gains much, the best that loses nothing."""
     best, first = gains[0] if gains else (0.0, None)
     least = max(MIN_COMPOSITION_GAIN, OF_BEST_GAIN * best)
@@ -269,7 +273,7 @@ def _likely_noise(gains: list[tuple[float, Factor]]) -> list[Factor]:
     return found or [first] if first is not None and best > 0 else []
 
 
-def _beside(base: Trial, numbers: list[Factor]) -> list[Settings]:
+def _beside(numbers: list[Factor]) -> list[Settings]:
     """Return each number one step of its grid to either side: a small change may draw another picture."""
     found: list[Settings] = []
     for factor in numbers:
