@@ -83,4 +83,5 @@ def test_a_damaged_older_run_is_no_reason_to_fail(tmp_path: Path) -> None:
     told = {"RUNS": "kept", "LINK": "", "GITHUB_STEP_SUMMARY": str(summary)}
     assert run_step("run", "summarise", tmp_path, NAME="night-01", **told)[0] == 0
     assert run_step("run", "history", tmp_path, RUNS="kept")[0] == 0
-    assert summary.read_text().endswith("~~~\nThe history cannot be read: see the log.\n~~~\n")
+    assert "1 series, 0 with a finding\n" in summary.read_text()
+    assert summary.read_text().endswith("\nThe history, or a run of it, cannot be read: see the log.\n~~~\n")
