@@ -6,18 +6,15 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from harness.diagnosis.estimates import Estimator
 from harness.diagnosis.factors import LORA_AXES, factors
 from harness.diagnosis.flat_lines import on_few_flat_lines, on_flat_lines
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
+from harness.diagnosis.imitations import imitations
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.near import (
     MAX_BESIDE,
     Near,
     beside_on_other_kernel,
-    finer,
-    nearest,
-    schedules_of,
     without,
     without_each,
 )
@@ -28,7 +25,6 @@ from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import SHIFTING
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, rms
 from harness.sweeps.axes import AXES
-from harness.sweeps.axis import Family
 from harness.sweeps.axis_values import Value
 
 ROUNDING = ("t5_attention", "lora_mode", "attention", "dtype")
@@ -46,8 +42,8 @@ MAX_FIRST = 6
 """Near schedules that are rendered before what is left of a number that changes next to nothing."""
 BY_ROUNDING = 2.0
 """How many times as far as the anchor a render without one of its factors is, where that may be rounding."""
-MAX_OF_AXIS, MAX_IMITATIONS = 3, 9
-"""Values of one axis among schedules that make about the same change, and how many of them are rendered."""
+MAX_IMITATIONS = 9
+"""Schedules that make about the anchor's change and are rendered before other rounding."""
 MAX_WANTED = 12
 """How many schedules make about the change of another; those that were rendered already count."""
 
@@ -160,15 +156,7 @@ class Identity:
         yield from self._lines.settings(found[:MAX_INSTEAD])
 
     def _alternatives(self, count: int = MAX_INSTEAD) -> list[Settings]:
-        """Return schedules in the place of each of the anchor's; a static shift goes with what it needs."""
-        new = self._anchor.settings.keys() - self._base.settings.keys()
-        found: list[Settings] = []
-        for name in sorted(new - {"dynamic_shifting"} or new):
-            if name == "steps" or AXES[name].family is Family.SCHEDULE:
-                gone = {name, "dynamic_shifting"} & new if name == "shift" else {name}
-                rest = {key: value for key, value in self._anchor.settings.items() if key not in gone}
-                found += self._alike(rest, name)[:count]
-        return found
+        return imitations(self._progress.trials, self._base, self._anchor, count)
 
     def _plain(self) -> Trial:
         """Return the anchor without other rounding: where nothing is identical, it came nearest by chance."""
@@ -257,27 +245,6 @@ class Identity:
         made = [self._progress.trials.attempt(each) for each in found]
         image = self._anchor.image
         return any(each is not None and rms(each.image, image) >= MIN_FLOOR for each in made)
-
-    def _alike(self, rest: Settings, name: str) -> list[Settings]:
-        """Return schedules on top of ``rest`` that make about the change that the anchor makes there.
-
-        Those of each axis but ``name``, whose values are looked for beside the anchor's.
-        """
-        trials = self._progress.trials
-        base = trials.attempt(rest)
-        if base is None or not trials.can_follow:
-            return []
-        wanted = trials.follow(self._anchor.settings, base)
-        left: list[tuple[float, Settings]] = []
-        for factor in schedules_of(trials, rest):
-            if factor.axis.name != name:
-                known = [
-                    factor.settings(each) for each in Estimator(trials, base).estimate(finer(factor)).left
-                ]
-                made = [(trials.follow(each, base), each) for each in known]
-                near = [(rms(image, wanted), each) for image, each in made if image.shape == wanted.shape]
-                left += sorted(near, key=lambda each: each[0])[:MAX_OF_AXIS]
-        return nearest(left)
 
     def _nearest(self, found: list[Settings]) -> list[Settings]:
         """Return rendered settings, the nearest to the preview first."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from harness.diagnosis.estimates import Estimate
 from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.flat_lines import on_few_flat_lines
-from harness.diagnosis.identity import Identity
+from harness.diagnosis.imitations import imitations
 from harness.diagnosis.lines import Lines, next_usual
 from harness.diagnosis.search import search
 from harness.diagnosis.search_progress import Progress
@@ -26,16 +26,15 @@ def factor(trials: TrialRenderer, name: str) -> Factor:
     return next(each for each in factors(trials, {}) if each.axis.name == name)
 
 
-def imitations(progress: Progress, settings: Settings) -> list[Settings]:
-    anchor = progress.trials.trial(settings)
-    return Identity(progress, Lines(progress), progress.reference, anchor)._alternatives()
+def of(progress: Progress, settings: Settings) -> list[Settings]:
+    return imitations(progress.trials, progress.reference, progress.trials.trial(settings), 9)
 
 
 def test_other_axes_are_tried_in_the_place_of_a_schedule(
     altered: Altered, renderer: ReferenceRenderer
 ) -> None:
     progress = Progress(trials_of(altered("imitated", steps=7), renderer), 100, None)
-    found = imitations(progress, {"base_shift": 0.2})
+    found = of(progress, {"base_shift": 0.2})
     assert found
     assert all(len(set(each) - {"dynamic_shifting"}) == 1 and "base_shift" not in each for each in found)
     assert "steps" in {name for each in found for name in each}
@@ -45,7 +44,7 @@ def test_a_static_shift_goes_with_the_switch_that_it_needs(
     altered: Altered, renderer: ReferenceRenderer
 ) -> None:
     progress = Progress(trials_of(altered("imitated-shift", base_shift=0.2), renderer), 100, None)
-    found = imitations(progress, {"shift": 1.2, "dynamic_shifting": False})
+    found = of(progress, {"shift": 1.2, "dynamic_shifting": False})
     assert found
     assert not any({"shift", "dynamic_shifting"} & each.keys() for each in found)
 
