@@ -123,7 +123,7 @@ class Singles:
     def _shortly(self, noise: list[Factor]) -> Iterator[Render]:
         """Yield what stands out among short renders, and steps and shifts, of which these say nothing.
 
-        Solvers, quantizers of few bits and a number that an estimate makes likely come before these.
+        Guidance and multiplier come first, what an estimate makes likely before the other; noise comes last.
         """
         base, lines, progress = self._base, self._lines, self._progress
         known = [each.factor for each in self.ranked]
