@@ -137,9 +137,13 @@ def _write(found: list[Comparison], json_file: Path | None, report: Path | None,
 
         say(f"page: {write_comparison_page(found, report)}")
     if out is not None:
+        from harness.cli.show import say_left_out
+        from harness.errors import HarnessError
         from harness.report.build import build_report
         from harness.report.comparison_page import store_comparisons
 
         for page in store_comparisons(found, out):
             say(f"page: {page}")
-        say(f"report: {build_report(out)}")
+        damaged: list[HarnessError] = []
+        say(f"report: {build_report(out, damaged=damaged)}")
+        say_left_out(damaged)

@@ -18,7 +18,8 @@ from harness.errors import HarnessError, RunError
 def report(run: tuple[Path, ...], single_file: bool, history: bool) -> None:
     """Build the HTML report of saved runs again, without loading a model.
 
-    Exit code: 0 built, 2 bad input; a run that cannot be read is named, and the others are built.
+    Exit code: 0 built, 2 bad input; a run, diagnosis or comparison that cannot be read is named, and all
+    else is built.
     """
     from harness.report.build import build_report
     from harness.report.history_page import build_history
@@ -31,7 +32,7 @@ def report(run: tuple[Path, ...], single_file: bool, history: bool) -> None:
             if history:
                 say(build_history(folder, damaged=refused))
             else:
-                say(build_report(folder, single_file=single_file))
+                say(build_report(folder, single_file=single_file, damaged=refused))
         except HarnessError as error:
             refused.append(error)
     refuse_some(refused)

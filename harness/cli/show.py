@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
@@ -12,7 +12,7 @@ from harness._util.words import counts_in_words
 from harness.cli import interrupted
 from harness.cli.command import say
 from harness.cli.progress import LiveProgress, count
-from harness.errors import CopyError
+from harness.errors import CopyError, HarnessError
 from harness.judging.drift_origin import by_origin, origins_in_words
 from harness.judging.nearest import describe
 from harness.runs.new_folder import fresh_folder
@@ -48,8 +48,9 @@ def summarise(result: RunResult, copy_to: str | None = None) -> None:
     """
     from harness.report.build import build_report
 
+    damaged: list[HarnessError] = []
     try:
-        index = build_report(result.folder)
+        index = build_report(result.folder, damaged=damaged)
     except KeyboardInterrupt:
         interrupted(f"all is saved but the report; go on with harness report {result.folder}")
     say(f"{count(len(result.rows))}: {counts_in_words(result.counts, Verdict) or 'none'}")
@@ -66,6 +67,7 @@ def summarise(result: RunResult, copy_to: str | None = None) -> None:
         say(f"warning: {warning}")
     if result.missing:
         say(f"{count(len(result.missing))} of the run without a result yet, e.g. {result.missing[0]}")
+    say_left_out(damaged)
     say(f"report: {index}")
     if copy_to is not None:
         from harness._util.redaction import redact
@@ -73,6 +75,12 @@ def summarise(result: RunResult, copy_to: str | None = None) -> None:
 
         Mirror(result.folder, copy_to).send()
         say(f"copy: {redact(copy_to)}")
+
+
+def say_left_out(damaged: Iterable[HarnessError]) -> None:
+    """Name what of a run folder its report leaves out; the command's exit code is not about that."""
+    for each in damaged:
+        say(f"left out of the report: {each}")
 
 
 def finish(result: RunResult, copy_to: str | None = None) -> NoReturn:

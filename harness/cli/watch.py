@@ -120,6 +120,7 @@ def _round(job_dir: Path, cases: Path, out: Path, config: Path | None, options: 
     """Run one round, bring the report up to date, and return the exit code of the run so far."""
     from harness._util.words import counts_in_words
     from harness.cli.progress import LiveProgress, count
+    from harness.cli.show import say_left_out
     from harness.report.build import build_report
     from harness.schema.result import Verdict
     from harness.watching.first_drift import FirstDrift
@@ -131,5 +132,7 @@ def _round(job_dir: Path, cases: Path, out: Path, config: Path | None, options: 
     if result is None:
         return 1
     counts = counts_in_words(result.counts, Verdict)
-    say(f"{count(len(result.rows))} so far: {counts}; report: {build_report(out)}")
+    damaged: list[HarnessError] = []
+    say(f"{count(len(result.rows))} so far: {counts}; report: {build_report(out, damaged=damaged)}")
+    say_left_out(damaged)
     return result.exit_code

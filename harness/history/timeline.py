@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness._util.atomic_files import disk_errors_as
 from harness._util.words import id_hint
 from harness.errors import HarnessError, RunError
 from harness.history.changes import flickers, steps
@@ -120,8 +119,7 @@ def read_history(
 
 def _observations(run: Path) -> list[Observation]:
     created = str(read_manifest(run).get("created", ""))
-    with disk_errors_as(RunError, "cannot be read", file=run):
-        return [Observation(run.name, created, row) for row in read_rows(run)]
+    return [Observation(run.name, created, row) for row in read_rows(run)]
 
 
 def history_frame(history: list[Series]) -> pd.DataFrame:

@@ -269,7 +269,9 @@ class PluginSession:
         if self.settings.report and not broken_off and (results / MANIFEST).is_file():
             from harness.report.build import build_report
 
-            build_report(results)
+            left_out: list[HarnessError] = []
+            build_report(results, damaged=left_out)
+            self.tally.left_out = [str(each) for each in left_out]
         if not goes_on:
             (results / UNFINISHED).unlink(missing_ok=True)
         if self.settings.results is None:

@@ -30,6 +30,7 @@ class Tally:
         refused: whether the run folder belongs to another run, which stays as it is.
         sets: jobs whose cases drift together, with the reason.
         origins: cases that drift, by what their drift comes from, where that is known.
+        left_out: what of the run folder the report leaves out, a line each.
         problem: why the run could not be closed, in one line.
     """
 
@@ -47,6 +48,7 @@ class Tally:
     refused: bool = False
     sets: list[str] = field(default_factory=list)
     origins: dict[str, list[str]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
     problem: str = ""
 
     def count(self, row: Row) -> None:
@@ -109,6 +111,7 @@ def summary(tally: Tally, settings: Settings, results: Path | None) -> list[str]
         found = f"baselines without a case: {some(tally.orphans, MAX_NAMES)}"
         fails = settings.unused == "fail"
         lines.append(f"failed: {found}; delete their files, or bring the cases back" if fails else found)
+    lines += [f"left out of the report: {line}" for line in tally.left_out]
     if tally.problem:
         lines.append(tally.problem)
     elif tally.stopped and tally.cases:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from harness._util.atomic_files import disk_errors_as
-from harness.errors import RunError
+from harness.errors import HarnessError, RunError
 from harness.report.case_pages import CASES, build_cases, viewer
+from harness.report.comparisons import read_comparisons
 from harness.report.diagnoses import FOLDER, read_diagnoses
 from harness.report.formatting import script_json, slug
 from harness.report.media import data_address, file_address, make_media, reduced
@@ -33,7 +34,13 @@ from harness.schema.result import Row
 INDEX, SINGLE = "index.html", "report.html"
 
 
-def build_report(folder: Path, *, single_file: bool = False, jobs: int | None = None) -> Path:
+def build_report(
+    folder: Path,
+    *,
+    single_file: bool = False,
+    jobs: int | None = None,
+    damaged: list[HarnessError] | None = None,
+) -> Path:
     """Write the report of a run; it opens from the disk, without a server or a network.
 
     The same run folder always gives the same bytes; files that would not change are not touched.
@@ -42,23 +49,40 @@ def build_report(folder: Path, *, single_file: bool = False, jobs: int | None = 
         folder: a run folder with ``run.json`` and ``results.jsonl``.
         single_file: write one file, ``report.html``, that holds everything, to be mailed.
         jobs: processes that build pages; None: as many as there are cores, for large runs.
+        damaged: takes what is wrong with each saved diagnosis or comparison that cannot be read; the report
+            names them, and shows the rest. None raises the first one.
 
     Returns:
         The path of the page to open.
 
     Raises:
-        RunError: not a run folder, a row that cannot be read, or a folder that cannot be written.
+        RunError: not a run folder, a row, diagnosis or comparison that cannot be read, or a folder that
+            cannot be written.
     """
     refuse_links(folder)
     manifest, rows = read_manifest(folder), sorted(read_rows(folder), key=worst_first)
+    left_out = _unreadable_answers(folder)
+    if left_out and damaged is None:
+        raise left_out[0]
+    (damaged if damaged is not None else []).extend(left_out)
     fix = f"fix that, then run harness report {folder}"
     with disk_errors_as(RunError, "the report cannot be written", file=folder, fix=fix):
         if single_file:
-            return _write_single(folder, manifest, rows)
-        return _write_folder(folder, manifest, rows, jobs)
+            return _write_single(folder, manifest, rows, left_out)
+        return _write_folder(folder, manifest, rows, left_out, jobs)
 
 
-def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs: int | None) -> Path:
+def _unreadable_answers(folder: Path) -> list[HarnessError]:
+    """Return what is wrong with each saved diagnosis and comparison that cannot be read."""
+    found: list[HarnessError] = []
+    read_diagnoses(folder, found)
+    read_comparisons(folder, found)
+    return found
+
+
+def _write_folder(
+    folder: Path, manifest: dict[str, Any], rows: list[Row], left_out: list[HarnessError], jobs: int | None
+) -> Path:
     output, report = Output(folder), overview(folder, manifest, rows)
     thumbs: dict[str, str | None] = {}
     for built in build_cases(folder, manifest, rows, jobs):
@@ -68,7 +92,7 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
     for group in swept.values():
         view = sweep_view(folder, group, beside)
         output.write(f"{CASES}/{view.slug}.html", render("sweep.html", sweep=view, page=linked_page("sweep")))
-    for saved in read_diagnoses(folder).values():
+    for saved in read_diagnoses(folder, []).values():
         if saved.path:
             html = render("diagnosis.html", saved=saved, folder=FOLDER, page=linked_page("diagnosis"))
             output.write(f"{CASES}/{slug(saved.case)}~diagnosis.html", html)
@@ -80,12 +104,15 @@ def _write_folder(folder: Path, manifest: dict[str, Any], rows: list[Row], jobs:
     output.remove_others(CASES, "assets")
     links = [Link("summary.md", "Markdown"), Link("summary.json", "JSON")]
     links += [Link(RESULTS, "All rows")] if rows else []
-    page = linked_page("overview", f"{CASES}/rows.js", thumbs=thumbs, links=tuple(links))
+    more = {"thumbs": thumbs, "links": tuple(links), "left_out": _lines(folder, left_out)}
+    page = linked_page("overview", f"{CASES}/rows.js", **more)
     index = render("index.html", report=report, rows=rows, page=page, sweeps=_sweep_links(page, swept))
     return output.write(INDEX, index)
 
 
-def _write_single(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> Path:
+def _write_single(
+    folder: Path, manifest: dict[str, Any], rows: list[Row], left_out: list[HarnessError]
+) -> Path:
     report = overview(folder, manifest, rows)
     view = viewer(folder, manifest, rows)
     thumbs, views = {}, []
@@ -94,7 +121,8 @@ def _write_single(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> Pa
         link = partial(_inline, folder, {row.images.rerun: media.rerun, row.images.preview: media.preview})
         views.append(view(row, link, media.rerun_sha256))
         thumbs[views[-1].slug] = data_address("image/webp", media.thumb) if media.thumb else None
-    page = inlined_page("single", _rows_script(report.name, manifest, rows), thumbs=thumbs)
+    script, lines = _rows_script(report.name, manifest, rows), _lines(folder, left_out)
+    page = inlined_page("single", script, thumbs=thumbs, left_out=lines)
     swept = sweeps(rows)
     sheets = [sweep_view(folder, group, lambda path: reduced(folder / path)) for group in swept.values()]
     links = _sweep_links(page, swept)
@@ -102,6 +130,11 @@ def _write_single(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> Pa
         "single.html", report=report, rows=rows, page=page, cases=views, sweeps=links, sheets=sheets
     )
     return Output(folder).write(SINGLE, html)
+
+
+def _lines(folder: Path, left_out: list[HarnessError]) -> tuple[str, ...]:
+    """Say in a line each what the report leaves out, as it is named inside the run folder."""
+    return tuple(str(each).removeprefix(f"{folder}/") for each in left_out)
 
 
 def _sweep_links(page: Page, swept: Iterable[str]) -> tuple[Link, ...]:

@@ -92,8 +92,8 @@ def _build_part(
 
 def viewer(folder: Path, manifest: dict[str, Any], rows: list[Row]) -> View:
     """Return a function that makes the view of one of the run's rows, given what all of them share."""
-    environment, diagnoses = flat_words(run_environment(manifest, rows)), read_diagnoses(folder)
-    swept, compared = sweeps(rows), read_comparisons(folder)
+    environment, diagnoses = flat_words(run_environment(manifest, rows)), read_diagnoses(folder, [])
+    swept, compared = sweeps(rows), read_comparisons(folder, [])
     return lambda row, link, rerun_sha256: CaseView(
         row,
         pictures(folder, row, link),

@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness._util.validation import read_model
-from harness.errors import RunError
-from harness.report.diagnoses import SavedAnswer
+from harness.errors import HarnessError
+from harness.report.saved_answers import SavedAnswer, read_answers
 
 FOLDER = "comparison"
 
@@ -40,15 +39,20 @@ class StoredComparison:
     summary: str
 
 
-def read_comparisons(folder: Path) -> dict[str, list[StoredComparison]]:
+def read_comparisons(
+    folder: Path, damaged: list[HarnessError] | None = None
+) -> dict[str, list[StoredComparison]]:
     """Return the comparisons in a run folder, by case.
+
+    Args:
+        damaged: takes what is wrong with each file that is no comparison; None raises the first one.
 
     Raises:
         RunError: a file is not a comparison.
     """
     found: dict[str, list[StoredComparison]] = {}
-    for file in sorted((folder / FOLDER).glob("*.json")):
-        answer = read_model(file, _Answer, RunError, fix="compare again, or remove it")
+    fix = "compare again, or remove it"
+    for file, answer in read_answers(folder / FOLDER, _Answer, fix=fix, damaged=damaged):
         names = ", ".join(each.setting for each in answer.differences)
         summary = answer.incomparable or (f"differs: {names}" if names else "no setting differs")
         page = file.with_suffix(".html").name

@@ -7,19 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-from harness._util.validation import read_model
-from harness.errors import RunError
+from harness.errors import HarnessError
+from harness.report.saved_answers import SavedAnswer, read_answers
 from harness.schema.result import Finding
 
 FOLDER = "diagnosis"
-
-
-class SavedAnswer(BaseModel):
-    """What a file in a run folder says; what the report does not show of it is passed over."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class SavedCause(SavedAnswer):
@@ -52,14 +46,14 @@ class SavedDiagnosis(SavedAnswer):
 
     case: str
     composition: str = ""
-    findings: list[Finding] = []
-    causes: list[SavedCause] = []
+    findings: tuple[Finding, ...] = ()
+    causes: tuple[SavedCause, ...] = ()
     explained: bool | None = None
     renders: int = 0
     recipe: str = ""
-    rivals: list[str] = []
-    not_tried: dict[str, str] = {}
-    path: list[SavedStep] = []
+    rivals: tuple[str, ...] = ()
+    not_tried: dict[str, str] = Field(default_factory=dict)
+    path: tuple[SavedStep, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -72,14 +66,15 @@ class SavedDiagnosis(SavedAnswer):
         return f"{cause} The re-run shows {shown}. {self.renders} renders were made."
 
 
-def read_diagnoses(folder: Path) -> dict[str, SavedDiagnosis]:
+def read_diagnoses(folder: Path, damaged: list[HarnessError] | None = None) -> dict[str, SavedDiagnosis]:
     """Return the diagnoses in a run folder, by case; of several of one case the last by file name.
+
+    Args:
+        damaged: takes what is wrong with each file that is no diagnosis; None raises the first one.
 
     Raises:
         RunError: a file is not a diagnosis.
     """
-    found = (
-        read_model(path, SavedDiagnosis, RunError, fix="diagnose again, or remove it")
-        for path in sorted((folder / FOLDER).glob("*.json"))
-    )
-    return {diagnosis.case: diagnosis for diagnosis in found}
+    fix = "diagnose again, or remove it"
+    found = read_answers(folder / FOLDER, SavedDiagnosis, fix=fix, damaged=damaged)
+    return {diagnosis.case: diagnosis for _, diagnosis in found}

@@ -34,7 +34,7 @@ def find_run(case: str, reports: Path = Path("reports")) -> Path:
             runs.append((str(read_manifest(path.parent).get("created", "")), path.parent))
     ids: set[str] = set()
     for _, folder in sorted(runs, reverse=True):
-        with suppress(RunError, OSError):
+        with suppress(RunError):
             ids |= (found := {row.case for row in read_rows(folder)})
             if case in found:
                 return folder
@@ -90,7 +90,7 @@ def _files(run: Path, row: Row, lora: Path | None) -> dict[str, bytes]:
     for name, path in pictures.items():
         if path is not None and (run / path).is_file():
             files[f"images/{name}{Path(path).suffix}"] = (run / path).read_bytes()
-    for stored in read_comparisons(run).get(row.case, []):
+    for stored in read_comparisons(run, []).get(row.case, []):
         for file in ((run / FOLDER / stored.page).with_suffix(suffix) for suffix in (".html", ".json")):
             if file.is_file():
                 files[f"{FOLDER}/{file.name}"] = file.read_bytes()

@@ -45,9 +45,9 @@ def moment(iso: str) -> str:
     """Return an ISO 8601 time as ``2026-11-23 21:24 UTC``; other text is returned unchanged."""
     try:
         when = datetime.datetime.fromisoformat(iso)
-    except ValueError:
+        return when.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if when.tzinfo else iso
+    except (ValueError, OverflowError):  # in UTC it would lie before the year 1
         return iso
-    return when.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if when.tzinfo else iso
 
 
 def plain(value: Any) -> str:

@@ -92,6 +92,7 @@ class Page:
         kind: a key of ``SCRIPTS``; scripts read it from the page.
         thumbs: address of the thumbnail by slug.
         to_case: turns a slug into the address of its case.
+        left_out: what of the run could not be read, a line each.
     """
 
     kind: str
@@ -102,6 +103,7 @@ class Page:
     to_case: Callable[[str], str] = "#{}".format
     to_overview: str = "#"
     links: tuple[Link, ...] = ()
+    left_out: tuple[str, ...] = ()
     meanings: Mapping[str, str] = field(default_factory=lambda: MEANINGS)
 
 
@@ -125,11 +127,12 @@ def linked_page(kind: str, *data: str, **more: Any) -> Page:
     )
 
 
-def inlined_page(kind: str, *data: str, thumbs: Mapping[str, str | None] | None = None) -> Page:
+def inlined_page(kind: str, *data: str, **more: Any) -> Page:
     """Return the surroundings of a page that is one file: everything inlined, and only that allowed to run.
 
     Args:
         data: text of scripts that hold data.
+        more: further fields of ``Page``.
     """
     style, scripts = _asset(STYLE), (*data, *map(_asset, SCRIPTS[kind]))
     allowed = f"script-src {' '.join(map(_hash, scripts))}; " if scripts else ""
@@ -138,7 +141,7 @@ def inlined_page(kind: str, *data: str, thumbs: Mapping[str, str | None] | None 
         "base-uri 'none'; form-action 'none'"
     )
     inlined = tuple(Part(inline=Markup(text)) for text in (style, *scripts))
-    return Page(kind, policy, inlined[0], inlined[1:], thumbs or {})
+    return Page(kind, policy, inlined[0], inlined[1:], **more)
 
 
 @functools.cache

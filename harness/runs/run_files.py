@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness._util.atomic_files import read_bytes, write_text
+from harness._util.atomic_files import disk_errors_as, read_bytes, write_text
 from harness._util.validation import problems_as
 from harness.errors import RunError
 from harness.runs.run_identity import CASES
@@ -58,10 +58,14 @@ def read_rows(folder: Path) -> list[Row]:
     """Return the rows of a run, the last one of every case and variant; a partial last line is passed over.
 
     Raises:
-        RunError: a whole line is not a row.
+        RunError: a whole line is not a row, or the file cannot be read.
     """
     results = folder / RESULTS
-    return parse_rows(read_results(results), folder) if results.exists() else []
+    if not results.exists():
+        return []
+    with disk_errors_as(RunError, "cannot be read", file=results, fix="mend that, or take it out of the run"):
+        data = read_results(results)
+    return parse_rows(data, folder)
 
 
 def read_results(results: Path) -> bytes:

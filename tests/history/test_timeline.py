@@ -150,7 +150,7 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(tmp_path: Path) -> None
         named, broken, folder = ended.stderr.splitlines()
         assert named.startswith(f"harness: {tmp_path}/night-01/results.jsonl:1: ")
         assert broken.startswith(f"harness: {tmp_path}/night-02: is not a run folder")
-        assert folder.startswith(f"harness: {tmp_path}/night-03: cannot be read")
+        assert folder.startswith(f"harness: {tmp_path}/night-03/results.jsonl: cannot be read")
         assert "1 series, 0 with a finding" in ended.stdout or "history.html" in ended.stdout
     page = (tmp_path / "history.html").read_text()
     assert "Left out: <bdi>night-01/results.jsonl:1: " in page
