@@ -1,11 +1,13 @@
 """What `harness audit` costs at full size: memory and time against one read of the file, and what survives.
 
     python benchmarks/full_size_audit.py FOLDER [--quantize NAME ...] [--rows N ...] [--device NAME ...]
+        [--pieces THREADS,WEIGHTS ...]
 
 Writes a random base of Flex.2's real shape (one 16 GB safetensors file) and a random rank-32 LoRA of every
-layer of the blocks to FOLDER, unless they are there; reads the base once, cold; then audits, cold: every row,
-and a sample of rows. Prints what ``harness audit -v`` says of its stages, too. Random weights: bits, shares
-and costs mean something, pictures would not.
+layer of the blocks to FOLDER, unless they are there; then audits, cold, each time after one cold read of the
+base: every row, and a sample of rows. Prints what ``harness audit -v`` says of its stages, too. Random
+weights: bits, shares and costs mean something, pictures would not. ``--pieces`` tries other numbers of
+threads, and of weights in one piece, than the audit's own.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -87,6 +90,12 @@ IN_ITS_PROCESS = """
 import sys
 from pathlib import Path
 from harness.cli import main
+from harness.precision import audit, row_blocks
+pieces = sys.argv.pop(1)
+if pieces:
+    threads, weights = map(int, pieces.split(","))
+    for each in audit.MAX_THREADS:
+        audit.MAX_THREADS[each], row_blocks.MAX_BLOCK[each] = threads, weights
 try:
     main()
 finally:
@@ -96,14 +105,17 @@ finally:
 """The command, and then its largest resident memory in kB; that of a child counts what its parent had."""
 
 
-def audit(lora: Path, base: Path, rows: int, quantizers: list[str], device: str) -> tuple[float, str]:
+def audit(
+    lora: Path, base: Path, rows: int, quantizers: list[str], device: str, pieces: str
+) -> tuple[float, str]:
     """Return the command's seconds, and in words what it used, its stages, and what it printed."""
     names = [word for name in quantizers for word in ("--quantize", name)]
     arguments = ["audit", str(lora), "--base", str(base), "--rows", str(rows), "--device", device, *names]
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, "-c", IN_ITS_PROCESS, *arguments, "-v"], capture_output=True, text=True, check=True
-    )
+        [sys.executable, "-c", IN_ITS_PROCESS, pieces, *arguments, "-v"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     stages, _, peak = done.stderr.rpartition("peak ")
     user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
@@ -124,6 +136,8 @@ def main() -> None:
     parser.add_argument("--quantize", action="append", help="default: fp8_e4m3fn, qfloat8, int8, nf4")
     parser.add_argument("--device", action="append", help="auto, cpu or cuda; again for more; default: auto")
     parser.add_argument("--rows", type=int, action="append", help="of each layer; default: 0 (all), then 256")
+    parser.add_argument("--pieces", action="append", help="as in 8,4194304; again for more")
+    parser.add_argument("--again", type=int, default=1, help="how often each is measured")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     base, lora = options.folder / "base.safetensors", options.folder / "lora.safetensors"
@@ -133,9 +147,6 @@ def main() -> None:
         write(lora, dict(lora_shapes(tensors)), (WEIGHT_STD * CHANGE / RANK**0.5) ** 0.5)
     sizes = f"base {base.stat().st_size / 1e9:.1f} GB, LoRA {lora.stat().st_size / 1e6:.0f} MB"
     print(f"{sizes}, {os.cpu_count()} cores")
-    drop_from_cache(base)
-    once = read_once(base)
-    print(f"one read of the file: {once:.1f} s ({base.stat().st_size / once / 1e9:.1f} GB/s)", flush=True)
     quantizers = options.quantize or ["fp8_e4m3fn", "qfloat8", "int8", "nf4"]
     wanted = options.rows or [0, 256]
     runs = [(rows, quantizers) for rows in wanted]
@@ -143,10 +154,16 @@ def main() -> None:
     for rows, names in [*alone, *runs]:
         read = f"{rows} rows of each layer" if rows else "every row"
         what = f"{read}, {', '.join(names)}"
-        for device in options.device or ["auto"]:
+        for device, pieces, _ in product(
+            options.device or ["auto"], options.pieces or [""], range(options.again)
+        ):
             drop_from_cache(base)
-            seconds, said = audit(lora, base, rows, names, device)
-            print(f"\n{what}, {device}: {seconds:.1f} s, {seconds / once:.2f} × one read, {said}", flush=True)
+            once = read_once(base)
+            print(f"\none read of the file: {once:.2f} s ({base.stat().st_size / once / 1e9:.1f} GB/s)")
+            drop_from_cache(base)
+            seconds, said = audit(lora, base, rows, names, device, pieces)
+            how = f"{device}, pieces {pieces}" if pieces else device
+            print(f"{what}, {how}: {seconds:.2f} s, {seconds / once:.2f} × one read, {said}", flush=True)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def merge_rounded(
         wanted = before.float() + multiplier * (b @ a)
         if mode == "stochastic":
             generator = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
-            weight.copy_(rounded_at_random(quantizer, wanted, generator, weight.abs().amax()))
+            random = torch.rand(wanted.shape, generator=generator, device=device)
+            weight.copy_(rounded_at_random(quantizer, wanted, random, weight.abs().amax()))
         else:
             weight.copy_(unpacked(layer_quantizer(quantizer, module, exclude), wanted.to(weight.dtype)))

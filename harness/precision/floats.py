@@ -42,16 +42,18 @@ def scale_of(largest: torch.Tensor) -> torch.Tensor:
     return (largest.float() / most).clamp(min=1e-12)
 
 
-def stochastic(weight: torch.Tensor, generator: torch.Generator, dtype: torch.dtype = E4M3) -> torch.Tensor:
+def stochastic(weight: torch.Tensor, random: torch.Tensor, dtype: torch.dtype = E4M3) -> torch.Tensor:
     """Return ``weight`` as a float8 type, rounded up as often as it is near the upper number.
 
     ComfyUI merges a LoRA into float8 weights so, from half precision and with a seed from the name of each
     weight: about the same chances, with other random numbers. Source: ComfyUI, ``comfy/float.py``.
+
+    Args:
+        random: numbers from 0 to below 1, fp32, of the shape of ``weight``.
     """
     wanted, largest = weight.float(), torch.finfo(dtype).max
     step = _steps(wanted, dtype, 1)
-    random = torch.rand(wanted.shape, generator=generator, device=wanted.device)
-    rounded = random.add_(wanted.abs().div_(step)).floor_().mul_(step)
+    rounded = wanted.abs().div_(step).add_(random).floor_().mul_(step)
     return rounded.clamp_(max=largest).copysign_(wanted).to(weight.dtype)
 
 

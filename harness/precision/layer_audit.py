@@ -11,6 +11,7 @@ from harness.errors import CheckpointError
 from harness.precision.base_modules import ModuleWeight
 from harness.precision.layer_types import layer_quantizer
 from harness.precision.lora_delta import LoraDelta
+from harness.precision.random_numbers import RandomNumbers
 from harness.precision.rounding import NEEDS_LARGEST
 from harness.precision.row_blocks import row_blocks
 from harness.precision.survival import (
@@ -151,7 +152,6 @@ class _Meter:
         quantizers: Sequence[str],
         device: str,
     ) -> None:
-        import torch
 
         self._a, self._b = (each.to(device) for each in delta.factors())
         self._exact = self._a.float(), self._b.float()
@@ -159,7 +159,7 @@ class _Meter:
         self._quantizers = {name: layer_quantizer(name, delta.module) for name in quantizers}
         self.largest = {name: Largest() for name in sorted(NEEDS_LARGEST.intersection(quantizers))}
         self._live: dict[torch.dtype, Factors] = {}
-        self._generator = torch.Generator(device).manual_seed(0)
+        self._numbers = RandomNumbers(device)
         self._keys: list[tuple[str, Way]] = []
         self._sums: torch.Tensor | None = None
         self._count = 0
@@ -207,7 +207,7 @@ class _Meter:
             yield (plain.name, "live"), exact if same else _product(live, part, self._scale)
             yield (plain.name, plain.way), rows.fused_values - rows.values
         for name, own in self._quantizers.items():
-            for way, change in changes(pieces[0][1], own, self._generator, self.largest.get(name, NO_SCALE)):
+            for way, change in changes(pieces[0][1], own, self._numbers, self.largest.get(name, NO_SCALE)):
                 yield (name, way), change
 
     def _live_factors(self, dtype: torch.dtype) -> Factors:

@@ -15,9 +15,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-READERS, PIECE = 8, 4 << 20
-"""Threads, and bytes that one reads at once: together what keeps a disk busy."""
+READERS, PIECE, BUFFER, GAP = 8, 32 << 20, 1 << 20, 1 << 17
+"""Threads; bytes that one reads by one call; bytes of its buffer, which the call fills again and again and
+which stays in a core's cache; and bytes between two extents that are read with them.
 
+After each call a thread waits for the interpreter, which an import or who computes may hold: few calls are
+long ones.
+"""
 
 _own = threading.local()
 """The buffer of each reading thread; a new one for each piece would cost as much as the reading."""
@@ -72,8 +76,22 @@ def _opened(files: Iterable[Path]) -> Iterator[dict[Path, int]]:
             os.close(descriptor)
 
 
+def _joined(extents: Iterable[Extent]) -> Iterator[Extent]:
+    """Yield ``extents``, neighbours as one."""
+    last: Extent | None = None
+    for each in extents:
+        if last is not None and each.file == last.file and 0 <= each.begin - last.end <= GAP:
+            last = Extent(last.file, last.begin, each.end)
+            continue
+        if last is not None:
+            yield last
+        last = each
+    if last is not None:
+        yield last
+
+
 def _pieces(extents: Iterable[Extent]) -> Iterator[Extent]:
-    for file, begin, end in extents:
+    for file, begin, end in _joined(extents):
         for start in range(begin, end, PIECE):
             yield Extent(file, start, min(start + PIECE, end))
 
@@ -87,11 +105,12 @@ def _within(room: int, pieces: Iterable[Extent]) -> Iterator[Extent]:
 
 
 def _read(descriptor: int, piece: Extent, stop: threading.Event) -> None:
-    """Read a piece by one call: after each the thread waits until an import lets go of the interpreter."""
+    """Read a piece by one call, all parts of it to the same buffer: only the system's cache matters."""
     if not stop.is_set():
         if not hasattr(_own, "buffer"):
-            _own.buffer = memoryview(bytearray(PIECE))
-        os.preadv(descriptor, [_own.buffer[: piece.end - piece.begin]], piece.begin)
+            _own.buffer = memoryview(bytearray(BUFFER))
+        whole, rest = divmod(piece.end - piece.begin, BUFFER)
+        os.preadv(descriptor, [_own.buffer] * whole + [_own.buffer[:rest]], piece.begin)
 
 
 def free_memory() -> int:

@@ -72,12 +72,12 @@ def rounded_values(
 
 
 def rounded_at_random(
-    name: str, weight: torch.Tensor, generator: torch.Generator, largest: torch.Tensor | None = None
+    name: str, weight: torch.Tensor, random: torch.Tensor, largest: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Return ``weight`` as a float8 quantizer of ``STOCHASTIC`` stores it, rounded at random.
 
     Args:
-        generator: on the weight's device.
+        random: numbers from 0 to below 1, fp32, of the shape of ``weight``.
         largest: largest absolute value of the whole weight before it was changed: its scale is kept, where
             there is one for the whole weight.
     """
@@ -85,8 +85,8 @@ def rounded_at_random(
 
     if name == "fp8_scaled":
         scale = floats.scale_of(_largest(weight, largest))
-        return (floats.stochastic(weight.float() / scale, generator) * scale).to(weight.dtype)
-    return floats.stochastic(weight, generator, floats.E5M2 if name == "fp8_e5m2" else floats.E4M3)
+        return (floats.stochastic(weight.float() / scale, random) * scale).to(weight.dtype)
+    return floats.stochastic(weight, random, floats.E5M2 if name == "fp8_e5m2" else floats.E4M3)
 
 
 def _function_of(name: str) -> Round:

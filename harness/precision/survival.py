@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from harness.precision.random_numbers import RandomNumbers
 from harness.precision.rounding import largest_of, rounded_at_random, rounded_values
 from harness.schema.quantizers import STOCHASTIC
 
@@ -150,13 +151,13 @@ NO_SCALE: Final = Largest()
 
 
 def changes(
-    rows: Rows, quantizer: str | None, generator: torch.Generator, largest: Largest = NO_SCALE
+    rows: Rows, quantizer: str | None, numbers: RandomNumbers, largest: Largest = NO_SCALE
 ) -> Iterator[tuple[Way, torch.Tensor]]:
     """Yield what each way of applying a LoRA really changes in ``rows``, in fp32.
 
     Args:
         quantizer: None where the weights stay as they are.
-        generator: for rounding at random, on the weight's device.
+        numbers: for rounding at random, on the weight's device.
         largest: for a quantizer of ``NEEDS_LARGEST``.
     """
     before = rounded_values(quantizer, rows.stored, rows.values, largest.stored)
@@ -165,4 +166,7 @@ def changes(
     merged, size = wanted.to(rows.stored.dtype), largest.fused if largest.merged is None else largest.merged
     yield "merged", rounded_values(quantizer, merged, merged.float(), size) - before
     if quantizer is not None and quantizer in STOCHASTIC:
-        yield "stochastic", rounded_at_random(quantizer, wanted, generator, largest.stored).sub_(before)
+        yield (
+            "stochastic",
+            rounded_at_random(quantizer, wanted, numbers.like(wanted), largest.stored).sub_(before),
+        )

@@ -19,6 +19,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Pieces that were read."""
     found: list[tuple[int, int]] = []
     monkeypatch.setattr(read_ahead, "PIECE", 10)
+    monkeypatch.setattr(read_ahead, "GAP", 4)
     monkeypatch.setattr(read_ahead, "_read", lambda _, piece, __: found.append((piece.begin, piece.end)))
     return found
 
@@ -29,6 +30,16 @@ def test_extents_are_read_in_pieces(read: list[tuple[int, int]], tmp_path: Path)
         while len(read) < 4 and time.monotonic() < deadline:
             time.sleep(0.001)
     assert sorted(read) == [(5, 15), (15, 25), (25, 28), (40, 41)]
+
+
+def test_neighbours_are_read_as_one(read: list[tuple[int, int]], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.touch()
+    with reading_ahead([Extent(tmp_path, 0, 3), Extent(tmp_path, 7, 9), Extent(other, 9, 12)]):
+        deadline = time.monotonic() + 10
+        while len(read) < 2 and time.monotonic() < deadline:
+            time.sleep(0.001)
+    assert sorted(read) == [(0, 9), (9, 12)]
 
 
 def test_no_more_than_half_of_the_free_memory_is_filled(
@@ -63,6 +74,21 @@ def test_pieces_end_in_the_systems_cache(tmp_path: Path, monkeypatch: pytest.Mon
         while len(wanted) < 2 and time.monotonic() < deadline:
             time.sleep(0.001)
     assert sorted(wanted) == [(10, bytes(range(10, 50))), (50, bytes(range(50, 90)))]
+
+
+def test_a_piece_is_read_by_one_call_into_a_small_buffer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, counts = tmp_path / "file", []
+    file.write_bytes(bytes(100))
+    preadv = os.preadv
+    monkeypatch.setattr(read_ahead, "BUFFER", 16)
+    monkeypatch.setattr(os, "preadv", lambda *args: counts.append((preadv(*args), args[2])))
+    deadline = time.monotonic() + 10
+    with reading_ahead([Extent(file, 10, 90)]):
+        while not counts and time.monotonic() < deadline:
+            time.sleep(0.001)
+    assert counts == [(80, 10)]
 
 
 SCRIPT = """

@@ -177,7 +177,8 @@ def test_stochastic_rounding_is_right_on_average_and_on_the_grid(name: str, weig
     whole = weight.abs().amax()
     wanted = weight.float() * 0.997
     draws = [
-        rounded_at_random(name, wanted, torch.Generator().manual_seed(seed), whole) for seed in range(64)
+        rounded_at_random(name, wanted, torch.rand(wanted.shape, generator=generator), whole)
+        for generator in (torch.Generator().manual_seed(seed) for seed in range(64))
     ]
     assert all(torch.equal(draw, rounded(name, draw, whole)) for draw in draws[:4])
     assert not torch.equal(draws[0], draws[1])
