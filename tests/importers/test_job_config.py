@@ -12,6 +12,7 @@ import yaml
 from harness.errors import JobError
 from harness.importers.aitoolkit import import_job
 from harness.importers.aitoolkit.model_config import ModelConfig
+from harness.judging.findings import static_findings
 from tests.importers.job_edits import Edit, by_stem
 
 
@@ -157,6 +158,42 @@ def test_a_quantizer_that_nothing_computes_is_named(
     (case, *_) = import_job(job, out=tmp_path / "cases", steps="10").cases
     assert case.trained.qtype == qtype
     assert sum(note.startswith(said) for note in case.assumptions) == 1
+
+
+@pytest.mark.parametrize("qtype", [None, "", " ", "|owner/repo/adapter.safetensors"])
+def test_a_qtype_that_names_nothing_is_not_the_default(
+    job: Path, edit: Edit, tmp_path: Path, qtype: str | None
+) -> None:
+    edit(lambda process: process["model"].update(quantize=True, quantize_te=True, qtype=qtype))
+    (case, *_) = import_job(job, out=tmp_path / "cases", steps="10").cases
+    assert (case.trained.qtype, case.trained.qtype_te) == ("unknown", "unknown")
+    said = "model.qtype names nothing, and AI Toolkit renders no preview so: the previews are of an earlier"
+    assert sum(note.startswith(said) for note in case.assumptions) == 1
+    found = {finding.id: finding.message for finding in static_findings(case)}
+    assert "transformer and T5 (unknown)" in found["quantized"]
+    assert "qfloat8" not in found["quantized"]
+
+
+@pytest.mark.parametrize(
+    ("model", "quantized"),
+    [
+        ({"quantize": None}, (False, False)),
+        ({"quantize": True}, (True, True)),
+        ({"quantize": True, "quantize_te": None}, (True, False)),
+        ({"quantize": None, "quantize_te": True}, (False, True)),
+    ],
+)
+def test_null_quantizes_nothing(
+    job: Path, edit: Edit, tmp_path: Path, model: dict[str, Any], quantized: tuple[bool, bool]
+) -> None:
+    def change(process: dict[str, Any]) -> None:
+        kept = {name: process["model"][name] for name in ("name_or_path", "arch")}
+        process["model"] = {**kept, **model}
+
+    edit(change)
+    trained = import_job(job, out=tmp_path / "cases", steps="10").cases[0].trained
+    assert (trained.quantize, trained.quantize_te) == quantized
+    assert (trained.qtype, trained.qtype_te) == tuple("qfloat8" if on else None for on in quantized)
 
 
 def test_the_old_name_of_offloading_counts_where_the_new_one_was_not_read(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.importers.aitoolkit.config import Process
 from harness.importers.aitoolkit.flux_preview import flux_notes
-from harness.importers.aitoolkit.model_config import ModelConfig
+from harness.importers.aitoolkit.model_config import UNRECORDED, ModelConfig
 from harness.schema.case_parts import SampleSettings
 from harness.schema.quantizers import ACTIVATIONS_LEFT, QUANTIZERS, UNKNOWN
 from harness.schema.spec import ModelSpec
@@ -75,9 +75,9 @@ def _left_out(model: ModelConfig) -> list[str]:
     return notes
 
 
-def _rotated(qtype: str | None, device: str | None) -> list[str]:
+def _rotated(qtype: str, device: str | None) -> list[str]:
     """Say of a convrot quantizer what decides whether it rounds activations."""
-    quantizer = QUANTIZERS.get(qtype or "")
+    quantizer = QUANTIZERS.get(qtype)
     if quantizer is None or not quantizer.is_rotated:
         return []
     if quantizer.name.endswith(ACTIVATIONS_LEFT):
@@ -89,9 +89,14 @@ def _rotated(qtype: str | None, device: str | None) -> list[str]:
     return []
 
 
-def _not_computed(qtype: str | None) -> list[str]:
+def _not_computed(qtype: str) -> list[str]:
     """Say of a quantizer that nothing here computes what it is."""
-    if qtype is None or qtype in QUANTIZERS:
+    if qtype == UNRECORDED:
+        return [
+            "model.qtype names nothing, and AI Toolkit renders no preview so: the previews are of an earlier "
+            "config, and what quantized them is not recorded"
+        ]
+    if qtype in QUANTIZERS:
         return []
     what = UNKNOWN.get(qtype)
     known = f"({what})" if what else "(none that AI Toolkit 0.12.26 knows)"

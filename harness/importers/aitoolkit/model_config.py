@@ -40,6 +40,10 @@ _SAME = {"qfloat8_e4m3fn": "qfloat8", "convrotint8": "convrot8"}
 """Other names of quantizers, which the trainer takes too and turns into nothing else."""
 
 
+UNRECORDED = "unknown"
+"""What quantized a base whose config names nothing, with which the trainer renders no preview."""
+
+
 class ModelConfig(View):
     """``model``; ``quantize_te`` follows ``quantize`` where it is absent, and ``qtype`` is that of both."""
 
@@ -76,15 +80,16 @@ class ModelConfig(View):
             return {**data, "quantize_te": data.get("quantize", False)}
         return data
 
-    def quantizer(self, software: str | None, device: str | None) -> tuple[str | None, Rule | None]:
+    def quantizer(self, software: str | None, device: str | None) -> tuple[str, Rule | None]:
         """Return what ``qtype`` became, and the rule by which, even where it is unclear whether it applied.
 
         What follows ``|`` names an accuracy recovery adapter, which is never loaded for these models.
         """
         qtype = self.qtype
         if qtype != "qfloat8":  # qfloat8|… is nothing else than qfloat8 either: it is split later
-            name = qtype.partition("|")[0] if qtype else qtype
-            return _on_device(_SAME.get(name or "", name), device), None
+            name = (qtype or "").partition("|")[0]
+            name = name if name.strip() else UNRECORDED
+            return _on_device(_SAME.get(name, name), device), None
         changes = [(rule, "float8") for rule in self.offloading(software)]
         if (device or "").startswith("mps"):
             changes += [(APPLE_INT8, "int8"), (APPLE_CONVROT8, "convrot8")]
@@ -112,7 +117,7 @@ class ModelConfig(View):
         ]
 
 
-def _on_device(qtype: str | None, device: str | None) -> str | None:
+def _on_device(qtype: str, device: str | None) -> str:
     """Return what a qtype is on the device of a job: on some, convrot leaves the activations."""
     known = qtype in QUANTIZERS and QUANTIZERS[qtype].is_rotated
     return f"{qtype}{ACTIVATIONS_LEFT}" if known and (device or "").startswith(("cpu", "mps")) else qtype
