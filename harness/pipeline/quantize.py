@@ -38,11 +38,15 @@ def quantize_part(part: nn.Module, name: str, exclude: Sequence[str] = ()) -> No
     from harness.precision.convrot_layers import rotate_in_place
     from harness.precision.layer_types import layer_quantizer
     from harness.precision.libraries import quantize_in_place
+    from harness.precision.orbit_layers import turn_in_place
     from harness.precision.rounding import unpacked
 
     require(name)
     if QUANTIZERS[name].is_rotated:
         rotate_in_place(part, name, exclude)
+        return
+    if QUANTIZERS[name].is_orbit:
+        turn_in_place(part, name, exclude)
         return
     if not QUANTIZERS[name].keeps_layers:
         quantize_in_place(part, name, exclude)

@@ -66,6 +66,10 @@ def rounded_values(
         stored: rows of a weight, in its dtype.
         values: the same in fp32.
     """
+    from harness.precision import orbit
+
+    if name is not None and QUANTIZERS[name].is_orbit:
+        return orbit.orbit(name, values, stored.dtype)
     if name is None or name in PLAIN_CASTS or QUANTIZERS[name].is_rotated:
         return rounded(name, values, largest)
     return rounded(name, stored, largest).float()
@@ -90,7 +94,7 @@ def rounded_at_random(
 
 
 def _function_of(name: str) -> Round:
-    from harness.precision import convrot, floats, k_quants, libraries, trainer_formats
+    from harness.precision import convrot, floats, k_quants, libraries, orbit, trainer_formats
 
     by_library: dict[str, Round] = {
         "optimum-quanto": lambda weight, _: libraries.quanto(weight, name),
@@ -109,6 +113,8 @@ def _function_of(name: str) -> Round:
     }
     if QUANTIZERS[name].is_rotated:
         return lambda weight, largest: convrot.convrot(name, weight, largest)
+    if QUANTIZERS[name].is_orbit:
+        return lambda weight, _: orbit.orbit(name, weight, weight.dtype).to(weight.dtype)
     if name.startswith("uint"):
         return lambda weight, _: trainer_formats.uint(weight, int(name.removeprefix("uint")))
     return by_name[name] if name in by_name else by_library[QUANTIZERS[name].library]

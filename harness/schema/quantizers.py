@@ -52,9 +52,14 @@ class Quantizer:
         return self.name.startswith("convrot")
 
     @property
+    def is_orbit(self) -> bool:
+        """Whether its layers reorder what they are given and rotate it: the trainer's orbit quantizers."""
+        return self.name.startswith("orbit")
+
+    @property
     def keeps_layers(self) -> bool:
         """Whether rounded weights in plain linear layers compute the same as the library does."""
-        return self.library not in {"optimum-quanto", "torchao"} and not self.is_rotated
+        return not (self.library in {"optimum-quanto", "torchao"} or self.is_rotated or self.is_orbit)
 
 
 _TRAINER, _QUANTO = "AI Toolkit 0.12.26, toolkit/util", "optimum-quanto 0.2.7, quantize and freeze"
@@ -80,6 +85,11 @@ def _rotated(name: str, what: str, activations: str = "8 bits") -> tuple[Quantiz
     )
 
 
+def _orbit(bits: int) -> Quantizer:
+    what = f"reordered and rotated, then {2**bits} quantiles of a normal distribution, a scale for each row"
+    return Quantizer(f"orbit{bits}", "trainer", "AI Toolkit", what, f"{_TRAINER}/orbit_quant.py")
+
+
 _ALL = (
     _quanto("qfloat8", "float8 e4m3fn with a scale for each row; the trainer's default"),
     _quanto("qfloat8_e5m2", "float8 e5m2 with a scale for each row"),
@@ -96,6 +106,7 @@ _ALL = (
     *_rotated("convrot4", "nvfp4", "nvfp4"),
     *(each for bits in range(2, 8) for each in _rotated(f"convrotint{bits}", f"{bits}-bit integers")),
     *_rotated("convrotbitnet", "three values"),
+    *(_orbit(bits) for bits in (2, 3, 4)),
     Quantizer("nvfp4", "trainer", "AI Toolkit", "fp4 e2m1 with a float8 scale for 16 weights",
               f"{_TRAINER}/nvfp4_quant.py"),
     Quantizer("fp8_e4m3fn", "inference", "torch", "a plain cast to float8 e4m3fn, as ComfyUI's weight_dtype",
@@ -128,7 +139,6 @@ QUANTIZERS: Final = {each.name: each for each in _ALL}
 """By name: the trainer's first, the likeliest of each side first."""
 
 UNKNOWN: Final = {
-    **{f"orbit{bits}": f"rotated at random, then {bits}-bit codes of a codebook" for bits in (2, 3, 4)},
     **{f"orbitvq{bits}": f"rotated at random, then a lattice of {bits} bits a weight" for bits in (2, 3, 4)},
     "convrotcomfyw4a4": "rotated, then 4-bit integers on both sides",
     "qfloat8_e4m3fnuz": "float8 e4m3fnuz with a scale for each row",

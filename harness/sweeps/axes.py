@@ -112,7 +112,7 @@ def _quantize_problem(_context: Context, value: Value) -> str | None:
 def _quantize_candidates(context: Context) -> list[Value]:
     """Return what the job recorded, then the usual ones, then every other quantizer.
 
-    Those that rotate are rare, and a job records its own: they are candidates where it did.
+    Those that rotate, convrot and orbit, are rare, and a job records its own: they are candidates where it did.
     The trainer quantizes T5 too, inference tools the transformer alone; those that sample as ComfyUI does
     merge the LoRA into plain layers. Where a GGUF is named, it may be of another type than was said.
     """
@@ -125,7 +125,9 @@ def _quantize_candidates(context: Context) -> list[Value]:
     others = [
         each.name if each.side == "trainer" else f"{each.name}-transformer"
         for each in QUANTIZERS.values()
-        if not (each.name in untried or each.is_rotated or (nodes and each.side == "trainer"))
+        if not (
+            each.name in untried or each.is_rotated or each.is_orbit or (nodes and each.side == "trainer")
+        )
     ]
     found = [*recorded, *USUAL_QUANTIZE, *others]
     return list(dict.fromkeys(found))
