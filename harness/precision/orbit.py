@@ -52,7 +52,7 @@ def turned_back(rows: torch.Tensor) -> torch.Tensor:
 
 
 def orbit(name: str, weight: torch.Tensor, lengths: torch.dtype) -> torch.Tensor:
-    """Return what ``weight``, out × in, means as stored by ``name``, fp32; as it is where it cannot be turned.
+    """Return what ``weight``, out × in, means as stored by ``name``, fp32; what cannot be turned stays.
 
     Args:
         lengths: dtype in which the length of each row is stored, the one of the layer.

@@ -112,9 +112,9 @@ def _quantize_problem(_context: Context, value: Value) -> str | None:
 def _quantize_candidates(context: Context) -> list[Value]:
     """Return what the job recorded, then the usual ones, then every other quantizer.
 
-    Those that rotate, convrot and orbit, are rare, and a job records its own: they are candidates where it did.
-    The trainer quantizes T5 too, inference tools the transformer alone; those that sample as ComfyUI does
-    merge the LoRA into plain layers. Where a GGUF is named, it may be of another type than was said.
+    Convrot and orbit are rare, and a job records its own: they are candidates where it did. The trainer
+    quantizes T5 too, inference tools the transformer alone; those that sample as ComfyUI does merge the LoRA
+    into plain layers. Where a GGUF is named, it may be of another type than was said.
     """
     trained = context.case.trained
     qtype = trained.qtype or trained.qtype_te
