@@ -108,10 +108,10 @@ def _rotated(rows: torch.Tensor) -> torch.Tensor:
 
     By sums and differences, each rounded to the dtype, in the order of the trainer's.
     """
-    size = block_of(rows.shape[-1])
-    made, apart = rows.reshape(-1, size), 1
+    size, apart = block_of(rows.shape[-1]), 1
+    made: torch.Tensor = rows.reshape(-1, size)
     while apart < size:
         left, right = made.view(len(made), -1, 2, apart).unbind(2)
         made = torch.stack((left + right, left - right), 2).view(len(made), size)
         apart *= 2
-    return (made * size**-0.5).view(rows.shape)
+    return made.mul(size**-0.5).view(rows.shape)
