@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness._util.atomic_files import sha256_file
 from harness.importers.image_metadata.inference_settings import LoraUse
 from harness.schema.case import Case
 from harness.schema.lora_file import read_metadata, step_of
@@ -14,6 +14,7 @@ from harness.schema.lora_file import read_metadata, step_of
 _STEP = re.compile(r"(.+)_(\d{9})\Z")
 MIN_HASH = 8
 """Hexadecimal digits below which a hash proves nothing."""
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,23 @@ def _checkpoint(path: Path) -> Checkpoint:
 
 
 def _has_hash(checkpoint: Checkpoint, recorded: str) -> bool:
-    """Compare with the hash of the weights, as A1111 and Forge record it, and with that of the whole file."""
+    """Compare with the hash of the weights, as A1111 and Forge record it, and with that of the whole file.
+
+    They take the header's word for the former, and hash what follows a header that says nothing. So it is
+    the same for files that hold the same weights, and differ in their metadata or its order.
+    """
     if checkpoint.weights_hash is not None and checkpoint.weights_hash.startswith(recorded):
         return True
-    return sha256_file(checkpoint.path).startswith(recorded)
+    return any(digest.startswith(recorded) for digest in _digests(checkpoint.path))
+
+
+def _digests(path: Path) -> tuple[str, str]:
+    """Return the SHA-256 of a safetensors file, and of its weights alone."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        whole = hashlib.sha256(start + file.read(int.from_bytes(start, "little")))
+        weights = hashlib.sha256()
+        while chunk := file.read(_CHUNK):
+            whole.update(chunk)
+            weights.update(chunk)
+    return whole.hexdigest(), weights.hexdigest()

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import load_file, save_file
 
+from harness._util.atomic_files import sha256_file
 from harness.comparison.advice import advice
 from harness.comparison.compare import Comparison, compare
 from harness.comparison.image_request import image_request, taken_back
@@ -22,7 +24,7 @@ from harness.importers.image_metadata.graph_text import NO_GUIDANCE
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, Tool
 from harness.importers.image_metadata.read_image import InferenceImage
 from harness.runs.plan import RunOptions, request_of
-from harness.schema.case import Case
+from harness.schema.case import Case, save_case
 from tests.comparison.conftest import IMAGES, TRUTHS, case_of, requests_of, truth_of
 
 STATED = [each for each in TRUTHS if each["metadata"] != "none" or "request" in each]
@@ -158,6 +160,21 @@ def test_a_lora_is_known_by_its_hash_before_its_name(cases: Cases) -> None:
     assert stated_loras(case, LoraUse("sub\\EMOJI_inkprint.safetensors", 1.0, ""))[0][0] is State.SAME
     assert stated_loras(case, LoraUse("mine", 1.0, ""))[0][0] is State.UNKNOWN
     assert stated_loras(case, LoraUse("emoji_inkprint_000000300", 1.0, ""))[0][0] is State.SAME
+
+
+def test_a_lora_that_was_saved_again_is_known_by_its_weights(cases: Cases, tmp_path: Path) -> None:
+    case = cases[300, 0]
+    assert case.lora_path is not None
+    (tmp_path / "loras").mkdir()
+    saved_again = tmp_path / "loras" / "mine.safetensors"
+    save_file(load_file(case.lora_path), saved_again)  # no metadata: no hash either
+    assert case.lora is not None
+    lora = case.lora.model_copy(update={"file": "loras/mine.safetensors"})
+    moved = save_case(case.model_copy(update={"lora": lora}), tmp_path / "a.case.yaml")
+    for recorded in ("783b14878c5e", sha256_file(saved_again)[:12]):
+        (found,) = stated_loras(moved, LoraUse("theirs", 1.0, "", recorded))
+        assert found == (State.SAME, "renamed; its hash tells")
+    assert stated_loras(moved, LoraUse("mine", 1.0, "", "0" * 12))[0][0] is State.DIFFERS
 
 
 def test_a_base_in_few_bits_is_named_and_rendered_as_the_tool_has_it(cases: Cases) -> None:
