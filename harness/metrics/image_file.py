@@ -25,7 +25,7 @@ MAX_BYTES = 256 << 20
 FORMATS = ("JPEG", "PNG", "WEBP")
 """The formats that are opened at all: Pillow knows dozens, and hands one of them to Ghostscript."""
 
-_ORIENTATION = 0x0112
+_ORIENTATION, _TURNED = 0x0112, range(2, 9)
 
 
 def read_image(path: Path) -> Image.Image:
@@ -140,7 +140,7 @@ def _unsupported(image: Image.Image) -> str | None:
         return "has 16 bits a channel, not 8"
     if "transparency" in image.info:
         return "has a transparent colour"
-    if (orientation := image.getexif().get(_ORIENTATION, 1)) != 1:
+    if (orientation := image.getexif().get(_ORIENTATION)) in _TURNED:
         return f"is turned by EXIF (orientation {orientation})"
     return None
 

@@ -90,9 +90,10 @@ def test_a_transparent_colour(tmp_path):
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 def test_turned_by_exif(tmp_path, picture, suffix):
     exif = Image.Exif()
-    exif[0x0112] = 1
-    Image.fromarray(picture()).save(tmp_path / f"a.{suffix}", exif=exif)
-    load_rgb(tmp_path / f"a.{suffix}")
+    for upright in (1, 0, 9):
+        exif[0x0112] = upright
+        Image.fromarray(picture()).save(tmp_path / f"a.{suffix}", exif=exif)
+        load_rgb(tmp_path / f"a.{suffix}")
     exif[0x0112] = 6
     Image.fromarray(picture()).save(tmp_path / f"a.{suffix}", exif=exif)
     with pytest.raises(ImageError, match=r"is turned by EXIF \(orientation 6\)"):

@@ -21,6 +21,18 @@ TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
         ("http://host:8080/a@c, 'http://h:80/a','me@b'", "http://host:8080/a@c, 'http://h:80/a','me@b'"),
         ("ghp_0123456789abcdef0123456789", "ghp_…"),
         (f"?token={TOKEN}&x=1", "?token=hf_…&x=1"),
+        (
+            "'https://civitai.com/api/download/models/1?type=Model&token=0123abcd'",
+            "'https://civitai.com/api/download/models/1?type=Model&token=…'",
+        ),
+        (
+            "https://a.example/l?X-Amz-Signature=0f9e&sig=x%2B#a",
+            "https://a.example/l?X-Amz-Signature=…&sig=…#a",
+        ),
+        (
+            "https://a.example/l?tokens=2&key=AI, the key? key=2",
+            "https://a.example/l?tokens=2&key=…, the key? key=2",
+        ),
         ("me@example.org, https://huggingface.co/a@main", "me@example.org, https://huggingface.co/a@main"),
         (
             "hf_modules_cache, sk-1, a prompt about a bearer of news",
