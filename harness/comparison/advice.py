@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from harness.comparison.setting_row import SettingRow, State
+from harness.comparison.setting_row import EXTRA_LORA, SettingRow, State
 from harness.importers.image_metadata.graph_text import NO_GUIDANCE
 from harness.importers.image_metadata.inference_settings import Tool
 from harness.schema.case import Case
@@ -45,16 +45,20 @@ _TINY = frozenset({"latents", "timestep", "rounding", "kernels", "lora_mode", "t
 def advice(case: Case, tool: Tool, rows: list[SettingRow]) -> list[str]:
     """Return one line for each difference: what to set where, or that nothing can be set."""
     differing = [row for row in rows if row.state in {State.DIFFERS, State.TOOL}]
-    lines = [_ADVISERS.get(tool, _case_words)(case, row) for row in differing if row.setting not in _TINY]
+    lines = [_line(case, tool, row) for row in differing if row.setting not in _TINY]
     tiny = [row.setting for row in differing if row.setting in _TINY and row.state is State.TOOL]
     if tiny:
         lines.append(f"{NOTHING}{', '.join(tiny)} are this tool's way; together they are tiny")
     lines += [
-        _ADVISERS.get(tool, _case_words)(case, row)
-        for row in differing
-        if row.setting in _TINY and row.state is State.DIFFERS
+        _line(case, tool, row) for row in differing if row.setting in _TINY and row.state is State.DIFFERS
     ]
     return [line for line in lines if line]
+
+
+def _line(case: Case, tool: Tool, row: SettingRow) -> str:
+    if row.note == EXTRA_LORA:
+        return f"{row.place or row.setting}: remove {row.inference}, which the preview was rendered without"
+    return _ADVISERS.get(tool, _case_words)(case, row)
 
 
 def _comfyui(case: Case, row: SettingRow) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.comparison.lora_match import Checkpoint, LoraMatch, checkpoints_of, match_lora
-from harness.comparison.setting_row import SettingRow, State
+from harness.comparison.setting_row import EXTRA_LORA, SettingRow, State
 from harness.importers.image_metadata.inference_settings import InferenceSettings, LoraUse, shown
 from harness.schema.case import Case
 
@@ -28,7 +28,7 @@ def lora_rows(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
     use, match = min(matched, key=lambda pair: not _is_own(case, pair[1]))
     yield _lora(case, own, use, match, others=len(matched) - 1)
     for extra, _ in (pair for pair in matched if pair[0] is not use):
-        yield SettingRow("lora", own, shown(extra.name), State.DIFFERS, shown(extra.place), "an extra LoRA")
+        yield SettingRow("lora", own, shown(extra.name), State.DIFFERS, shown(extra.place), EXTRA_LORA)
     multiplier = case.lora.network_multiplier
     same = State.SAME if use.strength == multiplier else State.DIFFERS
     state = State.UNKNOWN if use.strength is None else same

@@ -39,6 +39,9 @@ EFFECTS = {
 }
 """What a difference in a setting does to the picture, in words."""
 
+EXTRA_LORA = "an extra LoRA"
+"""Note of a LoRA that a tool applied beside the one that is held against the preview's."""
+
 
 class State(StrEnum):
     """How a setting of the inference image relates to the preview's."""

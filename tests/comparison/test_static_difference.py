@@ -177,6 +177,18 @@ def test_a_lora_that_was_saved_again_is_known_by_its_weights(cases: Cases, tmp_p
     assert stated_loras(moved, LoraUse("mine", 1.0, "", "0" * 12))[0][0] is State.DIFFERS
 
 
+def test_an_extra_lora_is_to_be_removed(cases: Cases, tmp_path: Path) -> None:
+    text = (
+        "a <lora:emoji_inkprint:1> <lora:other:0.5> <lora:third:1>\n"
+        "Steps: 25, Sampler: Euler, CFG scale: 1, Seed: 42, Size: 128x128"
+    )
+    found = compare(cases[300, 0], with_infotext(tmp_path / "a.png", text), static=True)
+    assert [line for line in found.changes if "remove" in line or "emoji_inkprint" in line] == [
+        "<lora:other:…> in the prompt: remove other, which the preview was rendered without",
+        "<lora:third:…> in the prompt: remove third, which the preview was rendered without",
+    ]
+
+
 def test_a_base_in_few_bits_is_named_and_rendered_as_the_tool_has_it(cases: Cases) -> None:
     case, none = cases[300, 0], RunOptions()
     settings = InferenceSettings(Tool.COMFYUI, "a test", loras=[LoraUse("emoji_inkprint", 1.0, "")])

@@ -286,3 +286,28 @@ links = st.tuples(st.sampled_from(list(PLAIN)), st.integers(0, 3)).map(list)
 def test_any_change_of_inputs_gives_settings(changes: dict[str, dict[str, Any]]) -> None:
     nodes = graph(**{f"n{key}": change for key, change in changes.items() if "class_type" not in change})
     read_comfyui(json.dumps(nodes), json.dumps(changes), source="a test", file_name="out_1.png")
+
+
+def test_a_value_behind_links_is_placed_where_it_stands() -> None:
+    nodes = graph(
+        n7={"seed": ["20", 0], "steps": ["21", 0], "cfg": ["23", 0]},
+        n20=node("Seed (rgthree)", seed=7),
+        n21=node("Reroute", value=["22", 0]),
+        n22=node("PrimitiveInt", value=30),
+        n23=node("Mystery", value=1.0),
+        n3={"strength_model": ["24", 0]},
+        n24=node("PrimitiveFloat", value=0.5),
+        n4={"text": ["25", 0]},
+        n25=node("StringConcatenate", string_a="a", string_b=["26", 0], delimiter=" "),
+        n26=node("CR Text", text="dog"),
+    )
+    settings = read(nodes)
+    places = {name: settings.stated[name].place for name in ("seed", "sample_steps", "prompt")}
+    assert places == {
+        "seed": "node 20 Seed (rgthree), seed",
+        "sample_steps": "node 22 PrimitiveInt, value",
+        "prompt": "node 4 CLIPTextEncode, text",  # joined of several
+    }
+    assert settings.value("prompt") == "a dog"
+    assert settings.loras is not None
+    assert settings.loras[0].strength_place == "node 24 PrimitiveFloat, value"

@@ -127,6 +127,23 @@ SWARM = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"UNICODE\0" + "\ufeffa cat – ü".encode("utf-16-be"),
+        b"UNICODE\0" + "a cat – ü".encode("utf-16"),
+        b"UNICODE\0" + "a cat – ü".encode(),
+        b"\0" * 8 + "a cat – ü".encode(),
+    ],
+)
+def test_a_user_comment_is_read_with_a_mark_of_its_order_and_in_utf_8(raw: bytes) -> None:
+    assert user_comment(raw) == "a cat – ü"
+
+
+def test_a_user_comment_in_jis_is_read_without_its_code() -> None:
+    assert user_comment(b"JIS\0\0\0\0\0" + "a cat 猫".encode("iso2022_jp")) == "a cat 猫"
+
+
 @pytest.mark.parametrize("place", ["parameters", "UserComment"])
 def test_swarmui_is_read_where_it_writes(place: str) -> None:
     text = json.dumps({"sui_image_params": SWARM, "sui_extra_data": {}})

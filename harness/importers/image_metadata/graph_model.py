@@ -85,8 +85,8 @@ class ModelChain:
 
     def _one(self, node: Node) -> None:
         strength = self._values.number(node, "strength_model")
-        place = node.place("lora_name")
-        self._add(self._values.text(node, "lora_name"), strength, place, scale=node.place("strength_model"))
+        place, scale = (self._values.place(node, field) for field in ("lora_name", "strength_model"))
+        self._add(self._values.text(node, "lora_name"), strength, place, scale=scale)
 
     def _add(
         self, name: str | None, strength: float | None, place: str, *, on: bool = True, scale: str = ""

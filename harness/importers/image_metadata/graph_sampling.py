@@ -39,12 +39,12 @@ def read_sampling(values: NodeValues, node: Node) -> Node | None:
 def _ksampler(values: NodeValues, node: Node) -> Node | None:
     settings = values.settings
     seed = "noise_seed" if node.kind == "KSamplerAdvanced" else "seed"
-    settings.put("seed", values.integer(node, seed), node.place(seed))
-    settings.put("sample_steps", values.integer(node, "steps"), node.place("steps"))
-    settings.put("cfg", values.number(node, "cfg"), node.place("cfg"))
-    settings.put("sampler", values.text(node, "sampler_name"), node.place("sampler_name"))
-    settings.put("schedule", values.text(node, "scheduler"), node.place("scheduler"))
-    settings.put("denoise", values.number(node, "denoise"), node.place("denoise"))
+    settings.put("seed", values.integer(node, seed), values.place(node, seed))
+    settings.put("sample_steps", values.integer(node, "steps"), values.place(node, "steps"))
+    settings.put("cfg", values.number(node, "cfg"), values.place(node, "cfg"))
+    settings.put("sampler", values.text(node, "sampler_name"), values.place(node, "sampler_name"))
+    settings.put("schedule", values.text(node, "scheduler"), values.place(node, "scheduler"))
+    settings.put("denoise", values.number(node, "denoise"), values.place(node, "denoise"))
     if node.kind == "KSamplerAdvanced":
         _part_of_the_steps(values, node)
     _positive(values, node, "positive")
@@ -65,8 +65,8 @@ def _part_of_the_steps(values: NodeValues, node: Node) -> None:
 
 def _custom(values: NodeValues, node: Node) -> Node | None:
     """Note SamplerCustom, which has its conditioning itself."""
-    values.settings.put("seed", values.integer(node, "noise_seed"), node.place("noise_seed"))
-    values.settings.put("cfg", values.number(node, "cfg"), node.place("cfg"))
+    values.settings.put("seed", values.integer(node, "noise_seed"), values.place(node, "noise_seed"))
+    values.settings.put("cfg", values.number(node, "cfg"), values.place(node, "cfg"))
     if node.inputs.get("add_noise") is False:
         values.settings.did_not_understand(f"{shown(node.name)} adds no noise")
     _positive(values, node, "positive")
@@ -79,7 +79,7 @@ def _custom_advanced(values: NodeValues, node: Node) -> Node | None:
     settings, graph = values.settings, values.graph
     noise, guider = graph.source(node, "noise"), graph.source(node, "guider")
     if noise is not None and noise.kind == "RandomNoise":
-        settings.put("seed", values.integer(noise, "noise_seed"), noise.place("noise_seed"))
+        settings.put("seed", values.integer(noise, "noise_seed"), values.place(noise, "noise_seed"))
     else:
         settings.did_not_understand(f"{shown(noise.name)}, the noise" if noise else "the noise")
     _sampler_and_sigmas(values, node)
@@ -87,7 +87,7 @@ def _custom_advanced(values: NodeValues, node: Node) -> Node | None:
         settings.put("cfg", 1.0, guider.name)
         _positive(values, guider, "conditioning")
     elif guider is not None and guider.kind == "CFGGuider":
-        settings.put("cfg", values.number(guider, "cfg"), guider.place("cfg"))
+        settings.put("cfg", values.number(guider, "cfg"), values.place(guider, "cfg"))
         _positive(values, guider, "positive")
     else:
         settings.did_not_understand(f"{shown(guider.name)}, the guider" if guider else "the guider")
@@ -103,14 +103,14 @@ def _sampler_and_sigmas(values: NodeValues, node: Node) -> None:
     settings, graph = values.settings, values.graph
     sampler, sigmas = graph.source(node, "sampler"), graph.source(node, "sigmas")
     if sampler is not None and sampler.kind == "KSamplerSelect":
-        settings.put("sampler", values.text(sampler, "sampler_name"), sampler.place("sampler_name"))
+        settings.put("sampler", values.text(sampler, "sampler_name"), values.place(sampler, "sampler_name"))
     else:
         settings.did_not_understand(f"{shown(sampler.name)}, the sampler" if sampler else "the sampler")
     if sigmas is not None and sigmas.kind in {"BasicScheduler", "BetaSamplingScheduler"}:
         own = "beta" if sigmas.kind == "BetaSamplingScheduler" else None
-        settings.put("schedule", own or values.text(sigmas, "scheduler"), sigmas.place("scheduler"))
-        settings.put("sample_steps", values.integer(sigmas, "steps"), sigmas.place("steps"))
-        settings.put("denoise", values.number(sigmas, "denoise"), sigmas.place("denoise"))
+        settings.put("schedule", own or values.text(sigmas, "scheduler"), values.place(sigmas, "scheduler"))
+        settings.put("sample_steps", values.integer(sigmas, "steps"), values.place(sigmas, "steps"))
+        settings.put("denoise", values.number(sigmas, "denoise"), values.place(sigmas, "denoise"))
         if own and (values.number(sigmas, "alpha"), values.number(sigmas, "beta")) != (0.6, 0.6):
             settings.did_not_understand(f"{shown(sigmas.name)}, with another alpha or beta than 0.6")
         _shift(values, graph.source(sigmas, "model"))
@@ -171,7 +171,7 @@ def _latents(values: NodeValues, node: Node | None) -> None:
 
 def _empty(values: NodeValues, node: Node) -> None:
     for edge in ("width", "height"):
-        values.settings.put(edge, values.integer(node, edge), node.place(edge))
+        values.settings.put(edge, values.integer(node, edge), values.place(node, edge))
     batch = values.integer(node, "batch_size")
     if batch is not None and batch > 1:
         values.settings.notes.append(
@@ -192,7 +192,7 @@ def _reference_nodes(values: NodeValues, node: Node) -> None:
     for name, field in names.items():
         as_text = name in {"prompt", "neg"}
         value = values.text(node, field) if as_text else values.number(node, field)
-        settings.put(name, value, node.place(field))
+        settings.put(name, value, values.place(node, field))
     settings.loras = _reference_loras(values, node)
 
 

@@ -63,14 +63,14 @@ def _guidance(values: NodeValues, node: Node) -> None:
         )
         return
     guidance = values.number(node, "guidance")
-    values.settings.put("guidance_scale", guidance, node.place("guidance"))
+    values.settings.put("guidance_scale", guidance, values.place(node, "guidance"))
 
 
 def _prompt(values: NodeValues, node: Node) -> None:
     settings = values.settings
     field = "t5xxl" if node.kind == "CLIPTextEncodeFlux" else "text"
     prompt = values.text(node, field)
-    settings.put("prompt", prompt, node.place(field))
+    settings.put("prompt", prompt, values.place(node, field))
     if prompt is None:
         settings.did_not_understand(f"the prompt of {shown(node.name)}")
     if node.kind == "CLIPTextEncodeFlux" and (clip := values.text(node, "clip_l")) != prompt:
@@ -85,7 +85,7 @@ def _tokens(values: NodeValues, node: Node | None) -> None:
             length = values.integer(each, "min_length")
             if values.integer(each, "min_padding"):
                 values.settings.did_not_understand(f"{shown(each.name)}, min_padding")
-            values.settings.put("max_sequence_length", length, each.place("min_length"))
+            values.settings.put("max_sequence_length", length, values.place(each, "min_length"))
         elif values.graph.source(each, "clip") is None:
             _encoder_files(values, each)
         elif each.kind not in LORA_NODES and values.passing(each) is None:

@@ -60,12 +60,23 @@ class NodeValues:
         """Return a field's text, followed through links; None where it holds none."""
         return text(self._resolve(node.inputs.get(field)))
 
+    def place(self, node: Node, field: str) -> str:
+        """Return the words that point at a field, or at that of the node its value comes from."""
+        holder, name = node, field
+        for _ in range(MAX_HOPS):
+            if not isinstance(holder.inputs.get(name), Link):
+                return holder.place(name)
+            behind = self.graph.source(holder, name)
+            further = None if behind is None else _holding(behind)
+            if behind is None or further is None:
+                break
+            holder, name = behind, further
+        return node.place(field)
+
     def passing(self, node: Node) -> Node | None:
         """Return the node behind one that only hands a link on; None where ``node`` is no such node."""
-        if node.kind not in PASSING:
-            return None
-        field = PASSING[node.kind] or next((name for name, _ in node.links()), "")
-        return self.graph.source(node, field)
+        field = _handed_on(node)
+        return None if field is None else self.graph.source(node, field)
 
     def behind(self, node: Node | None, field: str) -> Iterator[Node]:
         """Yield ``node`` and those that its input ``field`` comes through, each once: a cycle ends there."""
@@ -82,12 +93,9 @@ class NodeValues:
             node = self.graph.nodes.get(given.node)
             if node is None:
                 return None
-            if node.kind in VALUE_NODES:
-                given = node.inputs.get(VALUE_NODES[node.kind])
-            elif node.kind in _JOINING:
+            if node.kind in _JOINING:
                 return self._concatenated(node)
-            elif node.kind in PASSING:
-                field = PASSING[node.kind] or next((name for name, _ in node.links()), "")
+            if (field := _holding(node)) is not None:
                 given = node.inputs.get(field)
             else:
                 self.settings.did_not_understand(f"{shown(node.name)}, from which a value comes")
@@ -105,3 +113,15 @@ class NodeValues:
             return None
         whole = between.join(str(part) for part in parts)
         return whole if len(whole) <= MAX_TEXT else None
+
+
+def _holding(node: Node) -> str | None:
+    """Return the input of a node that its output's value is; None where it makes another one."""
+    return VALUE_NODES.get(node.kind) or _handed_on(node)
+
+
+def _handed_on(node: Node) -> str | None:
+    """Return the input that a node hands on; None where it is no such node."""
+    if node.kind not in PASSING:
+        return None
+    return PASSING[node.kind] or next((name for name, _ in node.links()), "")

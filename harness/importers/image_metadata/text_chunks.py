@@ -66,18 +66,24 @@ def _texts(path: Path, image: Image.Image) -> ImageTexts:
     return ImageTexts(image.format or "", image.size, kept, tuple(sorted(found.keys() - kept.keys())))
 
 
+_CODES = {b"ASCII\0\0\0": "utf-8", b"\0" * 8: "utf-8", b"JIS\0\0\0\0\0": "iso2022_jp"}
+"""How the text of an EXIF UserComment is encoded, by the eight bytes before it."""
+
+
 def user_comment(raw: bytes | str) -> str:
     """Return the text of an EXIF UserComment: eight bytes name its code, and the text follows.
 
     ``UNICODE`` is UTF-16; in which order of bytes, the standard leaves open: the one in which most characters
-    of Latin script come out as such is taken.
+    of Latin script come out as such is taken. Some tools write UTF-8 there, in which no byte is 0.
     """
     if isinstance(raw, str):
         return raw
     code, body = raw[:8], raw[8:]
     if code.startswith(b"UNICODE"):
         order = "be" if body[0::2].count(0) >= body[1::2].count(0) else "le"
-        return body.decode(f"utf-16-{order}", errors="replace").strip("\0")
-    if code in {b"ASCII\0\0\0", b"\0" * 8}:
-        return body.decode("utf-8", errors="replace").strip("\0")
-    return raw.decode("utf-8", errors="replace").strip("\0")
+        encoding = f"utf-16-{order}" if 0 in body else "utf-8"
+    elif code in _CODES:
+        encoding = _CODES[code]
+    else:
+        encoding, body = "utf-8", raw
+    return body.decode(encoding, errors="replace").strip("\0\ufeff")
