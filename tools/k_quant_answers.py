@@ -1,6 +1,7 @@
 """Write tests/data/k_quants.npz: what ggml makes of hard weights, by which tests judge our K-quants.
 
-Beside it stands what diffusers, as ComfyUI-GGUF does, unpacks of ggml's bits in fp16 (``pip install gguf``).
+Beside it stands what diffusers, as ComfyUI-GGUF does, unpacks of ggml's bits in fp16 and in bf16
+(``pip install gguf``).
 
     pip download --no-deps -d wheel pywhispercpp==1.5.1 && unzip -d wheel wheel/*.whl
     python tools/k_quant_answers.py wheel/pywhispercpp.libs/libggml-base-*.so.0.13.1
@@ -55,13 +56,14 @@ class Ggml:
         unpack(source, end, ctypes.c_int64(weights.size))
         return made
 
-    def in_fp16(self, weights: np.ndarray, kind: str) -> np.ndarray:
-        """Return what diffusers unpacks of ``stored``: fp16."""
-        from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor
+    def unpacked(self, weights: np.ndarray, kind: str, dtype: torch.dtype) -> np.ndarray:
+        """Return what diffusers unpacks of ``stored`` in ``dtype``: fp16, or fp32 for what numpy has not."""
+        from diffusers.quantizers.gguf.utils import dequantize_functions
 
+        number, width = TYPES[kind]
         blocks = torch.from_numpy(self.blocks(weights, kind))
-        made = dequantize_gguf_tensor(GGUFParameter(blocks, quant_type=TYPES[kind][0]))
-        return made.numpy().reshape(weights.shape)
+        made = dequantize_functions[number](blocks, BLOCK, width, dtype)
+        return (made if dtype is torch.float16 else made.float()).numpy().reshape(weights.shape)
 
 
 def hard_weights() -> np.ndarray:
@@ -121,7 +123,8 @@ def main() -> int:
         return 0 if compare(ggml, chosen.compare) else 1
     weights = hard_weights()
     answers = {kind: ggml.stored(weights, kind) for kind in K_QUANTS}
-    answers |= {f"{kind} in fp16": ggml.in_fp16(weights, kind) for kind in K_QUANTS}
+    for name, dtype in {"fp16": torch.float16, "bf16": torch.bfloat16}.items():
+        answers |= {f"{kind} in {name}": ggml.unpacked(weights, kind, dtype) for kind in K_QUANTS}
     np.savez_compressed(FILE, weights=weights, **answers)
     return 0
 

@@ -31,7 +31,7 @@ _FIELDS = {
     "lora": ("lora", "lora_mode"),
     "quantize": ("quantize", "lora_mode"),
 }
-_DIALECT_FIELDS = ("schedule", "blanks", "latents", "timestep", "rounding", "kernels")
+_DIALECT_FIELDS = ("schedule", "blanks", "latents", "timestep", "rounding", "kernels", "unpacking")
 
 
 def image_request(
@@ -136,7 +136,8 @@ def _quantized(request: RenderRequest, stated: InferenceSettings, problems: list
     name = quantizer_of(str(wanted))[0]
     why = missing(name) if wanted in SETTINGS and name is not None else "its quantizer is not known here"
     if why is None:
-        return dataclasses.replace(request, quantize=str(wanted))
+        dialect = dataclasses.replace(request.dialect, unpacking=stated.value("unpacking") or "fp16")  # type: ignore[arg-type]
+        return dataclasses.replace(request, quantize=str(wanted), dialect=dialect)
     problems.append(f"a base in {wanted} is not rendered here ({why}): an unquantized one in its place")
     return dataclasses.replace(request, quantize="none")
 

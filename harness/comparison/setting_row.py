@@ -34,6 +34,7 @@ EFFECTS = {
     "timestep": "timestep and guidance are not rounded: tiny",
     "rounding": "darker by half a level of 255",
     "kernels": "the transformer's arithmetic is rounded elsewhere: tiny",
+    "unpacking": "a GGUF's weights are rounded on their way once less or more: tiny",
     "t5_attention": "the prompt's embeddings are rounded elsewhere: tiny",
     "base": "another base model draws another picture",
 }

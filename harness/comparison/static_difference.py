@@ -151,8 +151,10 @@ def _quantized(case: Case, stated: InferenceSettings) -> Iterator[SettingRow]:
     own = recorded or case.quantize if case.quantize == "none" else case.quantize
     if (found := stated.stated.get("quantize")) is not None:
         mode = stated.value("lora_mode")
-        note = f"the LoRA: {LORA_MODES[str(mode)]}" if stated.loras and mode in LORA_MODES else ""
-        yield _row(stated, "quantize", own, tool=found.default, note=note)
+        notes = [f"the LoRA: {LORA_MODES[str(mode)]}"] if stated.loras and mode in LORA_MODES else []
+        if (unpacking := stated.stated.get("unpacking")) is not None:
+            notes.append(f"unpacked in {unpacking.value} ({unpacking.place})")
+        yield _row(stated, "quantize", own, tool=found.default, note="; ".join(notes))
     elif own != "none" and stated.tool in NODE_TOOLS and (model := stated.stated.get("model")) is not None:
         note = "the job trained and sampled on a quantized base"
         yield SettingRow("quantize", own, "none", State.DIFFERS, model.place, note)

@@ -52,9 +52,8 @@ def _quantize(request: RenderRequest) -> list[str]:
     name, found = quantizer_of(request.quantize)
     if name is None:
         return []
-    parts = [
-        (part, _left_out(request) if part == "transformer" else "") for part in sorted(found, reverse=True)
-    ]
+    own = _left_out(request) + (f", unpacking={request.unpacking!r}" if request.unpacking != "fp16" else "")
+    parts = [(part, own if part == "transformer" else "") for part in sorted(found, reverse=True)]
     if QUANTIZERS[name].library == "optimum-quanto" and not _names_alone(request):
         calls = [f"quantize(pipe.{part}, weights={name}{more}); freeze(pipe.{part})" for part, more in parts]
         return ["", f"from optimum.quanto import freeze, {name}, quantize", "", *calls]

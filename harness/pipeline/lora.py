@@ -22,7 +22,7 @@ from harness.pipeline.lora_weights import lora_source
 from harness.pipeline.originals import Originals
 from harness.pipeline.rounded_merge import merge_rounded
 from harness.schema.lora_file import LoraFile, inspect_lora
-from harness.schema.render import Lora, LoraMode
+from harness.schema.render import Lora, LoraMode, Unpacking
 
 if TYPE_CHECKING:
     import torch
@@ -40,11 +40,13 @@ class RoundedBase:
         quantizer: its name.
         weights: as they were before, by name.
         exclude: patterns of layers that are not quantized.
+        unpacking: dtype that weights of a GGUF's type are unpacked in.
     """
 
     quantizer: str
     weights: Mapping[str, torch.Tensor]
     exclude: tuple[str, ...] = ()
+    unpacking: Unpacking = "fp16"
 
 
 class LoraSwitch:
@@ -126,6 +128,7 @@ class LoraSwitch:
                 mode,
                 base.weights,
                 base.exclude,
+                base.unpacking,
             )
         elif mode == "fp32":
             merge_fp32(transformer, checked, lora.network_multiplier)

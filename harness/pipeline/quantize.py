@@ -16,6 +16,7 @@ from harness.pipeline.load import LoadedPipeline
 from harness.precision.availability import require
 from harness.schema.case import Quantize
 from harness.schema.quantizers import QUANTIZERS, quantizer_of
+from harness.schema.render import Unpacking
 
 if TYPE_CHECKING:
     import torch
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 TRANSFORMER, T5 = "transformer", "text_encoder_2"
 
 
-def quantize_part(part: nn.Module, name: str, exclude: Sequence[str] = ()) -> None:
+def quantize_part(
+    part: nn.Module, name: str, exclude: Sequence[str] = (), unpacking: Unpacking = "fp16"
+) -> None:
     """Quantize every linear layer of ``part`` that the quantizer takes, in place.
 
     Args:
         exclude: patterns of layers that stay as they are, e.g. ``*time_text_embed*``.
+        unpacking: dtype that weights of a GGUF's type are unpacked in.
 
     Raises:
         HarnessError: the quantizer cannot run here.
@@ -53,7 +57,7 @@ def quantize_part(part: nn.Module, name: str, exclude: Sequence[str] = ()) -> No
         return
     for path, module in part.named_modules():
         if isinstance(module, torch.nn.Linear):
-            module.weight.data = unpacked(layer_quantizer(name, path, exclude), module.weight.data)
+            module.weight.data = unpacked(layer_quantizer(name, path, exclude), module.weight.data, unpacking)
 
 
 class QuantizedParts:
@@ -65,21 +69,22 @@ class QuantizedParts:
             name: getattr(loaded.pipe, name) for name in (TRANSFORMER, T5)
         }
         self._copies: dict[str, nn.Module] = {}
-        self._copied: tuple[str, tuple[str, ...]] | None = None
-        self.current: tuple[Quantize, tuple[str, ...]] = ("none", ())
+        self._copied: tuple[str, tuple[str, ...], Unpacking] | None = None
+        self.current: tuple[Quantize, tuple[str, ...], Unpacking] = ("none", (), "fp16")
 
-    def apply(self, wanted: Quantize, exclude: tuple[str, ...] = ()) -> None:
+    def apply(self, wanted: Quantize, exclude: tuple[str, ...] = (), unpacking: Unpacking = "fp16") -> None:
         """Quantize the parts that ``wanted`` names, and leave the others as loaded.
 
         The transformer must hold no LoRA when this is called.
 
         Args:
             exclude: patterns of the transformer's layers that stay as they are.
+            unpacking: dtype that the transformer's weights are unpacked in, of a GGUF's type.
 
         Raises:
             HarnessError: the quantizer cannot run here, or weights are offloaded.
         """
-        if (wanted, exclude) == self.current:
+        if (wanted, exclude, unpacking) == self.current:
             return
         if self._loaded.offload != "none":
             raise HarnessError(
@@ -88,22 +93,25 @@ class QuantizedParts:
                 fix="give --offload none, or a GPU with more memory",
             )
         quantizer, parts = quantizer_of(wanted)
-        made = {name: self._copy(name, quantizer, exclude) for name in parts if quantizer is not None}
+        made = {
+            name: self._copy(name, quantizer, exclude, unpacking) for name in parts if quantizer is not None
+        }
         for name, original in self._originals.items():
             setattr(self._loaded.pipe, name, made.get(name, original))
-        self.current = wanted, exclude
+        self.current = wanted, exclude, unpacking
 
     def unquantized_weights(self) -> Mapping[str, torch.Tensor]:
         """Return the transformer's weights as loaded, by name."""
         return dict(self._originals[TRANSFORMER].named_parameters())
 
-    def _copy(self, name: str, quantizer: str, exclude: tuple[str, ...]) -> nn.Module:
+    def _copy(self, name: str, quantizer: str, exclude: tuple[str, ...], unpacking: Unpacking) -> nn.Module:
         require(quantizer)
-        if (quantizer, exclude) != self._copied:
+        if (quantizer, exclude, unpacking) != self._copied:
             self._copies.clear()
-            self._copied = quantizer, exclude
+            self._copied = quantizer, exclude, unpacking
         if name not in self._copies:
             part = copy.deepcopy(self._originals[name])
-            quantize_part(part, quantizer, exclude if name == TRANSFORMER else ())
+            own = (exclude, unpacking) if name == TRANSFORMER else ()
+            quantize_part(part, quantizer, *own)
             self._copies[name] = part
         return self._copies[name]

@@ -12,7 +12,7 @@ from harness.pipeline.lora_adapter import lora_factors
 from harness.precision.layer_types import layer_quantizer
 from harness.precision.rounding import rounded_at_random, unpacked
 from harness.schema.lora_file import LoraFile
-from harness.schema.render import LoraMode
+from harness.schema.render import LoraMode, Unpacking
 
 if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
@@ -26,6 +26,7 @@ def merge_rounded(
     mode: LoraMode,
     unquantized: Mapping[str, torch.Tensor] | None = None,
     exclude: Sequence[str] = (),
+    unpacking: Unpacking = "fp16",
 ) -> None:
     """Add ``multiplier · B·A`` in fp32, and round as ``quantizer`` does.
 
@@ -34,6 +35,7 @@ def merge_rounded(
             ``stochastic`` likewise, rounded at random with a seed from each weight's name.
         unquantized: the weights before they were quantized, by name; only ``fp32`` needs them.
         exclude: patterns of layers that are not quantized.
+        unpacking: dtype that weights of a GGUF's type are unpacked in.
     """
     weights = dict(transformer.named_parameters())
     device = next(transformer.parameters()).device
@@ -47,4 +49,5 @@ def merge_rounded(
             random = torch.rand(wanted.shape, generator=generator, device=device)
             weight.copy_(rounded_at_random(quantizer, wanted, random, weight.abs().amax()))
         else:
-            weight.copy_(unpacked(layer_quantizer(quantizer, module, exclude), wanted.to(weight.dtype)))
+            own = layer_quantizer(quantizer, module, exclude)
+            weight.copy_(unpacked(own, wanted.to(weight.dtype), unpacking))

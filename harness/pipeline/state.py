@@ -52,7 +52,7 @@ class PipelineState:
 
     def prepare(self, request: RenderRequest) -> None:
         """Apply the request's quantization and LoRA; what it does not change stays."""
-        wanted = request.quantize, request.layers_left_out
+        wanted = request.quantize, request.layers_left_out, request.unpacking
         if self._quantized.current != wanted:
             self._loras.apply(None)
             self._loras.forget_weights()
@@ -66,7 +66,8 @@ class PipelineState:
         quantizer = request.transformer_quantizer
         if quantizer is None:
             return None
-        return RoundedBase(quantizer, self._quantized.unquantized_weights(), request.layers_left_out)
+        weights = self._quantized.unquantized_weights()
+        return RoundedBase(quantizer, weights, request.layers_left_out, request.unpacking)
 
     @contextmanager
     def transformer_calls(self, request: RenderRequest, wanted: EngineName) -> Iterator[EngineReport]:

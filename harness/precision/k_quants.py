@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
@@ -73,15 +74,27 @@ def _stored(weight: torch.Tensor, kind: KQuant, unpacked_in: torch.dtype) -> tor
     x = weight.reshape(-1, kind.group).T.contiguous()
     found = kind.search(x)
     scale, minimum = found if isinstance(found, tuple) else (found, None)
-    step = _few_bits(scale, kind)
-    offset = torch.zeros_like(step) if minimum is None else _few_bits(minimum, kind)
+    steps = _few_bits(scale, kind)
+    offsets = FewBits(*map(torch.zeros_like, steps)) if minimum is None else _few_bits(minimum, kind)
+    step, offset = (each.unpacked(torch.float32) for each in (steps, offsets))
     codes = (x + offset).div_(step.where(step != 0, torch.ones_like(step))).round_().clamp_(*kind.codes)
-    codes, step, offset = (each.to(unpacked_in) for each in (codes, step, offset))
-    return codes.mul_(step).sub_(offset).T.contiguous()
+    step, offset = (each.unpacked(unpacked_in) for each in (steps, offsets))
+    return codes.to(unpacked_in).mul_(step).sub_(offset).T.contiguous()
 
 
-def _few_bits(scales: torch.Tensor, kind: KQuant) -> torch.Tensor:
-    """Return scales, or minima, as they are stored: a block's fp16 number times a code for each group.
+class FewBits(NamedTuple):
+    """Scales, or minima, as they are stored: an fp16 number for each block times a code for each group."""
+
+    unit: torch.Tensor
+    codes: torch.Tensor
+
+    def unpacked(self, dtype: torch.dtype) -> torch.Tensor:
+        """Return one number for each group, with both factors and their product rounded to ``dtype``."""
+        return (self.unit.to(dtype) * self.codes.to(dtype)).view(-1)
+
+
+def _few_bits(scales: torch.Tensor, kind: KQuant) -> FewBits:
+    """Return scales, or minima, as they are stored.
 
     The largest of a block has the largest code, or of signed ones the smallest.
     """
@@ -97,4 +110,4 @@ def _few_bits(scales: torch.Tensor, kind: KQuant) -> torch.Tensor:
         unit = largest / torch.full_like(largest, high)
     zeros = torch.zeros_like(largest)
     codes = (blocks * inverse.where(largest != 0, zeros)).nan_to_num_().round_().clamp_(low, high)
-    return (unit.where(largest != 0, zeros).half().float() * codes).view(-1)
+    return FewBits(unit.where(largest != 0, zeros).half(), codes)

@@ -28,6 +28,8 @@ NF4 = (
 )  # fmt: skip
 """The 16 numbers of nf4, as bitsandbytes has them."""
 NF4_BETWEEN = ((torch.tensor(NF4)[:-1] + torch.tensor(NF4)[1:]) / 2).tolist()
+SCALE_BYTES = 2
+"""Of the fp16 scale that a block of GGUF's Q8_0 and Q4_0 begins with."""
 NF4_BLOCK, NF4_LEAST = 64, 1e-38
 """Weights that share a scale, and the smallest one that is divided by."""
 PACKED_WIDTH = 16
@@ -116,19 +118,23 @@ def _plain_where_torch_crashes(part: nn.Module) -> None:
 def gguf(weight: torch.Tensor, name: str, unpacked_in: torch.dtype = torch.float32) -> torch.Tensor:
     """Return ``weight``, out × in, as a GGUF file stores it; rows that its block does not divide stay.
 
-    The package computes on the CPU alone, in fp32. A weight is a scale times a code, exact in fp32, so that
-    rounding it is rounding the only step of the unpacking.
+    The package computes on the CPU alone, in fp32. A weight is a scale, fp16, times a code, exact in fp32.
 
     Args:
-        unpacked_in: dtype that the unpacking is rounded to; fp32 gives what the bits mean.
+        unpacked_in: dtype that scales and their products with codes are rounded to; fp32 gives what the bits
+            mean.
     """
     package, quants = _library("gguf"), _library("gguf.quants")
     kind = package.GGMLQuantizationType[name.removeprefix("gguf_").upper()]
-    if weight.shape[1] % package.GGML_QUANT_SIZES[kind][0]:
+    block, size = package.GGML_QUANT_SIZES[kind]
+    if weight.shape[1] % block:
         return weight
     stored = quants.quantize(weight.float().cpu().numpy(), kind)
-    exact = torch.from_numpy(quants.dequantize(stored, kind))
-    return exact.to(unpacked_in).to(weight.device, weight.dtype)
+    exact = torch.from_numpy(quants.dequantize(stored, kind)).view(-1, block)
+    scales = torch.from_numpy(stored.reshape(-1, size)[:, :SCALE_BYTES].copy()).view(torch.float16)
+    codes = (exact / scales.float()).nan_to_num_()  # of a scale of 0
+    made = codes.to(unpacked_in) * scales.to(unpacked_in)
+    return made.view(weight.shape).to(weight.device, weight.dtype)
 
 
 def nf4(weight: torch.Tensor) -> torch.Tensor:

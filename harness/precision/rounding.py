@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness.schema.quantizers import QUANTIZERS
+from harness.schema.render import Unpacking
 
 if TYPE_CHECKING:
     import torch
@@ -30,21 +31,26 @@ def rounded(name: str | None, weight: torch.Tensor, largest: torch.Tensor | None
     return weight if name is None else _function_of(name)(weight, largest)
 
 
-def unpacked(name: str | None, weight: torch.Tensor) -> torch.Tensor:
+def unpacked(name: str | None, weight: torch.Tensor, unpacking: Unpacking = "fp16") -> torch.Tensor:
     """Return ``weight`` as a program computes with it that has it stored by ``name``, in its dtype.
 
     ComfyUI-GGUF and diffusers unpack GGUF files in fp16, whatever they compute in
     (``findings/diffusers_gguf_fp16.sh``). All else is computed with as it is stored.
+
+    Args:
+        unpacking: the ``dequant_dtype`` of ComfyUI-GGUF's advanced loader, for GGUF's types.
     """
     import torch
 
     from harness.precision import k_quants, libraries
 
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[unpacking]
+
     library = None if name is None else QUANTIZERS[name].library
     if name is not None and library == "gguf":
-        return libraries.gguf(weight, name, torch.float16)
+        return libraries.gguf(weight, name, dtype)
     if name is not None and library == "ggml":
-        return k_quants.k_quant(weight, k_quants.type_of(name), torch.float16)
+        return k_quants.k_quant(weight, k_quants.type_of(name), dtype)
     return rounded(name, weight)
 
 

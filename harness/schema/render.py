@@ -38,6 +38,7 @@ Blanks = Literal["zero", "flextools"]
 Precision = Literal["bf16", "fp32"]
 Rounding = Literal["round", "truncate"]
 Kernels = Literal["diffusers", "comfyui"]
+Unpacking = Literal["fp16", "bf16", "fp32"]
 OnStep = Callable[[int, int], None]
 
 
@@ -99,6 +100,8 @@ class Dialect:
         rounding: how pixels become 8 bits: ``round`` or ``truncate``.
         kernels: whose arithmetic the transformer has, as far as their roundings differ: ``diffusers`` or
             ``comfyui``.
+        unpacking: dtype that the weights of a GGUF base are unpacked in, each step rounded to it; then they
+            are rounded to the model's.
     """
 
     schedule: str | None = None
@@ -107,6 +110,7 @@ class Dialect:
     timestep: Precision = "bf16"
     rounding: Rounding = "round"
     kernels: Kernels = "diffusers"
+    unpacking: Unpacking = "fp16"
 
     def changes(self) -> dict[str, str]:
         """Return the fields that differ from the reference's way."""
@@ -247,11 +251,17 @@ class RenderRequest:
         return self.quantize_exclude if name is not None and QUANTIZERS[name].side == "trainer" else ()
 
     @property
+    def unpacking(self) -> Unpacking:
+        """Dtype that the transformer's weights are unpacked in; the default where they are no GGUF's."""
+        name = self.transformer_quantizer
+        return self.dialect.unpacking if name is not None and QUANTIZERS[name].is_gguf else "fp16"
+
+    @property
     def weights_key(self) -> tuple[str, ...]:
         """Requests with the same key share loaded and fused weights; sorting by it changes weights rarely."""
         lora = (self.lora.sha256, repr(self.lora.network_multiplier)) if self.lora else ("", "")
         loaded = (self.model, str(self.base), self.pipeline, self.dtype or "", self.encoder_dtype or "")
-        stored = (self.quantize, *self.layers_left_out)
+        stored = (self.quantize, self.unpacking, *self.layers_left_out)
         return (*loaded, *stored, *lora, self.effective_lora_mode)
 
 

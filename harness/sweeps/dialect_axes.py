@@ -47,7 +47,7 @@ def _apply_dialect(_context: Context, request: RenderRequest, value: Value) -> R
 
 def _read_dialect(_context: Context, request: RenderRequest) -> Value:
     """Return the tool whose ways a request has, whichever schedule it has taken."""
-    own = request.dialect
+    own = dataclasses.replace(request.dialect, unpacking="fp16")  # of a GGUF's loader, in any tool
     alike = (
         name
         for name, known in DIALECTS.items()
@@ -75,5 +75,7 @@ DIALECT_AXES = (
           ("bf16", "fp32")),
     _axis("rounding", Family.NUMERICS, "How pixels become 8 bits.", ("round", "truncate")),
     _axis("kernels", Family.NUMERICS, "Whose roundings the transformer has.", ("diffusers", "comfyui")),
+    _axis("unpacking", Family.NUMERICS, "Dtype that a GGUF base's weights are unpacked in.",
+          ("fp16", "bf16", "fp32")),
 )  # fmt: skip
 """The dialect as a whole first: what is set beside it goes on top."""

@@ -156,6 +156,16 @@ def test_a_recipe_leaves_out_what_the_job_left_unquantized(cases: Cases, quantiz
     assert "from optimum.quanto" not in alone
 
 
+def test_a_recipe_unpacks_a_gguf_base_as_the_render_did(cases: Cases) -> None:
+    case = cases[300, 0]
+    request = replace(request_of(case, RunOptions(), "cpu"), quantize="gguf_q4_k")
+    assert "unpacking" not in recipe(case, request, "bf16")
+    changed = replace(request, dialect=replace(request.dialect, unpacking="fp32"))
+    code = recipe(case, changed, "bf16")
+    assert "quantize_part(pipe.transformer, 'gguf_q4_k', unpacking='fp32')" in code
+    assert "quantize_part(pipe.text_encoder_2, 'gguf_q4_k')" in code
+
+
 @pytest.mark.parametrize(
     ("quantize", "mode", "call", "end"),
     [

@@ -208,6 +208,11 @@ def test_a_base_in_few_bits_is_named_and_rendered_as_the_tool_has_it(cases: Case
     settings.put("lora_mode", "unpacked", "node 1 UnetLoaderGGUF, unet_name")
     request, problems = image_request(case, own, settings)
     assert (request.quantize, request.lora_mode, problems) == ("gguf_q4_k-transformer", "unpacked", [])
+    assert request.dialect.unpacking == "fp16"
+    settings.put("unpacking", "fp32", "node 1 UnetLoaderGGUFAdvanced, dequant_dtype")
+    assert image_request(case, own, settings)[0].dialect.unpacking == "fp32"
+    row = next(row for row in static_difference(case, image) if row.setting == "quantize")
+    assert row.note.endswith("; unpacked in fp32 (node 1 UnetLoaderGGUFAdvanced, dequant_dtype)")
     settings.stated.clear()
     settings.put("quantize", "gguf_iq4_xs-transformer", "node 1 UnetLoaderGGUF, unet_name")
     request, problems = image_request(case, own, settings)

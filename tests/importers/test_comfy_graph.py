@@ -81,6 +81,27 @@ def test_a_base_in_few_bits_is_read_with_its_way_of_applying_a_lora(
     assert found.value("dtype") is None
 
 
+@pytest.mark.parametrize(
+    ("dtype", "wanted"),
+    [("default", None), ("float32", "fp32"), ("float16", "fp16"), ("bfloat16", "bf16"), ("target", "bf16")],
+)
+def test_the_dtype_that_a_gguf_is_unpacked_in_is_read(dtype: str, wanted: str | None) -> None:
+    inputs = {"unet_name": "flex2-Q8_0.gguf", "dequant_dtype": dtype, "patch_dtype": "default"}
+    found = read(graph(n1=node("UnetLoaderGGUFAdvanced", **inputs)))
+    assert found.value("unpacking") == wanted
+    assert found.value("quantize") == "gguf_q8_0-transformer"
+    assert not found.unknown
+
+
+def test_other_dtypes_of_a_gguf_loader_are_named() -> None:
+    inputs = {"unet_name": "flex2-Q8_0.gguf", "dequant_dtype": "int7", "patch_dtype": "float16"}
+    found = read(graph(n1=node("UnetLoaderGGUFAdvanced", **inputs)))
+    assert found.unknown == [
+        "node 1 UnetLoaderGGUFAdvanced, dequant_dtype int7",
+        "node 1 UnetLoaderGGUFAdvanced, patch_dtype float16: LoRAs are multiplied in fp32 here",
+    ]
+
+
 ENCODERS = {
     ("clip_l.safetensors", "t5xxl_fp16.safetensors"): None,
     ("clip_l.safetensors", "t5xxl_fp8_e4m3fn.safetensors"): "fp8_e4m3fn-te",

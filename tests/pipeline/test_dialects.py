@@ -143,6 +143,23 @@ def test_each_field_of_a_dialect_changes_the_picture(
     assert (renderer.render(request).image == plain.image).all()
 
 
+def test_the_dtype_that_a_gguf_is_unpacked_in_changes_the_picture(
+    cases: dict[tuple[int, int], Case], renderer: ReferenceRenderer
+) -> None:
+    pytest.importorskip("gguf")
+    request = dataclasses.replace(
+        true_request("result_0.jpg", cases), sample_steps=2, quantize="gguf_q8_0", lora_mode="unpacked"
+    )
+    made = {}
+    for dtype in ("fp16", "bf16", "fp32"):
+        made[dtype] = renderer.render(dataclasses.replace(request, dialect=Dialect(unpacking=dtype)))
+        assert made[dtype].rendered.dialect == ({} if dtype == "fp16" else {"unpacking": dtype})
+    assert len({render.latents_sha256 for render in made.values()}) == 3
+    plain = dataclasses.replace(request, quantize="none", lora_mode="fused")
+    other = dataclasses.replace(plain, dialect=Dialect(unpacking="bf16"))
+    assert other.weights_key == plain.weights_key
+
+
 def test_a_request_in_the_references_dialect_hashes_as_before(cases: dict[tuple[int, int], Case]) -> None:
     request = request_of(cases[300, 0], RunOptions(), "cpu")
     assert "dialect" not in facts_of(request)

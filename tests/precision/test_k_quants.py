@@ -52,6 +52,13 @@ def test_a_k_quant_is_unpacked_in_fp16_to_the_bits_of_diffusers(
 
 
 @pytest.mark.parametrize("kind", K_QUANTS)
+def test_unpacking_in_bf16_rounds_the_scales_too(kind: str, answers: dict[str, torch.Tensor]) -> None:
+    made, wanted = k_quant(answers["weights"], kind, torch.bfloat16), answers[f"{kind} in bf16"]
+    assert torch.equal(made, wanted)
+    assert not torch.equal(made, answers[f"{kind} in fp16"].bfloat16().float())
+
+
+@pytest.mark.parametrize("kind", K_QUANTS)
 def test_pieces_and_rows_of_several_blocks_change_nothing(
     kind: str, answers: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

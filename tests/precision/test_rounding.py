@@ -23,6 +23,7 @@ from harness.schema.quantizers import (
     recorded_settings,
     setting_of,
 )
+from harness.schema.render import Unpacking
 
 AT_8_BITS, AT_4_BITS = 0.05, 0.25
 """Largest relative error of a format of so many bits on normally distributed weights."""
@@ -137,6 +138,24 @@ def test_a_weight_of_a_gguf_file_is_unpacked_in_fp16(weight: torch.Tensor, dtype
     made, exact = unpacked(able("gguf_q8_0"), weight), rounded("gguf_q8_0", weight.float())
     assert torch.equal(made, exact.half().to(dtype))
     assert not torch.equal(made, exact.to(dtype))
+
+
+@pytest.mark.parametrize("unpacking", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
+def test_a_weight_of_a_gguf_file_is_unpacked_as_diffusers_does(
+    weight: torch.Tensor, kind: str, unpacking: Unpacking
+) -> None:
+    able("gguf_q8_0")
+    gguf = pytest.importorskip("gguf")
+    functions = pytest.importorskip("diffusers.quantizers.gguf.utils").dequantize_functions
+    wanted = weight.float()
+    wanted[3, :32] = 0
+    number = gguf.GGMLQuantizationType[kind]
+    block, size = gguf.GGML_QUANT_SIZES[number]
+    stored = gguf.quants.quantize(wanted.numpy(), number).reshape(-1, size)
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[unpacking]
+    theirs = functions[number](torch.from_numpy(stored), block, size, dtype).float().view(wanted.shape)
+    assert torch.equal(unpacked(f"gguf_{kind.lower()}", wanted, unpacking), theirs)
 
 
 @pytest.mark.parametrize("name", [None, "fp8_e4m3fn", "uint4", "bnb_int8"])

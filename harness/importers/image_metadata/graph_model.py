@@ -8,7 +8,12 @@ from types import MappingProxyType
 
 from harness.importers.image_metadata.graph import Node
 from harness.importers.image_metadata.inference_settings import LoraUse, shown
-from harness.importers.image_metadata.low_precision import LowPrecision, of_file, of_weight_dtype
+from harness.importers.image_metadata.low_precision import (
+    LowPrecision,
+    of_file,
+    of_weight_dtype,
+    unpacking_of,
+)
 from harness.importers.image_metadata.node_values import NodeValues
 
 LORA_TAG = re.compile(r"<lora:([^:<>]{1,300}):(-?\d{0,4}\.?\d{1,6})(?::[^<>]{0,40})?>", re.IGNORECASE)
@@ -82,6 +87,20 @@ class ModelChain:
         if found is not None:
             self._settings.put("quantize", found.quantize, place)
             self._settings.put("lora_mode", found.lora_mode, place)
+        if node.kind == "UnetLoaderGGUFAdvanced":
+            self._unpacked(node)
+
+    def _unpacked(self, node: Node) -> None:
+        """Note the dtype that a GGUF's weights are unpacked in, where the advanced loader names one."""
+        dtype = self._values.text(node, "dequant_dtype") or "default"
+        if (known := unpacking_of(dtype)) is not None:
+            self._settings.put("unpacking", known, node.place("dequant_dtype"))
+        elif dtype != "default":
+            self._settings.did_not_understand(f"{node.place('dequant_dtype')} {shown(dtype)}")
+        if (added := self._values.text(node, "patch_dtype")) not in {None, "default", "float32"}:
+            self._settings.did_not_understand(
+                f"{node.place('patch_dtype')} {shown(added)}: LoRAs are multiplied in fp32 here"
+            )
 
     def _one(self, node: Node) -> None:
         strength = self._values.number(node, "strength_model")

@@ -29,7 +29,7 @@ SETTINGS = (
     "prompt", "neg", "width", "height", "seed", "sample_steps", "guidance_scale", "cfg", "sampler",
     "schedule", "mu", "denoise", "max_sequence_length", "blanks", "generator", "model", "dtype",
     "webp_quality", "webp_method", "rounding", "noise", "lora_mode", "latents", "timestep", "quantize",
-    "quantize_te",
+    "quantize_te", "unpacking",
 )  # fmt: skip
 """Names that ``InferenceSettings.stated`` may hold, the case file's and the axes' own words where there are.
 

@@ -39,6 +39,15 @@ def of_weight_dtype(dtype: str) -> LowPrecision | None:
     return None
 
 
+def unpacking_of(dtype: str) -> str | None:
+    """Return what ComfyUI-GGUF's ``dequant_dtype`` asks for, as the axis has it; None for its default, fp16.
+
+    ``target`` is the dtype that ComfyUI computes in: for this model bf16, on GPUs that have it.
+    """
+    known = {"target": "bf16", "bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+    return known.get(dtype)
+
+
 def of_file(name: str) -> LowPrecision | None:
     """Return what the name of a model's file says of its weights; None where it says nothing."""
     kind, lora_mode = _kind(name)
