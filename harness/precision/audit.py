@@ -24,6 +24,7 @@ from harness.precision.read_ahead import Extent, reading_ahead
 from harness.precision.rounding import rounded
 from harness.precision.row_blocks import extents
 from harness.precision.survival import Survival
+from harness.precision.weights_file import require_known_type
 from harness.schema.device import choose_device
 from harness.schema.lora_file import LoraFile, inspect_lora
 from harness.schema.lora_forms import find_layers, form_of
@@ -210,7 +211,8 @@ def _matching(lora: LoraFile, base: Path) -> dict[str, ModuleWeight]:
     """Return the base's modules; all of those that the LoRA names are there, and of its shape."""
     modules = base_modules(base)
     for name, (_, columns, rows) in lora.modules.items():
-        weight = modules.get(name)
+        if (weight := modules.get(name)) is not None:
+            require_known_type(weight.stored)
         if weight is None or (weight.rows, weight.columns) != (rows, columns):
             has = "none of that name" if weight is None else f"{weight.rows}×{weight.columns}"
             found = f"is {rows}×{columns}, and the base has {has}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import CheckpointError
+from harness.precision.packed_files import refuse_packed
 from harness.precision.weights_file import StoredWeight, stored_weights
 from harness.schema.lora_forms import LINEAR1_PARTS, OUTSIDE, parts_of
 
@@ -38,9 +39,11 @@ def base_modules(base: Path) -> dict[str, ModuleWeight]:
     """Return the weight of every module by diffusers' name.
 
     Raises:
-        CheckpointError: as ``stored_weights``; or no key is a transformer's of this kind.
+        CheckpointError: as ``stored_weights``; a library has packed the weights; or no key is a
+            transformer's of this kind.
     """
     stored = {_PREFIXES.sub("", name): weight for name, weight in stored_weights(base).items()}
+    refuse_packed(base, stored)
     found = dict(_modules(stored))
     if not any("transformer_blocks." in name and ".lora_" not in name for name in found):
         fix = "give the file of Flex.2's transformer, for ComfyUI or diffusers"

@@ -131,6 +131,17 @@ def _stored(file: Path, entry: Any, start: int, size: int) -> StoredWeight:
     return weight
 
 
+def require_known_type(weight: StoredWeight) -> None:
+    """Check that a weight is of a type that is read.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    if not weight.row_bytes:
+        fix = "audit reads " + ("what the gguf package unpacks" if weight.block else ", ".join(DTYPES))
+        raise CheckpointError(f"is of dtype {weight.dtype}", file=weight.file, field="--base", fix=fix)
+
+
 def read_rows(weight: StoredWeight, start: int, stop: int) -> torch.Tensor:
     """Return rows ``start`` to ``stop`` of a weight in its stored dtype; all of it where it has no rows.
 
@@ -141,9 +152,7 @@ def read_rows(weight: StoredWeight, start: int, stop: int) -> torch.Tensor:
     """
     import torch
 
-    if not weight.row_bytes:
-        fix = "audit reads " + ("what the gguf package unpacks" if weight.block else ", ".join(DTYPES))
-        raise CheckpointError(f"is of dtype {weight.dtype}", file=weight.file, field="--base", fix=fix)
+    require_known_type(weight)
     data = torch.empty((stop - start) * weight.row_bytes, dtype=torch.uint8)
     with weight.file.open("rb", buffering=0) as stream:
         stream.seek(weight.begin + start * weight.row_bytes)

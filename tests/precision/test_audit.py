@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +295,37 @@ def test_scales_for_blocks_are_refused(lora: Path, weights: dict[str, torch.Tens
     small = weights[f"{MODULE}.weight"].to(torch.float8_e4m3fn)
     base = with_weight(weights, tmp_path / "base.safetensors", weight=small, weight_scale=torch.ones(2, 5))
     with pytest.raises(CheckpointError, match=r"has a scale of shape \[2, 5\] for a weight of"):
+        audit(lora, base=base, quantizers=FP8)
+
+
+@pytest.mark.parametrize(
+    ("end", "said", "fix"),
+    [
+        ("wscales", "as nunchaku's SVDQuant packs them", "audit the unquantized base"),
+        ("weight._data", "as optimum-quanto packs them", "with --quantize qfloat8"),
+        ("weight.quant_state.bitsandbytes__nf4", "in bitsandbytes' nf4", "with --quantize nf4"),
+        ("SCB", "in bitsandbytes' 8 bits", "with --quantize bnb_int8"),
+        ("weight_scale_2", "in nvfp4", "with --quantize nvfp4"),
+        ("weight_scale_inv", "in float8 with a scale for each block", "audit the unquantized base"),
+        ("orbit_packed", "as AI Toolkit's orbit quantizers pack them", "with --quantize orbit4"),
+    ],
+)
+def test_weights_that_a_library_packed_are_refused(
+    lora: Path, weights: dict[str, torch.Tensor], tmp_path: Path, end: str, said: str, fix: str
+) -> None:
+    base = with_weight(weights, tmp_path / "base.safetensors", **{end: torch.zeros(4, dtype=torch.uint8)})
+    with pytest.raises(CheckpointError, match=re.escape(f"{MODULE}.{end}: holds weights {said}")) as caught:
+        audit(lora, base=base, quantizers=FP8)
+    assert caught.value.fix is not None
+    assert caught.value.fix.endswith(fix)
+
+
+def test_a_type_that_is_not_read_is_named_before_its_shape(
+    lora: Path, weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    packed = torch.zeros(64, 80, dtype=torch.uint8)
+    base = with_weight(weights, tmp_path / "base.safetensors", weight=packed)
+    with pytest.raises(CheckpointError, match="is of dtype U8"):
         audit(lora, base=base, quantizers=FP8)
 
 
