@@ -123,12 +123,17 @@ class Draft:
         return Pairing(self.preview.path.name, self.step, self.index, lora, self.incomparable or self.note)
 
 
+_MAX_BYTES = 248
+"""Of a folder's name before its hash; disks allow 255."""
+
+
 def safe_name(name: str) -> str:
     """Return ``name`` with everything that a case id may not hold replaced by ``_``.
 
     A changed name ends in a part of the old one's hash, so that two jobs never share an id.
     """
-    cleaned = re.sub(r"[^\w.+ -]+", "_", name).strip()[:120].strip()
+    cleaned = re.sub(r"[^\w.+ -]+", "_", name).strip()[:120]
+    cleaned = cleaned.encode()[:_MAX_BYTES].decode(errors="ignore").strip()
     if not cleaned or cleaned in {".", ".."} or cleaned.startswith("-"):
         cleaned = f"_{cleaned}"
     if cleaned == name:

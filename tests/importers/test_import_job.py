@@ -82,6 +82,7 @@ def test_folder_with_other_things_is_refused(job: Path, tmp_path: Path) -> None:
         ("..", "_..-5ec1f7"),
         ("", "_-e3b0c4"),
         ("x" * 121, "x" * 120 + "-79072a"),
+        ("猫" * 100, "猫" * 82 + "-31d340"),
         ("\udcff", "_-8f1d0f"),
     ],
 )
