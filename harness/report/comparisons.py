@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.report.saved_answers import SavedAnswer, read_answers
+from harness.report.saved_answers import SavedAnswer, read_answer, read_answers
 
 FOLDER = "comparison"
 
@@ -51,10 +51,13 @@ def read_comparisons(
         RunError: a file is not a comparison.
     """
     found: dict[str, list[StoredComparison]] = {}
-    fix = "compare again, or remove it"
-    for file, answer in read_answers(folder / FOLDER, _Answer, fix=fix, damaged=damaged):
+    for file, answer in read_answers(folder / FOLDER, _read, damaged):
         names = ", ".join(each.setting for each in answer.differences)
         summary = answer.incomparable or (f"differs: {names}" if names else "no setting differs")
         page = file.with_suffix(".html").name
         found.setdefault(answer.case, []).append(StoredComparison(answer.case, answer.image, page, summary))
     return found
+
+
+def _read(file: Path) -> _Answer:
+    return read_answer(file, _Answer, fix="compare again, or remove it")

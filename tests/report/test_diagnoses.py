@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
+from harness.diagnosis.answer import Diagnosis, Step
+from harness.diagnosis.job_diagnosis import JobDiagnosis, Member
 from harness.errors import RunError
 from harness.report.build import build_report
 from tests.report.report_page import read_page
@@ -74,3 +77,45 @@ def test_a_page_of_its_own_shows_every_step_of_the_path(run: Run) -> None:
     assert [row.one("img").attributes["src"] for row in rows] == [f"../diagnosis/a/{n}.png" for n in range(3)]
     assert [row.one("th").words for row in rows] == ["as recorded", "shift = 3, <i>", "the preview"]
     assert "generator = cuda : it needs a GPU" in page.words.replace("cuda:", "cuda :")
+
+
+def _page_words(run: Run, name: str) -> str:
+    return read_page(run.path / "cases" / f"job--{name}.html").one("article").words
+
+
+def test_a_jobs_diagnosis_is_shown_with_each_of_its_cases(run: Run) -> None:
+    for name in "abc":
+        run.compared(case_of(sample(30, 0), f"job/{name}"), sample(30, 0), sample(0, 0))
+    first = Diagnosis(
+        case=case_of(sample(30, 0), "job/a"), findings=[], composition="same", correlation=0.9, floor={},
+        causes=[], explained=True, identical=False, rivals=[], nearer_without_lora=None, step_zero=None,
+        tried={}, not_tried={}, renders=3, spent=2.0, recipe="",
+        path=(Step("as recorded", 4.0, np.zeros((2, 2, 3), np.uint8)),),
+    )  # fmt: skip
+    members = (
+        Member("job/a", {"shift": 3.0}, explained=True, shared=True, spent=9.0),
+        Member("job/b", {"shift": 3.0, "noise": "legacy"}, explained=True, shared=False, spent=2.0),
+        Member("job/c", {}, explained=False, shared=False, spent=4.0),
+    )
+    (run.path / "diagnosis").mkdir()
+    answer = [JobDiagnosis("job", first, "shift = 3", members).to_json()]
+    (run.path / "diagnosis" / "job.json").write_text(json.dumps(answer))
+    build_report(run.path)
+    assert "The re-run shows the same picture, drawn differently. 3 renders" in _page_words(run, "a")
+    assert read_page(run.path / "cases" / "job--a~diagnosis.html").all("img") == []  # none were saved
+    assert "This explains the drift: shift = 3, noise = legacy. The job's previews" in _page_words(run, "b")
+    assert "Nothing tried explains the drift. The job's previews were diagnosed together" in _page_words(
+        run, "c"
+    )
+
+
+def test_the_static_findings_of_a_folder_are_shown_with_each_case(run: Run) -> None:
+    for name in "ab":
+        run.compared(case_of(sample(30, 0), f"job/{name}"), sample(30, 0), sample(0, 0))
+    (run.path / "diagnosis").mkdir()
+    finding = {"id": "x", "severity": "warning", "message": "the prompt was cut", "where": "y", "fix": ""}
+    answer = [{"case": "job/a", "findings": []}, {"case": "job/b", "findings": [finding]}]
+    (run.path / "diagnosis" / "all.json").write_text(json.dumps(answer))
+    build_report(run.path)
+    assert "the prompt was cut" not in _page_words(run, "a")
+    assert "the prompt was cut" in _page_words(run, "b")

@@ -43,7 +43,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (_truncated, "Invalid JSON"),
     "empty": (lambda file: file.write_bytes(b""), "Invalid JSON"),
     "binary": (lambda file: file.write_bytes(bytes(range(256))), "Invalid JSON"),
-    "another type": (lambda file: file.write_text("[1, 2]"), "Input should be an object, found [1, 2]"),
+    "another type": (lambda file: file.write_text("12"), "Input should be an object, found 12"),
     "a folder": (_folder, "cannot be read (Is a directory)"),
     "a pipe": (_pipe, "cannot be read (not a regular file)"),
 }
