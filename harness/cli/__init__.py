@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run ``harness``; bad input, a disk that refuses and Ctrl-C print one line and exit with their code."""
+    from harness._util.lean_imports import own_process
     from harness.cli.streams import outlive_readers
 
     atexit.register(gc.freeze)  # a process ends faster where nothing looks for garbage
     outlive_readers()
-    run_command()
+    with own_process():
+        run_command()
 
 
 def run_command(arguments: Sequence[str] | None = None) -> None:

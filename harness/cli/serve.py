@@ -29,8 +29,11 @@ def serve(idle: float, status: bool, stop: bool) -> None:
     if status or stop:
         _ask("stop" if stop else "status")
         return
+    from harness._util.lean_imports import share_process
     from harness.runs.kept_renderer import keeping_renderer
     from harness.warm.server import Server
+
+    share_process()
 
     def begin() -> None:
         say(f"warm process {os.getpid()}: harness serve --stop, Ctrl-C or {idle:g} idle minutes end it")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness._util.atomic_files import sha256_file
 from harness._util.garbage_collector import pause_collection
+from harness._util.lean_imports import lean_imports
 from harness.errors import CheckpointError, HarnessError
 from harness.pipeline.checkpoint import Checkpoint, pipeline_sha256, read_json
 from harness.pipeline.models import check_finite, load_models
@@ -98,7 +99,7 @@ def load_pipeline(
     """
     check_trust(checkpoint, code, trust_remote_code)
     _use_private_modules_cache()
-    with pause_collection(), quiet():
+    with pause_collection(), lean_imports(), quiet():
         parts = {
             **load_models(checkpoint, spec, torch_dtype(dtype)),
             **load_tokenizers(checkpoint, spec),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from harness._util.lean_imports import lean_imports
 from harness.errors import LoraError
 from harness.pipeline.fused_factors import FusedFactors
 from harness.pipeline.load import LoadedPipeline, quiet
@@ -146,7 +147,7 @@ class LoraSwitch:
     def _fuse(self, lora: Lora, checked: LoraFile) -> None:
         pipe = self._loaded.pipe
         try:
-            with quiet():
+            with lean_imports(), quiet():
                 source = lora_source(checked, next(pipe.transformer.parameters()).device)
                 pipe.load_lora_weights(**source, adapter_name=ADAPTER)
             injected = _injected(pipe.transformer)

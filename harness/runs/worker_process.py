@@ -10,6 +10,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
+from harness._util.lean_imports import own_process
 from harness._util.quiet_libraries import quiet_libraries
 from harness._util.signals import shield_children
 from harness.errors import DeviceLostError, HarnessError
@@ -85,6 +86,7 @@ class WorkerProcess(Renderer):
         return self._pipe, self._process
 
 
+@own_process()
 def _serve(pipe: Connection, make: MakeRenderer, environment: dict[str, str]) -> None:
     """Render what comes through the pipe until it is closed; Ctrl-C is for the other end."""
     quiet_libraries()

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from harness._util.lean_imports import lean_imports, share_process
 from harness.errors import DeviceLostError
 from harness.runs.kept_renderer import lend_kept
 from harness.runs.plan import RunOptions
@@ -154,7 +155,10 @@ def make_renderer(options: RunOptions, device: str, first: FirstRender | None = 
         from harness.pipeline.prefetch import begin
 
         begin(*first, options.offload)
-    from harness.pipeline.renderer import ReferenceRenderer
+    if options.trust_remote_code:
+        share_process()  # with the checkpoint's own code
+    with lean_imports():
+        from harness.pipeline.renderer import ReferenceRenderer
 
     return ReferenceRenderer(
         device=device,

@@ -1,0 +1,67 @@
+"""Imports of a process of the harness's own without packages that a render does not use.
+
+transformers and PEFT import such packages wherever they are installed, and take it in their stride where they
+are not.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+UNUSED = ("bitsandbytes", "sklearn", "torchao", "torchvision")
+"""What libraries import for quantized layers, losses and pictures as input."""
+
+_is_own_process = False
+
+
+@contextmanager
+def own_process() -> Iterator[None]:
+    """Say that within the block this process is the harness's own: nobody else's code shares its imports."""
+    global _is_own_process  # noqa: PLW0603 - what a process is
+    before, _is_own_process = _is_own_process, True
+    try:
+        yield
+    finally:
+        _is_own_process = before
+
+
+def share_process() -> None:
+    """Say that others' code, or commands of any kind, will run in this process."""
+    global _is_own_process  # noqa: PLW0603
+    _is_own_process = False
+
+
+@contextmanager
+def lean_imports() -> Iterator[None]:
+    """Import libraries within the block as if ``UNUSED`` were not installed; after it they can be imported.
+
+    Libraries remember what they did not find: what they offer for such a package stays away. Packages that
+    are imported already stay. In a process that others' code shares, nothing is left out.
+    """
+    modules: dict[str, Any] = sys.modules
+    hidden = [name for name in UNUSED if name not in modules] if _is_own_process else []
+    modules.update(dict.fromkeys(hidden))  # an import then fails: Python's own rule for None
+    try:
+        with _one_inventory():
+            yield
+    finally:
+        for name in hidden:
+            if name in modules and modules[name] is None:
+                del modules[name]
+
+
+@contextmanager
+def _one_inventory() -> Iterator[None]:
+    """List the installed packages once: two libraries do, and it reads every package's files."""
+    listed: Callable[[], Mapping[str, list[str]]] = importlib.metadata.packages_distributions
+    once = cache(listed)
+    importlib.metadata.packages_distributions = lambda: {name: [*found] for name, found in once().items()}
+    try:
+        yield
+    finally:
+        importlib.metadata.packages_distributions = listed
