@@ -1,9 +1,10 @@
 """What a sweep spends before its first render: imports, then the checks of its files, at full size.
 
-    python benchmarks/start.py [--rank 448]
+    python benchmarks/start.py [--rank 448] [--all-packages]
 
 The base has the real shape and holds no data (sparse files: what is checked of weights are names, sizes and
-samples); the LoRA is really as large as it says, and the preview is 1024². Nothing is rendered.
+samples); the LoRA is really as large as it says, and the preview is 1024². Nothing is rendered. Libraries are
+imported as a command does; ``--all-packages``: with all that they find, as in somebody's own process.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from harness._util.lean_imports import lean_imports, own_process
+
 MODULES = (
     "torch", "diffusers.schedulers", "diffusers.pipelines.flux.pipeline_flux", "harness.pipeline.renderer",
-    "lpips", "skimage.metrics", "harness.sweeps.sweep",
+    "harness.metrics.lpips_network", "skimage.metrics", "harness.sweeps.sweep",
 )  # fmt: skip
 
 
@@ -31,9 +35,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rank", type=int, default=448, help="448: a LoRA of 176 MB")
+    parser.add_argument("--all-packages", action="store_true")
     options = parser.parse_args()
-    for name in MODULES:
-        told(f"import {name}", lambda name=name: importlib.import_module(name))
+    with nullcontext() if options.all_packages else own_process(), lean_imports():
+        began = time.process_time()
+        for name in MODULES:
+            told(f"import {name}", lambda name=name: importlib.import_module(name))
+        print(f"all imports: of the processor {time.process_time() - began:.2f} s", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         check(Path(folder), options.rank)
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from harness._util.installed_packages import packages_distributions
+
 UNUSED = ("bitsandbytes", "sklearn", "torchao", "torchvision")
 """What libraries import for quantized layers, losses and pictures as input."""
 
@@ -55,12 +57,16 @@ def lean_imports() -> Iterator[None]:
                 del modules[name]
 
 
+@cache
+def _listed() -> dict[str, list[str]]:
+    return packages_distributions()
+
+
 @contextmanager
 def _one_inventory() -> Iterator[None]:
-    """List the installed packages once: two libraries do, and it reads every package's files."""
+    """List the installed packages once and quickly: transformers and diffusers ask for it at import."""
     listed: Callable[[], Mapping[str, list[str]]] = importlib.metadata.packages_distributions
-    once = cache(listed)
-    importlib.metadata.packages_distributions = lambda: {name: [*found] for name, found in once().items()}
+    importlib.metadata.packages_distributions = lambda: {name: [*found] for name, found in _listed().items()}
     try:
         yield
     finally:
