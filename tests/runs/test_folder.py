@@ -115,7 +115,7 @@ def test_a_row_of_another_version_says_what_to_do(tmp_path: Path, make_row: Make
 def test_rows_are_no_pipe(tmp_path: Path) -> None:
     """Nothing waits for who may write to it one day, neither for this run nor for one beside it."""
     os.mkfifo(tmp_path / RESULTS)
-    with pytest.raises(OSError, match="not a regular file"):
+    with pytest.raises(RunError, match=r"results\.jsonl: cannot be read \(not a regular file\)"):
         read_rows(tmp_path)
     assert list(_rows(tmp_path, {"key"})) == []
 
