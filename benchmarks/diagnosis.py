@@ -205,7 +205,9 @@ def diagnosed(
 
 def worker_of(build: Path) -> subprocess.Popen[str]:
     """Start a process that diagnoses with the build in the folder ``build``."""
-    others = [entry for entry in sys.path if "site" in entry]
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    libraries = [entry for entry in given if entry and not (Path(entry) / "harness").is_dir()]
+    others = [*libraries, *(entry for entry in sys.path if "site" in entry)]
     return subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("diagnosis_worker.py"))],
         stdin=subprocess.PIPE,

@@ -3,8 +3,10 @@
     python benchmarks/quantized_truths.py --jobs 2 --truths FOLDER --json rows.json
 
 A truth is a preview of the shipped job, rendered with one quantizer and one way of applying its LoRA that the
-case does not record. It is right where the cause or a rival within the floor ("cannot tell apart") names the
-quantizer; one within the floor of the unquantized render has nothing to explain and is counted apart.
+case does not follow. What a diagnosis tries only where the job recorded it (convrot, orbit, ``qfloat8_e5m2``)
+is recorded there, by its ``qtype``. It is right where the cause or a rival within the floor ("cannot tell
+apart") names the quantizer; one within the floor of the unquantized render has nothing to explain and is
+counted apart.
 """
 
 from __future__ import annotations
@@ -21,14 +23,15 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.diagnosis import JOB, ProcessPoolExecutor, base_cases, diagnosed, get_context, renderer  # noqa: E402
-from benchmarks.low_precision import NOT_RENDERED  # noqa: E402
+from benchmarks.low_precision import NOT_RENDERED, SAME_WEIGHTS  # noqa: E402
 from harness.diagnosis.floor import Floor  # noqa: E402
 from harness.diagnosis.trials import TrialRenderer  # noqa: E402
 from harness.precision.availability import missing  # noqa: E402
 from harness.runs.plan import RunOptions, request_of  # noqa: E402
 from harness.schema.case import load_case  # noqa: E402
-from harness.schema.quantizers import QUANTIZERS, quantizer_of  # noqa: E402
+from harness.schema.quantizers import ACTIVATIONS_LEFT, QUANTIZERS, quantizer_of  # noqa: E402
 from harness.schema.render import lora_modes  # noqa: E402
+from harness.sweeps.axes import UNTRIED_QUANTIZERS  # noqa: E402
 from harness.sweeps.axis import Context  # noqa: E402
 from tests.diagnosis.truths import FORMATS, changed, rendered_with  # noqa: E402
 
@@ -43,6 +46,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="bf16", help="of the job; fp32 is faster without AVX-512")
     parser.add_argument("--steps", type=int, help="denoising steps; default: drawn from 8, 12, 16")
     parser.add_argument("--only", help="names of truths, comma-separated, as in nf4-merged; no others")
+    parser.add_argument("--recorded", action="store_true", help="only those that the job recorded")
     parser.add_argument("--limit", type=int, help="at most so many truths")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no diagnosis after that")
     parser.add_argument("--truths", type=Path, required=True, help="folder of truths, made there once")
@@ -52,7 +56,11 @@ def main() -> None:
     base_cases(JOB, cases)
     with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as pool:
         only = {f"quantized{chosen.seed}-{name}" for name in (chosen.only or "").split(",") if name}
-        names = [each for each in truths(chosen.seed) if not only or each[0] in only][: chosen.limit]
+        names = [
+            each
+            for each in truths(chosen.seed)
+            if (not only or each[0] in only) and (each[0].endswith("-recorded") or not chosen.recorded)
+        ][: chosen.limit]
         rows = list(pool.map(made, *zip(*((cases, chosen, *each) for each in names), strict=True)))
     found = []
     tasks = [{"case": row["file"]} for row in rows]
@@ -69,7 +77,11 @@ def truths(seed: int) -> list[tuple[str, str, str]]:
     """Return a name, quantize and lora_mode of every truth, in an order that the seed draws."""
     found = []
     for name, each in QUANTIZERS.items():
-        if missing(name) is None and name not in NOT_RENDERED and not each.is_rotated:
+        if missing(name) is not None or name in NOT_RENDERED - SAME_WEIGHTS:
+            continue
+        if each.is_rotated or each.is_orbit or name in UNTRIED_QUANTIZERS:
+            found.append((f"quantized{seed}-{name}-recorded", name, "adapter"))
+        else:
             end = "" if each.side == "trainer" else "-transformer"
             modes = ("adapter",) if each.side == "trainer" else sorted(lora_modes(name) - {"none", "peft"})
             found += [(f"quantized{seed}-{name}-{mode}", f"{name}{end}", mode) for mode in modes]
@@ -83,6 +95,9 @@ def made(cases: Path, chosen: argparse.Namespace, stem: str, quantize: str, mode
     bases = [case for case in base_cases(JOB, cases) if case.id.startswith(JOB.name)]
     steps = chosen.steps or draw.choice((8, 12, 16))
     case = changed(draw.choice(bases), width=128, height=128, sample_steps=steps, dtype=chosen.dtype)
+    if stem.endswith("-recorded"):
+        record = {"quantize": True, "quantize_te": True, "qtype": quantize.removesuffix(ACTIVATIONS_LEFT)}
+        case = case.model_copy(update={"trained": case.trained.model_copy(update=record)})
     settings, kind = {"quantize": quantize, "lora_mode": mode}, draw.choice(FORMATS)
     file = cases / f"{stem}.case.yaml"
     if not file.exists():
