@@ -1,12 +1,14 @@
 """How often ``harness diagnose`` names the quantizer, among all that it tries, of a preview that has one.
 
     python benchmarks/quantized_truths.py --jobs 2 --truths FOLDER --json rows.json
+    python benchmarks/quantized_truths.py --jobs 2 --truths FOLDER --compare 120
 
 A truth is a preview of the shipped job, rendered with one quantizer and one way of applying its LoRA that the
 case does not follow. What a diagnosis tries only where the job recorded it (convrot, orbit, ``qfloat8_e5m2``)
 is recorded there, by its ``qtype``. It is right where the cause or a rival within the floor ("cannot tell
 apart") names the quantizer; one within the floor of the unquantized render has nothing to explain and is
-counted apart.
+counted apart. ``--compare`` asks ``harness compare`` instead, of the same pictures as those of a tool that
+states nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import random
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="denoising steps; default: drawn from 8, 12, 16")
     parser.add_argument("--only", help="names of truths, comma-separated, as in nf4-merged; no others")
     parser.add_argument("--recorded", action="store_true", help="only those that the job recorded")
+    parser.add_argument("--compare", type=float, metavar="RENDERS", help="compare, with so many renders")
     parser.add_argument("--limit", type=int, help="at most so many truths")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no diagnosis after that")
     parser.add_argument("--truths", type=Path, required=True, help="folder of truths, made there once")
@@ -63,14 +67,45 @@ def main() -> None:
         ][: chosen.limit]
         rows = list(pool.map(made, *zip(*((cases, chosen, *each) for each in names), strict=True)))
     found = []
-    tasks = [{"case": row["file"]} for row in rows]
     started = time.perf_counter()
-    for number, answer in diagnosed(tasks, ROOT, chosen.jobs, chosen.seconds):
+    for number, answer in answers(rows, chosen):
         found.append(judged({**rows[number], **answer}))
         print(line(found[-1]), flush=True)
         if chosen.json:
             chosen.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     report(found, len(rows), time.perf_counter() - started)
+
+
+def answers(rows: list[Row], chosen: argparse.Namespace) -> Iterator[tuple[int, Row]]:
+    """Yield the number of each truth and what was answered, as it comes."""
+    if chosen.compare is None:
+        yield from diagnosed([{"case": row["file"]} for row in rows], ROOT, chosen.jobs, chosen.seconds)
+        return
+    ends = time.perf_counter() + chosen.seconds
+    with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as pool:
+        asked = [pool.submit(compared, row["file"], chosen.compare, ends) for row in rows]
+        for number, each in enumerate(asked):
+            if (answer := each.result()) is not None:
+                yield number, answer
+
+
+def compared(file: str, budget: float, ends: float) -> Row | None:
+    """Return what a comparison of a truth's picture says, as a diagnosis does; None after ``ends``.
+
+    ``perf_counter`` is the system's, the same in every process.
+    """
+    from harness.comparison.compare import compare
+
+    if time.perf_counter() > ends:
+        return None
+    case = load_case(Path(file))
+    found = compare(case, case.preview_path, budget=budget)
+    proof = found.proof
+    return {
+        "explained": proof is not None and proof.reached,
+        "causes": [{"axis": row.setting, "value": row.inference} for row in found.differences],
+        "spent": 0.0 if proof is None else proof.spent,
+    }  # fmt: skip
 
 
 def truths(seed: int) -> list[tuple[str, str, str]]:
