@@ -29,6 +29,16 @@ def test_folder_that_does_not_exist(tmp_path: Path) -> None:
     assert "none: is not a folder" in refused(tmp_path / "none", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "tiny_flex2_simple_v1.safetensors", "samples"])
+def test_a_file_of_a_job_in_the_place_of_its_folder(job: Path, tmp_path: Path, name: str) -> None:
+    given = job / name
+    if given.is_dir():
+        given = min(given.glob("*.jpg"))
+    assert refused(given, tmp_path).endswith(f"is not a folder; give the job folder {job}")
+    (other := tmp_path / "notes.txt").touch()
+    assert refused(other, tmp_path).endswith("is not a folder; give the job folder that AI Toolkit wrote")
+
+
 def test_folder_without_config(job: Path, tmp_path: Path) -> None:
     (job / "config.yaml").unlink()
     (job / "config.yaml").mkdir()

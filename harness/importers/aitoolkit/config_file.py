@@ -60,11 +60,17 @@ def find_config(job_dir: Path) -> Path:
         JobError: not a folder, or without a config.
     """
     if not job_dir.is_dir():
-        raise JobError("is not a folder", file=job_dir, fix="give the job folder that AI Toolkit wrote")
+        around = [folder for folder in [*job_dir.parents][:2] if _is_job(folder)] if job_dir.is_file() else []
+        which = around[0] if around else "that AI Toolkit wrote"
+        raise JobError("is not a folder", file=job_dir, fix=f"give the job folder {which}")
     for name in CONFIG_FILES:
         if (job_dir / name).is_file():
             return job_dir / name
     raise JobError(f"holds neither {' nor '.join(CONFIG_FILES)}", file=job_dir, fix=_way_to_config(job_dir))
+
+
+def _is_job(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in CONFIG_FILES)
 
 
 _OTHER_FOLDERS = {
@@ -77,7 +83,7 @@ _OTHER_FOLDERS = {
 
 def _way_to_config(folder: Path) -> str:
     """Return what to do about a folder without a config, by what lies around it and in it."""
-    if any((folder.parent / name).is_file() for name in CONFIG_FILES):
+    if _is_job(folder.parent):
         return f"give the job folder {folder.parent}, or name its config with --config FILE"
     for pattern, what in _OTHER_FOLDERS.items():
         if next(folder.glob(pattern), None) is not None:
