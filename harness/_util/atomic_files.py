@@ -105,6 +105,18 @@ def _errors_name(path: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same out of the block, in which ``path`` is read and written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    guard = path.with_name(f".{path.name}.lock{PART}")
+    with _locked(guard):
+        try:
+            yield
+        finally:
+            guard.unlink(missing_ok=True)
+
+
 def write_new(path: Path, data: bytes) -> None:
     """Write ``data`` to a file that is not there yet, in a folder that nobody else writes to."""
     with _errors_name(path), path.open("xb") as file:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from harness._util.atomic_files import disk_errors_as, write_bytes, write_json
+from harness._util.atomic_files import alone, disk_errors_as, write_bytes, write_json
 from harness._util.validation import read_model
 from harness.errors import BaselineError, ImageError
 from harness.judging.baseline import MAX_ACCEPTED, BaselineFile, Entry
@@ -53,6 +54,17 @@ class BaselineStore:
                 f"is the baseline of {found.case!r}", file=path, field="case", fix="move it back"
             )
         return found.entries
+
+    @contextmanager
+    def changing(self, case_id: str) -> Iterator[None]:
+        """Keep other processes from accepting for the case, from reading its entries to writing them.
+
+        Raises:
+            BaselineError: the folder cannot be written.
+        """
+        path = self.path(case_id)
+        with disk_errors_as(BaselineError, "cannot be written", file=path), alone(path):
+            yield
 
     def accept(self, case_id: str, key: str, entry: Entry, *, also: bool = False) -> Path:
         """Accept an entry in one environment and leave the others as they are; returns the file written.

@@ -91,17 +91,20 @@ def accept_row(
     Args:
         run: the row's run folder, whose latents are kept with the entry.
     """
-    key = environment_key(row.environment)
-    if row.verdict is Verdict.ERROR or (new_only and key in store.entries(row.case)):
+    if row.verdict is Verdict.ERROR:
         return None
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    latents = run / row.images.latents if run and row.images.latents and row.latents_sha256 else None
-    kept = None
-    if latents is not None and latents.is_file():
-        kept = store.keep_latents(row.case, key, latents, str(row.latents_sha256))
-    by = accepted_by or account()
-    entry = entry_of(_against_preview(row), accepted=now, accepted_by=by, reason=reason, latents=kept)
-    return store.accept(row.case, key, entry, also=also)
+    with store.changing(row.case):
+        key = environment_key(row.environment)
+        if new_only and key in store.entries(row.case):
+            return None
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        latents = run / row.images.latents if run and row.images.latents and row.latents_sha256 else None
+        kept = None
+        if latents is not None and latents.is_file():
+            kept = store.keep_latents(row.case, key, latents, str(row.latents_sha256))
+        by = accepted_by or account()
+        entry = entry_of(_against_preview(row), accepted=now, accepted_by=by, reason=reason, latents=kept)
+        return store.accept(row.case, key, entry, also=also)
 
 
 def account() -> str:

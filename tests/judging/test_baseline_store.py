@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -34,6 +37,19 @@ def test_entries_of_several_environments_stand_beside_each_other(tmp_path: Path)
     before = path.read_bytes()
     assert accept_row(row(), store, reason="again", new_only=True) is None
     assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no flock")
+def test_results_that_are_accepted_at_once_are_all_kept(tmp_path: Path) -> None:
+    machines = [{**H100, "gpu": {"name": f"GPU {number}"}} for number in range(8)]
+
+    def accept(machine: dict[str, Any]) -> None:
+        accept_row(row(environment=machine), BaselineStore(tmp_path), reason="each from its own terminal")
+
+    with ThreadPoolExecutor(len(machines)) as threads:
+        list(threads.map(accept, machines))
+    assert sorted(BaselineStore(tmp_path).entries("job/0")) == sorted(map(environment_key, machines))
+    assert [path.name for path in (tmp_path / "job").iterdir()] == ["0.json"]
 
 
 def test_accepting_a_regression_accepts_its_scores(tmp_path: Path) -> None:
