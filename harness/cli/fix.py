@@ -24,10 +24,12 @@ def fix(cases: tuple[Path, ...], budget: float, dry_run: bool, options: RunOptio
     Exit code: 0 every case is explained, 1 some are not or cannot be re-run, 2 bad input, 3 a render failed.
     """
     from harness.diagnosis.fix import fix_case
-    from harness.schema.case import load_cases
+    from harness.schema.case import load_case, load_cases
 
     unexplained = 0
-    for case in load_cases(cases):
+    for listed in load_cases(cases):
+        assert listed.file is not None
+        case = load_case(listed.file)  # which may have been edited while the others were diagnosed
         if case.incomparable is not None and case.lora is None:
             say(f"{case.id}: passed over: {case.incomparable}")
             unexplained += 1

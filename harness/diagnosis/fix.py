@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from harness._util.atomic_files import disk_errors_as
+from harness._util.atomic_files import disk_errors_as, read_bytes
 from harness._util.output_paths import why_unwritable
 from harness.diagnosis.answer import Cause, Diagnosis
 from harness.diagnosis.diagnose import BUDGET, diagnose
@@ -48,11 +48,13 @@ def fix_case(
     Nothing is written unless the preview is explained.
 
     Raises:
-        CaseError: the file cannot be written; where that shows only at the end, with what was found.
+        CaseError: the file cannot be written, or was changed meanwhile; where that shows only at the end,
+            with what was found.
         HarnessError: as ``diagnose``.
     """
     if write and case.file is not None and (why := why_unwritable(case.file)) is not None:
         raise CaseError(f"cannot be written ({why})", file=case.file, fix="see what it says with --dry-run")
+    before = _content(case)
     found = diagnose(case, options=options, renderer=renderer, budget=budget)
     if not found.explained or not found.causes:
         summary = "matches already" if found.explained else "nothing explains it; the file is unchanged"
@@ -64,9 +66,20 @@ def fix_case(
     summary = _summary(found, written, left)
     if write and written and case.file is not None:
         what = ", ".join(f"{cause.axis} {show(cause.value)}" for cause in found.causes)
+        if _content(case) != before:
+            fix = "write that into it, or repeat the command"
+            raise CaseError(f"was changed while it was diagnosed; found was {what}", file=case.file, fix=fix)
         with disk_errors_as(CaseError, f"cannot be written; found was {what}", file=case.file):
             fixed = save_case(fixed, case.file, schema=_schema_line(case))
     return Fixed(fixed, True, written, left, summary)
+
+
+def _content(case: Case) -> bytes | None:
+    """Return what the case's file holds; None where there is none, or it cannot be read."""
+    try:
+        return None if case.file is None else read_bytes(case.file)
+    except OSError:
+        return None
 
 
 def _change(case: Case, cause: Cause) -> dict[str, Any] | None:

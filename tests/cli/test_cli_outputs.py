@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness.data import INFERENCE_IMAGES, JOBS
+from harness.diagnosis.answer import Diagnosis
+from harness.diagnosis.diagnose import diagnose
 from harness.pipeline.renderer import ReferenceRenderer
-from harness.schema.case import load_case
+from harness.runs.plan import RunOptions
+from harness.schema.case import Case, load_case
 from tests.cli.conftest import Harness
 from tests.cli.refused import refused
 from tests.diagnosis.truths import changed, rendered_with
@@ -112,14 +116,51 @@ def test_a_case_that_cannot_be_written_is_not_diagnosed_to_be_fixed(
     assert "cannot be written (No space left on device); see what it says with --dry-run" in refused(ended)
 
 
-def test_what_explains_a_case_is_said_though_it_cannot_be_written(
-    harness: Harness, cases: Path, renderer: ReferenceRenderer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def diagnosed() -> Callable[[Case], Diagnosis]:
+    """Diagnoses the wrong case for the first test, and says the same for the others."""
+    found: list[Diagnosis] = []
+
+    def diagnose_once(case: Case) -> Diagnosis:
+        found.extend([] if found else [diagnose(case, options=RunOptions(device="cpu"))])
+        return found[0]
+
+    return diagnose_once
+
+
+@pytest.fixture
+def wrong(cases: Path, renderer: ReferenceRenderer) -> Path:
+    """The file of a case whose preview shows another guidance."""
     quick = changed(load_case(cases / CASE), width=96, height=96, sample_steps=6, dtype="fp32")
-    case = rendered_with({"guidance_scale": 2.5}, quick, renderer, "wrong.png")
+    file = rendered_with({"guidance_scale": 2.5}, quick, renderer, "wrong.png").file
+    assert file is not None
+    return file
+
+
+def test_what_explains_a_case_is_said_though_it_cannot_be_written(
+    harness: Harness, wrong: Path, diagnosed: Callable[[Case], Diagnosis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.diagnosis.fix.diagnose", lambda case, **_: diagnosed(case))
     monkeypatch.setattr("harness.diagnosis.fix.save_case", full)
-    ended = harness("fix", case.file, "--device", "cpu")
-    assert "found was " in refused(ended)
+    assert "found was guidance_scale 2.5" in refused(harness("fix", wrong))
+
+
+def test_a_case_that_is_edited_while_it_is_diagnosed_keeps_the_edit(
+    harness: Harness, wrong: Path, diagnosed: Callable[[Case], Diagnosis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited = wrong.read_text().replace("guidance_scale: 3.0", "guidance_scale: 3.5")
+    assert edited != wrong.read_text()
+
+    def diagnose_and_edit(case: Case, **_: object) -> Diagnosis:
+        wrong.write_text(edited)
+        return diagnosed(case)
+
+    monkeypatch.setattr("harness.diagnosis.fix.diagnose", diagnose_and_edit)
+    line = refused(harness("fix", wrong))
+    assert line.startswith(
+        f"harness: {wrong}: was changed while it was diagnosed; found was guidance_scale 2.5;"
+    )
+    assert wrong.read_text() == edited
 
 
 def test_the_run_of_a_comparison_is_looked_at_first(harness: Harness, cases: Path) -> None:
