@@ -28,12 +28,13 @@ IMAGE = INFERENCE_IMAGES / "inkprint_00002_.png"
 """What ComfyUI made of the preview of ``COMPARED``, with guidance 3.5 for 4."""
 
 
-def run_demo(*, out: Path, cases: Path, progress: Progress | None = None) -> RunResult:
+def run_demo(*, out: Path, cases: Path, progress: Progress | None = None, processes: int = 1) -> RunResult:
     """Import the shipped job, add a case with a wrong guidance scale, and run them all on the CPU.
 
     Args:
         out: the run folder; an earlier demo there is taken up.
         cases: where the case files go; an earlier demo's are replaced.
+        processes: how many render at once; see ``RunOptions.cpu_processes``.
 
     Raises:
         JobError, RunError: one of the folders holds something else.
@@ -41,7 +42,8 @@ def run_demo(*, out: Path, cases: Path, progress: Progress | None = None) -> Run
     _refuse_other_run(out, cases)
     found = [_with_its_t5(case) for case in import_job(JOB, out=cases, steps=STEPS).cases]
     wrong = _with_wrong_guidance(next(case for case in found if case.id == WRONG_CASE))
-    return run_cases([*found, wrong], out=out, options=RunOptions(device="cpu"), progress=progress)
+    options = RunOptions(device="cpu", cpu_processes=processes)
+    return run_cases([*found, wrong], out=out, options=options, progress=progress)
 
 
 def compare_demo(*, out: Path, cases: Path) -> Comparison:

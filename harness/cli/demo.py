@@ -19,14 +19,25 @@ def demo(out: Path, cases: Path) -> None:
     """
     # Before torch is imported: threads spin while they wait, beside busy processes for minutes.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    processes = _begin_to_import(out)
     from harness.cli.progress import LiveProgress
     from harness.cli.show import summarise
     from harness.demo import COMPARED, IMAGE, compare_demo, run_demo
 
     with LiveProgress() as progress:
-        result = run_demo(out=out, cases=cases, progress=progress)
+        result = run_demo(out=out, cases=cases, progress=progress, processes=processes)
     compared = compare_demo(out=out, cases=cases)
     summarise(result)
     say(f"{IMAGE.name}, a picture of {COMPARED} by ComfyUI: {compared.changes[0]}")
     say(f"  prove it: harness compare {cases / COMPARED} {IMAGE}")
     say("both mistakes are deliberate; next: harness doctor, then harness import JOB_DIR with a job of yours")
+
+
+def _begin_to_import(out: Path) -> int:
+    """Return how many processes render; their libraries are imported beside what comes before."""
+    from harness.runs.fork_server import begin, useful_processes
+
+    processes = useful_processes()
+    if processes > 1 and not out.exists():  # what was begun may have nothing left to render
+        begin()
+    return processes

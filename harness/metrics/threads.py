@@ -31,7 +31,11 @@ def side_by_side() -> ThreadPoolExecutor:
     and throw each other's arrays out of the caches. What they use is imported here: two threads that import a
     library at once may each get half of it.
     """
+    import_libraries()
+    return ThreadPoolExecutor(max(2, os.cpu_count() or 2))
+
+
+def import_libraries() -> None:
+    """Import what the threads of ``side_by_side`` use."""
     import scipy.ndimage  # noqa: F401
     from skimage.metrics import peak_signal_noise_ratio  # noqa: F401
-
-    return ThreadPoolExecutor(max(2, os.cpu_count() or 2))

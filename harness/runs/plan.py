@@ -49,6 +49,8 @@ class RunOptions:
             ``if __name__ == "__main__":``.
         gpus: what ``CUDA_VISIBLE_DEVICES`` is in each of several rendering processes; none renders in this
             one. They are spawned too.
+        cpu_processes: how many processes render on the CPU, forked from one that imports libraries; 1 renders
+            in this one. A script that asks for more needs ``if __name__ == "__main__":`` too.
         copy_to: fsspec URL to which the run folder is copied while the run goes on, and from which a new
             folder is filled; decides nothing of the run.
         keep_latents: keep the latents of every re-run beside its image, to compare them with a baseline's.
@@ -76,6 +78,7 @@ class RunOptions:
     fresh: bool = False
     score_workers: int | None = 0
     gpus: tuple[str, ...] = ()
+    cpu_processes: int = dataclasses.field(default=1, kw_only=True)
     copy_to: str | None = dataclasses.field(default=None, repr=False, kw_only=True)
     ray: str | None = None
     ray_workers: int | None = None

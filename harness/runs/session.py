@@ -15,6 +15,7 @@ from typing import Any
 from harness._util.garbage_collector import pause_collection
 from harness._util.signals import deliver_interrupts
 from harness.errors import HarnessError
+from harness.metrics.threads import import_libraries
 from harness.runs.case_runner import CaseRunner
 from harness.runs.dispatch import Outcome, dispatch
 from harness.runs.folder import RunFolder
@@ -147,6 +148,8 @@ class RunSession:
         renderers = self._pool.renderers
         alone = len(renderers) == 1
         self._announce(todo)
+        if self.setup.options.cpu_processes > 1:
+            import_libraries()  # this process has no more to do until theirs are imported
 
         def render(item: Planned, renderer: Renderer) -> Outcome:
             if alone:

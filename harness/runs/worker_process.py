@@ -8,12 +8,14 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 
 from harness._util.lean_imports import own_process
 from harness._util.quiet_libraries import quiet_libraries
 from harness._util.signals import shield_children
 from harness.errors import DeviceLostError, HarnessError
+from harness.runs import fork_server
 from harness.schema.render import OnStep, Render, Renderer, RenderRequest
 
 GRACE_SECONDS = 1.5
@@ -29,12 +31,16 @@ class WorkerProcess(Renderer):
     Args:
         make: makes the renderer there.
         environment: variables to set there first, such as ``CUDA_VISIBLE_DEVICES``.
+        forked: from a process that has imported what renders (``fork_server``); else it imports that itself.
     """
 
-    def __init__(self, make: MakeRenderer, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, make: MakeRenderer, environment: dict[str, str] | None = None, *, forked: bool = False
+    ) -> None:
         self._make = make
         self._environment = environment or {}
-        self._process: SpawnProcess | None = None
+        self._forked = forked
+        self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._expected: Sequence[RenderRequest] = ()
 
@@ -73,11 +79,16 @@ class WorkerProcess(Renderer):
             self._process.join()
             self._process = self._pipe = None
 
-    def _started(self) -> tuple[Connection, SpawnProcess]:
+    def _context(self) -> SpawnContext | ForkServerContext:
+        if not self._forked:
+            return multiprocessing.get_context("spawn")
+        fork_server.begin()
+        return multiprocessing.get_context("forkserver")
+
+    def _started(self) -> tuple[Connection, BaseProcess]:
         if self._pipe is None or self._process is None:
-            context = multiprocessing.get_context("spawn")
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(
+            self._pipe, theirs = multiprocessing.Pipe()
+            self._process = self._context().Process(
                 target=_serve, args=(theirs, self._make, self._environment), daemon=True
             )
             with shield_children():

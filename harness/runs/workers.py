@@ -144,6 +144,8 @@ def _renderers(options: RunOptions, machine: Machine, first: FirstRender | None)
     if machine.cluster is not None:
         return [RetryingRenderer(actor) for actor in machine.cluster.renderers]
     make = partial(make_renderer, options, machine.device)
+    if machine.device == "cpu" and options.cpu_processes > 1:
+        return [RetryingRenderer(WorkerProcess(make, forked=True)) for _ in range(options.cpu_processes)]
     return [RetryingRenderer(WorkerProcess(make, {"CUDA_VISIBLE_DEVICES": gpu})) for gpu in options.gpus] or [
         reference_renderer(options, machine.device, first)
     ]
