@@ -93,6 +93,7 @@ def _orbit(bits: int) -> Quantizer:
 _ALL = (
     _quanto("qfloat8", "float8 e4m3fn with a scale for each row; the trainer's default"),
     _quanto("qfloat8_e5m2", "float8 e5m2 with a scale for each row"),
+    _quanto("qfloat8_e4m3fnuz", "float8 e4m3fnuz, up to 240, with a scale for each row"),
     _quanto("qint8", "8-bit integers with a scale for each row"),
     _quanto("qint4", "4-bit integers with scale and shift for up to 128 weights"),
     _quanto("qint2", "2-bit integers with scale and shift for up to 128 weights"),
@@ -141,7 +142,6 @@ QUANTIZERS: Final = {each.name: each for each in _ALL}
 UNKNOWN: Final = {
     **{f"orbitvq{bits}": f"rotated at random, then a lattice of {bits} bits a weight" for bits in (2, 3, 4)},
     "convrotcomfyw4a4": "rotated, then 4-bit integers on both sides",
-    "qfloat8_e4m3fnuz": "float8 e4m3fnuz with a scale for each row",
 }
 """What AI Toolkit 0.12.26 trains with too, and nothing here computes, with what it does to a weight."""
 

@@ -23,7 +23,7 @@ ATTENTION = {
 MAX_SEED_OFFSET = 5
 USUAL_QUANTIZE = ("qfloat8", "qfloat8-transformer", "qfloat8-te", "none")
 """What a preview is likely to have been rendered with; every other quantizer is tried after these."""
-UNTRIED_QUANTIZERS = frozenset({"uint8", "qint4", "qint2", "qfloat8_e5m2"})
+UNTRIED_QUANTIZERS = frozenset({"uint8", "qint4", "qint2", "qfloat8_e5m2", "qfloat8_e4m3fnuz"})
 """uint8 changes nothing, optimum-quanto compiles for minutes before the first use of qint4 and qint2, and
 nobody trains with e5m2."""
 LIMITS = Limits()

@@ -132,6 +132,7 @@ def test_a_device_decides_whether_activations_are_rounded(
         ({"qtype": "qfloat8_e4m3fn", "layer_offloading": True}, "qfloat8"),
         ({"qtype": "qfloat8_e5m2"}, "qfloat8_e5m2"),
         ({"qtype": "orbit4"}, "orbit4"),
+        ({"qtype": "qfloat8_e4m3fnuz"}, "qfloat8_e4m3fnuz"),
         ({"qtype": "qfloat8", "auto_memory": True}, "float8"),
         ({"qtype": "qfloat8", "auto_memory": True, "layer_offloading": False}, "qfloat8"),
     ],

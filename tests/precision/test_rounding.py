@@ -84,7 +84,7 @@ def test_a_cast_has_the_bits_of_torchs(dtype: torch.dtype) -> None:
         assert torch.equal(made[known].signbit(), wanted[known].signbit())
 
 
-@pytest.mark.parametrize("name", ["qfloat8", "qfloat8_e5m2", "qint8", "float8", "int8"])
+@pytest.mark.parametrize("name", ["qfloat8", "qfloat8_e5m2", "qfloat8_e4m3fnuz", "qint8", "float8", "int8"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_eight_bits_of_a_library_have_the_bits_of_its_layer(
     name: str, dtype: torch.dtype, weight: torch.Tensor
