@@ -73,20 +73,30 @@ def test_a_file_in_the_place_of_an_answers_pictures(harness: Harness, cases: Pat
     assert line == "harness: answer: --json: cannot be written (it is no folder); name another folder\n"
 
 
-def test_an_answer_without_a_suffix_has_its_pictures_beside_it(harness: Harness, cases: Path) -> None:
-    ended = harness("diagnose", cases / CASE, "--json", "answer", "--device", "cpu", "--budget", "2")
-    assert (ended.code, ended.err) == (1, "")
+@pytest.fixture
+def matching(cases: Path, renderer: ReferenceRenderer) -> Path:
+    """The file of the only case in its folder, which its own settings explain."""
+    quick = changed(load_case(cases / CASE), width=64, height=64, dtype="fp32")
+    file = rendered_with({}, quick, renderer, "own.png").file
+    assert file is not None
+    for other in cases.glob("0*.case.yaml"):
+        other.unlink()
+    return file
+
+
+def test_an_answer_without_a_suffix_has_its_pictures_beside_it(harness: Harness, matching: Path) -> None:
+    ended = harness("diagnose", matching, "--json", "answer", "--device", "cpu", "--budget", "2")
+    assert (ended.code, ended.err) == (0, "")
     assert Path("answer").is_file()
     assert Path("answer_pictures/0.png").is_file()
 
 
 @pytest.mark.parametrize("folder", [True, False])
 def test_an_answer_is_printed_though_the_disk_is_full(
-    harness: Harness, cases: Path, monkeypatch: pytest.MonkeyPatch, folder: bool
+    harness: Harness, matching: Path, monkeypatch: pytest.MonkeyPatch, folder: bool
 ) -> None:
-    (cases / "000000000_2.case.yaml").unlink()
     monkeypatch.setattr(os, "fsync", full)
-    given = cases if folder else cases / CASE
+    given = matching.parent if folder else matching
     ended = harness("diagnose", given, "--json", "a.json", "--device", "cpu", "--budget", "2")
     assert refused(ended).endswith(": No space left on device\n")
     assert "recipe:" in ended.out
