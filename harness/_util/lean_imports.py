@@ -6,6 +6,7 @@ are not.
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ UNUSED = ("bitsandbytes", "sklearn", "torchao", "torchvision")
 """What libraries import for quantized layers, losses and pictures as input."""
 
 _is_own_process = False
+_may_hold_pipeline = False
 
 
 @contextmanager
@@ -36,6 +38,22 @@ def share_process() -> None:
     """Say that others' code, or commands of any kind, will run in this process."""
     global _is_own_process  # noqa: PLW0603
     _is_own_process = False
+
+
+def freeze_imports() -> None:
+    """Let Python's garbage collector never again look at what exists by now, in a process of our own.
+
+    It would go through all that libraries created, for up to half a second at a time. Once there may be a
+    pipeline, which must be freed some day, it is too late: see ``pipeline_may_exist``.
+    """
+    if _is_own_process and not _may_hold_pipeline:
+        gc.freeze()
+
+
+def pipeline_may_exist() -> None:
+    """Say that from now on something may be garbage one day that is large."""
+    global _may_hold_pipeline  # noqa: PLW0603
+    _may_hold_pipeline = True
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness._util.garbage_collector import pause_collection
+from harness._util.lean_imports import freeze_imports
 from harness.errors import HarnessError
 from harness.runs.plan import RunOptions
 from harness.runs.tested_system import tested_system
@@ -74,7 +75,9 @@ def _machine_here(wanted: str) -> Machine:
 
     with pause_collection():
         device = choose_device(wanted)
-        return Machine(device, environment(device))
+        machine = Machine(device, environment(device))
+        freeze_imports()
+        return machine
 
 
 def _cluster(options: RunOptions) -> Cluster:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from harness._util.lean_imports import lean_imports, share_process
+from harness._util.lean_imports import freeze_imports, lean_imports, pipeline_may_exist, share_process
 from harness.errors import DeviceLostError
 from harness.runs.kept_renderer import lend_kept
 from harness.runs.plan import RunOptions
@@ -161,7 +161,8 @@ def make_renderer(options: RunOptions, device: str, first: FirstRender | None = 
         share_process()  # with the checkpoint's own code
     with lean_imports():
         from harness.pipeline.renderer import ReferenceRenderer
-
+    freeze_imports()
+    pipeline_may_exist()
     return ReferenceRenderer(
         device=device,
         offload=options.offload,

@@ -8,9 +8,12 @@ import sys
 
 import pytest
 
+from harness._util import lean_imports
 from harness._util.garbage_collector import pause_collection
 from harness.pipeline.checkpoint import find_checkpoint
 from harness.pipeline.load import load_pipeline
+from harness.runs.plan import RunOptions
+from harness.runs.workers import make_renderer
 from harness.schema.base import Base
 from harness.schema.spec import FLEX2
 
@@ -64,3 +67,22 @@ def test_a_command_ends_without_looking_through_what_it_holds() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "True"
+
+
+def test_what_was_imported_is_never_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean_imports, "_may_hold_pipeline", False)
+    frozen = gc.get_freeze_count()
+    try:
+        make_renderer(RunOptions(), "cpu")
+        assert gc.get_freeze_count() == frozen, "this process is not the harness's own"
+        monkeypatch.setattr(lean_imports, "_may_hold_pipeline", False)
+        with lean_imports.own_process():
+            make_renderer(RunOptions(), "cpu")
+            imported = gc.get_freeze_count()
+            assert imported > frozen + 100_000
+            kept = [[] for _ in range(1000)]
+            make_renderer(RunOptions(), "cpu")
+            assert gc.get_freeze_count() == imported, "a pipeline must not stay for ever"
+            del kept
+    finally:
+        gc.unfreeze()
