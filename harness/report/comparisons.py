@@ -31,12 +31,14 @@ class StoredComparison:
 
     Attributes:
         page: name of its page's file.
+        is_there: whether that file is.
     """
 
     case: str
     image: str
     page: str
     summary: str
+    is_there: bool
 
 
 def read_comparisons(
@@ -54,8 +56,9 @@ def read_comparisons(
     for file, answer in read_answers(folder / FOLDER, _read, damaged):
         names = ", ".join(each.setting for each in answer.differences)
         summary = answer.incomparable or (f"differs: {names}" if names else "no setting differs")
-        page = file.with_suffix(".html").name
-        found.setdefault(answer.case, []).append(StoredComparison(answer.case, answer.image, page, summary))
+        page = file.with_suffix(".html")
+        stored = StoredComparison(answer.case, answer.image, page.name, summary, page.is_file())
+        found.setdefault(answer.case, []).append(stored)
     return found
 
 

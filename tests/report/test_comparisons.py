@@ -45,6 +45,14 @@ def test_it_is_linked_from_the_page_of_its_case_and_back(run: Run, found: Compar
     assert (page.parent / back).resolve() == run.path / "cases/job--a.html"
 
 
+def test_one_whose_page_is_gone_is_named_without_a_link(run: Run, found: Comparison) -> None:
+    (page,) = store_comparisons([found], run.path)
+    page.unlink()
+    (item,) = case_of_page(run, "job--a").one("ul", class_="compared").all("li")
+    assert item.words.startswith("mine.png: ")
+    assert item.all("a") == []
+
+
 def test_a_single_file_names_it_without_a_link(run: Run, found: Comparison) -> None:
     store_comparisons([found], run.path)
     page = read_page(build_report(run.path, single_file=True))
