@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
+from harness._util.garbage_collector import pause_collection
 from harness._util.lean_imports import own_process
 from harness._util.quiet_libraries import quiet_libraries
 from harness._util.signals import shield_children
@@ -108,7 +109,9 @@ def _serve(pipe: Connection, make: MakeRenderer, environment: dict[str, str]) ->
         while True:
             request, expected = pipe.recv()
             try:
-                renderer = renderer or make()
+                if renderer is None:
+                    with pause_collection():
+                        renderer = make()
                 renderer.expect(expected)
                 done = renderer.render(request, lambda *step: pipe.send(("step", step)))
             except HarnessError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import multiprocessing
 import os
 import sys
@@ -52,17 +53,18 @@ def test_a_process_that_died_is_forked_again(make_case: MakeCase) -> None:
     process.close()
 
 
-def test_a_forked_process_has_the_libraries(make_case: MakeCase) -> None:
+def test_a_forked_process_has_the_libraries_and_collects_no_garbage_meanwhile(make_case: MakeCase) -> None:
     (item,) = plan([make_case("case")], CPU, "cpu")
     assert item.request is not None
     process = WorkerProcess(says_what_is_imported, forked=True)
-    with pytest.raises(HarnessError, match="imported: True"):
+    with pytest.raises(HarnessError, match="imported: True, collector: False"):
         process.render(item.request)
     process.close()
 
 
 def says_what_is_imported() -> Renderer:
-    raise HarnessError(f"imported: {'harness.pipeline.renderer' in sys.modules}")
+    imported = "harness.pipeline.renderer" in sys.modules
+    raise HarnessError(f"imported: {imported}, collector: {gc.isenabled()}")
 
 
 def test_no_more_processes_than_cores() -> None:
