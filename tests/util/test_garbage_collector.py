@@ -71,6 +71,7 @@ def test_a_command_ends_without_looking_through_what_it_holds() -> None:
 
 def test_what_was_imported_is_never_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lean_imports, "_may_hold_pipeline", False)
+    gc.unfreeze()  # of a command that another test ran in this process
     frozen = gc.get_freeze_count()
     try:
         make_renderer(RunOptions(), "cpu")
