@@ -134,6 +134,19 @@ def test_a_damaged_baseline_is_an_error_that_keeps_the_render_and_the_file(
     assert baseline.read_text() == "{\n"
 
 
+def test_a_damaged_diagnosis_is_left_out_of_the_report_and_named(
+    project: Path, pytester: pytest.Pytester, renders: Renders
+) -> None:
+    def damage() -> None:
+        (RUN / "diagnosis").mkdir()
+        (RUN / "diagnosis" / "a.json").write_text("{")
+
+    renders.actions[1] = damage
+    result = pytester.runpytest_inprocess(*COMMAND)
+    result.stdout.fnmatch_lines(["left out of the report: *run/diagnosis/a.json: Invalid JSON*"])
+    assert "Left out: <bdi>diagnosis/a.json: Invalid JSON" in (RUN / "index.html").read_text()
+
+
 def test_a_report_that_cannot_be_written_is_one_line(
     project: Path, pytester: pytest.Pytester, renders: Renders
 ) -> None:
