@@ -16,7 +16,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.diagnosis.composition import correlation
 from harness.diagnosis.factors import Factor
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 from harness.errors import HarnessError
@@ -25,6 +24,9 @@ from harness.sweeps.axis_values import Value
 Change = NDArray[np.float64]
 EARLY, LATE = 1 / 8, 0.6
 """Shares of the trajectory at which the model is called."""
+
+MOST_STEPS = 2.0
+"""How many times the base's steps are rendered first at most: each costs as many times a render."""
 
 
 @dataclass(frozen=True)
@@ -60,24 +62,6 @@ class Estimator:
             return Estimate(factor, self._called(factor.settings(factor.values[0])), factor.values[0])
         return self._directed(factor, factor.own)
 
-    def noise(self, found: list[Factor]) -> list[tuple[float, Factor]]:
-        """Return noise factors by the coarse correlation that an early stop has with the preview, best first.
-
-        The correlation is what the base's own early stop has less.
-        """
-        own = self._early_correlation(self._base.settings)
-        known = [
-            (self._early_correlation(factor.settings(factor.values[0])) - own, factor) for factor in found
-        ]
-        return sorted(known, key=lambda each: -each[0])
-
-    def _early_correlation(self, settings: Settings) -> float:
-        steps = self._trials.request(settings).sample_steps
-        trial = self._trials.attempt(settings, stop_after=max(3, steps // 6))
-        if trial is None or trial.image.shape != self._trials.preview.shape:
-            return 0.0 if trial is None else -1.0
-        return correlation(self._trials.preview, trial.image)
-
     def _followed(self, factor: Factor) -> Estimate:
         agreement, left = -1.0, {}
         for value in factor.values:
@@ -85,7 +69,9 @@ class Estimator:
             if change is not None:
                 agreement = max(agreement, self._cosine(change))
                 left[value] = self._left(change)
-        first = min(left, key=lambda value: left[value], default=factor.values[0])
+        limit = MOST_STEPS * factor.own if factor.axis.name == "steps" and factor.own else math.inf
+        cheap = {value: each for value, each in left.items() if factor.own is None or float(value) <= limit}
+        first = min(cheap or left, key=lambda value: left[value], default=factor.values[0])
         return Estimate(factor, agreement, first, left)
 
     def _directed(self, factor: Factor, own: float) -> Estimate:

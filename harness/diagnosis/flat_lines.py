@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from harness.diagnosis.factors import Factor, factors
+from harness.diagnosis.one_shift import SHIFTS, ShiftLine
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 
 ENDED = 2.0
@@ -43,7 +44,20 @@ def _flat(trials: TrialRenderer, base: Settings, plain: Trial) -> Iterator[tuple
             low, high = _within_reach(_line(trials, factor), best, ENDED * plain.distance)
             inner = [value for value in values.keys() - near.keys() if low < value < high]
             inner.sort(key=lambda value: abs(value - best))
-            yield near[best], [values[value] for value in inner]
+            left = [values[value] for value in inner]
+            yield (
+                near[best],
+                _shifted_as_far(trials, base, plain, left) if factor.axis.name in SHIFTS else left,
+            )
+
+
+def _shifted_as_far(
+    trials: TrialRenderer, base: Settings, plain: Trial, found: list[Settings]
+) -> list[Settings]:
+    """Return those of ``found`` that shift the schedule no farther than what was rendered and is far."""
+    own = trials.attempt(base)
+    within = [] if own is None else ShiftLine(trials, own).usual_within(ENDED * plain.distance)
+    return [each for each in found if each in within]
 
 
 def _line(trials: TrialRenderer, factor: Factor) -> dict[float, float]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from harness.diagnosis.factors import LORA_AXES, factors
-from harness.diagnosis.flat_lines import on_few_flat_lines, on_flat_lines
+from harness.diagnosis.flat_lines import ENDED, on_few_flat_lines, on_flat_lines
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.imitations import imitations
 from harness.diagnosis.lines import Lines
@@ -18,6 +18,7 @@ from harness.diagnosis.near import (
     without,
     without_each,
 )
+from harness.diagnosis.one_shift import SHIFTS, ShiftLine
 from harness.diagnosis.prices import is_dear
 from harness.diagnosis.projected import projected
 from harness.diagnosis.quantized import requantized
@@ -25,6 +26,7 @@ from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.singles import SHIFTING
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, rms
 from harness.sweeps.axes import AXES
+from harness.sweeps.axis import Grid
 from harness.sweeps.axis_values import Value
 
 ROUNDING = ("t5_attention", "lora_mode", "attention", "dtype")
@@ -44,6 +46,8 @@ BY_ROUNDING = 2.0
 """How many times as far as the anchor a render without one of its factors is, where that may be rounding."""
 MAX_IMITATIONS = 9
 """Schedules that make about the anchor's change and are rendered before other rounding."""
+MAX_SHIFTS = 12
+"""Usual shifts alone, where the recorded settings leave about what the anchor leaves."""
 MAX_WANTED = 12
 """How many schedules make about the change of another; those that were rendered already count."""
 
@@ -63,14 +67,17 @@ class Identity:
         is_here = not self._progress.elsewhere  # what another machine rendered is not identical here
         alike = self._alternatives(MAX_IMITATIONS)
         yield from lines.settings(self._other_dtypes())
+        yield from lines.settings(beside[:2] if len(self._numbers(plain.settings)) == 1 else [])
         yield from lines.settings(itertools.chain(self._on_few_flat_lines(), alike) if is_here else [])
         yield from lines.settings(beside if is_exact else stays)
         yield from lines.settings(stays if is_exact else beside[:FIRST_BESIDE])
         yield from lines.settings(beside_on_other_kernel(self._progress.trials, plain))
         yield from lines.settings(beside)
+        yield from lines.settings(self._dtypes_alone() if is_here else [])
         yield from lines.settings(self._one_of_each() if is_here else [])
         yield from self._flat(plain)
         yield from lines.settings(self._beside_steps(plain) if is_here else [])
+        yield from lines.settings(self._usual_shifts(plain) if is_here else [])
         yield from projected(self._progress, lines, plain)
         yield from projected(self._progress, lines, self._base)
         yield from lines.settings(each for each in rounded if each not in stays)
@@ -170,14 +177,18 @@ class Identity:
 
     def _beside(self, settings: Settings) -> list[Settings]:
         """Return ``settings`` with each number of theirs moved on its grid, the smallest moves first."""
-        grids = {name: AXES[name].grid for name in settings if name not in self._base.settings}
+        grids = self._numbers(settings)
         return [
             {**settings, name: grid.snap(float(settings[name]) + sign * count * grid.step)}
             for count in range(1, MAX_BESIDE + 1)
             for name, grid in grids.items()
-            if grid is not None
             for sign in (1, -1)
         ]
+
+    def _numbers(self, settings: Settings) -> dict[str, Grid]:
+        """Return the grids of the numbers that ``settings`` change."""
+        grids = {name: AXES[name].grid for name in settings if name not in self._base.settings}
+        return {name: grid for name, grid in grids.items() if grid is not None}
 
     def _other_dtypes(self) -> list[Settings]:
         """Return other dtypes in the place of the anchor's, where they cost no more than a render."""
@@ -185,6 +196,14 @@ class Identity:
         if "dtype" in base or "dtype" not in self._anchor.settings or trials.context.device == "cuda":
             return []
         found = factors(trials, without(self._anchor.settings, "dtype"), lambda axis: axis.name == "dtype")
+        return [each.settings(each.values[0]) for each in found]
+
+    def _dtypes_alone(self) -> list[Settings]:
+        """Return the other dtypes alone, where a trial costs no more than a render."""
+        base, trials = self._base, self._progress.trials
+        if base.distance >= ALSO_NEAR * self._anchor.distance or trials.context.device == "cuda":
+            return []
+        found = factors(trials, base.settings, lambda axis: axis.name == "dtype")
         return [each.settings(each.values[0]) for each in found]
 
     def _beside_steps(self, plain: Trial) -> list[Settings]:
@@ -202,6 +221,13 @@ class Identity:
         high = min((each for each in ends if each > own), default=math.inf)
         beside = [own + sign * count for count in range(1, MAX_BESIDE + 1) for sign in (1, -1)]
         return [{**base.settings, "steps": count} for count in beside if low < count < high]
+
+    def _usual_shifts(self, plain: Trial) -> list[Settings]:
+        """Return the usual shifts alone, up to those that were rendered and are far."""
+        base, far = self._base, ALSO_NEAR * plain.distance
+        if base.distance > far or not base.settings.keys().isdisjoint(SHIFTS):
+            return []
+        return ShiftLine(self._progress.trials, base).usual_within(ENDED * plain.distance)[:MAX_SHIFTS]
 
     def of_lora(self) -> Iterator[Render]:
         """Yield other ways of applying the LoRA, checkpoints and multipliers: a control cleared the rest."""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor
 from harness.diagnosis.narrowing import MAX_ROUNDING, changes_more, narrow, project
+from harness.diagnosis.one_shift import SHIFTS, ShiftLine
 from harness.diagnosis.search_progress import ALONE, FAR, Progress, Render
-from harness.diagnosis.shortlist import MAX_LISTED, bracketed, likeliest, nearest_of_all, standing_out
+from harness.diagnosis.shortlist import (
+    MAX_LISTED,
+    bracketed,
+    likeliest,
+    nearest_of,
+    nearest_of_all,
+    standing_out,
+)
 from harness.diagnosis.trials import Settings, Trial
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
@@ -27,6 +35,8 @@ AGAIN = 0.9
 """Share of its base's distance that another factor leaves at most for the base's numbers, which were narrowed
 without it, to be narrowed again."""
 MAX_ROUNDS = 3
+FEW = 2
+"""Values that come no nearer, after which a shift that was narrowed before is left."""
 
 
 @dataclass
@@ -52,6 +62,7 @@ class Lines:
 
     progress: Progress
     _waiting: list[Waiting] = field(default_factory=list)
+    _shifted: set[str] = field(default_factory=set)
 
     def ranked(self, base: Trial, found: Iterable[Factor]) -> list[Estimate]:
         """Return estimates on top of ``base``, the likeliest first."""
@@ -88,9 +99,9 @@ class Lines:
                 self._waiting.remove(line)
                 yield lambda line=line: self._narrow(line.base, line.estimate)  # type: ignore[misc]
 
-    def finish(self, names: Container[str]) -> Iterator[Render]:
+    def finish(self, names: Iterable[str]) -> Iterator[Render]:
         """Yield what is left to narrow the waiting numbers of the axes ``names``."""
-        for line in [each for each in self._waiting if each.estimate.factor.axis.name in names]:
+        for line in [each for each in self._waiting if _is_of(each, names)]:
             while line in self._waiting:
                 yield lambda line=line: self._advance(line)  # type: ignore[misc]
 
@@ -101,6 +112,19 @@ class Lines:
             self.narrow_again(trial)
 
         yield render
+
+    def shifted(self, trial: Trial) -> Iterator[Render]:
+        """Yield what narrows the shift of a trial's schedule, with values of every axis that shifts it."""
+        rest = {name: value for name, value in trial.settings.items() if name not in SHIFTS}
+
+        def render() -> None:
+            base = self.progress.trials.attempt(rest)
+            if base is not None and math.isfinite(base.distance):
+                line = ShiftLine(self.progress.trials, base)
+                self.progress.run(_made(line.narrow(self.progress.floor.covers, FEW)))
+
+        if len(rest) < len(trial.settings):
+            yield render
 
     def scan(self, base: Trial, found: Iterable[Factor]) -> Iterator[Render]:
         """Yield the renders of all usual values of each factor on ``base``, numbers narrowed from the best.
@@ -121,7 +145,7 @@ class Lines:
         listed = standing_out(trials, base, found)
         if not listed and factor.axis.name == UNSURE:
             listed = next_usual(factor) if base.distance < FAR else likeliest(trials, base, found)
-        yield from self.settings(listed)
+        yield from self.settings(listed or nearest_of(trials, base, found))
         yield from self._narrowed(base, factor)
 
     def shortly(self, base: Trial, found: list[Settings], *, unsure: bool = False) -> Iterator[Render]:
@@ -134,10 +158,17 @@ class Lines:
         yield render
 
     def nearest_of_all(self, base: Trial, count: int = MAX_LISTED) -> Iterator[Render]:
-        """Yield the ``count`` renders of which the short ones on top of ``base`` came nearest."""
+        """Yield the ``count`` renders of which the short ones on top of ``base`` came nearest.
+
+        The numbers of one that is clearly nearer are narrowed.
+        """
 
         def render() -> None:
-            self.progress.run(self.settings(nearest_of_all(self.progress.trials, base, count)))
+            listed = nearest_of_all(self.progress.trials, base, count)
+            self.progress.run(self.settings(listed))
+            best = self.progress.followed
+            if best.settings in listed and best.distance < NEARER * base.distance:
+                self.narrow_again(best)
 
         yield render
 
@@ -153,7 +184,7 @@ class Lines:
         usual = [trial for trial in self.progress.trials.made if repr(trial.settings) in keys]
         best, *others = sorted([base, *usual], key=lambda trial: trial.distance)
         narrowed: list[Trial] = []
-        if best.distance < NEARER * base.distance:
+        if best.distance < AGAIN * base.distance:
             other = min(others, key=lambda trial: (trial is base, trial.distance))
             yield lambda: narrowed.append(self._between_two(best, other, factor))
             yield lambda: narrowed.append(self.narrow_again(narrowed[-1]))
@@ -210,6 +241,9 @@ class Lines:
         return self.progress.trials.attempt(factor.settings(chosen))
 
     def _line(self, base: Trial, estimate: Estimate) -> None:
+        if estimate.factor.axis.name in SHIFTS and base.settings.keys().isdisjoint(SHIFTS):
+            self._shift(base, estimate)
+            return
         if estimate.factor.own is None:
             made = self._attempt(estimate.factor)
             if made is not None and made is self.progress.followed and made.distance < AGAIN * base.distance:
@@ -219,18 +253,38 @@ class Lines:
         trial = trials.attempt(estimate.factor.settings(_first(estimate)))
         if trial is None:
             return
-        cosine = project(trials, base, trial)[1]
-        nearest = bool(base.settings) and trial is self.progress.best
-        is_near = base.distance <= MAX_ROUNDING
-        if is_near:
-            at_once = trial.distance < ALONE * base.distance or abs(cosine) > TOWARD
-        else:
-            at_once = trial.distance < NEARER * base.distance or cosine > TOWARD
-        if nearest or at_once:
+        if self._is_at_once(base, trial):
             self._narrow(base, estimate)
         elif not changes_more(base, trial, estimate.factor):
-            left = trial.distance / base.distance * math.sqrt(1 - min(1.0, estimate.agreement) ** 2)
-            self._waiting.append(Waiting(left, base, estimate))
+            self._waiting.append(Waiting(_left(base, trial, estimate), base, estimate))
+
+    def _is_at_once(self, base: Trial, trial: Trial) -> bool:
+        """Whether a number is narrowed at once after its first value, ``trial``."""
+        cosine = project(self.progress.trials, base, trial)[1]
+        if base.settings and trial is self.progress.best:
+            return True
+        if base.distance <= MAX_ROUNDING:
+            return trial.distance < ALONE * base.distance or abs(cosine) > TOWARD
+        return trial.distance < NEARER * base.distance or cosine > TOWARD
+
+    def _shift(self, base: Trial, estimate: Estimate) -> None:
+        """Render the first value of an axis that shifts the schedule, and narrow all of these together."""
+        trials, progress, factor = self.progress.trials, self.progress, estimate.factor
+        first = factor.settings(factor.values[0] if factor.own is None else _first(estimate))
+        if factor.axis.name == "shift" and "dynamic_shifting" not in base.settings:
+            first = {**base.settings, "dynamic_shifting": False}  # the model's own shift
+        line = ShiftLine(trials, base)
+        trial = trials.attempt(first) if line.may_hold(first) else None
+        if trial is None:
+            return
+        if self._is_at_once(base, trial):
+            best = min(line.narrow(progress.floor.covers), key=lambda each: each.distance, default=trial)
+            if base.settings and best.distance < NEARER * base.distance:
+                self.narrow_again(best)
+        elif repr(base.settings) not in self._shifted and not line.moves_too_far(trial):
+            self._shifted.add(repr(base.settings))
+            renders = line.narrow(progress.floor.covers)
+            self._waiting.append(Waiting(_left(base, trial, estimate), base, estimate, renders))
 
     def _advance(self, line: Waiting) -> None:
         """Make one more render of a number that waits, or leave it where it is narrowed."""
@@ -248,8 +302,12 @@ class Lines:
             line.left = min(line.left, trial.distance / line.base.distance)
 
     def _narrow(self, base: Trial, estimate: Estimate) -> None:
-        covers, start = self.progress.floor.covers, self._start(base, estimate.factor)
-        made = narrow(self.progress.trials, start, estimate.factor, _first(estimate), covers)
+        covers, trials = self.progress.floor.covers, self.progress.trials
+        if estimate.factor.axis.name in SHIFTS and base.settings.keys().isdisjoint(SHIFTS):
+            made = ShiftLine(trials, base).narrow(covers)
+        else:
+            start = self._start(base, estimate.factor)
+            made = narrow(trials, start, estimate.factor, _first(estimate), covers)
         best = min(made, key=lambda trial: trial.distance, default=base)
         if best.distance < NEARER * base.distance and base.settings:
             self.narrow_again(best)
@@ -259,6 +317,29 @@ class Lines:
         if factor.axis.name != "shift":
             return base
         return self.progress.trials.attempt({**factor.base, "dynamic_shifting": False}) or base
+
+
+def _made(trials: Iterator[Trial]) -> Iterator[Render]:
+    """Yield renders each of which makes the next of ``trials``, until there are no more."""
+    ended = False
+
+    def render() -> None:
+        nonlocal ended
+        ended = next(trials, None) is None
+
+    while not ended:
+        yield render
+
+
+def _is_of(line: Waiting, names: Iterable[str]) -> bool:
+    """Whether a number that waits is of the axes ``names``; those that shift the schedule are one."""
+    name = line.estimate.factor.axis.name
+    return name in names or (name in SHIFTS and not set(SHIFTS).isdisjoint(names))
+
+
+def _left(base: Trial, trial: Trial, estimate: Estimate) -> float:
+    """Return the share of the distance that a number may leave, after its first value ``trial``."""
+    return trial.distance / base.distance * math.sqrt(1 - min(1.0, estimate.agreement) ** 2)
 
 
 def unranked(found: Iterable[Factor]) -> list[Estimate]:

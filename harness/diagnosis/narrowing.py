@@ -7,13 +7,14 @@ secant step, which is exact where the image changes in proportion and converges 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from harness.diagnosis.factors import Factor
 from harness.diagnosis.floor import MAX_FLOOR
 from harness.diagnosis.trials import Trial, TrialRenderer, rms
+from harness.sweeps.axis import Grid
 
 MAX_RENDERS = 14
 """Renders of one number in a row."""
@@ -30,6 +31,10 @@ MAX_NEAR_VALUES, MAX_NEAR_LEFT = 6, 0.9
 """The same where little is missing, and rounding may hide a valley."""
 MAX_ROUNDING = 10.0
 """Distance that other rounding hardly exceeds."""
+MAX_GROWTH = 1.5
+"""Steps go at most so many times beyond the most that were rendered: a render costs as much more."""
+WIDE = 6
+"""Steps of a number's grid between two values from which the middle is rendered before what is beside one."""
 MAX_STEP = 2.0
 """How many times what is missing one step of a number's grid may change at most."""
 MIN_PROJECTION = 0.3
@@ -83,12 +88,16 @@ def _next(
     place = min(max(place, -MAX_STRIDE), MAX_STRIDE)
     start, end = grid.place(best), grid.place(other)
     low, high = reach(factor, own)
+    if grid.inverse:
+        high = min(high, MAX_GROWTH * max(made))
     is_near = made[own].distance <= MAX_ROUNDING
     if is_near and best in {min(made), max(made)} - {own} and abs(cosine) < SURE:
         value = own + 2 * (best - own)  # rounding hides how far it is
     else:
         value = grid.number(start + place * (end - start))
     value = grid.snap(min(max(value, low), high))
+    if not is_near:
+        value = _not_beside(made, best, value, grid)
     if value not in made:
         return value
     toward = grid.step if place * (other - best) >= 0 else -grid.step
@@ -102,6 +111,17 @@ def _next(
     above, below = [value for value in usual if value > best], [value for value in usual if value < best]
     near = [*close, *above[:2], *below[:1]]
     return next((value for value in map(grid.snap, near) if value not in made), None)
+
+
+def _not_beside(made: Mapping[float, Trial], best: float, value: float, grid: Grid) -> float:
+    """Return ``value``, or the middle of a wide gap beside ``best`` that it lies at the edge of.
+
+    A picture that is about to become another changes in leaps, and a secant step says little of how far.
+    """
+    beyond = [other for other in made if (other - best) * (value - best) > 0]
+    far = min(beyond, key=lambda other: abs(other - best), default=best)
+    is_beside = abs(value - best) < 1.5 * grid.step
+    return grid.snap((best + far) / 2) if is_beside and abs(far - best) > WIDE * grid.step else value
 
 
 def reach(factor: Factor, own: float) -> tuple[float, float]:

@@ -13,11 +13,12 @@ from harness.diagnosis.flat_lines import on_flat_lines
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
+from harness.diagnosis.other_noise import gains, is_first
 from harness.diagnosis.prices import split
 from harness.diagnosis.projected import on_line, projected
 from harness.diagnosis.quantized import recorded
 from harness.diagnosis.search_progress import Progress, Render
-from harness.diagnosis.singles import CLOSE, POINTING, is_first
+from harness.diagnosis.singles import CLOSE, POINTING
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, changed_axes, on_other_kernel, rms
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
@@ -59,6 +60,7 @@ class Near:
             yield from self._lines.settings([without(self._anchor.settings, "quantize")])
         found = factors(trials, self._anchor.settings, lambda axis: axis.name in (*ROUNDING, "quantize"))
         yield from self._lines.values(recorded(trials, found))
+        yield from self._lines.shifted(self._anchor)
         stays, loads = split(each for each in found if each.axis.name in ROUNDING)
         yield from self._lines.values(stays)
         yield from self._lines.settings(beside_on_other_kernel(trials, self._anchor))
@@ -77,7 +79,7 @@ class Near:
         yield from self._lines.settings(self._loaded_beside(loads))
 
     def _noise(self) -> Iterator[Settings]:
-        """Yield other noise on top of the anchor, by its early stops, where no schedule changes anything.
+        """Yield other noise on top of the anchor, by its short renders, where no schedule changes anything.
 
         Such a picture hardly depends on how it is drawn, so that a wrong seed leaves as little.
         """
@@ -90,7 +92,7 @@ class Near:
         ]
         if anchor is not self._base and moved and min(moved) > UNMOVED * anchor.distance:
             noise = [each for each in found if each.is_noise and is_first(each) and is_usual(each)]
-            for _, factor in Estimator(trials, anchor).noise(noise):
+            for _, factor in gains(trials, anchor, noise):
                 yield factor.settings(factor.values[0])
 
     def _loaded_beside(self, loads: list[Factor]) -> Iterator[Settings]:

@@ -6,21 +6,21 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from harness.diagnosis.estimates import Estimate, Estimator
+from harness.diagnosis.estimates import Estimate
 from harness.diagnosis.factors import Factor, by_kind, factors, is_usual
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
+from harness.diagnosis.other_noise import gains, is_first
 from harness.diagnosis.quantized import Quantized, recorded
 from harness.diagnosis.search_progress import Progress, Render
+from harness.diagnosis.shortlist import STANDS_OUT
 from harness.diagnosis.singles import (
     COARSE,
     LIKELY,
-    MIN_COMPOSITION_GAIN,
     NOISE_FROM,
     POINTING,
     QUANTIZE_REACH,
     firsts,
-    is_first,
 )
 from harness.diagnosis.superposed import superposed
 from harness.diagnosis.trials import Settings, Trial, changed_axes
@@ -49,7 +49,7 @@ MAX_QUANTIZERS = 6
 RANKED = ("network_multiplier", "guidance_scale")
 """Numbers of which short renders rank the values."""
 GAINS = 0.6
-"""Cosine that other noise is taken to have where its early stop comes nearer to the composition."""
+"""Cosine that other noise is taken to have where its short render is clearly nearer."""
 UNKNOWN = {"t5_attention": 0.8, "quantize": 0.95}
 """Shares of a base's distance that numerics are taken to leave, of which nothing was estimated."""
 
@@ -77,8 +77,8 @@ class Pairs:
         known = recorded(trials, numeric)
         possible = [each for each in numeric if is_usual(each) and _is_possible(each, base.distance)]
         possible += [each for each in known if each not in possible]
-        alone = len(self._bases) == 1 and not _draws(base) and not is_near  # early stops cost some renders
-        drawn = Estimator(trials, base).noise([each for each in noise if is_first(each)]) if alone else []
+        alone = len(self._bases) == 1 and not _draws(base) and not is_near  # short renders cost some
+        drawn = gains(trials, base, [each for each in noise if is_first(each)]) if alone else []
         ranked = self._lines.ranked(base, rest)
         if is_near:  # what changes the picture itself would have to point to what is missing
             ranked = [each for each in ranked if _is_gradual(each.factor) or each.agreement >= POINTING]
@@ -101,8 +101,8 @@ def _draws(base: Trial) -> bool:
 
 
 def _of_noise(gain: float, factor: Factor) -> Estimate:
-    """Return an estimate of other noise: what its early stop gains says whether, and not how far."""
-    return Estimate(factor, GAINS if gain > MIN_COMPOSITION_GAIN else 0.0, factor.values[0])
+    """Return an estimate of other noise: what its short render gains says whether, and not how far."""
+    return Estimate(factor, GAINS if gain > 1 - STANDS_OUT else 0.0, factor.values[0])
 
 
 def _left(base: Trial, estimate: Estimate) -> float:

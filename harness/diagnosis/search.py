@@ -31,7 +31,7 @@ MAX_DEPTH = 3
 LEADS = 0.85
 """Share of the distance that a trial leaves at most to be followed before what is unlikely."""
 MAX_NOISE = 1
-"""Other noise that an early stop makes likely, and that is a base for pairs however far it ends."""
+"""Other noise that a short render makes likely, and that is a base for pairs however far it ends."""
 PLAINER, LITTLE = 0.8, 0.25
 """How much nearer more settings must be than fewer to be followed, and the share of a far picture's distance
 that is little."""

@@ -37,6 +37,13 @@ def standing_out(trials: TrialRenderer, base: Trial, found: Iterable[Settings]) 
     return [each.settings for each in _nearest(near)][:MAX_LISTED]
 
 
+def nearest_of(trials: TrialRenderer, base: Trial, found: Iterable[Settings]) -> list[Settings]:
+    """Return the setting whose short render is the nearest, where it is nearer than that of ``base``."""
+    own = trials.short(base.settings)
+    nearest = _nearest(list(_rendered(trials, found)))[:1]
+    return [each.settings for each in nearest if own and each.distance < NEARER * own.distance]
+
+
 def nearest_of_all(trials: TrialRenderer, base: Trial, count: int) -> list[Settings]:
     """Return the settings of the ``count`` nearest short renders on ``base`` that are nearer than its own."""
     own = trials.short(base.settings)

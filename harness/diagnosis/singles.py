@@ -5,27 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from harness.diagnosis.estimates import Estimate, Estimator
+from harness.diagnosis.estimates import Estimate
 from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors, is_usual
 from harness.diagnosis.flat_lines import on_few_flat_lines
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
+from harness.diagnosis.other_noise import MAX_WHOLE, OtherNoise, gains, is_first
 from harness.diagnosis.prices import split
 from harness.diagnosis.projected import projected
 from harness.diagnosis.quantized import LEFT, Quantized, recorded
 from harness.diagnosis.search_progress import Progress, Render
-from harness.diagnosis.trials import Settings, Trial, TrialRenderer
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer, on_other_kernel, rms
+from harness.pipeline.schedulers import find_scheduler
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis import Family
 
 POINTING, LIKELY, STRONG = 0.1, 0.25, 0.45
 """Cosines from which a factor points to the preview at all, is likely, and is tried before other noise."""
-MIN_COMPOSITION_GAIN = 0.03
-"""Coarse correlation that an early stop of other noise gains to be likely."""
-OF_BEST_GAIN = 0.5
-"""Share of what the best early stop gains that one gains at least to be rendered first."""
-MAX_TYPED = 3
-"""Seeds that are no neighbours and are rendered, those with the best early stops."""
 NOISE_FROM = 18.0
 """Distance from which other noise is likely, though the composition may be the same."""
 QUANTIZE_REACH = 60.0
@@ -38,6 +34,9 @@ COARSE = frozenset({"uint2", "uint3", "uint4", "nvfp4"})
 """Quantizers of few bits: a short render shows what they change."""
 SHIFTING = frozenset({"steps", "dynamic_shifting", "shift", "base_shift", "max_shift"})
 """Axes that move or stretch the same schedule, and imitate each other."""
+UNMOVED, SENSITIVE = 0.2, 0.6
+"""Share of the distance that T5's kernel changes at most where other rounding comes after the numbers, and
+from which it comes before them though more is missing than rounding makes elsewhere."""
 CLOSE = 1.5
 """How near the estimate of a schedule must be, in the base's own distance, to be likely near the preview."""
 
@@ -49,23 +48,26 @@ class Singles:
         cleared: a control was identical with the base's settings, so that the LoRA is tried first.
 
     Attributes:
-        noise: other noise that an early stop makes likely, best first.
         ranked: estimates of the other factors, best first.
     """
 
     def __init__(self, progress: Progress, lines: Lines, base: Trial, *, cleared: bool) -> None:
         self._progress, self._lines, self._base, self._cleared = progress, lines, base, cleared
-        self.noise: list[Factor] = []
+        self._noise = OtherNoise(progress.trials, base, [])
         self.ranked: list[Estimate] = []
         self._groups: list[list[Estimate]] = []
         self._quantized: Quantized | None = None
         self._rare: list[Factor] = []
+        self._is_far = False
         self._is_dear = progress.trials.context.device == "cuda"
-        self._unlikely_noise: list[Factor] = []
-        self._typed: list[Factor] = []
+
+    @property
+    def noise(self) -> list[Factor]:
+        """Other noise that short renders make likely, best first."""
+        return self._noise.likely
 
     def likely(self) -> Iterator[Render]:
-        """Yield the renders of what an estimate, an early stop or the distance makes likely."""
+        """Yield the renders of what an estimate, a short render or the distance makes likely."""
         base, lines, progress = self._base, self._lines, self._progress
         every = factors(progress.trials, base.settings)
         if self._cleared:
@@ -78,24 +80,21 @@ class Singles:
         is_control = progress.trials.context.request.lora is None
         if is_control or base.distance < NOISE_FROM:
             yield from lines.values(_kernels(numeric))
+            yield from self._rounded(numeric)
         yield from lines.values(known)
         self.ranked = lines.ranked(base, rest)
         far = base.distance > NOISE_FROM or progress.trials.composition(base) == "different"
         strong = STRONG if far else LIKELY
         yield from lines.each(base, [each for each in self.ranked if each.agreement >= strong])
         yield from lines.values(self._usual_dtype(numeric))
-        unlikely_noise = [each for each in noise if is_usual(each)]
+        self._noise, self._is_far = OtherNoise(progress.trials, base, noise), far
         if far:
-            near = [each for each in noise if is_first(each) and is_usual(each)]
-            gains = Estimator(progress.trials, base).noise([*near, *self._era_in_usual_dtype(numeric)])
-            self.noise = likely_noise(gains)
-            yield from lines.values(self.noise)
-            order = [each for _, each in gains if each not in self.noise]
-            unlikely_noise = [*order, *(each for each in unlikely_noise if each not in order)]
+            yield from lines.values(self._noise.near(self._era_in_usual_dtype(numeric)))
+            yield from lines.values(self._noise.every() if self._noise.is_wrong else [])
         likely = [each for each in self.ranked if LIKELY <= each.agreement < strong]
         yield from lines.each(base, likely)
         if far or base.distance > MAX_ROUNDING:
-            yield from self._shortly(unlikely_noise)
+            yield from self._shortly()
         elif self._is_dear:
             yield from lines.scan_shortly(base, self._numbers(*NUMBERS[:2]))
         self._groups = self._by_distance(numeric)
@@ -104,57 +103,69 @@ class Singles:
             del self._groups[:2]
             yield from projected(progress, lines, base)
             yield from lines.settings(on_few_flat_lines(progress.trials, base))
-            yield from self._near_quantizers()
             yield from lines.waiting()
+            yield from self._near_quantizers()
         else:
             yield from self._next_group()
             yield from self._next_group()
-        self._unlikely_noise = unlikely_noise
+
+    def _rounded(self, numeric: list[Factor]) -> Iterator[Render]:
+        """Yield other rounding where T5's kernel alone changes about what is missing, and that is much."""
+        if self._base.distance > MAX_ROUNDING and self._moved_by_kernel() > SENSITIVE:
+            stays, loads = split(each for each in numeric if each.axis.name != "quantize")
+            yield from self._lines.values([*stays, *([] if self._is_dear else loads)])
 
     def of_control(self, names: frozenset[str]) -> Iterator[Render]:
-        """Yield all values of the axes that a control points to, other noise by its early stops."""
+        """Yield all values of the axes that a control points to, other noise by its short renders."""
         found = factors(self._progress.trials, self._base.settings, lambda axis: axis.name in names)
         drawn = [each for each in found if each.is_noise and is_first(each)]
-        gains = Estimator(self._progress.trials, self._base).noise(drawn)
-        yield from self._lines.values(each for _, each in gains)
+        ranked = gains(self._progress.trials, self._base, drawn)
+        yield from self._lines.values(each for _, each in ranked)
         yield from self._lines.values(each for each in found if each.own is None and each not in drawn)
         yield from self._lines.scan(self._base, [each for each in found if each.own is not None])
 
-    def _shortly(self, noise: list[Factor]) -> Iterator[Render]:
+    def _shortly(self) -> Iterator[Render]:
         """Yield what stands out among short renders, and steps and shifts, of which these say nothing.
 
-        Guidance and multiplier come first, what an estimate makes likely before the other; noise comes last.
+        Guidance and multiplier come first, what an estimate makes likely before the other, then noise.
         """
         base, lines, progress = self._base, self._lines, self._progress
         known = [each.factor for each in self.ranked]
         likely = {each.factor.axis.name for each in self.ranked if each.agreement >= LIKELY}
         numbers = self.content_numbers()
         yield from lines.scan_shortly(base, sorted(numbers, key=lambda each: each.axis.name not in likely))
+        yield from lines.values(self._noise.every())
         yield from lines.each(base, [each for each in self.ranked if each.factor.axis.name in SHIFTING])
         yield from lines.settings(more_steps(progress.trials, base))
-        yield from lines.values(each for each in noise if not is_first(each))
-        yield from lines.shortly(base, firsts(each for each in known if each.axis.name == "scheduler"))
+        yield from self._imitated()
+        solvers = [each for each in known if each.axis.name == "scheduler"]
+        yield from lines.shortly(base, firsts(each for each in solvers if not _calls_twice(each)))
         yield from lines.nearest_of_all(base, 1)
-        yield from lines.settings(_beside(self._numbers("network_multiplier")))
-        if not self._is_dear:
+        if not self._is_dear and base.distance < QUANTIZE_REACH:
+            yield from self._near_quantizers()
+        elif not self._is_dear:
             yield from lines.shortly(base, firsts(each for each in self._rare if each.values[0] in COARSE))
-        yield from lines.shortly(base, firsts(each for each in noise if is_first(each)), unsure=True)
+        yield from lines.values(each for each in solvers if _calls_twice(each))
+        if self._is_far:  # what draws another picture
+            yield from lines.values(self._noise.drawn)
+            yield from lines.settings(_beside(self._numbers("network_multiplier")))
         yield from lines.nearest_of_all(base)
+
+    def _imitated(self) -> Iterator[Render]:
+        """Yield what narrows steps and shifts, which imitate each other, where one is nearer."""
+        if not self._is_far or self._progress.followed.distance < UNCLEAR * self._base.distance:
+            yield from self._lines.finish(SHIFTING)
 
     def other_noise(self) -> Iterator[Render]:
         """Yield what is left of the noise where other noise leads: a neighbour of the right seed may."""
         changed = set(self._progress.followed.settings) - set(self._base.settings)
         if any(AXES[name].family is Family.NOISE for name in changed):
-            yield from self._lines.values(self._unlikely_noise)
+            yield from self._lines.values(self._noise.usual())
 
     def typed_seeds(self) -> Iterator[Render]:
-        """Yield the seeds that people type of which early stops look best, where nothing comes near."""
+        """Yield the seeds that people type of which short renders look best, where nothing comes near."""
         if self._is_open():
-            trials, base = self._progress.trials, self._base
-            found = factors(trials, base.settings, lambda axis: axis.name == "seed")
-            gains = Estimator(trials, base).noise([each for each in found if not is_usual(each)])
-            self._typed = [each for _, each in gains]
-            yield from self._lines.values(self._typed[:MAX_TYPED])
+            yield from self._lines.values(self._noise.typed()[:MAX_WHOLE])
 
     def every_guidance(self) -> Iterator[Render]:
         """Yield every usual guidance where the picture is far and nothing comes near."""
@@ -196,14 +207,14 @@ class Singles:
         if self._base.distance > NOISE_FROM:
             yield from self._lines.scan(self._base, self._numbers("guidance_scale"))
         if self._base.distance > NOISE_FROM:
-            yield from self._lines.values(self._unlikely_noise)
+            yield from self._lines.values(self._noise.usual())
         if self._is_open():
-            yield from self._lines.values(self._typed)
+            yield from self._lines.values(self._noise.typed())
 
     def rest_of_noise(self) -> Iterator[Render]:
         """Yield the other noise that was not rendered, where the picture is about the same."""
         if self._base.distance > MAX_ROUNDING:
-            yield from self._lines.values(self._unlikely_noise)
+            yield from self._lines.values(self._noise.usual())
 
     def quantizers(self) -> Iterator[Render]:
         """Yield every other quantizer where nothing else came near."""
@@ -243,7 +254,8 @@ class Singles:
             others = [each for each in unlikely if each not in near]
             if self._is_dear:
                 return [rounded, near, others, *dear]
-            return [rounded, [*near, *quantized], others, loaded]
+            first, then = (near, rounded) if self._moved_by_kernel() < UNMOVED else (rounded, near)
+            return [first, [*then, *loaded], quantized, others]
         pointing = [each for each in unlikely if each.agreement >= POINTING]
         others = [each for each in unlikely if each not in pointing]
         if self._is_dear:
@@ -251,6 +263,12 @@ class Singles:
         if distance > QUANTIZE_REACH:
             return [pointing, others, quantized, rounded, loaded]
         return [quantized, pointing, others, rounded, loaded]
+
+    def _moved_by_kernel(self) -> float:
+        """Return what T5's other kernel changes, as a share of what is missing; in fp32 next to nothing."""
+        trials, base = self._progress.trials, self._base
+        other = trials.attempt(on_other_kernel(trials, base.settings))
+        return 0.0 if other is None else rms(base.image, other.image) / base.distance
 
     def _usual_dtype(self, numeric: list[Factor]) -> list[Factor]:
         """Return AI Toolkit's usual dtype where the case has another and the preview is not far."""
@@ -263,14 +281,6 @@ class Singles:
             settings = dtype.settings(dtype.values[0])
             found += factors(self._progress.trials, settings, lambda axis: axis.name == "noise")
         return found
-
-
-def likely_noise(gains: list[tuple[float, Factor]]) -> list[Factor]:
-    """Return other noise whose early stop gains most; where none gains much, the best that loses nothing."""
-    best, first = gains[0] if gains else (0.0, None)
-    least = max(MIN_COMPOSITION_GAIN, OF_BEST_GAIN * best)
-    found = [factor for gain, factor in gains if gain > least]
-    return found or [first] if first is not None and best > 0 else []
 
 
 def _beside(numbers: list[Factor]) -> list[Settings]:
@@ -299,9 +309,9 @@ def more_steps(trials: TrialRenderer, base: Trial) -> list[Settings]:
     return sorted(more, key=lambda each: abs(math.log(float(each["steps"]) / (2 * own))))[:1]
 
 
-def is_first(factor: Factor) -> bool:
-    """Whether it draws other first latents, so that an early stop shows them."""
-    return factor.axis.name != "scheduler"
+def _calls_twice(factor: Factor) -> bool:
+    """Whether it calls the model more than once a step, so that few steps show more than others' do."""
+    return find_scheduler(str(factor.values[0])).evaluations(2) > 2
 
 
 def _in_usual_dtype(numeric: list[Factor]) -> list[Factor]:

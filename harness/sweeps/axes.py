@@ -29,7 +29,7 @@ nobody trains with e5m2."""
 LIMITS = Limits()
 MAX_SEED = LIMITS.seed[1]
 TYPED_SEEDS = (1, 2, 3, 7, 10, 100, 123, 1234, 1337, 12345)
-"""Seeds that people type; a diagnosis renders only those of which an early stop shows the preview."""
+"""Seeds that people type; a diagnosis renders only those of which a short render is near the preview."""
 
 
 _SHORT = {"tokens": "max_sequence_length"}

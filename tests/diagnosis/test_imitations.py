@@ -13,7 +13,6 @@ from harness.diagnosis.lines import Lines, next_usual
 from harness.diagnosis.search import search
 from harness.diagnosis.search_progress import Progress
 from harness.diagnosis.shortlist import bracketed
-from harness.diagnosis.singles import likely_noise
 from harness.diagnosis.trials import Settings, TrialRenderer
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.case import Case
@@ -54,7 +53,9 @@ def test_a_static_shift_is_narrowed_from_the_models_own(
 ) -> None:
     progress = Progress(trials_of(altered("own-shift", dynamic_shifting=False), renderer), 100, None)
     shift = factor(progress.trials, "shift")
-    Lines(progress)._narrow(progress.reference, Estimate(shift, 0.0, 2.0))
+    lines = Lines(progress)
+    progress.run(lines.each(progress.reference, [Estimate(shift, 0.0, 2.0)]))
+    progress.run(lines.waiting())
     assert progress.best.settings == {"dynamic_shifting": False}
     assert progress.best.distance == 0
     assert len(progress.trials.made) <= 3
@@ -87,16 +88,6 @@ def test_the_usual_values_next_to_a_numbers_own(altered: Altered, renderer: Refe
     guidance = factor(trials, "guidance_scale")
     assert guidance.own == 4.0
     assert next_usual(guidance) == [{"guidance_scale": 3.5}, {"guidance_scale": 4.5}]
-
-
-def test_other_noise_is_likely_where_its_early_stop_loses_nothing(
-    altered: Altered, renderer: ReferenceRenderer
-) -> None:
-    trials = trials_of(altered("early", seed=44), renderer)
-    one, two, three = [each for each in factors(trials, {}) if each.axis.name == "seed"][:3]
-    assert likely_noise([(0.01, one), (-0.01, two)]) == [one]
-    assert likely_noise([(-0.01, one), (-0.02, two)]) == []
-    assert likely_noise([(0.2, one), (0.11, two), (0.09, three)]) == [one, two]
 
 
 def test_a_multiplier_beside_the_usual_ones_is_found_before_anything_on_top_of_it(

@@ -13,6 +13,7 @@ from harness.diagnosis.floor import Floor
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import changes_more, narrow
 from harness.diagnosis.near import Near
+from harness.diagnosis.one_shift import SHIFTS
 from harness.diagnosis.search_progress import Progress
 from harness.diagnosis.shortlist import likeliest, standing_out
 from harness.diagnosis.trials import Settings, TrialRenderer
@@ -86,9 +87,9 @@ def rendered_after(progress: Progress, firsts: dict[str, float]) -> list[str]:
 def test_numbers_take_turns_where_little_is_missing(altered: Altered, renderer: ReferenceRenderer) -> None:
     progress = Progress(trials_of(altered("turns", base_shift=0.65, dtype="bf16"), renderer), 100, None)
     assert 0.5 < progress.reference.distance < 10
-    names = rendered_after(progress, {"max_shift": 1.1, "base_shift": 0.55})
-    assert set(names[:2]) == set(names[2:4]) == {"base_shift", "max_shift"}
-    assert progress.best.settings.keys() == {"base_shift"}
+    names = rendered_after(progress, {"guidance_scale": 4.1, "base_shift": 0.55})
+    assert set(names[:2]) == set(names[2:4]) == {"base_shift", "guidance_scale"}
+    assert set(progress.best.settings) <= set(SHIFTS)
     assert progress.best.distance < 0.7 * progress.reference.distance
 
 
