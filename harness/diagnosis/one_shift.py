@@ -64,10 +64,10 @@ class ShiftLine:
     ) -> Iterator[Trial]:
         """Yield renders from what was made on the line to what is nearest to the preview.
 
-        It ends after ``patience`` renders in a row that come no nearer.
+        It ends after ``patience`` renders in a row that come no nearer. One step has no shift.
         """
         idle = 0
-        while idle < patience:
+        while idle < patience and not math.isnan(self._own):
             made = self._made()
             best = min(made.values(), key=lambda trial: trial.distance)
             settings = None if best.distance == 0 or self._is_idle(made, best) else self._next(made, enough)

@@ -12,7 +12,7 @@ from harness.diagnosis.trials import Settings, TrialRenderer
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.pipeline.sigma_schedules import mu
 from harness.schema.case import Case
-from tests.diagnosis.truths import trials_of
+from tests.diagnosis.truths import changed, trials_of
 
 Altered = Callable[..., Case]
 
@@ -64,3 +64,9 @@ def test_what_lies_beyond_farther_renders_is_left(altered: Altered, renderer: Re
     assert line.may_hold({"max_shift": 1.4})
     assert {"max_shift": 1.4} in line.usual_within(trials.trial({}).distance)
     assert {"base_shift": 1.0} not in line.usual_within(trials.trial({}).distance)
+
+
+def test_a_single_step_has_no_shift(altered: Altered, renderer: ReferenceRenderer) -> None:
+    line = line_of(trials_of(changed(altered("one-step"), sample_steps=1), renderer))
+    assert list(line.narrow()) == []
+    assert line.usual_within(255) == []
