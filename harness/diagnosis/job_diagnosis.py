@@ -1,13 +1,14 @@
 """Diagnose a job's previews together: one wrong setting usually holds for all of them.
 
 One preview is diagnosed; what explains it is rendered once for each other one. Only a preview that this does
-not explain is searched itself, from there on.
+not explain is searched itself, from there on, and what explains it is rendered for those that follow: a
+preview may hardly change with the setting that is wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -22,6 +23,9 @@ from harness.runs.plan import RunOptions
 from harness.schema.case import Case
 from harness.schema.render import Renderer
 from harness.sweeps.axes import MAX_SEED
+
+MAX_ANSWERS = 4
+"""What explains other previews, and is rendered for one before it is searched itself."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class JobDiagnosis:
 
     Attributes:
         job: the first part of its cases' ids.
-        first: the preview that was searched; its recipe brings it back.
+        first: a preview that was searched and has what holds for the job; its recipe brings it back.
         shared: what holds for the job, in words; ``as recorded`` where nothing is wrong.
         left_out: previews that cannot be re-run, by id, with the reason.
     """
@@ -131,29 +135,85 @@ def _job_name(case: Case) -> str:
     return case.id.rpartition("/")[0] or case.folder.name
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What explains one preview that was searched, ``case``, and may explain others."""
+
+    case: Case
+    found: Diagnosis
+
+    @property
+    def causes(self) -> list[Cause]:
+        return self.found.causes if self.found.explained else []
+
+    def settings(self, case: Case) -> Settings:
+        """Return it as settings of a case of the job."""
+        if case is self.case:
+            return {cause.axis: cause.value for cause in self.causes}
+        return _transferred(self.causes, self.case, case)
+
+
 def _job(made: Diagnoser, job: str, cases: list[Case], left_out: Mapping[str, str]) -> JobDiagnosis:
     lead = min(cases, key=_telling)
-    found = made.diagnose(lead)
-    causes = found.causes if found.explained else []
-    settings = {cause.axis: cause.value for cause in causes}
-    members = [Member(lead.id, settings, found.explained, True, found.spent)]
+    first = _Answer(lead, made.diagnose(lead))
+    answers, members = [first], [_alone(first)]
     for case in cases:
         if case is not lead:
-            made.tell(f"{case.id}: {words(_transferred(causes, lead, case))}")
-            members.append(_member(made, case, _transferred(causes, lead, case), found))
+            members.append(_member(made, case, answers))
+    shared = _most_shared(answers, cases, members)
+    by_id = {case.id: case for case in cases}
+    members = [_judged(made, by_id[member.case], member, shared) for member in members]
     here = {case: why for case, why in left_out.items() if case.startswith(f"{job}/")}
-    shared = words(settings) if found.explained else "not explained"
-    return JobDiagnosis(job, found, shared, tuple(members), here)
+    said = words(shared.settings(shared.case)) if shared.found.explained else "not explained"
+    return JobDiagnosis(job, shared.found, said, tuple(members), here)
 
 
-def _member(made: Diagnoser, case: Case, settings: Settings, lead: Diagnosis) -> Member:
+def _alone(answer: _Answer) -> Member:
+    settings = answer.settings(answer.case)
+    return Member(answer.case.id, settings, answer.found.explained, False, answer.found.spent)
+
+
+def _member(made: Diagnoser, case: Case, answers: list[_Answer]) -> Member:
+    """Return what explains a preview: what explains others, or what a search of its own finds."""
     trials = made.trials(case)
-    trial = trials.attempt(settings)
-    if trial is not None and _explains(trials, trial, lead):
-        return Member(case.id, settings, True, True, trials.spent)
-    found = made.diagnose(case, start=settings)
-    own = {cause.axis: cause.value for cause in found.causes} if found.explained else {}
-    return Member(case.id, own, found.explained, own == settings, trials.spent + found.spent)
+    for answer in sorted(answers[:MAX_ANSWERS], key=lambda each: not each.causes):
+        settings = answer.settings(case)
+        made.tell(f"{case.id}: {words(settings)}")
+        trial = trials.attempt(settings)
+        if trial is not None and _explains(trials, trial, answer.found):
+            return Member(case.id, settings, True, False, trials.spent)
+    own = _Answer(case, made.diagnose(case, start=answers[0].settings(case)))
+    there = answers[0].case
+    if own.causes and all(own.settings(there) != each.settings(there) for each in answers):
+        answers.insert(1, own)
+    return replace(_alone(own), spent=trials.spent + own.found.spent)
+
+
+def _most_shared(answers: list[_Answer], cases: list[Case], members: list[Member]) -> _Answer:
+    """Return the answer that explains most previews, one with causes before none, else the first found."""
+    settings = {member.case: member.settings for member in members if member.explained}
+
+    def explains(answer: _Answer) -> int:
+        return sum(settings.get(case.id) == answer.settings(case) for case in cases)
+
+    return max(answers, key=lambda each: (explains(each) > 1 and bool(each.causes), explains(each)))
+
+
+def _judged(made: Diagnoser, case: Case, member: Member, shared: _Answer) -> Member:
+    """Return a member with whether the shared answer holds for it.
+
+    A preview within its floor as recorded, and not identical, may be within it with that answer too.
+    """
+    settings = shared.settings(case)
+    if member.explained and not member.settings and settings:
+        trials = made.trials(case)
+        plain = trials.attempt({})
+        trial = trials.attempt(settings) if plain is not None and plain.distance > 0 else None
+        holds = trial is not None and _explains(trials, trial, shared.found)
+        found = settings if holds else member.settings
+        return replace(member, settings=found, shared=holds, spent=member.spent + trials.spent)
+    is_first = member.case == shared.case.id
+    return replace(member, shared=is_first or (member.explained and member.settings == settings))
 
 
 def _explains(trials: TrialRenderer, trial: Trial, lead: Diagnosis) -> bool:

@@ -68,3 +68,17 @@ def test_a_preview_within_its_own_floor_is_not_searched(
     assert own.distance > 0.5
     assert _explains(trials, own, elsewhere)
     assert not _explains(trials, own, replace(elsewhere, identical=True))
+
+
+def test_what_explains_a_later_preview_is_tried_on_those_that_follow(
+    previews: list[Case], renderer: ReferenceRenderer
+) -> None:
+    """Where nothing was wrong with the first one, each other preview was searched."""
+    first = rendered_with({}, changed(previews[0], guidance_scale=4.0), renderer, "together-plain.png")
+    (job,) = diagnose_cases([first, *previews[1:5]], renderer=renderer)
+    assert job.shared == "guidance_scale = 2.7"
+    assert {member.case for member in job.members if not member.shared} == {"together-plain"}
+    assert job.explained
+    searched = [member for member in job.members if member.spent > 5]
+    assert len(searched) == 1
+    assert job.first.recipe
