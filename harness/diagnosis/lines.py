@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ class Lines:
                 yield lambda line=line: self._advance(line)  # type: ignore[misc]
             else:
                 self._waiting.remove(line)
-                yield lambda line=line: self._narrow(line.base, line.estimate)  # type: ignore[misc]
+                yield lambda line=line: self._narrow(line.base, line.estimate, line.renders)  # type: ignore[misc]
 
     def finish(self, names: Iterable[str]) -> Iterator[Render]:
         """Yield what is left to narrow the waiting numbers of the axes ``names``."""
@@ -278,9 +279,7 @@ class Lines:
         if trial is None:
             return
         if self._is_at_once(base, trial):
-            best = min(line.narrow(progress.floor.covers), key=lambda each: each.distance, default=trial)
-            if base.settings and best.distance < NEARER * base.distance:
-                self.narrow_again(best)
+            self._narrow(base, estimate, itertools.chain([trial], line.narrow(progress.floor.covers)))
         elif repr(base.settings) not in self._shifted and not line.moves_too_far(trial):
             self._shifted.add(repr(base.settings))
             renders = line.narrow(progress.floor.covers)
@@ -301,13 +300,11 @@ class Lines:
         else:
             line.left = min(line.left, trial.distance / line.base.distance)
 
-    def _narrow(self, base: Trial, estimate: Estimate) -> None:
-        covers, trials = self.progress.floor.covers, self.progress.trials
-        if estimate.factor.axis.name in SHIFTS and base.settings.keys().isdisjoint(SHIFTS):
-            made = ShiftLine(trials, base).narrow(covers)
-        else:
-            start = self._start(base, estimate.factor)
-            made = narrow(trials, start, estimate.factor, _first(estimate), covers)
+    def _narrow(self, base: Trial, estimate: Estimate, made: Iterator[Trial] | None = None) -> None:
+        """Make the renders that narrow a number: those of ``made``, or from its first value on."""
+        if made is None:
+            covers, start = self.progress.floor.covers, self._start(base, estimate.factor)
+            made = narrow(self.progress.trials, start, estimate.factor, _first(estimate), covers)
         best = min(made, key=lambda trial: trial.distance, default=base)
         if best.distance < NEARER * base.distance and base.settings:
             self.narrow_again(best)

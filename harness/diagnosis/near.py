@@ -13,6 +13,7 @@ from harness.diagnosis.flat_lines import on_flat_lines
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
+from harness.diagnosis.one_shift import SHIFTS
 from harness.diagnosis.other_noise import gains, is_first
 from harness.diagnosis.prices import split
 from harness.diagnosis.projected import on_line, projected
@@ -42,7 +43,7 @@ UNUSUAL = 1.25
 """How much farther an estimate counts for a value that nobody types as often as the usual ones."""
 ROUNDING = ("t5_attention", "dtype")
 """Rounding that is as likely as another schedule where little is missing."""
-SHIFTS = ("base_shift", "max_shift", "shift")
+SHIFT_NUMBERS = tuple(name for name in SHIFTS if AXES[name].grid is not None)
 
 Found = list[tuple[float, Settings]]
 
@@ -140,7 +141,7 @@ class Near:
         estimator = Estimator(self._progress.trials, self._anchor)
         found: Found = []
         for name in self._anchor.settings:
-            others = SHIFTS if name == "steps" else ("steps",) if name in SHIFTS else ()
+            others = SHIFT_NUMBERS if name == "steps" else ("steps",) if name in SHIFT_NUMBERS else ()
             for moved in self._moved(name) if name not in self._base.settings and others else []:
                 for factor in schedules_of(self._progress.trials, moved):
                     if factor.axis.name in others:

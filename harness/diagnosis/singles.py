@@ -10,6 +10,7 @@ from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors, is_us
 from harness.diagnosis.flat_lines import on_few_flat_lines
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
+from harness.diagnosis.one_shift import SHIFTS
 from harness.diagnosis.other_noise import MAX_WHOLE, OtherNoise, gains, is_first
 from harness.diagnosis.prices import split
 from harness.diagnosis.projected import projected
@@ -32,7 +33,7 @@ IDLE, UNCLEAR = 0.85, 0.7
 """Shares of the distance that every first value leaves where no number is the cause, and where one may be."""
 COARSE = frozenset({"uint2", "uint3", "uint4", "nvfp4"})
 """Quantizers of few bits: a short render shows what they change."""
-SHIFTING = frozenset({"steps", "dynamic_shifting", "shift", "base_shift", "max_shift"})
+SHIFTING = frozenset({"steps", *SHIFTS})
 """Axes that move or stretch the same schedule, and imitate each other."""
 UNMOVED, SENSITIVE = 0.2, 0.6
 """Share of the distance that T5's kernel changes at most where other rounding comes after the numbers, and

@@ -120,21 +120,21 @@ class TrialRenderer:
                 request = AXES[name].apply(self.context, request, settings[name])
         return dataclasses.replace(request, stop_after=stop_after)
 
-    def effective(self, settings: Settings, stop_after: int | None = None) -> Effective:
+    def effective(self, settings: Settings) -> Effective:
         """Return what ``settings`` really renders."""
-        return effective(self.request(settings, stop_after), self.context.device)
+        return effective(self.request(settings), self.context.device)
 
     @property
     def can_follow(self) -> bool:
         """Whether the renderer can estimate renders from a trajectory."""
         return self._estimator is not None
 
-    def attempt(self, settings: Settings, stop_after: int | None = None) -> Trial | None:
+    def attempt(self, settings: Settings) -> Trial | None:
         """Return the trial of ``settings``, or None where it cannot be rendered here, which is noted."""
         if words(settings) in self.left_out:
             return None
         try:
-            return self.trial(settings, stop_after)
+            return self.trial(settings)
         except HarnessError as error:
             self.leave_out(settings, error)
             return None
@@ -143,18 +143,18 @@ class TrialRenderer:
         """Note that ``settings`` cannot be rendered here."""
         self.left_out[words(settings)] = str(error)
 
-    def trial(self, settings: Settings, stop_after: int | None = None) -> Trial:
+    def trial(self, settings: Settings) -> Trial:
         """Render ``settings``, or take the image from an equal render, and measure it.
 
         Raises:
             HarnessError: it cannot be rendered here.
         """
-        request = self.request(settings, stop_after)
+        request = self.request(settings)
         key = effective(request, self.context.device)
         fresh = key not in self._images
         began = time.perf_counter()
         if fresh:
-            if self._estimator is not None and stop_after is None:
+            if self._estimator is not None:
                 self._record(key, request)
             else:
                 self._store(key, self._renderer.render(request), request)
@@ -162,11 +162,9 @@ class TrialRenderer:
         trial = Trial(settings, request, image, rendered, self.distance(image))
         if fresh:
             LOG.info(
-                "%s%s: %.2f of 255 from the preview, %.2f s, %s",
-                words(settings), f", {stop_after} steps" if stop_after else "", trial.distance,
-                time.perf_counter() - began, rendered.engine,
+                "%s: %.2f of 255 from the preview, %.2f s, %s",
+                words(settings), trial.distance, time.perf_counter() - began, rendered.engine,
             )  # fmt: skip
-        if fresh and stop_after is None:
             self.made.append(trial)
         return trial
 
@@ -260,8 +258,7 @@ class TrialRenderer:
 
 def calls_of(request: RenderRequest) -> int:
     """Return how often ``request`` calls the transformer."""
-    calls = find_scheduler(request.scheduler).evaluations(request.sample_steps)
-    return calls if request.stop_after is None else min(calls, request.stop_after)
+    return find_scheduler(request.scheduler).evaluations(request.sample_steps)
 
 
 def rms(a: Pixels, b: Pixels) -> float:

@@ -14,6 +14,7 @@ from harness.precision.convrot import rotated
 from harness.precision.convrot_layers import RotatedLinear, _integer_product
 from harness.precision.trainer_formats import nvfp4_rows
 from harness.schema.quantizers import ACTIVATIONS_LEFT, QUANTIZERS
+from tests.precision.exact_layers import layer, whole_numbers
 
 KNOWN = {
     "convrot8": ("669a0e94f570a656", 0.00396, 0.00318),
@@ -34,17 +35,6 @@ kernel that rounds activations in triton's interpreter, torch._int_mm with its c
 in the order of its last kernel; for convrot4 its own nvfp4 of both sides, multiplied in fp64, rounded to
 bf16, scaled. The numbers are such that no sum on the way depends on its order.
 """
-
-
-def whole_numbers(seed: int, *shape: int) -> torch.Tensor:
-    return torch.randint(-15, 16, shape, generator=torch.Generator().manual_seed(seed)).float()
-
-
-def layer(width: int = 192, outputs: int = 64) -> nn.Linear:
-    made = nn.Linear(width, outputs, dtype=torch.bfloat16)
-    made.weight.data = (whole_numbers(1, outputs, width) / 1024).bfloat16()
-    made.bias.data = (whole_numbers(2, outputs) / 8).bfloat16()
-    return made
 
 
 def quantized(name: str, *layers: nn.Linear) -> nn.Sequential:

@@ -16,6 +16,7 @@ from harness.precision.orbit import normal_levels, orbit, turned, turned_back
 from harness.precision.orbit_layers import TurnedLinear
 from harness.precision.rounding import rounded
 from harness.schema.quantizers import QUANTIZERS
+from tests.precision.exact_layers import layer, whole_numbers
 
 NAMES = [name for name, each in QUANTIZERS.items() if each.is_orbit]
 KNOWN = {
@@ -28,17 +29,6 @@ in bf16, of the weight that its ``dequantize`` returns in fp32, and the error of
 
 The numbers are such that no sum on the way to the weights depends on its order.
 """
-
-
-def whole_numbers(seed: int, *shape: int) -> torch.Tensor:
-    return torch.randint(-15, 16, shape, generator=torch.Generator().manual_seed(seed)).float()
-
-
-def layer(width: int = 192, outputs: int = 64) -> nn.Linear:
-    made = nn.Linear(width, outputs, dtype=torch.bfloat16)
-    made.weight.data = (whole_numbers(1, outputs, width) / 1024).bfloat16()
-    made.bias.data = (whole_numbers(2, outputs) / 8).bfloat16()
-    return made
 
 
 def given() -> torch.Tensor:
