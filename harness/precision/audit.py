@@ -31,8 +31,11 @@ from harness.schema.lora_forms import find_layers, form_of
 from harness.schema.lora_header import read_header
 from harness.schema.lora_models import refuse_other_model
 
-MAX_THREADS = {"cpu": 24, "cuda": 8}
-"""Layers that are measured at a time, by the device that computes; each costs the CPU 40 MB."""
+MAX_THREADS = {"cpu": 24, "cuda": 4}
+"""Layers that are measured at a time, by the device that computes; each costs the CPU 40 MB.
+
+More threads than these wait for the interpreter, not for a GPU.
+"""
 
 MAX_CHANGE = 1e15
 """Root mean square of a layer's change up to which fp32 holds the sums of squares."""

@@ -13,7 +13,7 @@ from harness.precision.weights_file import read_rows
 if TYPE_CHECKING:
     import torch
 
-MAX_BLOCK = {"cpu": 1 << 19, "cuda": 1 << 22}
+MAX_BLOCK = {"cpu": 1 << 19, "cuda": 1 << 23}
 """Weights in one piece, by the device that computes: they bound the memory.
 
 On the CPU they should fit its caches; but after each step a thread waits for the interpreter, which among
