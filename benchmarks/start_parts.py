@@ -3,9 +3,8 @@
     python benchmarks/start_parts.py FOLDER [--size 1024] [--rounds 2]
 
 FOLDER is one that first_verdict.py prepared. Each line is a process: seconds from its start to its end, then
-what they were spent on. ``without the warm-up``: the GPU first launches its kernels in the render itself;
-``all packages``: libraries import all that is installed. A process waits for the GPU before and after each
-part of a render, so that it takes some 0.01 s more than one that is not watched.
+what they were spent on. ``all packages``: libraries import all that is installed. A process waits for the
+GPU before and after each part of a render, so that it takes some 0.01 s more than one that is not watched.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Any
 
 from first_verdict import HERE, case_file, row_of
 
-MODES = ("as it is", "without the warm-up", "all packages")
+MODES = ("as it is", "all packages")
 FROM = ("python", "torch", "diffusers")
 """Where the parts begin that are imports."""
 
@@ -76,14 +75,8 @@ def child(mode: str, began: float, told: Path, arguments: list[str]) -> None:
     from harness.pipeline import prefetch
     from harness.runs import workers
 
-    def quiet(*_: Any) -> None:
-        pass
-
     side: dict[str, float] = {}
-    if mode == "without the warm-up":
-        prefetch.warm_up = quiet
-    for name in ("copies_of", "warm_up"):  # in another thread
-        beside(prefetch, name, side)
+    beside(prefetch, "copies_of", side)  # in another thread
     make = workers.make_renderer
 
     def made(*given: Any, **named: Any) -> Any:

@@ -19,13 +19,12 @@ from harness.pipeline.copying import copy_all
 from harness.pipeline.load import reference_dtype, torch_dtype, unused_memory
 from harness.pipeline.mapped_files import Place, unwritten_places
 from harness.pipeline.offload import choose_offload, needs
-from harness.pipeline.warm_up import warm_up
 from harness.precision.weights_file import DTYPES, stored_weights
 from harness.schema.render import Offload, RenderRequest
 
 
 class Prefetch:
-    """Copies of the weights that a first render needs on the GPU, made by a thread, which then warms it up.
+    """Copies of the weights that a first render needs on the GPU, made by a thread.
 
     Nothing is copied of weights that are offloaded or stored in another dtype than they are rendered in. What
     cannot be read or does not fit is left out as well: loading says why.
@@ -54,9 +53,6 @@ class Prefetch:
             models = first_models(request, mode)
             dtype = torch_dtype(request.dtype or reference_dtype("cuda"))
             self._placed = copies_of(weights_files(checkpoint.folder, models), dtype, "cuda")
-            if mode == "none":
-                warm_up(checkpoint.folder, request, dtype, "cuda")
-                torch.cuda.empty_cache()
         except Exception:  # a file of any content, or a GPU without room: loading says it in its own words
             self._placed.clear()
 
