@@ -4,8 +4,8 @@ The whole public face; everything is loaded on first use, so that ``import harne
 
     import harness
 
-    imported = harness.import_job(Path("output/my_lora"), out=Path("cases/my_lora"))
-    result = harness.run_cases(imported.cases, out=Path("reports/my_lora"))
+    imported = harness.import_job("output/my_lora", out="cases/my_lora")
+    result = harness.run_cases(imported.cases, out="reports/my_lora")
     print(result.frame()[["case", "verdict", "ssim", "lpips", "psnr"]])
     harness.build_report(result.folder)
 """

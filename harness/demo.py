@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from harness.comparison.compare import Comparison, compare
@@ -28,7 +29,13 @@ IMAGE = INFERENCE_IMAGES / "inkprint_00002_.png"
 """What ComfyUI made of the preview of ``COMPARED``, with guidance 3.5 for 4."""
 
 
-def run_demo(*, out: Path, cases: Path, progress: Progress | None = None, processes: int = 1) -> RunResult:
+def run_demo(
+    *,
+    out: str | os.PathLike[str],
+    cases: str | os.PathLike[str],
+    progress: Progress | None = None,
+    processes: int = 1,
+) -> RunResult:
     """Import the shipped job, add a case with a wrong guidance scale, and run them all on the CPU.
 
     Args:
@@ -39,6 +46,8 @@ def run_demo(*, out: Path, cases: Path, progress: Progress | None = None, proces
     Raises:
         JobError, RunError: one of the folders holds something else.
     """
+    out = Path(out)
+    cases = Path(cases)
     _refuse_other_run(out, cases)
     found = [_with_its_t5(case) for case in import_job(JOB, out=cases, steps=STEPS).cases]
     wrong = _with_wrong_guidance(next(case for case in found if case.id == WRONG_CASE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,8 +33,8 @@ from harness.schema.render import Lora, Renderer
 def calibrate(
     cases: list[Case],
     *,
-    out: Path,
-    run: Path,
+    out: str | os.PathLike[str],
+    run: str | os.PathLike[str],
     options: RunOptions | None = None,
     command: str = "harness.calibrate",
     progress: Progress | None = None,
@@ -55,6 +56,8 @@ def calibrate(
         HarnessError: bad input; found before anything is rendered.
         CalibrationError: no case gives both noise and signal.
     """
+    out = Path(out)
+    run = Path(run)
     if (why := why_unwritable(out)) is not None:
         raise CalibrationError(f"cannot be written ({why})", file=out, fix="name another file")
     options = options or RunOptions()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness._util.given_paths import path_list
 from harness.comparison.advice import advice
 from harness.comparison.image_request import DIALECT_OF
 from harness.comparison.registration import why_another_size
@@ -87,10 +89,10 @@ class Comparison:
 
 def compare(
     case: Case,
-    image: Path,
+    image: str | os.PathLike[str],
     *,
-    request: Sequence[Path] = (),
-    settings: Path | None = None,
+    request: Sequence[str | os.PathLike[str]] = (),
+    settings: str | os.PathLike[str] | None = None,
     static: bool = False,
     options: RunOptions | None = None,
     renderer: Renderer | None = None,
@@ -112,6 +114,9 @@ def compare(
         RequestError: a file beside the image cannot be used.
         HarnessError: base, LoRA or device cannot be used.
     """
+    image = Path(image)
+    request = path_list(request)
+    settings = None if settings is None else Path(settings)
     read = read_inference_image(image, request=request, settings=settings)
     _note_preview(case, read)
     rows = static_difference(case, read)

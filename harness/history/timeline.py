@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ class Series:
 
 
 def read_history(
-    root: Path, case: str | None = None, *, damaged: list[HarnessError] | None = None
+    root: str | os.PathLike[str], case: str | None = None, *, damaged: list[HarnessError] | None = None
 ) -> list[Series]:
     """Return the series of every case, or of one, from all run folders directly under ``root``.
 
@@ -95,6 +96,7 @@ def read_history(
     Raises:
         RunError: no run folder is there, none holds the case, or a run cannot be read.
     """
+    root = Path(root)
     runs = sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
     if not runs:
         raise RunError("holds no run folder", file=root, fix="give the folder that holds them, e.g. reports")

@@ -12,6 +12,7 @@ README.txt      the commands that replay it
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 import zipfile
 import zlib
@@ -78,7 +79,7 @@ def inner_name(file: str) -> str:
     return f"case/{file}"
 
 
-def import_bundle(path: Path, *, out: Path | None = None) -> Unpacked:
+def import_bundle(path: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = None) -> Unpacked:
     """Restore the case of a bundle; nothing is written unless all of it can be.
 
     Only files that the case names are read, by their names in the zip, and written below ``out``.
@@ -90,6 +91,8 @@ def import_bundle(path: Path, *, out: Path | None = None) -> Unpacked:
         BundleError: not a bundle, damaged, too large, or at odds with its own hashes.
         CaseError: ``out`` holds something else than cases, or another case or file of the same name.
     """
+    path = Path(path)
+    out = None if out is None else Path(out)
     try:
         with zipfile.ZipFile(path) as archive:
             reader = _Reader(archive, path)

@@ -6,10 +6,12 @@ Seed rule and refusals: ``runcomfy-com/ai-toolkit-inference``, ``src/tasks/execu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness._util.given_paths import path_list
 from harness.errors import RequestError
 from harness.importers.draft import Draft, ImportResult, SourceFile, safe_name
 from harness.importers.inference_request import (
@@ -31,12 +33,12 @@ _DEFAULTS = Defaults()
 
 
 def import_request(
-    request: Path,
-    previews: Sequence[Path],
+    request: str | os.PathLike[str],
+    previews: Sequence[str | os.PathLike[str]],
     *,
-    out: Path,
+    out: str | os.PathLike[str],
     base: Base | None = None,
-    result: Path | None = None,
+    result: str | os.PathLike[str] | None = None,
 ) -> ImportResult:
     """Import images as cases, with the settings of a request JSON of the reference server.
 
@@ -54,6 +56,10 @@ def import_request(
         LoraError: the LoRA is missing, unsafe, broken or of another kind.
         JobError: ``out`` cannot be written or is in use.
     """
+    request = Path(request)
+    previews = path_list(previews)
+    out = Path(out)
+    result = None if result is None else Path(result)
     body, beside = load_request(request)
     answer = load_result(result) if result is not None else beside
     _check_count(request, body, len(previews), "images", "give one --preview per prompt, in order")

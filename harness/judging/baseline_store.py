@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,8 @@ class BaselineStore:
         BaselineError: ``root`` is a file.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        root = Path(root)
         if root.is_file():
             raise BaselineError("is no folder", file=root, fix="name the folder that holds the baselines")
         self.root = root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
@@ -44,10 +45,12 @@ class Lpips:
         WeightsError: the file is missing, the shipped one was changed, or another has other keys or shapes.
     """
 
-    def __init__(self, weights: Path | None = None, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, weights: str | os.PathLike[str] | None = None, device: torch.device | str = "cpu"
+    ) -> None:
         import torch
 
-        self.weights = weights or LPIPS_WEIGHTS
+        self.weights = LPIPS_WEIGHTS if weights is None else Path(weights)
         self.sha256 = _checked_hash(self.weights, SHIPPED_SHA256 if weights is None else None)
         self._device = torch.device(device)
         self._net = _network(self.weights).to(self._device)

@@ -90,9 +90,9 @@ class Audit:
 
 
 def audit(
-    lora: Path,
+    lora: str | os.PathLike[str],
     *,
-    base: Path | None = None,
+    base: str | os.PathLike[str] | None = None,
     quantizers: Sequence[str] = (),
     multiplier: float = 1.0,
     rows: int | None = None,
@@ -111,6 +111,8 @@ def audit(
         LoraError: missing, a pickle, or truncated; with a base, also a LoRA of another shape.
         CheckpointError: the base cannot be read, or is no transformer of this kind.
     """
+    lora = Path(lora)
+    base = None if base is None else Path(base)
     started = time.monotonic()
     found = Audit(lora, multiplier, _keys(lora), base=base, rows=rows)
     wanted = () if base is None else dict.fromkeys(quantizers)

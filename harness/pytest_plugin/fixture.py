@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +25,7 @@ class Harness:
         self._session = session
         self._node = node
 
-    def check(self, case: Case | Path | str) -> Row:
+    def check(self, case: Case | str | os.PathLike[str]) -> Row:
         """Render, score and judge a case as its own item would; bad input fails the test in one line.
 
         Args:
@@ -44,10 +44,11 @@ class Harness:
         """Return the case that was given, or is in the file that was."""
         if isinstance(given, Case):
             return given
-        if not isinstance(given, str | Path):
+        path = os.fspath(given) if isinstance(given, os.PathLike) else given
+        if not isinstance(path, str):
             raise CaseError(f"found {given!r:.80}", field="harness.check", fix=HOW)
         try:
-            return load_case(self._node.path.parent / given)
+            return load_case(self._node.path.parent / path)
         except CaseError as error:
             if isinstance(error.__cause__, OSError):
                 error.fix = HOW

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +34,9 @@ class Histogram:
     foot: int = FOOT
 
 
-def write_audit_page(found: Audit, out: Path) -> Path:
+def write_audit_page(found: Audit, out: str | os.PathLike[str]) -> Path:
     """Write the page and return its path."""
+    out = Path(out)
     write_text(
         out,
         render(

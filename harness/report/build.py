@@ -9,6 +9,7 @@ summary.md|json   the same counts and lines as text
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ INDEX, SINGLE = "index.html", "report.html"
 
 
 def build_report(
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
     single_file: bool = False,
     jobs: int | None = None,
@@ -59,6 +60,7 @@ def build_report(
         RunError: not a run folder, a row, diagnosis or comparison that cannot be read, or a folder that
             cannot be written.
     """
+    folder = Path(folder)
     refuse_links(folder)
     manifest, rows = read_manifest(folder), sorted(read_rows(folder), key=worst_first)
     left_out = _unreadable_answers(folder)

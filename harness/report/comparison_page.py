@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,12 +56,15 @@ class ComparisonView:
         return len({each.size for each in self.pictures}) == 1
 
 
-def write_comparison_page(found: Sequence[Comparison], out: Path, case_page: str = "") -> Path:
+def write_comparison_page(
+    found: Sequence[Comparison], out: str | os.PathLike[str], case_page: str = ""
+) -> Path:
     """Write one HTML file that shows comparisons, with all pictures inside; return it.
 
     Args:
         case_page: address of the case's page, seen from ``out``; empty where there is none.
     """
+    out = Path(out)
     views = [_view(each) for each in found]
     page = inlined_page("comparison")
     html = render("comparison.html", views=views, meanings=MEANINGS, page=page, case_page=case_page)

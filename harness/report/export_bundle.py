@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shlex
 import zipfile
 from contextlib import suppress
@@ -43,7 +44,12 @@ def find_run(case: str, reports: Path = Path("reports")) -> Path:
 
 
 def write_bundle(
-    run: Path, case: str, *, variant: str = REFERENCE, out: Path, lora: Path | None = None
+    run: str | os.PathLike[str],
+    case: str,
+    *,
+    variant: str = REFERENCE,
+    out: str | os.PathLike[str],
+    lora: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write one row of a run as a zip file; the same row always gives the same bytes.
 
@@ -55,6 +61,9 @@ def write_bundle(
         BundleError: the row's preview is gone, or the file cannot be written.
         LoraError: ``lora`` is not the case's LoRA.
     """
+    run = Path(run)
+    out = Path(out)
+    lora = None if lora is None else Path(lora)
     read_manifest(run)
     refuse_links(run)
     rows = {(row.case, row.variant): row for row in read_rows(run)}

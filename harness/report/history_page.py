@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
@@ -99,7 +100,7 @@ def _moved_first(chart: Chart) -> tuple[bool, int, str, str]:
     return not chart.findings, WORST_FIRST.index(verdict), series.case, series.environment
 
 
-def build_history(root: Path, *, damaged: list[HarnessError] | None = None) -> Path:
+def build_history(root: str | os.PathLike[str], *, damaged: list[HarnessError] | None = None) -> Path:
     """Write ``history.html`` over all runs directly under ``root``; returns its path.
 
     Args:
@@ -109,6 +110,7 @@ def build_history(root: Path, *, damaged: list[HarnessError] | None = None) -> P
     Raises:
         RunError: no run is there, a run cannot be read, or the page cannot be written.
     """
+    root = Path(root)
     history = read_history(root, damaged=damaged)
     charts = sorted(map(chart, history), key=_moved_first)
     html = render(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -60,7 +61,11 @@ def load_review(path: Path) -> Review:
 
 
 def apply_review(
-    file: Path, *, run: Path | None = None, root: Path = Path("baselines"), reviewer: str | None = None
+    file: str | os.PathLike[str],
+    *,
+    run: str | os.PathLike[str] | None = None,
+    root: str | os.PathLike[str] = "baselines",
+    reviewer: str | None = None,
 ) -> Applied:
     """Write the baselines that a review accepts: all of them, or none where anything moved since.
 
@@ -74,6 +79,9 @@ def apply_review(
             that was reviewed.
         BaselineError: a baseline cannot be read or written.
     """
+    file = Path(file)
+    run = None if run is None else Path(run)
+    root = Path(root)
     review = load_review(file)
     folder = run or Path("reports") / Path(review.run).name
     created = str(read_manifest(folder).get("created", ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def summary_markdown(report: Overview, ordered: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def job_summary(run: Path, *, worst: int = 10, link: str | None = None) -> str:
+def job_summary(run: str | os.PathLike[str], *, worst: int = 10, link: str | None = None) -> str:
     """Return counts and the worst cases as Markdown, for the summary of a CI job.
 
     Args:
@@ -50,6 +51,7 @@ def job_summary(run: Path, *, worst: int = 10, link: str | None = None) -> str:
     Raises:
         RunError: not a run folder.
     """
+    run = Path(run)
     result = load_run(run)
     lines = [f"## {markdown(run.name)}: {counts_in_words(result.counts, Verdict) or 'no results'}"]
     if link:

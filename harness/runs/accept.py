@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import getpass
+import os
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -26,10 +27,10 @@ class Accepted:
 
 
 def accept_run(
-    run: Path,
+    run: str | os.PathLike[str],
     cases: list[str],
     *,
-    root: Path,
+    root: str | os.PathLike[str],
     reason: str,
     accepted_by: str | None = None,
     new_only: bool = False,
@@ -51,6 +52,8 @@ def accept_run(
             written.
         RunError: not a run folder, or one that holds links.
     """
+    run = Path(run)
+    root = Path(root)
     if not reason.strip():
         raise BaselineError("needs a reason", field="--reason", fix="say why this result is as it should be")
     read_manifest(run)

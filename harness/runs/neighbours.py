@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def plan_nearest(case: Case, options: RunOptions, device: str) -> list[Planned]:
     return sendable(found, options)
 
 
-def note_neighbours(folder: Path, lpips_weights: Path | None = None) -> RunResult:
+def note_neighbours(folder: Path, lpips_weights: str | os.PathLike[str] | None = None) -> RunResult:
     """Say in the rows of a finished run where each preview lies between its neighbours.
 
     Raises:

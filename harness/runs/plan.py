@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness._util.real_paths import real_path
@@ -73,8 +73,8 @@ class RunOptions:
     trust_remote_code: bool = False
     tolerance: Tolerance | Source | None = None
     project_tolerance: Tolerance | Source | None = None
-    baselines: Path | None = None
-    lpips_weights: Path | None = None
+    baselines: str | os.PathLike[str] | None = None
+    lpips_weights: str | os.PathLike[str] | None = None
     fresh: bool = False
     score_workers: int | None = 0
     gpus: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class RunOptions:
     ray: str | None = None
     ray_workers: int | None = None
     server: str | None = dataclasses.field(default=None, repr=False, kw_only=True)
-    server_root: Path | None = None
+    server_root: str | os.PathLike[str] | None = None
     server_header: tuple[str, ...] = ()
     comfy: str | None = dataclasses.field(default=None, repr=False, kw_only=True)
     comfy_file: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)

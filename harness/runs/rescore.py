@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from itertools import chain
 from pathlib import Path
@@ -25,10 +26,10 @@ from harness.schema.result import Row
 
 
 def rescore(
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
     tolerance: Tolerance | Source | None = None,
-    lpips_weights: Path | None = None,
+    lpips_weights: str | os.PathLike[str] | None = None,
     metrics: Collection[MetricName] = (),
 ) -> RunResult:
     """Score every row that has images again and judge it; no model is loaded and nothing is rendered.
@@ -42,6 +43,8 @@ def rescore(
         RunError: not a run folder, or a run is writing there.
         ImageError: an image of the run is missing, damaged or another one than the row's.
     """
+    folder = Path(folder)
+    lpips_weights = None if lpips_weights is None else Path(lpips_weights)
     read_manifest(folder)
     with locked(folder):
         rows = load_run(folder).rows

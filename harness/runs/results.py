@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,8 +53,9 @@ class RunResult:
         return pd.DataFrame([_flat(row) for row in self.rows])
 
 
-def load_run(folder: Path) -> RunResult:
+def load_run(folder: str | os.PathLike[str]) -> RunResult:
     """Return a saved run, without loading a model."""
+    folder = Path(folder)
     rows = sorted(read_rows(folder), key=lambda row: (row.case, row.variant))
     planned = read_manifest(folder)["identity"].get(CASES, [])
     return RunResult(folder, rows, sorted(set(planned) - {row.case for row in rows}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from harness._util.signals import deliver_interrupts
@@ -19,7 +20,7 @@ from harness.schema.render import Renderer
 def run_cases(
     cases: list[Case],
     *,
-    out: Path,
+    out: str | os.PathLike[str],
     options: RunOptions | None = None,
     progress: Progress | None = None,
     renderer: Renderer | None = None,
@@ -42,6 +43,7 @@ def run_cases(
         HarnessError: bad input; found before anything is rendered.
         CopyError: the run is done, and its copy at ``options.copy_to`` is not complete.
     """
+    out = Path(out)
     options = options or RunOptions()
     with deliver_interrupts(), machine_of(options) as machine:
         planned = planner(cases, options, machine.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +71,9 @@ class Scorer:
         WeightsError: the weights are missing or not what they should be.
     """
 
-    def __init__(self, weights: Path | None = None, metrics: Collection[MetricName] = ()) -> None:
+    def __init__(
+        self, weights: str | os.PathLike[str] | None = None, metrics: Collection[MetricName] = ()
+    ) -> None:
         self._lpips = Lpips(weights)
         self.metrics = choose_metrics(metrics)
 

@@ -10,7 +10,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing.connection import wait
-from pathlib import Path
 
 from harness._util.signals import deliver_interrupts, shield_children
 from harness.metrics.scores import MetricName
@@ -30,7 +29,7 @@ class ScoringPool:
         weights: LPIPS layers other than the shipped ones, for the workers.
     """
 
-    def __init__(self, scorer: Scorer, weights: Path | None, workers: int) -> None:
+    def __init__(self, scorer: Scorer, weights: str | os.PathLike[str] | None, workers: int) -> None:
         workers = min(workers, os.cpu_count() or 1)
         self.depth = 2 * workers
         """How many images may wait for their scores before rendering waits for them."""
@@ -67,7 +66,9 @@ class ScoringPool:
             _end(self._processes)
 
 
-def _start(workers: int, weights: Path | None, metrics: Collection[MetricName]) -> ProcessPoolExecutor:
+def _start(
+    workers: int, weights: str | os.PathLike[str] | None, metrics: Collection[MetricName]
+) -> ProcessPoolExecutor:
     """Start all workers: they import for seconds, while the base loads and not while images wait."""
     spawn = multiprocessing.get_context("spawn")
     processes = ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=(weights, metrics))
@@ -100,7 +101,7 @@ def default_workers(device: str, renderers: int = 1, renders: int = MAX_WORKERS)
     return min(MAX_WORKERS * renderers, max(1, (os.cpu_count() or 2) - 1))
 
 
-def _begin(weights: Path | None, metrics: Collection[MetricName]) -> None:
+def _begin(weights: str | os.PathLike[str] | None, metrics: Collection[MetricName]) -> None:
     """Load the scorer in a worker, which ends with its parent."""
     import torch
 

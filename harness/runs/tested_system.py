@@ -37,7 +37,7 @@ def tested_system(options: RunOptions) -> Iterator[ServerRenderer | ComfyRendere
         from harness.systems.server_renderer import ServerRenderer
 
         with closing(ServerClient(options.server, options.server_header)) as client:
-            yield ServerRenderer(client, _known_models(client), options.server_root or Path("/"))
+            yield ServerRenderer(client, _known_models(client), Path(options.server_root or "/"))
     else:
         from harness.systems.comfy_client import ComfyClient
         from harness.systems.comfy_graph import loader_files

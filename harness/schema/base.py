@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -41,12 +42,13 @@ class Base(Strict):
         return self
 
     @classmethod
-    def parse(cls, text: str) -> Base:
+    def parse(cls, text: str | os.PathLike[str]) -> Base:
         """Read the ``--base`` form: ``embedded:NAME``, an existing folder, or ``OWNER/NAME[@REVISION]``.
 
         Raises:
             CaseError: none of these, or a single file.
         """
+        text = os.fspath(text)
         if match := re.fullmatch(r"embedded:([\w.-]+)", text):
             return cls(embedded=match[1])
         if text and Path(text).is_dir():

@@ -7,6 +7,7 @@ Unknown keys are refused; a file that was loaded and saved again says the same t
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PrivateAttr, WithJsonSchema, model_validator
 
 from harness._util.atomic_files import sha256_file, write_bytes
+from harness._util.given_paths import path_list
 from harness._util.real_paths import real_path
 from harness._util.strict_yaml import read_mapping, write_yaml
 from harness._util.validation import problems_as
@@ -147,10 +149,10 @@ class Case(Strict):
             )
         return self
 
-    def at(self, path: Path) -> Case:
+    def at(self, path: str | os.PathLike[str]) -> Case:
         """Return this case as one that lies in the file ``path``."""
         bound = self.model_copy()
-        bound._file = path
+        bound._file = Path(path)
         return bound
 
     @property
@@ -212,12 +214,13 @@ def _model_in(data: Any) -> str:
     return str(data.get("model", DEFAULT_MODEL)) if isinstance(data, dict) else DEFAULT_MODEL
 
 
-def load_case(path: Path) -> Case:
+def load_case(path: str | os.PathLike[str]) -> Case:
     """Read one case file.
 
     Raises:
         CaseError: not readable, not YAML, or not a valid case; names the field.
     """
+    path = Path(path)
     if path.is_dir():
         raise CaseError("is a folder", file=path, fix=f"name a *{SUFFIX} in it, which harness import makes")
     if path.is_file() and path.suffix not in {".yaml", ".yml"}:
@@ -229,7 +232,7 @@ def load_case(path: Path) -> Case:
     return case
 
 
-def load_cases(paths: Sequence[Path]) -> list[Case]:
+def load_cases(paths: Sequence[str | os.PathLike[str]]) -> list[Case]:
     """Read every case file among ``paths``; folders are searched for ``*.case.yaml``.
 
     Returns:
@@ -238,6 +241,7 @@ def load_cases(paths: Sequence[Path]) -> list[Case]:
     Raises:
         CaseError: a file is invalid or has another suffix, a folder holds none, or two files share an id.
     """
+    paths = path_list(paths)
     files: dict[Path, None] = {}
     for path in paths:
         found = case_files(path) if path.is_dir() else [path]
@@ -268,13 +272,16 @@ def case_files(folder: Path) -> list[Path]:
     )
 
 
-def save_case(case: Case, path: Path, *, schema: str | None = None, lasting: bool = True) -> Case:
+def save_case(
+    case: Case, path: str | os.PathLike[str], *, schema: str | None = None, lasting: bool = True
+) -> Case:
     """Write ``case`` to ``path`` atomically and return it bound to that file.
 
     Args:
         schema: relative path of the JSON Schema to name in the first line, for editors.
         lasting: wait until the disk has it, so that this holds of a power failure as well.
     """
+    path = Path(path)
     body = write_yaml(case.model_dump(mode="json", exclude_none=True))
     write_bytes(path, (schema_line(schema) + body).encode("utf-8"), lasting=lasting)
     return case.at(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +71,13 @@ def product(axes: Sequence[tuple[str, list[Value]]]) -> list[Variant]:
     ]
 
 
-def read_grid(path: Path) -> list[Variant]:
+def read_grid(path: str | os.PathLike[str]) -> list[Variant]:
     """Read a grid file: ``axes:`` maps names to lists, and ``combine`` is ``product`` or ``single``.
 
     Raises:
         HarnessError: not readable, an unknown key, axis or value (with the nearest), or empty.
     """
+    path = Path(path)
     data = read_mapping(path, HarnessError, fix="map axes to lists of values")
     try:
         return _of_mapping(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def sweep_cases(
     cases: list[Case],
     variants: Sequence[Variant],
     *,
-    out: Path,
+    out: str | os.PathLike[str],
     options: RunOptions | None = None,
     progress: Progress | None = None,
     renderer: Renderer | None = None,
@@ -39,6 +40,7 @@ def sweep_cases(
     Raises:
         HarnessError: bad input, or a variant that no case can take; found before anything is rendered.
     """
+    out = Path(out)
 
     def planner(cases: list[Case], options: RunOptions, device: str) -> list[Planned]:
         return plan_sweep(cases, variants, options, device)

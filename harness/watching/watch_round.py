@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from harness.importers.aitoolkit import import_job
@@ -18,11 +19,11 @@ from harness.watching.job_files import look
 
 
 def watch_round(
-    job_dir: Path,
+    job_dir: str | os.PathLike[str],
     *,
-    cases: Path,
-    out: Path,
-    config: Path | None = None,
+    cases: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    config: str | os.PathLike[str] | None = None,
     options: RunOptions | None = None,
     progress: Progress | None = None,
 ) -> RunResult | None:
@@ -43,6 +44,10 @@ def watch_round(
     Raises:
         HarnessError: as ``import_job`` and ``run_cases``.
     """
+    job_dir = Path(job_dir)
+    cases = Path(cases)
+    out = Path(out)
+    config = None if config is None else Path(config)
     options, progress = options or RunOptions(), progress or Progress()
     refuse_for_import(out, cases)
     files = look(job_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ NODES_NEEDED = (
 )
 
 
-def export_case(case: Case, kind: ExportKind, out: Path) -> list[Path]:
+def export_case(case: Case, kind: ExportKind, out: str | os.PathLike[str]) -> list[Path]:
     """Write ``case`` so that another tool renders it as near as it can.
 
     Args:
@@ -37,6 +38,7 @@ def export_case(case: Case, kind: ExportKind, out: Path) -> list[Path]:
     Raises:
         CaseError: the case says that its preview cannot be re-run.
     """
+    out = Path(out)
     if case.incomparable is not None:
         raise CaseError(f"{case.id} cannot be re-run: {case.incomparable}", fix="export another case")
     if kind == "diffusers":

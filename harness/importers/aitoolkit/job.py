@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 
+from harness._util.given_paths import path_list
 from harness._util.real_paths import real_path
 from harness._util.redaction import redact
 from harness.errors import HarnessError
@@ -43,13 +45,13 @@ OLDER = {
 
 
 def import_job(
-    job_dir: Path,
+    job_dir: str | os.PathLike[str],
     *,
-    out: Path,
+    out: str | os.PathLike[str],
     base: Base | None = None,
     steps: str = "all",
-    config: Path | None = None,
-    leave: Collection[Path] = (),
+    config: str | os.PathLike[str] | None = None,
+    leave: Collection[str | os.PathLike[str]] = (),
 ) -> ImportResult:
     """Import the previews of a training job as cases.
 
@@ -69,6 +71,10 @@ def import_job(
         JobError: the folder, its config or its prompts cannot be read, or ``out`` is in use.
         ImageError: no preview can be read.
     """
+    job_dir = Path(job_dir)
+    out = Path(out)
+    config = None if config is None else Path(config)
+    leave = path_list(leave)
     job_dir = real_path(job_dir)
     config_file = config or find_config(job_dir)
     parsed = load_config(config_file)
