@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from harness._util.redaction import printable
 
-def some(names: Iterable[object], limit: int = 3) -> str:
-    """Return the first ``limit`` names in order, and how many more there are."""
+
+def some(names: Iterable[object], limit: int = 3, joint: str = ", ") -> str:
+    """Return the first ``limit`` names in order, each on one line, and how many more there are."""
     ordered = sorted(map(str, names))
     more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
-    return ", ".join(ordered[:limit]) + more
+    return joint.join(map(printable, ordered[:limit])) + more
 
 
 def size_text(size: tuple[int, int]) -> str:

@@ -170,6 +170,7 @@ def test_a_qtype_that_names_nothing_is_not_the_default(
     assert (case.trained.qtype, case.trained.qtype_te) == ("unknown", "unknown")
     said = "model.qtype names nothing, and AI Toolkit renders no preview so: the previews are of an earlier"
     assert sum(note.startswith(said) for note in case.assumptions) == 1
+    assert not [note for note in case.assumptions if "plain unknown" in note]
     found = {finding.id: finding.message for finding in static_findings(case)}
     assert "transformer and T5 (unknown)" in found["quantized"]
     assert "qfloat8" not in found["quantized"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unicodedata import normalize
 
 import pytest
 from PIL import Image
@@ -310,3 +311,37 @@ def test_links_that_lead_nowhere_are_named(job: Path, tmp_path: Path) -> None:
         preview.name,
         "tiny_flex2_simple_v1_000000010.safetensors",
     ]
+
+
+def test_previews_that_are_refused_for_several_reasons_are_all_named(job: Path, tmp_path: Path) -> None:
+    for index, mode in enumerate(("CMYK", "L", "RGB", "RGB")):
+        path = next((job / "samples").glob(f"*__000000010_{index}.jpg"))
+        Image.open(path).convert(mode).save(path, "JPEG")
+        if mode == "RGB":
+            path.write_bytes(b"")
+    with pytest.raises(ImageError) as caught:
+        import_job(job, out=tmp_path / "cases", steps="10")
+    said = str(caught.value)
+    assert "samples: no preview can be used: 1795423" in said
+    for reason in ("has mode CMYK, not RGB", "has mode L, not RGB", "each of 2 previews is empty: "):
+        assert reason in said
+
+
+@pytest.mark.parametrize(("config", "file"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_that_macos_writes_in_two_characters_is_the_same_name(
+    job: Path, tmp_path: Path, config: Literal["NFC", "NFD"], file: Literal["NFC", "NFD"]
+) -> None:
+    path, old, new = job / "config.yaml", job.name, "tiny_fléx2"
+    path.write_text(path.read_text().replace(f"name: {old}", f"name: {normalize(config, new)}"))
+    for lora in job.glob("*.safetensors"):
+        lora.rename(lora.with_name(lora.name.replace(old, normalize(file, new))))
+    cases = import_job(job, out=tmp_path / "cases").cases
+    assert all(case.incomparable is None for case in cases)
+    assert cases[-1].lora is not None
+
+
+def test_a_size_is_explained_only_where_the_preview_has_it(job: Path, edit: Edit, tmp_path: Path) -> None:
+    edit(lambda process: process["sample"].update(height=112))
+    (case, *_) = import_job(job, out=tmp_path / "cases", steps="10").cases
+    assert "but config.yaml gives 128x112" in str(case.incomparable)
+    assert not [note for note in case.assumptions if "where the preview is" in note]

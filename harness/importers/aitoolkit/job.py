@@ -26,7 +26,7 @@ from harness.importers.aitoolkit.job_folder import (
 )
 from harness.importers.aitoolkit.job_notes import notes_on_job, notes_on_numerics, notes_on_size
 from harness.importers.aitoolkit.job_samples import JobSamples
-from harness.importers.aitoolkit.left_out import notes_on_left_out, together
+from harness.importers.aitoolkit.left_out import all_refused, notes_on_left_out, together
 from harness.importers.aitoolkit.lora_pairing import Weights, WeightsFinder
 from harness.importers.aitoolkit.samples import Sample
 from harness.importers.draft import Draft, ImportResult, SourceFile, safe_name
@@ -134,7 +134,7 @@ class _Job:
                 refused[str(image)] = image
         found = together(refused.values())
         if not drafts and found:
-            raise found[-1]
+            raise all_refused(found, previews[0].path.parent)
         return drafts, found
 
     def _draft(self, preview: PreviewFile, image: PreviewImage, weights: Weights) -> Draft:
@@ -174,6 +174,7 @@ class _Job:
                 *([OLDER[older]] if older else []),
                 *self._notes_on_numerics(software),
                 *self._preview_notes(preview, sample, weights),
+                *([] if problem else notes_on_size(self.process.model.spec, sample.settings)),
             ],
         )
 
@@ -233,8 +234,6 @@ class _Job:
 
     def _preview_notes(self, preview: PreviewFile, sample: Sample, weights: Weights) -> list[str]:
         notes = [*weights.lora.notes, *weights.origin_notes(self.weights.job_name)] if weights.lora else []
-        if sample.problem is None:
-            notes += notes_on_size(self.process.model.spec, sample.settings)
         if preview.step == 0 and weights.problem is None:
             notes.append(
                 "step 0: nothing is trained yet, so the base alone is rendered "

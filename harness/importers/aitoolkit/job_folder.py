@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -172,11 +173,14 @@ def select_steps(files: list[PreviewFile], steps: str) -> list[PreviewFile]:
 
 
 def find_checkpoints(job_dir: Path, name: str) -> Checkpoints:
-    """Return the LoRA files of the job ``name``; some versions put ``_LoRA`` behind the name."""
-    pattern = re.compile(re.escape(name) + r"(?:_LoRA)?(?:_(?P<step>\d{9,}))?\.safetensors")
+    """Return the LoRA files of the job ``name``; some versions put ``_LoRA`` behind the name.
+
+    macOS and its zips write ``é`` as two characters: names are compared in one form.
+    """
+    pattern = re.compile(re.escape(_composed(name)) + r"(?:_LoRA)?(?:_(?P<step>\d{9,}))?\.safetensors")
     numbered, final, other = {}, None, []
     for path in sorted(path for path in job_dir.glob("*.safetensors") if not path.is_dir()):
-        match = pattern.fullmatch(path.name)
+        match = pattern.fullmatch(_composed(path.name))
         if match is None:
             other.append(path)
         elif match["step"] is None:
@@ -184,6 +188,10 @@ def find_checkpoints(job_dir: Path, name: str) -> Checkpoints:
         else:
             numbered[int(match["step"])] = path
     return Checkpoints(name, numbered, final, tuple(other))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def log_software(job_dir: Path) -> str | None:

@@ -35,7 +35,7 @@ def notes_on_numerics(process: Process, software: str | None) -> list[str]:
         elif rule is not None:
             notes.append(f"it is unknown which quantizer was used ({rule.unknown(software)})")
         notes += _rotated(qtype, process.device) + _not_computed(qtype)
-        if "|" in (model.qtype or ""):
+        if "|" in (model.qtype or "") and qtype != UNRECORDED:
             notes.append(
                 f"AI Toolkit does not load the accuracy recovery adapter of model.qtype: plain {qtype}"
             )
