@@ -97,7 +97,7 @@ def read_yaml_file(path: Path, loader: Any = _CaseLoader) -> Any:
     try:
         return read_yaml(read_bytes(path, MAX_BYTES).decode("utf-8"), loader)
     except UnicodeDecodeError as error:
-        raise yaml.YAMLError(f"not UTF-8 text: {error}") from error
+        raise yaml.YAMLError(f"not UTF-8 text: {error}; save it as UTF-8") from error
 
 
 def read_mapping(path: Path, error: Callable[..., Exception], *, fix: str) -> dict[Any, Any]:

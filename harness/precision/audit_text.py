@@ -56,7 +56,8 @@ def _keys(keys: LoaderKeys) -> str:
     if keys.refused is not None:
         return f"{keys.loader}: {keys.refused}"
     ignored = f", ignores {len(keys.ignored)} ({some(keys.ignored)})" if keys.ignored else ""
-    return f"{keys.loader}: applies {len(keys.applied)} keys{ignored}"
+    count = len(keys.applied)
+    return f"{keys.loader}: applies {count} key{'s' if count != 1 else ''}{ignored}"
 
 
 def _line(name: str, way: Way, each: Survival) -> str:

@@ -163,7 +163,10 @@ def find_layers(path: Path, tensors: Mapping[str, Tensor], form: Form) -> list[L
         else:
             source = key[: match.start()]
             modules[source] = found
-            parts.setdefault(source, {})[_PARTS[match[1]]] = key
+            other = parts.setdefault(source, {}).setdefault(_PARTS[match[1]], key)
+            if other != key:
+                fix = "only one of the two is applied: use the file as AI Toolkit saved it"
+                raise LoraError(f"holds {other} and {key}, which are the same", file=path, fix=fix)
     if unused:
         raise _unused(path, unused, everything=not parts)
     return [_layer(path, source, keys, tensors, modules[source], form) for source, keys in parts.items()]
@@ -243,7 +246,10 @@ _OTHER_KINDS: Final[tuple[tuple[Callable[[str], object], str, str], ...]] = (
 
 def _unused(path: Path, keys: list[str], *, everything: bool) -> LoraError:
     """Say that diffusers applies nothing of ``keys``, which are all keys of the file if ``everything``."""
-    fix = "diffusers applies transformer.<module>.lora_A.weight and .lora_B.weight, and kohya's lora_unet_…"
+    fix = (
+        "diffusers applies transformer.<module>.lora_A.weight and .lora_B.weight, and kohya's "
+        "lora_unet_double_blocks_… and lora_unet_single_blocks_…"
+    )
     if not everything:
         kind = UnrenderableLoraError if all(key.endswith(_OF_THE_TRAINER) for key in keys) else LoraError
         return kind(f"holds keys that diffusers does not apply ({some(keys)})", file=path, fix=fix)

@@ -11,7 +11,7 @@ import pytest
 from harness.precision import availability
 from tests.cli.conftest import Harness
 from tests.cli.refused import refused
-from tests.importers.lora_files import rewrite
+from tests.importers.lora_files import rewrite, write
 
 
 @pytest.fixture
@@ -64,6 +64,21 @@ def test_keys_by_loader_without_a_base(harness: Harness, lora: Path, tmp_path: P
     assert ended.code == 0
     assert "diffusers: applies 0 keys, ignores 124" in ended.out
     assert "its changes were not measured" in ended.out
+
+
+def test_a_key_forges_no_line_of_its_own(harness: Harness, lora: Path, tmp_path: Path) -> None:
+    line = "diffusers: applies 124 keys"
+    forged = rewrite(lora, tmp_path / "odd.safetensors", rename=lambda key: f"{key}\n{line}")
+    ended = harness("audit", forged)
+    assert sum(line.startswith("diffusers: applies") for line in ended.out.splitlines()) == 1
+    assert "diffusers: applies 0 keys" in ended.out
+
+
+def test_one_key_is_one(harness: Harness, tmp_path: Path) -> None:
+    key = "transformer.transformer_blocks.0.attn.to_k.lora_A.weight"
+    assert (
+        "diffusers: applies 1 key\n" in harness("audit", write(tmp_path / "a.safetensors", {key: [2, 6]})).out
+    )
 
 
 def test_bad_input_is_one_line(harness: Harness, lora: Path, tiny: Path, tmp_path: Path) -> None:

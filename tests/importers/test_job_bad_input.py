@@ -56,7 +56,9 @@ def test_broken_yaml(job: Path, tmp_path: Path) -> None:
 
 def test_not_text(job: Path, tmp_path: Path) -> None:
     (job / "config.yaml").write_bytes(b"\xff\xfe\x00")
-    assert "config.yaml: is not valid YAML (not UTF-8 text" in refused(job, tmp_path)
+    line = refused(job, tmp_path)
+    assert "config.yaml: is not valid YAML (not UTF-8 text" in line
+    assert line.endswith("; save it as UTF-8)")
 
 
 @pytest.mark.parametrize(

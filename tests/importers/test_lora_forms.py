@@ -68,6 +68,24 @@ def test_lora_down_and_lora_up(shipped: Path, tmp_path: Path) -> None:
     assert "lora_down and lora_up are read as lora_A and lora_B (62)" in lora.notes[0]
 
 
+def test_one_matrix_under_two_names_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", GOOD | {A.replace("lora_A", "lora_down"): [2, 6]})
+    said = refused(path)
+    assert f"holds {A} and transformer.x.attn.to_q.lora_down.weight, which are the same" in said
+
+
+def test_diffusers_modules_under_kohyas_prefix_are_not_said_to_be_applied(
+    shipped: Path, tmp_path: Path
+) -> None:
+    def flat(key: str) -> str:
+        module, _, end = key.removeprefix("transformer.").partition(".lora_")
+        return f"lora_unet_{module.replace('.', '_')}.lora_{'down' if end[0] == 'A' else 'up'}.weight"
+
+    said = refused(rewrite(shipped, tmp_path / "f.safetensors", rename=flat))
+    assert "of which diffusers loads nothing" in said
+    assert said.endswith("kohya's lora_unet_double_blocks_… and lora_unet_single_blocks_…")
+
+
 def test_comfyui_keys_are_converted_only_with_lora_down(shipped: Path, tmp_path: Path) -> None:
     def down(key: str) -> str | None:
         name = to_comfyui(key)
