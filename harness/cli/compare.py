@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     metavar="N",
     type=FiniteRange(min=2),
     default=40,
-    help="Renders of the case's own length to spend on an image.",
+    help="Renders of the case's own length to search an image's settings with; a proof takes some more.",
 )
 @option("--json", "json_file", type=output_file, help="Write the results here as JSON.")
 @option("--report", type=output_file, help="Write a page with pictures and tables here, one HTML file.")

@@ -48,7 +48,8 @@ def advice(case: Case, tool: Tool, rows: list[SettingRow]) -> list[str]:
     lines = [_line(case, tool, row) for row in differing if row.setting not in _TINY]
     tiny = [row.setting for row in differing if row.setting in _TINY and row.state is State.TOOL]
     if tiny:
-        lines.append(f"{NOTHING}{', '.join(tiny)} are this tool's way; together they are tiny")
+        are = "are this tool's way; together they are tiny" if tiny[1:] else "is this tool's way, and tiny"
+        lines.append(f"{NOTHING}{', '.join(tiny)} {are}")
     lines += [
         _line(case, tool, row) for row in differing if row.setting in _TINY and row.state is State.DIFFERS
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from harness.schema.render import Renderer
 
 BUDGET = 40.0
-"""Renders of the case's own length that the proof of one image may spend."""
+"""Renders of the case's own length that the search of one image's settings may spend."""
 
 Tell = Callable[[str], None]
 
@@ -106,7 +107,7 @@ def compare(
         request: the reference server's request JSON, and its result if there is one.
         settings: a settings file written by hand, in a case file's words.
         static: leave out what needs a model.
-        budget: renders of the case's own length to spend at most.
+        budget: renders of the case's own length to search settings with; to begin and to prove takes more.
         tell: called with one line as the proof goes on.
 
     Raises:
@@ -153,13 +154,16 @@ def _unreadable(case: Case, image: Path) -> str | None:
 
 
 def _note_preview(case: Case, image: InferenceImage) -> None:
-    """Note an image that is a file of the job: a mistake, or a render that is right to the last byte."""
+    """Note an image that is the job's own: a mistake, or a render that is right to the last bit."""
     data = image.path.read_bytes()
     for each in sorted(case.preview_path.parent.iterdir()):
         if each.is_file() and each.stat().st_size == len(data) and each.read_bytes() == data:
             which = "the preview itself" if each == case.preview_path else "another preview of the job"
             image.settings.notes.append(f"its file is {which}, {each.name}, byte for byte")
             return
+    with suppress(ImageError):  # what cannot be read is said elsewhere
+        if image.size == case.preview.size and (load_rgb(image.path) == load_rgb(case.preview_path)).all():
+            image.settings.notes.append("its pixels are those of the preview, in another file")
 
 
 def _comparison(

@@ -63,7 +63,7 @@ def search_image(
 
     Args:
         context: the case with its own request, in the reference's dialect.
-        budget: renders of the case's own length to spend at most.
+        budget: renders of the case's own length to search with, beside those that a search begins with.
     """
     starts = sorted(_starts(context, image, codec, renderer), key=_likelihood)
     best: Found | None = None

@@ -80,8 +80,9 @@ def image_errors(path: Path) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise _not_read(path) from error
     except Exception as error:  # Pillow raises anything on broken files
-        fix = "copy it again from the job folder"
-        raise ImageError(f"is truncated or cannot be read ({error})", file=path, fix=fix) from error
+        raise ImageError(
+            f"is truncated or cannot be read ({error})", file=path, fix="copy it again"
+        ) from error
 
 
 def _decode(path: Path, source: Path | bytes, reduced: bool) -> Image.Image:

@@ -70,6 +70,9 @@ def test_an_image_or_preview_that_cannot_be_read_is_not_comparable(
     cut.write_bytes(whole.read_bytes()[:2000])
     ended = harness("compare", case, cut, "--static")
     assert "not comparable: the image is truncated or cannot be read (" in ended.out
+    Image.open(whole).save(cut := tmp_path / "cut.png")
+    cut.write_bytes(cut.read_bytes()[:2000])
+    assert harness("compare", case, cut, "--static").err.endswith("; copy it again\n")
     alpha = tmp_path / "alpha.png"
     Image.open(whole).convert("RGBA").save(alpha)
     ended = harness("compare", case, alpha, "--static")

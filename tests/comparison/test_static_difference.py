@@ -294,6 +294,27 @@ def test_a_file_of_the_job_is_recognized(cases: Cases, tmp_path: Path) -> None:
         assert any(said in note for note in compare(case, Path(copy), static=True).image.settings.notes)
 
 
+def test_the_previews_pixels_in_another_file_are_recognized(cases: Cases, tmp_path: Path) -> None:
+    case, said = cases[300, 0], "its pixels are those of the preview, in another file"
+    with Image.open(case.preview_path) as preview:
+        preview.save(tmp_path / "same.png")
+        preview.save(tmp_path / "near.jpg", quality=95)
+        preview.convert("RGBA").save(tmp_path / "not_read.png")
+    for name, same in (("same.png", True), ("near.jpg", False), ("not_read.png", False)):
+        notes = compare(case, tmp_path / name, static=True).image.settings.notes
+        assert (said in notes) == same
+
+
+def test_one_way_of_a_tool_is_one(cases: Cases) -> None:
+    def told(*names: str) -> str:
+        rows = [SettingRow(name, "a", "b", State.TOOL) for name in names]
+        (line,) = advice(cases[300, 0], Tool.DIFFUSERS, rows)
+        return line.removeprefix("Nothing you can set: ")
+
+    assert told("t5_attention") == "t5_attention is this tool's way, and tiny"
+    assert told("latents", "kernels") == "latents, kernels are this tool's way; together they are tiny"
+
+
 def test_the_json_is_as_documented(cases: Cases) -> None:
     body = static(truth_of("inkprint_00002_.png"), cases).to_json()
     assert list(body) == [
