@@ -19,6 +19,12 @@ from harness._util.installed_packages import packages_distributions
 UNUSED = ("bitsandbytes", "sklearn", "torchao", "torchvision")
 """What libraries import for quantized layers, losses and pictures as input."""
 
+_LOOK_ONCE = ("accelerate", "diffusers", "peft", "transformers")
+"""Libraries that look for ``UNUSED`` once, when they are imported; diffusers counts on what it found."""
+
+_without_unused: set[str] = set()
+"""Those that were imported in a block, so that they found none."""
+
 _is_own_process = False
 _may_hold_pipeline = False
 
@@ -61,18 +67,26 @@ def lean_imports() -> Iterator[None]:
     """Import libraries within the block as if ``UNUSED`` were not installed; after it they can be imported.
 
     Libraries remember what they did not find: what they offer for such a package stays away. Packages that
-    are imported already stay. In a process that others' code shares, nothing is left out.
+    are imported already stay. In a process that others' code shares, nothing is left out, and neither after
+    a library was imported outside of such a block: it counts on what it found.
     """
     modules: dict[str, Any] = sys.modules
-    hidden = [name for name in UNUSED if name not in modules] if _is_own_process else []
+    may_hide = _is_own_process and _imported(modules) <= _without_unused
+    hidden = [name for name in UNUSED if name not in modules] if may_hide else []
     modules.update(dict.fromkeys(hidden))  # an import then fails: Python's own rule for None
     try:
         with _one_inventory():
             yield
     finally:
+        if may_hide:
+            _without_unused.update(_imported(modules))
         for name in hidden:
             if name in modules and modules[name] is None:
                 del modules[name]
+
+
+def _imported(modules: Mapping[str, Any]) -> set[str]:
+    return {name for name in _LOOK_ONCE if name in modules}
 
 
 @cache

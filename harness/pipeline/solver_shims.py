@@ -14,21 +14,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import diffusers
 import numpy as np
 import torch
-from diffusers import (
-    DEISMultistepScheduler,
-    DPMSolverMultistepScheduler,
-    DPMSolverSinglestepScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    FlowMatchHeunDiscreteScheduler,
-    SASolverScheduler,
-    SchedulerMixin,
-)
-from diffusers.schedulers.scheduling_utils import SchedulerOutput
 
+from harness._util.lean_imports import lean_imports
 from harness.pipeline.comfy_schedules import comfy_sigmas
+
+with lean_imports():  # a sweep comes here before a pipeline is made
+    import diffusers
+    from diffusers import (
+        DEISMultistepScheduler,
+        DPMSolverMultistepScheduler,
+        DPMSolverSinglestepScheduler,
+        FlowMatchEulerDiscreteScheduler,
+        FlowMatchHeunDiscreteScheduler,
+        SASolverScheduler,
+        SchedulerMixin,
+    )
+    from diffusers.schedulers.scheduling_utils import SchedulerOutput
 
 CLOSEST_TO_ONE = 1 - 1e-6
 

@@ -48,19 +48,21 @@ def packages(tmp_path: Path) -> Path:
     return folder
 
 
-def rendered(case: Path, out: Path, main: str, packages: Path) -> tuple[str, list[str]]:
-    """Return the image's hash of a process that runs one case, and what it imported of ``UNUSED``."""
+def rendered(
+    case: Path, out: Path, main: str, packages: Path, command: str = "run", *options: str
+) -> tuple[str, list[str]]:
+    """Return the image's hash of a process that renders one case, and what it imported of ``UNUSED``."""
     seen = out.with_name(f"imported-{out.name}")
     seen.mkdir()
     script = f"import atexit, sys\natexit.register(lambda: print('torchvision' in sys.modules))\n{main}"
     done = subprocess.run(
-        [sys.executable, "-c", script, "run", case, "--out", out, "--device", "cpu", "--fresh"],
+        [sys.executable, "-c", script, command, case, "--out", out, "--device", "cpu", "--fresh", *options],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(packages), *sys.path]), "IMPORTED": str(seen)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode in {0, 1}, done.stdout + done.stderr
     torchvision = ["torchvision"] if done.stdout.split()[-1] == "True" else []
-    (image,) = out.rglob("rerun.png")
+    image = min(out.rglob("rerun.png"))
     return sha256_file(image), [*(file.name for file in seen.iterdir()), *torchvision]
 
 
@@ -72,11 +74,23 @@ def test_a_command_imports_none_and_renders_the_same(case: Path, packages: Path,
     assert lean == usual
 
 
+def test_a_sweep_which_asks_diffusers_for_schedules_first_imports_none_either(
+    case: Path, packages: Path, tmp_path: Path
+) -> None:
+    _, imported = rendered(case, tmp_path / "sweep", MAIN, packages, "sweep", "--axis", "shift=3")
+    assert imported == []
+
+
+def test_a_library_that_found_the_packages_keeps_them(case: Path, tmp_path: Path) -> None:
+    rendered(case, tmp_path / "run", f"import diffusers; {MAIN}", tmp_path)
+
+
 def test_packages_are_absent_within_the_block_alone(monkeypatch: pytest.MonkeyPatch, packages: Path) -> None:
     monkeypatch.syspath_prepend(packages)
     monkeypatch.setenv("IMPORTED", str(packages))
     for name in UNUSED:
         monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr("harness._util.lean_imports._LOOK_ONCE", ())  # other tests may have imported them
     with own_process(), lean_imports():
         assert importlib.util.find_spec("sklearn") is None
         with pytest.raises(ModuleNotFoundError):
