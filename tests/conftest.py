@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -13,13 +14,14 @@ os.environ["HARNESS_NO_SERVE"] = "1"  # whoever runs the tests may have a warm p
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the processes of tests compile the package once, not each
 MODULES = os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="harness-test-modules-")
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+from harness._util.garbage_collector import pause_collection
 from harness.schema.base import Base
 from harness.schema.render import RenderRequest
 
@@ -41,6 +43,15 @@ LONGEST = (
 )  # fmt: skip
 """Files that start first: the processes of a run then end together. They render many genuine previews, or are
 the last by name that take long."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the garbage collector never look at what test files import: it is there to the end."""
+    with pause_collection():
+        found = yield
+        gc.freeze()
+    return found
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
