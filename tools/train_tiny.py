@@ -49,7 +49,7 @@ class Plan:
     pictures: int = 64
 
 
-SMOKE = Plan(scenes=64, batch=8, prompts=2, steps=2, pictures=4)
+SMOKE = Plan(scenes=16, batch=8, prompts=2, steps=2, pictures=4)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

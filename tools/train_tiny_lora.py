@@ -66,6 +66,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--draw-pictures", type=Path, help="draw the pictures from this icon package first")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--sample-every", type=int, default=100)
+    parser.add_argument("--sample-steps", type=int, default=25, help="of a preview (default %(default)s)")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate (default %(default)s)")
     parser.add_argument("--batch", type=int, default=4)
     return parser.parse_args(arguments)
@@ -156,7 +157,7 @@ def write_config(job: Path, options: argparse.Namespace) -> None:
     sample = {
         "sampler": "flowmatch", "sample_every": options.sample_every, "width": 128, "height": 128,
         "prompts": list(PROMPTS), "neg": "", "seed": 42, "walk_seed": False,
-        "guidance_scale": 4, "sample_steps": 25,
+        "guidance_scale": 4, "sample_steps": options.sample_steps,
     }  # fmt: skip
     process = {
         "type": "sd_trainer",
@@ -201,7 +202,7 @@ def draw_samples(
             width=128,
             height=128,
             seed=int(given.get("seed", 42)),
-            sample_steps=int(given.get("steps", 25)),
+            sample_steps=int(given.get("steps", options.sample_steps)),
             guidance_scale=float(given.get("cfg", 4)),
         )
         image = Image.fromarray(renderer.render(request).image)

@@ -181,8 +181,9 @@ def test_a_lora_job_of_the_tool_is_one_that_the_harness_imports(
     from harness.importers.aitoolkit import import_job
 
     places = ("--checkpoint", str(tiny), "--out", str(tmp_path))
-    run_tool("train_tiny_lora.py", *places, "--steps=2", "--sample-every=2")
+    run_tool("train_tiny_lora.py", *places, "--steps=2", "--sample-every=2", "--sample-steps=2")
     imported = import_job(tmp_path / "tiny_flex2_inkprint", out=tmp_path / "cases")
     assert [case.preview.step for case in imported.cases] == [0] * 5 + [2] * 5
+    assert [case.settings.sample_steps for case in imported.cases] == [2, 2, 2, 2, 20] * 2
     assert all(case.incomparable is None and case.base.embedded for case in imported.cases)
     assert {case.lora.network_multiplier for case in imported.cases if case.lora} == {1.0}
