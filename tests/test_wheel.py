@@ -69,7 +69,7 @@ def test_the_demo_shows_one_drift_among_matches(installed: dict[str, str], folde
 
 def test_the_demos_wrong_case_is_explained_by_its_guidance(installed: dict[str, str], folder: Path) -> None:
     case = "cases/demo/wrong-guidance.case.yaml"
-    command = [sys.executable, "-m", "harness", "diagnose", case, "--budget", "75"]  # identity costs the rest
+    command = [sys.executable, "-m", "harness", "diagnose", case, "--budget", "30"]  # identity costs the rest
     said = _run(command, folder, installed).stdout
     assert "guidance_scale = 4 explains the preview" in said
     assert "not tried: generator = cuda: it needs a GPU" in said

@@ -56,7 +56,7 @@ def test_a_wrong_guidance_of_a_genuine_job_is_named(
     case = next(each for each in cases if each.id.endswith("000000100_3"))
     assert case.file is not None
     case = save_case(case.model_copy(update={"noise": "current"}), case.file)
-    found = diagnose(case, renderer=fresh_renderer, budget=60)  # a fifth of it for the step-0 preview
+    found = diagnose(case, renderer=fresh_renderer, budget=35)  # a fifth of it for the step-0 preview
     assert found.explained
     assert (found.causes[0].axis, found.causes[0].value) == ("guidance_scale", 4.0)
 
