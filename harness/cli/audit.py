@@ -57,10 +57,14 @@ def audit(
     from harness._util.allocator import keep_freed_memory
     from harness._util.atomic_files import write_json
     from harness.data import CHECKPOINTS
+    from harness.errors import HarnessError
     from harness.precision.audit import audit as examine
     from harness.precision.audit_text import sentences
     from harness.precision.weights_file import is_gguf
 
+    if quantizers and base is None:
+        fix = "name the base with --base, or leave --quantize out"
+        raise HarnessError("rounds the weights of a base, and none is given", field="--quantize", fix=fix)
     keep_freed_memory()
     place = None
     if base is not None:

@@ -35,6 +35,7 @@ def diagnose(
     3 a render failed.
     """
     if static:
+        _refuse_recipe(recipe)
         _files_alone(case, json_file, options)
         return
     if case.is_dir():
@@ -59,6 +60,15 @@ def diagnose(
     if recipe is not None:
         write_text(recipe, found.recipe)
     sys.exit(0 if found.explained else 1)
+
+
+def _refuse_recipe(recipe: Path | None) -> None:
+    """Refuse to be asked for a recipe that ``--static`` cannot find."""
+    from harness.errors import HarnessError
+
+    if recipe is not None:
+        found, fix = "takes renders, and --static makes none", "leave one of the two out"
+        raise HarnessError(found, field="--recipe", fix=fix)
 
 
 def _files_alone(path: Path, json_file: Path | None, options: RunOptions) -> None:

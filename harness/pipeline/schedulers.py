@@ -65,7 +65,7 @@ def find_scheduler(name: str) -> SchedulerChoice:
     """Return the choice of that name or diffusers class; case, ``-``, ``_`` and ``Scheduler`` do not count.
 
     Raises:
-        HarnessError: no such scheduler; names the nearest one.
+        HarnessError: no such scheduler; names one that begins so, or the nearest that can sample a flow.
     """
     known: dict[str, SchedulerChoice] = {}
     for choice in SCHEDULERS.values():
@@ -74,7 +74,9 @@ def find_scheduler(name: str) -> SchedulerChoice:
         known.setdefault(_plain(choice.class_name), choice)
     if (plain := _plain(name)) in known:
         return known[plain]
-    near = difflib.get_close_matches(plain, known, n=1)
+    able = [each for each, choice in known.items() if choice.applicable]
+    near = [each for each in known if plain and each.startswith(plain)]
+    near = near or difflib.get_close_matches(plain, able, n=1)
     fix = f"did you mean {known[near[0]].name!r}?" if near else f"choose {_names()}"
     raise HarnessError(f"unknown scheduler {name!r}", field="scheduler", fix=fix)
 

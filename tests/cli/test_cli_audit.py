@@ -74,6 +74,11 @@ def test_a_key_forges_no_line_of_its_own(harness: Harness, lora: Path, tmp_path:
     assert "diffusers: applies 0 keys" in ended.out
 
 
+def test_quantizers_without_a_base_are_refused(harness: Harness, lora: Path) -> None:
+    said = refused(harness("audit", lora, "--quantize", "nf4"))
+    assert "--quantize: rounds the weights of a base, and none is given; name the base with --base" in said
+
+
 def test_one_key_is_one(harness: Harness, tmp_path: Path) -> None:
     key = "transformer.transformer_blocks.0.attn.to_k.lora_A.weight"
     assert (

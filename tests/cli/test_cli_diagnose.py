@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from tests.cli.conftest import Harness
+from tests.cli.refused import refused
 
 
 def test_a_folder_is_answered_case_by_case(harness: Harness, cases: Path, tmp_path: Path) -> None:
@@ -40,3 +41,10 @@ def test_a_base_that_is_not_here_is_not_fetched(harness: Harness, cases: Path) -
     ended = harness("diagnose", cases / "000000200_2.case.yaml", "--static", "--base", "owner/is-nowhere")
     assert (ended.code, ended.err) == (0, "")
     assert "lora-base" not in ended.out
+
+
+def test_a_recipe_that_files_alone_cannot_give_is_refused(
+    harness: Harness, cases: Path, tmp_path: Path
+) -> None:
+    said = refused(harness("diagnose", cases, "--static", "--recipe", tmp_path / "recipe.py"))
+    assert "--recipe: takes renders, and --static makes none" in said

@@ -233,6 +233,11 @@ def test_names_are_found_however_they_are_written(name: str, found: str) -> None
         ("unipcc", "did you mean 'UniPC'"),
         ("dpm_multistep", "'DPMSolverMultistep'"),
         ("", "choose FlowMatchEuler"),
+        ("dpmsolver", "did you mean 'DPMSolverMultistep'"),
+        ("dpm++", "did you mean 'DPMSolverMultistep'"),
+        ("flowmatch", "did you mean 'FlowMatchEuler'"),
+        ("euler_a", "did you mean 'EulerAncestral'"),
+        ("dpm++2m", "choose FlowMatchEuler"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name: str, hint: str) -> None:
