@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from harness.errors import ImageError, RequestError
 from harness.importers.image_metadata.inference_settings import Tool
@@ -76,6 +78,17 @@ def test_a_bypassed_lora_is_named_as_switched_off() -> None:
         "emoji_inkprint_000000200.safetensors is bypassed (node 12 LoraLoaderModelOnly)"
     ]
     assert (found.value("webp_quality"), found.value("webp_method")) == (90, 4)
+
+
+@pytest.mark.parametrize("mode", [[], {}, None, "4", 4.5])
+def test_an_editor_node_whose_mode_is_no_number_is_not_off(mode: object, tmp_path: Path) -> None:
+    graph = {"nodes": [{"id": 1, "type": "LoraLoader", "mode": mode, "widgets_values": ["a.safetensors"]}]}
+    texts = PngInfo()
+    texts.add_text("prompt", json.dumps({"1": {"class_type": "SaveImage", "inputs": {}}}))
+    texts.add_text("workflow", json.dumps(graph))
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=texts)
+    found = read_inference_image(tmp_path / "a.png").settings
+    assert (found.tool, found.loras_off) == (Tool.COMFYUI, [])
 
 
 def test_defaults_that_were_left_are_told_from_what_was_set() -> None:

@@ -121,7 +121,7 @@ def _editor(settings: InferenceSettings, workflow: str) -> None:
         known = properties if isinstance(properties, dict) else {}
         if known.get("cnr_id") == "comfy-core" and settings.version is None:
             settings.version = text(known.get("ver"))
-        if mode in _OFF and isinstance(mode, int) and "lora" in kind.lower():
+        if isinstance(mode, int) and mode in _OFF and "lora" in kind.lower():
             where = f"node {str(node.get('id'))[:40]} {shown(kind)}"
             settings.loras_off.append(f"{shown(_file_of(node) or kind)} is {_OFF[mode]} ({where})")
 
