@@ -19,10 +19,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from harness._util.atomic_files import sha256_file
-from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.base import Base
 from harness.schema.render import Lora, RenderRequest
-from tests.systems.loopback import LoopbackServer
+from tests.systems.loopback import RENDERING, LoopbackServer, renderer
 
 BASE = Base(embedded="tiny-flex2-emoji")
 UNET = "Flex.2-preview.safetensors"
@@ -43,19 +42,18 @@ class ComfyServer(LoopbackServer):
         self.folder, self.unets = folder, unets
         (folder / "output").mkdir(parents=True, exist_ok=True)
         (folder / "loras").mkdir(exist_ok=True)
-        self.renderer = ReferenceRenderer(device="cpu")
+        self.renderer = renderer()
         self.history: dict[str, Any] = {}
         self.queue: list[str] = []
         self.spoil: Callable[[Path], None] = lambda _file: None
         self.sampled = self.forgotten = 0
         self._cache: dict[str, Path] = {}
-        self._lock = threading.Lock()
         super().__init__()
 
     def close(self) -> None:
         super().close()
-        with self._lock:
-            self.renderer.close()
+        with RENDERING:
+            pass  # what is being rendered ends
 
     def forget(self) -> None:
         self.forgotten += len(self.queue)
@@ -108,7 +106,7 @@ class ComfyServer(LoopbackServer):
         return errors
 
     def _run(self, name: str, graph: dict[str, Any]) -> None:
-        with self._lock:
+        with RENDERING:
             if name not in self.queue:
                 return
             try:

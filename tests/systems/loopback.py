@@ -8,11 +8,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from harness.pipeline.renderer import ReferenceRenderer
+
+RENDERING = threading.Lock()
+"""Whoever holds it may render with ``renderer``."""
 Fault = Callable[[str], int | None]
 """Says with which status a path is answered instead; None answers it."""
+
+
+@cache
+def renderer() -> ReferenceRenderer:
+    """Return what the servers of all tests render with: the base is loaded once."""
+    return ReferenceRenderer(device="cpu")
 
 
 class LoopbackServer:

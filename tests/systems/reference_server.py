@@ -18,10 +18,9 @@ from typing import Any
 from PIL import Image
 
 from harness._util.atomic_files import sha256_file
-from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.base import Base
 from harness.schema.render import Lora, RenderRequest
-from tests.systems.loopback import LoopbackServer
+from tests.systems.loopback import RENDERING, LoopbackServer, renderer
 
 BASE = Base(embedded="tiny-flex2-emoji")
 ENDED = ("succeeded", "failed")
@@ -41,18 +40,17 @@ class ReferenceServer(LoopbackServer):
         self.outputs, self.guidance = outputs, guidance
         self.drifts: Callable[[dict[str, Any]], bool] = lambda _prompt: True
         self.root = Path("/")
-        self.renderer = ReferenceRenderer(device="cpu")
+        self.renderer = renderer()
         self.tasks: dict[str, dict[str, Any]] = {}
         self.spoil: Callable[[dict[str, Any]], None] = lambda _image: None
         self.forgotten = 0
         self.seconds: list[float] = []
-        self._lock = threading.Lock()
         super().__init__(token=token)
 
     def close(self) -> None:
         super().close()
-        with self._lock:
-            self.renderer.close()
+        with RENDERING:
+            pass  # what is being rendered ends
 
     def forget(self) -> None:
         self.forgotten += sum(task["status"] not in ENDED for task in self.tasks.values())
@@ -86,7 +84,7 @@ class ReferenceServer(LoopbackServer):
         return 200, {"request_id": request_id, "status": "queued"}
 
     def _render(self, task: dict[str, Any], body: dict[str, Any]) -> None:
-        with self._lock:  # one at a time
+        with RENDERING:  # one at a time
             if task["request_id"] not in self.tasks:
                 return
             task["status"] = "in_progress"

@@ -153,9 +153,9 @@ def test_an_image_at_a_url_is_fetched(server: ReferenceServer, make_cases: MakeC
 
 
 def test_a_render_that_fails_there_is_an_error_here(
-    server: ReferenceServer, make_cases: MakeCases, tmp_path: Path
+    server: ReferenceServer, make_cases: MakeCases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.renderer.render = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(server.renderer, "render", lambda *_: 1 / 0)
     (row,) = run(server, make_cases(1), tmp_path / "run").rows
     assert (row.verdict, "the server says failed: division by zero" in row.reason) == (Verdict.ERROR, True)
 
