@@ -31,8 +31,8 @@ def diagnose(
 ) -> None:
     """Name the setting that explains a preview's drift, and how to get the preview back.
 
-    Exit code: 0 explained (or only static findings were asked for), 1 nothing explains it, 2 bad input,
-    3 a render failed.
+    Exit code: 0 explained (or only static findings were asked for), 1 nothing explains it, or no preview of
+    one of several jobs can be re-run, 2 bad input, 3 a render failed.
     """
     if static:
         _refuse_recipe(recipe)
@@ -111,7 +111,11 @@ def _together(
         write_json(json_file, [each.to_json() for each in found])
     if recipe is not None:
         write_text(recipe, "\n".join(each.first.recipe for each in found))
-    sys.exit(0 if all(each.explained for each in found) else 1)
+    told = {name for each in found for name in (*each.left_out, *(member.case for member in each.members))}
+    untold = [case for case in cases if case.id not in told]  # of jobs without a preview that can be re-run
+    for case in untold:
+        say(f"{case.id}: left out: {case.incomparable}")
+    sys.exit(0 if all(each.explained for each in found) and not untold else 1)
 
 
 def show_findings(findings: list[Finding]) -> None:

@@ -22,6 +22,7 @@ def fix(cases: tuple[Path, ...], budget: float, dry_run: bool, options: RunOptio
     """Diagnose cases and write what explains their previews into the case files, with the reason.
 
     A file is written anew: comments in it are lost.
+
     Exit code: 0 every case is explained, 1 some are not or cannot be re-run, 2 bad input, 3 a render failed.
     """
     from harness.diagnosis.fix import fix_case

@@ -76,7 +76,7 @@ def _lora(case: Case) -> Finding | None:
     try:
         lora = inspect_lora(case.lora_path)
     except HarnessError as error:
-        return Finding("lora-keys", "error", error.found, "lora.file", error.fix or "")
+        return Finding("lora-keys", "error", f"the LoRA {error.found}", "lora.file", error.fix or "")
     if lora.step is None or case.preview.step is None or lora.step == case.preview.step:
         return None
     if lora.step in {neighbour.step for neighbour in case.neighbours}:

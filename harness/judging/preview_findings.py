@@ -82,7 +82,7 @@ def codec(case: Case) -> Finding | None:
     try:
         saved = Codec.of(case.preview_path)
     except HarnessError as error:
-        return Finding("preview", "error", error.found, "preview.file", error.fix or "")
+        return Finding("preview", "error", f"the preview {error.found}", "preview.file", error.fix or "")
     if case.trained.arch is not None and _saved_again(saved, case.preview_path.suffix.lower()):
         return Finding(
             "codec",

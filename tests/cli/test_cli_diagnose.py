@@ -1,10 +1,11 @@
-"""``harness diagnose --static``, as a user calls it: what the files alone say."""
+"""``harness diagnose`` as a user calls it, most of it with ``--static``: what the files alone say."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from harness.schema.case import load_case, save_case
 from tests.cli.conftest import Harness
 from tests.cli.refused import refused
 
@@ -48,3 +49,23 @@ def test_a_recipe_that_files_alone_cannot_give_is_refused(
 ) -> None:
     said = refused(harness("diagnose", cases, "--static", "--recipe", tmp_path / "recipe.py"))
     assert "--recipe: takes renders, and --static makes none" in said
+
+
+def test_a_job_of_which_nothing_can_be_rerun_is_not_passed_over(harness: Harness, cases: Path) -> None:
+    (cases / "000000200_2.case.yaml").unlink()
+    case = load_case(cases / "000000000_2.case.yaml")
+    gone = {"id": "other/a", "incomparable": "the checkpoint was pruned", "lora": None}
+    save_case(case.model_copy(update=gone), cases / "a.case.yaml")
+    ended = harness("diagnose", cases, "--budget", "2", "--device", "cpu")
+    assert ended.code == 1
+    assert "\nother/a: left out: the checkpoint was pruned\n" in ended.out
+
+
+def test_what_is_wrong_with_a_file_names_it(harness: Harness, cases: Path) -> None:
+    case = load_case(cases / "000000200_2.case.yaml")
+    case.preview_path.write_bytes(case.preview_path.read_bytes()[:3000])
+    assert case.lora_path is not None
+    case.lora_path.write_bytes(b"")
+    out = harness("diagnose", cases, "--static").out
+    assert "error  preview: the preview is truncated or cannot be read" in out
+    assert "error  lora-keys: the LoRA is empty" in out
