@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,11 +76,22 @@ def write_comparison_page(
 def store_comparisons(found: Sequence[Comparison], run: Path) -> list[Path]:
     """Write page and JSON of each comparison into a run folder; return the pages.
 
+    Of images with one name, from several folders, the later ones are numbered.
+
     Raises:
         RunError: not a run folder, or one without a row of the case.
     """
     refuse_other_run([each.case for each in found], run)
-    return [_store(each, run / FOLDER) for each in found]
+    (run / FOLDER).mkdir(exist_ok=True)
+    named = Counter[str]()
+    pages = []
+    for each in found:
+        name = slug(f"{each.case.id}/{each.image.path.name}")
+        named[name] += 1
+        page = run / FOLDER / (f"{name}.html" if named[name] == 1 else f"{name}-{named[name]}.html")
+        write_json(page.with_suffix(".json"), each.to_json())
+        pages.append(write_comparison_page([each], page, case_page=f"../cases/{slug(each.case.id)}.html"))
+    return pages
 
 
 def refuse_other_run(cases: Sequence[Case], run: Path) -> None:
@@ -96,13 +108,6 @@ def refuse_other_run(cases: Sequence[Case], run: Path) -> None:
             raise RunError(
                 f"holds no row of case {case.id!r}", file=run, fix="name the folder of a run with it"
             )
-
-
-def _store(found: Comparison, folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    page = folder / f"{slug(f'{found.case.id}/{found.image.path.name}')}.html"
-    write_json(page.with_suffix(".json"), found.to_json())
-    return write_comparison_page([found], page, case_page=f"../cases/{slug(found.case.id)}.html")
 
 
 def _view(found: Comparison) -> ComparisonView:

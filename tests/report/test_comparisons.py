@@ -45,6 +45,12 @@ def test_it_is_linked_from_the_page_of_its_case_and_back(run: Run, found: Compar
     assert (page.parent / back).resolve() == run.path / "cases/job--a.html"
 
 
+def test_images_of_one_name_have_a_page_each(run: Run, found: Comparison) -> None:
+    pages = store_comparisons([found, found], run.path)
+    assert [page.name for page in pages] == [PAGE, "job--a--mine.png-2.html"]
+    assert len(case_of_page(run, "job--a").one("ul", class_="compared").all("li")) == 2
+
+
 def test_one_whose_page_is_gone_is_named_without_a_link(run: Run, found: Comparison) -> None:
     (page,) = store_comparisons([found], run.path)
     page.unlink()
