@@ -52,7 +52,8 @@ def diagnose(
     is asked next. A case that is incomparable because of its checkpoint is diagnosed with that one.
 
     Args:
-        budget: renders of the case's own length to spend at most, on the case and on its step-0 preview.
+        budget: renders of the case's own length, on the case and on its step-0 preview, after which no more
+            begin; estimates and what measures a floor are ended.
         tell: called with one line as the search goes on.
 
     Raises:

@@ -57,7 +57,9 @@ def fix_case(
     before = _content(case)
     found = diagnose(case, options=options, renderer=renderer, budget=budget)
     if not found.explained or not found.causes:
-        summary = "matches already" if found.explained else "nothing explains it; the file is unchanged"
+        within = f" within a budget of {budget:g} renders" if found.spent >= budget else ""
+        nothing = f"nothing explains it{within}; the file is unchanged"
+        summary = "matches already" if found.explained else nothing
         return Fixed(case, found.explained, (), (), summary)
     changes = {cause.axis: _change(case, cause) for cause in found.causes}
     written = tuple(axis for axis, change in changes.items() if change is not None)

@@ -113,7 +113,7 @@ def diagnose_cases(
     """Diagnose the previews of each job together.
 
     Args:
-        budget: renders of a case's own length to spend at most on each preview that is searched.
+        budget: renders of a case's own length, after which no more begin, for each preview that is searched.
         tell: called with one line as the search goes on.
 
     Raises:

@@ -103,6 +103,13 @@ def test_fix_writes_values_and_reasons_that_the_next_run_uses(
     assert fix_case(again, renderer=renderer).summary == "matches already"
 
 
+def test_fix_says_that_the_budget_was_spent(
+    altered: Callable[..., Case], renderer: ReferenceRenderer
+) -> None:
+    fixed = fix_case(altered("spent", seed=7, steps=12), renderer=renderer, budget=2)
+    assert fixed.summary == "nothing explains it within a budget of 2 renders; the file is unchanged"
+
+
 def test_a_case_that_cannot_be_rerun_is_one_line(bases: list[Case]) -> None:
     lost = bases[0].model_copy(update={"incomparable": "its checkpoint was pruned", "lora": None})
     with pytest.raises(CaseError, match="cannot be re-run: its checkpoint was pruned; harness diag"):
