@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from harness.diagnosis.factors import ROUNDING_AXES
-from harness.diagnosis.floor import FACTOR, FACTOR_ELSEWHERE, MIN_FLOOR, Floor
+from harness.diagnosis.floor import FACTOR, FACTOR_ELSEWHERE, MAX_FLOOR, MIN_FLOOR, Floor
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 from harness.schema.result import NO_BF16_KERNELS
 from harness.sweeps.axes import AXES
@@ -18,6 +18,8 @@ another machine rendered the preview or no other tool computes as this processor
 ALONE, FAR, ALONE_IF_FAR, DRAWN_IF_FAR = 0.4, 30.0, 0.66, 0.5
 """Share of the distance that a trial leaves at most to be followed at once by others on top of it; from where
 it is far, and the shares there: hardly anything comes that near by chance, other noise the likeliest."""
+HARDLY = 0.8
+"""Share of a distance beyond its floor that another value of the same axes leaves at least to be as far."""
 
 Render = Callable[[], None]
 
@@ -43,6 +45,7 @@ class Progress:
         self.taken_over: Settings = {}
         self.floor = Floor(trials, tool_floor or MIN_FLOOR, FACTOR_ELSEWHERE if elsewhere else FACTOR)
         self._budget, self._limit = budget, math.inf
+        self._beyond: dict[frozenset[str], float] = {}
         is_alone = self.reference.rendered.engine_reason == NO_BF16_KERNELS
         confirming = CONFIRMING_ELSEWHERE if elsewhere or is_alone else CONFIRMING
         self._confirming = 0 if self.of_tool else confirming
@@ -68,8 +71,18 @@ class Progress:
 
     @property
     def is_covered(self) -> bool:
-        """Whether the nearest trial is identical or within the floor."""
-        return self.floor.covers(self.best)
+        """Whether the nearest trial is identical or within the floor.
+
+        Beside one that was beyond its floor, another value that comes hardly nearer is not measured anew.
+        """
+        best = self.best
+        axes = frozenset(best.settings)
+        if best.distance > HARDLY * self._beyond.get(axes, math.inf):
+            return False
+        is_covered = self.floor.covers(best)
+        if not is_covered and best.distance <= MAX_FLOOR:
+            self._beyond[axes] = best.distance
+        return is_covered
 
     @property
     def is_settled(self) -> bool:
@@ -96,8 +109,9 @@ class Progress:
         Returns:
             whether the search is settled or a trial is within the floor.
         """
-        for render in renders:
-            if self.is_settled or self.is_covered:
+        while not self.is_settled and not self.is_covered:  # to ask for the next may cost estimates
+            render = next(renders, None)
+            if render is None:
                 break
             render()
             if until():
@@ -106,8 +120,9 @@ class Progress:
 
     def confirm(self, renders: Iterator[Render], until: Callable[[], bool] = lambda: False) -> None:
         """Make renders that may be identical, ``until`` or till the search is settled."""
-        for render in renders:
-            if self.is_settled:
+        while not self.is_settled:
+            render = next(renders, None)
+            if render is None:
                 return
             render()
             if until():
