@@ -24,7 +24,8 @@ SURE = 0.85
 """Cosine below which a secant step beyond the last value says too little of how far: images change less and
 less the farther two values are apart. The full stride brackets the number instead."""
 MAX_REACH = 1.5
-"""A number goes at most so many times beyond the largest of its usual values, and half their span below."""
+"""A number goes at most so many times beyond the largest of its usual values, and half their span below them,
+but not below 0."""
 PATIENCE, MAX_LEFT = 3, 0.85
 """A number of which so many values leave more than this share of the distance is given up."""
 MAX_NEAR_VALUES, MAX_NEAR_LEFT = 6, 0.9
@@ -125,10 +126,11 @@ def _not_beside(made: Mapping[float, Trial], best: float, value: float, grid: Gr
 
 
 def reach(factor: Factor, own: float) -> tuple[float, float]:
-    """Return how far down and up a number goes; down without end where its usual values are not known."""
+    """Return how far down and up a number goes; below 0 only where its own or a usual value is."""
     values = [own, *(float(each) for each in factor.values)]
     span = max(values) - min(values)
-    return min(values) - (span / 2 if span else math.inf), MAX_REACH * max(values)
+    below = min(values) - (span / 2 if span else math.inf)
+    return max(below, min(0.0, *values)), MAX_REACH * max(values)
 
 
 def _on_other_side(factor: Factor, made: dict[float, Trial]) -> float | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from harness.diagnosis.estimates import Estimate, Estimator
-from harness.diagnosis.factors import Factor, factors, is_usual
+from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.flat_lines import on_flat_lines
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
 from harness.diagnosis.lines import Lines
@@ -39,6 +39,9 @@ MAX_BESIDE = 4
 """Steps on its grid that a number goes to either side."""
 UNMOVED = 0.8
 """Share of what the anchor leaves that every schedule on top of it leaves where none changes anything."""
+FARTHER, BEYOND, MAX_FAR = 0.5, 2.0, 3
+"""Share of its distance that other noise's short render is farther than the anchor's own at most; how many
+times as far as the anchor a whole one draws another picture, and how many of these end the noise."""
 UNUSUAL = 1.25
 """How much farther an estimate counts for a value that nobody types as often as the usual ones."""
 ROUNDING = ("t5_attention", "dtype")
@@ -92,9 +95,20 @@ class Near:
             each.distance for each in on_top if changed_axes(each.settings, anchor.settings) <= schedules
         ]
         if anchor is not self._base and moved and min(moved) > UNMOVED * anchor.distance:
-            noise = [each for each in found if each.is_noise and is_first(each) and is_usual(each)]
-            for _, factor in gains(trials, anchor, noise):
-                yield factor.settings(factor.values[0])
+            noise = [each for each in found if each.is_noise and is_first(each)]
+            yield from self._until_far(each for gain, each in gains(trials, anchor, noise) if gain > -FARTHER)
+
+    def _until_far(self, noise: Iterable[Factor]) -> Iterator[Settings]:
+        """Yield noise on top of the anchor until some in a row draw a picture that is farther."""
+        far = 0
+        for factor in noise:
+            settings = factor.settings(factor.values[0])
+            yield settings
+            trial = self._progress.trials.attempt(settings)
+            is_far = trial is None or trial.distance > BEYOND * self._anchor.distance
+            far = far + 1 if is_far else 0
+            if far == MAX_FAR:
+                return
 
     def _loaded_beside(self, loads: list[Factor]) -> Iterator[Settings]:
         """Yield another dtype on top of the anchor's neighbours on a line: rounding hides the best one."""
@@ -134,21 +148,23 @@ class Near:
         return self._lines.ranked(base, [each for each in found if not each.is_noise])
 
     def together(self) -> list[Settings]:
-        """Return moves of a number of the anchor's schedule together with another, the nearest first.
+        """Return moves of a number of the anchor's schedule together with another, the nearest of each first.
 
         More steps and a smaller shift may give nearly the same schedule: each alone comes no nearer.
         """
         estimator = Estimator(self._progress.trials, self._anchor)
-        found: Found = []
+        limit, found = CLOSE * max(self._anchor.distance, 1.0), list[Found]()
         for name in self._anchor.settings:
             others = SHIFT_NUMBERS if name == "steps" else ("steps",) if name in SHIFT_NUMBERS else ()
             for moved in self._moved(name) if name not in self._base.settings and others else []:
                 for factor in schedules_of(self._progress.trials, moved):
                     if factor.axis.name in others:
-                        left = estimator.estimate(replace(factor, values=_beside(factor, 3))).left
-                        found += [(distance, factor.settings(value)) for value, distance in left.items()]
-        limit = CLOSE * max(self._anchor.distance, 1.0)
-        return nearest([each for each in found if each[0] < limit])
+                        left = estimator.estimate(finer(factor)).left
+                        near = [
+                            (each, factor.settings(value)) for value, each in left.items() if each < limit
+                        ]
+                        found.append(near)
+        return _in_turn(found)
 
     def numbers(self) -> list[Estimate]:
         """Return the numbers that point from the anchor to the preview, and are no schedule."""
