@@ -46,8 +46,8 @@ BY_ROUNDING = 2.0
 """How many times as far as the anchor a render without one of its factors is, where that may be rounding."""
 MAX_IMITATIONS = 9
 """Schedules that make about the anchor's change and are rendered before other rounding."""
-MAX_SHIFTS = 12
-"""Usual shifts alone, where the recorded settings leave about what the anchor leaves."""
+FIRST_SHIFTS, MAX_SHIFTS = 5, 12
+"""Usual shifts alone, where the recorded settings leave about what the anchor leaves: early, and in all."""
 MAX_WANTED = 12
 """How many schedules make about the change of another; those that were rendered already count."""
 
@@ -68,12 +68,14 @@ class Identity:
         alike = self._alternatives(MAX_IMITATIONS)
         yield from lines.settings(self._other_dtypes())
         yield from lines.settings(beside[:2] if len(self._numbers(plain.settings)) == 1 else [])
+        yield from lines.settings(self._dtypes_alone() if is_here else [])
+        is_cpu = self._progress.trials.context.device == "cpu"  # on a GPU other rounding is as likely
+        yield from lines.settings(self._usual_shifts(plain)[:FIRST_SHIFTS] if is_here and is_cpu else [])
         yield from lines.settings(itertools.chain(self._on_few_flat_lines(), alike) if is_here else [])
         yield from lines.settings(beside if is_exact else stays)
         yield from lines.settings(stays if is_exact else beside[:FIRST_BESIDE])
         yield from lines.settings(beside_on_other_kernel(self._progress.trials, plain))
         yield from lines.settings(beside)
-        yield from lines.settings(self._dtypes_alone() if is_here else [])
         yield from lines.settings(self._one_of_each() if is_here else [])
         yield from self._flat(plain)
         yield from lines.settings(self._beside_steps(plain) if is_here else [])
@@ -224,10 +226,10 @@ class Identity:
 
     def _usual_shifts(self, plain: Trial) -> list[Settings]:
         """Return the usual shifts alone, up to those that were rendered and are far."""
-        base, far = self._base, ALSO_NEAR * plain.distance
+        base, far = self._base, ENDED * plain.distance
         if base.distance > far or not base.settings.keys().isdisjoint(SHIFTS):
             return []
-        return ShiftLine(self._progress.trials, base).usual_within(ENDED * plain.distance)[:MAX_SHIFTS]
+        return ShiftLine(self._progress.trials, base).usual_within(far)[:MAX_SHIFTS]
 
     def of_lora(self) -> Iterator[Render]:
         """Yield other ways of applying the LoRA, checkpoints and multipliers: a control cleared the rest."""

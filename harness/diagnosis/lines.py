@@ -11,15 +11,7 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor
 from harness.diagnosis.narrowing import MAX_ROUNDING, changes_more, narrow, project
 from harness.diagnosis.one_shift import SHIFTS, ShiftLine
-from harness.diagnosis.search_progress import ALONE, FAR, Progress, Render
-from harness.diagnosis.shortlist import (
-    MAX_LISTED,
-    bracketed,
-    likeliest,
-    nearest_of,
-    nearest_of_all,
-    standing_out,
-)
+from harness.diagnosis.search_progress import ALONE, Progress, Render
 from harness.diagnosis.trials import Settings, Trial
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value
@@ -27,11 +19,6 @@ from harness.sweeps.axis_values import Value
 NEARER, TOWARD = 0.7, 0.8
 """A number is narrowed at once where its first value leaves less of the distance, or goes more straight to
 the preview as the cosine says; two unrelated renders have a cosine of one half."""
-SHARP = 0.5
-"""Share of the distance that a number leaves at most for all values between two usual ones to be rendered."""
-UNSURE = "guidance_scale"
-"""A number of which some values are rendered whole though no short render stands out: it has little effect in
-few steps. Where the picture is not far, these are the usual ones next to its own."""
 AGAIN = 0.9
 """Share of its base's distance that another factor leaves at most for the base's numbers, which were narrowed
 without it, to be narrowed again."""
@@ -100,6 +87,12 @@ class Lines:
                 self._waiting.remove(line)
                 yield lambda line=line: self._narrow(line.base, line.estimate, line.renders)  # type: ignore[misc]
 
+    def turns(self, count: int) -> Iterator[Render]:
+        """Yield ``count`` further values of each number that waits, the most promising first."""
+        while open_ := [each for each in self._waiting if each.rounds < count]:
+            line = min(open_, key=lambda each: (each.rounds, each.left))
+            yield lambda line=line: self._advance(line)  # type: ignore[misc]
+
     def finish(self, names: Iterable[str]) -> Iterator[Render]:
         """Yield what is left to narrow the waiting numbers of the axes ``names``."""
         for line in [each for each in self._waiting if _is_of(each, names)]:
@@ -126,95 +119,6 @@ class Lines:
 
         if len(rest) < len(trial.settings):
             yield render
-
-    def scan(self, base: Trial, found: Iterable[Factor]) -> Iterator[Render]:
-        """Yield the renders of all usual values of each factor on ``base``, numbers narrowed from the best.
-
-        A factor is rendered as a whole: what follows from a number is decided by its exact value.
-        """
-        for factor in found:
-            yield lambda factor=factor: self.progress.run(self._scanned(base, factor))  # type: ignore[misc]
-
-    def scan_shortly(self, base: Trial, found: Iterable[Factor]) -> Iterator[Render]:
-        """Yield each number's values that short renders rank first, and what narrows it."""
-        for factor in found:
-            yield lambda factor=factor: self.progress.run(self._ranked_shortly(base, factor))  # type: ignore[misc]
-
-    def _ranked_shortly(self, base: Trial, factor: Factor) -> Iterator[Render]:
-        trials = self.progress.trials
-        found = [factor.settings(value) for value in bracketed(trials, base, factor)]
-        listed = standing_out(trials, base, found)
-        if not listed and factor.axis.name == UNSURE:
-            listed = next_usual(factor) if base.distance < FAR else likeliest(trials, base, found)
-        yield from self.settings(listed or nearest_of(trials, base, found))
-        yield from self._narrowed(base, factor)
-
-    def shortly(self, base: Trial, found: list[Settings], *, unsure: bool = False) -> Iterator[Render]:
-        """Yield the settings of which a short render stands out; if none and ``unsure``, the nearest."""
-        listed = likeliest if unsure else standing_out
-
-        def render() -> None:
-            self.progress.run(self.settings(listed(self.progress.trials, base, found)))
-
-        yield render
-
-    def nearest_of_all(self, base: Trial, count: int = MAX_LISTED) -> Iterator[Render]:
-        """Yield the ``count`` renders of which the short ones on top of ``base`` came nearest.
-
-        The numbers of one that is clearly nearer are narrowed.
-        """
-
-        def render() -> None:
-            listed = nearest_of_all(self.progress.trials, base, count)
-            self.progress.run(self.settings(listed))
-            best = self.progress.followed
-            if best.settings in listed and best.distance < NEARER * base.distance:
-                self.narrow_again(best)
-
-        yield render
-
-    def _scanned(self, base: Trial, factor: Factor) -> Iterator[Render]:
-        for value in factor.values:
-            yield lambda value=value: self._attempt(factor, value)  # type: ignore[misc]
-        if factor.own is not None:
-            yield from self._narrowed(base, factor)
-
-    def _narrowed(self, base: Trial, factor: Factor) -> Iterator[Render]:
-        """Yield what narrows a number from the best of its usual values, and the values beside that one."""
-        keys = {repr(factor.settings(value)) for value in factor.values}
-        usual = [trial for trial in self.progress.trials.made if repr(trial.settings) in keys]
-        best, *others = sorted([base, *usual], key=lambda trial: trial.distance)
-        narrowed: list[Trial] = []
-        if best.distance < AGAIN * base.distance:
-            other = min(others, key=lambda trial: (trial is base, trial.distance))
-            yield lambda: narrowed.append(self._between_two(best, other, factor))
-            yield lambda: narrowed.append(self.narrow_again(narrowed[-1]))
-        is_sharp = any(trial.distance < SHARP * base.distance for trial in narrowed)
-        if is_sharp and factor.axis.name in best.settings:
-            yield from self.between(factor, best)
-
-    def _between_two(self, best: Trial, other: Trial, factor: Factor) -> Trial:
-        """Narrow a number from its two nearest values, and return the nearest trial."""
-        name, progress = factor.axis.name, self.progress
-        if name not in other.settings:
-            return best
-        own = float(best.settings[name])
-        first = float(other.settings[name])
-        line = Factor(factor.axis, factor.base, (own,), own)
-        made = narrow(progress.trials, best, line, first, progress.floor.covers)
-        return min([best, *made], key=lambda trial: trial.distance)
-
-    def between(self, factor: Factor, trial: Trial) -> Iterator[Render]:
-        """Yield the values of a number between the usual ones beside that of ``trial``, the nearest first."""
-        grid, own = factor.axis.grid, float(trial.settings[factor.axis.name])
-        assert grid is not None
-        usual = sorted(float(value) for value in factor.values)
-        low = max((value for value in usual if value < own), default=own)
-        high = min((value for value in usual if value > own), default=own)
-        count = round((high - low) / grid.step)
-        inner = [grid.snap(low + number * grid.step) for number in range(1, count)]
-        for value in sorted(inner, key=lambda value: abs(value - own)):
-            yield lambda value=value: self._attempt(factor, value)  # type: ignore[misc]
 
     def narrow_again(self, trial: Trial) -> Trial:
         """Narrow each number of a trial while the others stand, and return the nearest trial."""
@@ -342,14 +246,6 @@ def _left(base: Trial, trial: Trial, estimate: Estimate) -> float:
 def unranked(found: Iterable[Factor]) -> list[Estimate]:
     """Return factors to be rendered in their own order: nothing was estimated of them."""
     return [Estimate(factor, 0.0, factor.values[0]) for factor in found]
-
-
-def next_usual(factor: Factor) -> list[Settings]:
-    """Return the usual values of a number next to its own, on either side."""
-    assert factor.own is not None
-    own, values = factor.own, sorted(map(float, factor.values))
-    below, above = [each for each in values if each < own][-1:], [each for each in values if each > own][:1]
-    return [factor.settings(value) for value in (*below, *above)]
 
 
 def _first(estimate: Estimate) -> float:

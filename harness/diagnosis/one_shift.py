@@ -157,6 +157,15 @@ class ShiftLine:
                 yield {**base, name: value, **more}, value in usual
 
 
+def unshifted(settings: Settings) -> Settings:
+    """Return ``settings`` with dynamic shifting off in the place of what shifts the schedule.
+
+    Of several that shift it about as far, it is the one that is switched and not typed.
+    """
+    rest = {name: value for name, value in settings.items() if name not in SHIFTS}
+    return {**rest, "dynamic_shifting": False} if len(rest) < len(settings) else settings
+
+
 def _grid_of(name: str, usual: Sequence[Value]) -> list[Value]:
     """Return the values of an axis's grid from somewhat below its usual ones to somewhat above."""
     grid = AXES[name].grid

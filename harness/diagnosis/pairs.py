@@ -12,6 +12,7 @@ from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.other_noise import gains, is_first
 from harness.diagnosis.quantized import Quantized, recorded
+from harness.diagnosis.scans import Scans
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.shortlist import STANDS_OUT
 from harness.diagnosis.singles import (
@@ -128,7 +129,7 @@ def together(progress: Progress, lines: Lines, base: Trial, bases: list[Trial]) 
     yield from lines.settings(superposed(progress.trials, base))
     yield from lines.settings(itertools.islice(_crossed(bases), MAX_CROSSED))
     if base.distance > MAX_ROUNDING:
-        yield from lines.shortly(base, _alone(progress, base))
+        yield from Scans(lines).shortly(base, _alone(progress, base))
         for leader in _leaders(bases, base):
             yield from _shortly(progress, lines, leader)
 
@@ -170,10 +171,11 @@ def _shortly(progress: Progress, lines: Lines, base: Trial) -> Iterator[Render]:
     drawn = [each for each in noise if is_first(each) and is_usual(each)]
     others = [each for each in rest if each.own is None]
     coarse = [each for each in numeric if each.values[0] in COARSE]
-    yield from lines.scan_shortly(base, [each for each in rest if each.axis.name in RANKED])
+    scans = Scans(lines)
+    yield from scans.scan_shortly(base, [each for each in rest if each.axis.name in RANKED])
     for found in (drawn, others, coarse if progress.trials.context.device == "cpu" else []):
-        yield from lines.shortly(base, firsts(found))
-    yield from lines.nearest_of_all(base)
+        yield from scans.shortly(base, firsts(found))
+    yield from scans.nearest_of_all(base)
 
 
 def bases_of(progress: Progress, base: Trial, count: int, share: float = NO_NEARER) -> list[Trial]:

@@ -19,8 +19,10 @@ from harness.diagnosis.identity import Identity, rounded_twins
 from harness.diagnosis.lines import AGAIN, NEARER, Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.near import Near, leaders_on_other_kernel
+from harness.diagnosis.one_shift import unshifted
 from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bases_of, together
 from harness.diagnosis.quantized import twins
+from harness.diagnosis.scans import Scans
 from harness.diagnosis.search_progress import ALONE, Progress, Render
 from harness.diagnosis.singles import IDLE, NUMBERS, SHIFTING, Singles, more_steps
 from harness.diagnosis.superposed import superposed
@@ -82,6 +84,7 @@ class _Stages:
     def __init__(self, progress: Progress, tell: Tell, *, cleared: bool) -> None:
         self.progress, self.trials, self.tell, self.cleared = progress, progress.trials, tell, cleared
         self.lines = Lines(progress)
+        self.scans = Scans(self.lines)
         self.base = progress.reference
         self._looked_around: list[Settings] = []
 
@@ -135,7 +138,8 @@ class _Stages:
             return True
         if self.progress.stands_alone(self.base):
             if self.progress.followed.distance > ALONE * self.base.distance:
-                self.progress.run(self.lines.scan_shortly(self.base, self.singles.content_numbers()))
+                self.progress.run(self.scans.scan_shortly(self.base, self.singles.content_numbers()))
+                self.progress.run(self.singles.likely_quantizers())
             best = self.progress.followed
             if (
                 self.progress.run(self.lines.finish(best.settings.keys()))
@@ -155,7 +159,9 @@ class _Stages:
         """Return the nearest trial, or one about as near with fewer settings."""
         limit = self.progress.followed.distance / PLAINER
         near = [each for each in self.trials.made if each.distance <= limit and not each.measures_floor]
-        return min(near, key=lambda each: (len(each.settings), each.distance))
+        leader = min(near, key=lambda each: (len(each.settings), each.distance))
+        plain = unshifted(leader.settings)
+        return next((each for each in near if each.settings == plain), leader)
 
     def _around(self, anchor: Trial) -> Identity:
         return Identity(self.progress, self.lines, self.base, anchor)
@@ -216,9 +222,9 @@ class _Stages:
         if trial.settings.get("lora_mode") == "none" != self.base.settings.get("lora_mode"):
             scale = factors(self.trials, self.base.settings, lambda axis: axis.name == "network_multiplier")
             values = [each.settings(value) for each in scale for value in each.values]
-            yield from self.lines.shortly(self.base, values)
+            yield from self.scans.shortly(self.base, values)
             nearer = "network_multiplier" in self.progress.followed.settings
-            yield from self.lines.scan_shortly(self.base, scale if nearer else [])
+            yield from self.scans.scan_shortly(self.base, scale if nearer else [])
         every = factors(self.trials, self.base.settings, lambda axis: axis.name in trial.settings)
         found = [each for each in every if each.own is None and is_usual(each)]
         yield from self.lines.values(found if len(found) <= MAX_SIBLINGS else [])
@@ -262,7 +268,7 @@ class _Stages:
         """Render every value that is left of every factor; return whether the preview is explained."""
         self.tell("what is left of every factor")
         every = sorted(filter(is_usual, factors(self.trials, self.base.settings)), key=self._order)
-        return self.progress.run(self.lines.scan(self.base, every))
+        return self.progress.run(self.scans.scan(self.base, every))
 
     def _order(self, factor: Factor) -> int:
         """Return when a factor's other values come; where little is missing, schedules first, noise last."""

@@ -15,6 +15,7 @@ from harness.diagnosis.other_noise import MAX_WHOLE, OtherNoise, gains, is_first
 from harness.diagnosis.prices import split
 from harness.diagnosis.projected import projected
 from harness.diagnosis.quantized import LEFT, Quantized, recorded
+from harness.diagnosis.scans import Scans
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, on_other_kernel, rms
 from harness.pipeline.schedulers import find_scheduler
@@ -27,6 +28,12 @@ NOISE_FROM = 18.0
 """Distance from which other noise is likely, though the composition may be the same."""
 QUANTIZE_REACH = 60.0
 """Distance that other quantization hardly exceeds; what does, in 2 to 4 bits, is tried later."""
+DRAWN_FROM = 40.0
+"""Distance from which a scheduler that draws noise in every step is likely: it draws another picture."""
+MAX_POINTED = 2
+"""Schedulers to render whole before short renders of all."""
+TURNS = 2
+"""Further values of each number that come before schedulers where little is missing."""
 NUMBERS = ("guidance_scale", "network_multiplier", "steps")
 """Numbers of which all values are rendered early where much is missing, in this order."""
 IDLE, UNCLEAR = 0.85, 0.7
@@ -35,7 +42,7 @@ COARSE = frozenset({"uint2", "uint3", "uint4", "nvfp4"})
 """Quantizers of few bits: a short render shows what they change."""
 SHIFTING = frozenset({"steps", *SHIFTS})
 """Axes that move or stretch the same schedule, and imitate each other."""
-UNMOVED, SENSITIVE = 0.2, 0.6
+UNMOVED, SENSITIVE = 0.2, 0.45
 """Share of the distance that T5's kernel changes at most where other rounding comes after the numbers, and
 from which it comes before them though more is missing than rounding makes elsewhere."""
 CLOSE = 1.5
@@ -54,7 +61,7 @@ class Singles:
 
     def __init__(self, progress: Progress, lines: Lines, base: Trial, *, cleared: bool) -> None:
         self._progress, self._lines, self._base, self._cleared = progress, lines, base, cleared
-        self._noise = OtherNoise(progress.trials, base, [])
+        self._scans, self._noise = Scans(lines), OtherNoise(progress.trials, base, [])
         self.ranked: list[Estimate] = []
         self._groups: list[list[Estimate]] = []
         self._quantized: Quantized | None = None
@@ -69,7 +76,7 @@ class Singles:
 
     def likely(self) -> Iterator[Render]:
         """Yield the renders of what an estimate, a short render or the distance makes likely."""
-        base, lines, progress = self._base, self._lines, self._progress
+        base, lines, scans, progress = self._base, self._lines, self._scans, self._progress
         every = factors(progress.trials, base.settings)
         if self._cleared:
             yield from lines.each(base, lines.ranked(base, _of_lora(every)))
@@ -86,29 +93,45 @@ class Singles:
         self.ranked = lines.ranked(base, rest)
         far = base.distance > NOISE_FROM or progress.trials.composition(base) == "different"
         strong = STRONG if far else LIKELY
-        yield from lines.each(base, [each for each in self.ranked if each.agreement >= strong])
+        yield from lines.each(base, self._agreeing(strong))
         yield from lines.values(self._usual_dtype(numeric))
+        yield from self._usual_quantizers(numeric)
         self._noise, self._is_far = OtherNoise(progress.trials, base, noise), far
         if far:
             yield from lines.values(self._noise.near(self._era_in_usual_dtype(numeric)))
             yield from lines.values(self._noise.every() if self._noise.is_wrong else [])
-        likely = [each for each in self.ranked if LIKELY <= each.agreement < strong]
-        yield from lines.each(base, likely)
+        yield from lines.each(base, self._agreeing(LIKELY, strong))
+        yield from lines.settings(self._with_likely_noise())
+        if base.distance > DRAWN_FROM:
+            yield from lines.values(self._noise.drawn)
         if far or base.distance > MAX_ROUNDING:
             yield from self._shortly()
         elif self._is_dear:
-            yield from lines.scan_shortly(base, self._numbers(*NUMBERS[:2]))
+            yield from scans.scan_shortly(base, self._numbers(*NUMBERS[:2]))
         self._groups = self._by_distance(numeric)
-        if base.distance < MAX_ROUNDING:  # the first value of each number before any is narrowed
-            yield from lines.each(base, [each for group in self._groups[:2] for each in group])
-            del self._groups[:2]
+        if base.distance < MAX_ROUNDING:  # the first values of each number before any is narrowed
+            yield from lines.each(base, self._groups.pop(0))
+            yield from lines.each(base, self._groups.pop(0))
+            yield from lines.turns(TURNS)
+            yield from self._near_quantizers()
+            yield from lines.each(base, self._groups.pop(0))
             yield from projected(progress, lines, base)
             yield from lines.settings(on_few_flat_lines(progress.trials, base))
             yield from lines.waiting()
-            yield from self._near_quantizers()
         else:
             yield from self._next_group()
             yield from self._next_group()
+
+    def _agreeing(self, least: float, below: float = math.inf) -> list[Estimate]:
+        """Return the factors whose estimate is at least ``least``, best first."""
+        return self._unshifted_first([each for each in self.ranked if least <= each.agreement < below])
+
+    def _usual_quantizers(self, numeric: list[Factor]) -> Iterator[Render]:
+        """Yield the usual quantizers that an estimate makes likely, where it is cheap."""
+        if not self._is_dear and self._base.distance < QUANTIZE_REACH and self._progress.trials.can_follow:
+            usual = [each for each in numeric if each.axis.name == "quantize"]
+            ranked = self._lines.ranked(self._base, usual)
+            yield from self._lines.each(self._base, [each for each in ranked if each.agreement >= LIKELY])
 
     def _rounded(self, numeric: list[Factor]) -> Iterator[Render]:
         """Yield other rounding where T5's kernel alone changes about what is missing, and that is much."""
@@ -123,34 +146,50 @@ class Singles:
         ranked = gains(self._progress.trials, self._base, drawn)
         yield from self._lines.values(each for _, each in ranked)
         yield from self._lines.values(each for each in found if each.own is None and each not in drawn)
-        yield from self._lines.scan(self._base, [each for each in found if each.own is not None])
+        yield from self._scans.scan(self._base, [each for each in found if each.own is not None])
 
     def _shortly(self) -> Iterator[Render]:
         """Yield what stands out among short renders, and steps and shifts, of which these say nothing.
 
         Guidance and multiplier come first, what an estimate makes likely before the other, then noise.
         """
-        base, lines, progress = self._base, self._lines, self._progress
+        base, lines, scans, progress = self._base, self._lines, self._scans, self._progress
         known = [each.factor for each in self.ranked]
         likely = {each.factor.axis.name for each in self.ranked if each.agreement >= LIKELY}
         numbers = self.content_numbers()
-        yield from lines.scan_shortly(base, sorted(numbers, key=lambda each: each.axis.name not in likely))
+        yield from scans.scan_shortly(base, sorted(numbers, key=lambda each: each.axis.name not in likely))
         yield from lines.values(self._noise.every())
-        yield from lines.each(base, [each for each in self.ranked if each.factor.axis.name in SHIFTING])
+        shifting = [each for each in self.ranked if each.factor.axis.name in SHIFTING]
+        yield from lines.each(base, self._unshifted_first(shifting))
         yield from lines.settings(more_steps(progress.trials, base))
         yield from self._imitated()
         solvers = [each for each in known if each.axis.name == "scheduler"]
-        yield from lines.shortly(base, firsts(each for each in solvers if not _calls_twice(each)))
-        yield from lines.nearest_of_all(base, 1)
+        yield from lines.values(self._pointed_solvers())
+        yield from scans.shortly(base, firsts(each for each in solvers if not _calls_twice(each)))
+        yield from scans.nearest_of_all(base, 1)
         if not self._is_dear and base.distance < QUANTIZE_REACH:
             yield from self._near_quantizers()
         elif not self._is_dear:
-            yield from lines.shortly(base, firsts(each for each in self._rare if each.values[0] in COARSE))
+            yield from scans.shortly(base, firsts(each for each in self._rare if each.values[0] in COARSE))
         yield from lines.values(each for each in solvers if _calls_twice(each))
         if self._is_far:  # what draws another picture
             yield from lines.values(self._noise.drawn)
-            yield from lines.settings(_beside(self._numbers("network_multiplier")))
-        yield from lines.nearest_of_all(base)
+        yield from lines.settings(_beside(self._numbers("network_multiplier")))
+        yield from scans.nearest_of_all(base)
+
+    def _with_likely_noise(self) -> list[Settings]:
+        """Return the nearest trial with the likeliest other noise too, where it comes nearer without."""
+        leader, base = self._progress.followed, self._base
+        drawn = any(AXES[name].family is Family.NOISE for name in leader.settings)
+        if drawn or leader.distance > IDLE * base.distance:
+            return []
+        return [{**each.settings(each.values[0]), **leader.settings} for each in self.noise[:1]]
+
+    def _pointed_solvers(self) -> list[Factor]:
+        """Return the schedulers that the recorded trajectory points to the most, of one call in a step."""
+        pointing = [each for each in self.ranked if each.agreement >= POINTING]
+        solvers = [each.factor for each in pointing if each.factor.axis.name == "scheduler"]
+        return [each for each in solvers if not _calls_twice(each)][:MAX_POINTED]
 
     def _imitated(self) -> Iterator[Render]:
         """Yield what narrows steps and shifts, which imitate each other, where one is nearer."""
@@ -171,7 +210,7 @@ class Singles:
     def every_guidance(self) -> Iterator[Render]:
         """Yield every usual guidance where the picture is far and nothing comes near."""
         if self._is_open():
-            yield from self._lines.scan(self._base, self._numbers("guidance_scale"))
+            yield from self._scans.scan(self._base, self._numbers("guidance_scale"))
 
     def _is_open(self) -> bool:
         """Whether the picture is far and nothing comes near."""
@@ -189,15 +228,16 @@ class Singles:
             yield from self._quantizers(LIKELY)
 
     def _near_quantizers(self) -> Iterator[Render]:
-        """Yield quantizers that an estimate makes likely before numbers take turns, where none is nearer."""
-        progress = self._progress
-        if not self._is_dear and progress.followed.distance > UNCLEAR * self._base.distance:
+        """Yield quantizers that an estimate makes likely, unless what was rendered leaves little."""
+        base, progress = self._base, self._progress
+        left = UNCLEAR if base.distance < MAX_ROUNDING else LEFT
+        if not self._is_dear and progress.followed.distance > left * base.distance:
             yield from self._quantizers(LIKELY)
 
     def unlikely(self) -> Iterator[Render]:
         """Yield the renders of what nothing points to."""
         if self._is_dear:
-            yield from self._lines.scan(self._base, self._numbers(*NUMBERS))
+            yield from self._scans.scan(self._base, self._numbers(*NUMBERS))
             while len(self._groups) > 1:  # the last one quantizes
                 yield from self._next_group()
         yield from self._quantizers(LIKELY)
@@ -206,7 +246,7 @@ class Singles:
         yield from self._quantizers(POINTING)
         yield from self._lines.waiting()
         if self._base.distance > NOISE_FROM:
-            yield from self._lines.scan(self._base, self._numbers("guidance_scale"))
+            yield from self._scans.scan(self._base, self._numbers("guidance_scale"))
         if self._base.distance > NOISE_FROM:
             yield from self._lines.values(self._noise.usual())
         if self._is_open():
@@ -253,10 +293,15 @@ class Singles:
             near.sort(key=lambda each: min(each.left.values()))
             near = [*(each for each in unlikely if each.factor.axis.name in NUMBERS[:2]), *near]
             others = [each for each in unlikely if each not in near]
+            solvers = [each for each in near if each.factor.axis.name == "scheduler"]
+            numbers = self._unshifted_first([each for each in near if each not in solvers])
             if self._is_dear:
-                return [rounded, near, others, *dear]
-            first, then = (near, rounded) if self._moved_by_kernel() < UNMOVED else (rounded, near)
-            return [first, [*then, *loaded], quantized, others]
+                return [rounded, numbers, solvers, others, *dear]
+            moved = self._moved_by_kernel()
+            if moved > SENSITIVE:
+                return [[*rounded, *loaded], numbers, solvers, quantized, others]
+            first, then = (numbers, rounded) if moved < UNMOVED else (rounded, numbers)
+            return [first, then, [*solvers, *loaded], quantized, others]
         pointing = [each for each in unlikely if each.agreement >= POINTING]
         others = [each for each in unlikely if each not in pointing]
         if self._is_dear:
@@ -264,6 +309,16 @@ class Singles:
         if distance > QUANTIZE_REACH:
             return [pointing, others, quantized, rounded, loaded]
         return [quantized, pointing, others, rounded, loaded]
+
+    def _unshifted_first(self, chosen: list[Estimate]) -> list[Estimate]:
+        """Return ``chosen`` with dynamic shifting off before steps, which imitate it: it is one render."""
+        names = [each.factor.axis.name for each in chosen]
+        if "steps" not in names or "dynamic_shifting" in names[: names.index("steps")]:
+            return chosen
+        off = [each for each in self.ranked if each.factor.axis.name == "dynamic_shifting"]
+        rest = [each for each in chosen if each not in off]
+        place = next(number for number, each in enumerate(rest) if each.factor.axis.name == "steps")
+        return [*rest[:place], *off, *rest[place:]]
 
     def _moved_by_kernel(self) -> float:
         """Return what T5's other kernel changes, as a share of what is missing; in fp32 next to nothing."""

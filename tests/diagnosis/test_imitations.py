@@ -9,7 +9,8 @@ from harness.diagnosis.estimates import Estimate
 from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.flat_lines import on_few_flat_lines
 from harness.diagnosis.imitations import imitations
-from harness.diagnosis.lines import Lines, next_usual
+from harness.diagnosis.lines import Lines
+from harness.diagnosis.scans import next_usual
 from harness.diagnosis.search import search
 from harness.diagnosis.search_progress import Progress
 from harness.diagnosis.shortlist import bracketed

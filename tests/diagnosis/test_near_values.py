@@ -17,6 +17,7 @@ from harness.diagnosis.identity import Identity
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import narrow
 from harness.diagnosis.near import MAX_CLOSE, Near
+from harness.diagnosis.scans import Scans
 from harness.diagnosis.search_progress import Progress
 from harness.diagnosis.trials import Trial
 from harness.pipeline.renderer import ReferenceRenderer
@@ -69,7 +70,7 @@ def test_a_number_without_other_values_ends(altered: Altered, renderer: Referenc
 
 def test_values_between_two_usual_ones_are_all_rendered(progress: Progress) -> None:
     usual = attempt(progress, 2.5)
-    for render in Lines(progress).between(guidance(progress), usual):
+    for render in Scans(Lines(progress)).between(guidance(progress), usual):
         render()
     rendered = {trial.settings.get("guidance_scale") for trial in progress.trials.made}
     assert {2.1, 2.2, 2.3, 2.4, 2.6, 2.7, 2.8, 2.9} <= rendered
