@@ -24,6 +24,8 @@ from harness.schema.case import Case
 from harness.schema.render import Renderer
 from harness.sweeps.axes import MAX_SEED
 
+MAX_LOOKED_AT = 3
+"""Previews whose recorded settings are rendered to choose the one to search first."""
 MAX_ANSWERS = 4
 """What explains other previews, and is rendered for one before it is searched itself."""
 
@@ -154,7 +156,7 @@ class _Answer:
 
 
 def _job(made: Diagnoser, job: str, cases: list[Case], left_out: Mapping[str, str]) -> JobDiagnosis:
-    lead = min(cases, key=_telling)
+    lead, looked = _lead(made, sorted(cases, key=_telling))
     first = _Answer(lead, made.diagnose(lead))
     answers, members = [first], [_alone(first)]
     for case in cases:
@@ -163,9 +165,26 @@ def _job(made: Diagnoser, job: str, cases: list[Case], left_out: Mapping[str, st
     shared = _most_shared(answers, cases, members)
     by_id = {case.id: case for case in cases}
     members = [_judged(made, by_id[member.case], member, shared) for member in members]
+    members = [replace(each, spent=each.spent + looked.get(each.case, 0.0)) for each in members]
     here = {case: why for case, why in left_out.items() if case.startswith(f"{job}/")}
     said = words(shared.settings(shared.case)) if shared.found.explained else "not explained"
     return JobDiagnosis(job, shared.found, said, tuple(members), here)
+
+
+def _lead(made: Diagnoser, cases: list[Case]) -> tuple[Case, dict[str, float]]:
+    """Return the preview to search first, and the renders that were spent to choose it, by case.
+
+    One that its recorded settings leave within the floor, and not identical, hardly changes with what is
+    wrong: another of the most telling ones says more.
+    """
+    looked: dict[str, float] = {}
+    for case in cases[:MAX_LOOKED_AT]:
+        trials = made.trials(case)
+        trial = trials.attempt({})
+        looked[case.id] = trials.spent
+        if trial is None or trial.distance == 0 or not Floor(trials).covers(trial):
+            return case, looked
+    return cases[0], looked
 
 
 def _alone(answer: _Answer) -> Member:
@@ -182,6 +201,9 @@ def _member(made: Diagnoser, case: Case, answers: list[_Answer]) -> Member:
         trial = trials.attempt(settings)
         if trial is not None and _explains(trials, trial, answer.found):
             return Member(case.id, settings, True, False, trials.spent)
+    plain = trials.attempt({})  # it may hardly change with what is wrong
+    if plain is not None and Floor(trials).covers(plain):
+        return Member(case.id, {}, True, False, trials.spent)
     own = _Answer(case, made.diagnose(case, start=answers[0].settings(case)))
     there = answers[0].case
     if own.causes and all(own.settings(there) != each.settings(there) for each in answers):

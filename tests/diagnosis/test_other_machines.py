@@ -12,10 +12,11 @@ import yaml
 from PIL import Image
 
 from harness.diagnosis.choice import Choice
-from harness.diagnosis.diagnose import diagnose
+from harness.diagnosis.diagnose import diagnose, diagnoser
 from harness.diagnosis.factors import factors, is_usual
 from harness.diagnosis.floor import Floor
 from harness.diagnosis.identity import Identity, rounded_twins, same_but_rounding
+from harness.diagnosis.job_diagnosis import _lead
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.near import leaders_on_other_kernel
 from harness.diagnosis.search import search
@@ -59,6 +60,19 @@ def test_a_wrong_guidance_of_a_genuine_job_is_named(
     found = diagnose(case, renderer=fresh_renderer, budget=35)  # a fifth of it for the step-0 preview
     assert found.explained
     assert (found.causes[0].axis, found.causes[0].value) == ("guidance_scale", 4.0)
+
+
+def test_a_folder_is_led_by_a_preview_that_its_settings_do_not_explain(
+    bases: list[Case], renderer: ReferenceRenderer
+) -> None:
+    """One within its floor as recorded hardly changes with what is wrong: its search told nothing."""
+    case = changed(bases[0], dtype="bf16")
+    near = _elsewhere(case, renderer, "near")
+    wrong = _elsewhere(case, renderer, "wrong", guidance_scale=6.3)
+    with diagnoser([near, wrong], None, renderer, 20, lambda _: None) as made:
+        lead, looked = _lead(made, [near, wrong])
+    assert lead is wrong
+    assert list(looked) == [near.id, wrong.id]
 
 
 def test_t5s_other_kernel_is_part_of_what_the_floor_may_be(
