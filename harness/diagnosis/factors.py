@@ -94,6 +94,11 @@ def factors(
     return found
 
 
+def draw_noise(axes: Iterable[str]) -> bool:
+    """Whether a change of one of the axes draws other noise."""
+    return any(AXES[name].family is Family.NOISE for name in axes)
+
+
 def is_usual(factor: Factor) -> bool:
     """Whether a factor is rendered though nothing points to it: most quantizers and far seeds are not."""
     if factor.axis.name == "seed":

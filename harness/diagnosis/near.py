@@ -11,6 +11,7 @@ from harness.diagnosis.estimates import Estimate, Estimator
 from harness.diagnosis.factors import Factor, factors
 from harness.diagnosis.flat_lines import on_flat_lines
 from harness.diagnosis.floor import MAX_FLOOR, MIN_FLOOR
+from harness.diagnosis.groups import CLOSE, POINTING
 from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.one_shift import SHIFTS
@@ -19,7 +20,6 @@ from harness.diagnosis.prices import split
 from harness.diagnosis.projected import on_line, projected
 from harness.diagnosis.quantized import recorded
 from harness.diagnosis.search_progress import Progress, Render
-from harness.diagnosis.singles import CLOSE, POINTING
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, changed_axes, on_other_kernel, rms
 from harness.sweeps.axes import AXES
 from harness.sweeps.axis_values import Value

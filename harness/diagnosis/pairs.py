@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterator
 
 from harness.diagnosis.estimates import Estimate
-from harness.diagnosis.factors import Factor, by_kind, factors, is_usual
+from harness.diagnosis.factors import Factor, by_kind, draw_noise, factors, is_usual
+from harness.diagnosis.groups import LIKELY, POINTING, QUANTIZE_REACH
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.other_noise import gains, is_first
@@ -15,18 +16,9 @@ from harness.diagnosis.quantized import Quantized, recorded
 from harness.diagnosis.scans import Scans
 from harness.diagnosis.search_progress import Progress, Render
 from harness.diagnosis.shortlist import STANDS_OUT
-from harness.diagnosis.singles import (
-    COARSE,
-    LIKELY,
-    NOISE_FROM,
-    POINTING,
-    QUANTIZE_REACH,
-    firsts,
-)
+from harness.diagnosis.singles import COARSE, NOISE_FROM, firsts
 from harness.diagnosis.superposed import superposed
 from harness.diagnosis.trials import Settings, Trial, changed_axes
-from harness.sweeps.axes import AXES
-from harness.sweeps.axis import Family
 
 MAX_BASES = 5
 MAX_PAIRS = 14
@@ -78,8 +70,9 @@ class Pairs:
         known = recorded(trials, numeric)
         possible = [each for each in numeric if is_usual(each) and _is_possible(each, base.distance)]
         possible += [each for each in known if each not in possible]
-        alone = len(self._bases) == 1 and not _draws(base) and not is_near  # short renders cost some
-        drawn = gains(trials, base, [each for each in noise if is_first(each)]) if alone else []
+        alone = len(self._bases) == 1 and not draw_noise(base.settings) and not is_near
+        first = [each for each in noise if is_first(each)] if alone else []
+        drawn = gains(trials, base, first) if first else []  # short renders cost some
         ranked = self._lines.ranked(base, rest)
         if is_near:  # what changes the picture itself would have to point to what is missing
             ranked = [each for each in ranked if _is_gradual(each.factor) or each.agreement >= POINTING]
@@ -94,11 +87,6 @@ class Pairs:
             return []
         ranked = Quantized(self._progress, self._lines, base, rare).ranked
         return [each for each in ranked if each.agreement >= LIKELY][:MAX_QUANTIZERS]
-
-
-def _draws(base: Trial) -> bool:
-    """Whether a trial changes the noise already."""
-    return any(AXES[name].family is Family.NOISE for name in base.settings)
 
 
 def _of_noise(gain: float, factor: Factor) -> Estimate:
@@ -158,7 +146,7 @@ def _alone(progress: Progress, base: Trial) -> list[Settings]:
 def _leaders(bases: list[Trial], base: Trial) -> list[Trial]:
     """Return the bases on top of which short renders look for another setting: far ones of different axes."""
     found: list[Trial] = []
-    for trial in sorted(bases, key=_draws):
+    for trial in sorted(bases, key=lambda each: draw_noise(each.settings)):
         axes = [changed_axes(each.settings, base.settings) for each in found]
         if trial.distance > MAX_ROUNDING and changed_axes(trial.settings, base.settings) not in axes:
             found.append(trial)

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from harness.diagnosis.beginning import beginning, pointed_at
 from harness.diagnosis.conclusion import Search, concluded
 from harness.diagnosis.factors import Factor, factors, is_usual
+from harness.diagnosis.groups import NUMBERS
 from harness.diagnosis.identity import Identity, rounded_twins
 from harness.diagnosis.lines import AGAIN, NEARER, Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
@@ -24,7 +25,7 @@ from harness.diagnosis.pairs import MAX_ON_ONE, MAX_PAIRS, NO_NEARER, Pairs, bas
 from harness.diagnosis.quantized import twins
 from harness.diagnosis.scans import Scans
 from harness.diagnosis.search_progress import ALONE, Progress, Render
-from harness.diagnosis.singles import IDLE, NUMBERS, SHIFTING, Singles, more_steps
+from harness.diagnosis.singles import IDLE, SHIFTING, Singles, more_steps
 from harness.diagnosis.superposed import superposed
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer, words
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from harness.diagnosis.factors import ROUNDING_AXES
+from harness.diagnosis.factors import ROUNDING_AXES, draw_noise
 from harness.diagnosis.floor import FACTOR, FACTOR_ELSEWHERE, MAX_FLOOR, MIN_FLOOR, Floor
 from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 from harness.schema.result import NO_BF16_KERNELS
-from harness.sweeps.axes import AXES
-from harness.sweeps.axis import Family
 
 CONFIRMING, CONFIRMING_ELSEWHERE = 40, 14
 """Renders that look for identity once a trial is within the floor; for what comes clearly nearer, where
@@ -133,5 +131,4 @@ def _share(best: Trial, base: Trial) -> float:
     """Return the share of the distance of ``base`` that ``best`` leaves at most to stand alone."""
     if base.distance <= FAR:
         return ALONE
-    drawn = any(AXES[name].family is Family.NOISE for name in best.settings.keys() - base.settings.keys())
-    return DRAWN_IF_FAR if drawn else ALONE_IF_FAR
+    return DRAWN_IF_FAR if draw_noise(best.settings.keys() - base.settings.keys()) else ALONE_IF_FAR

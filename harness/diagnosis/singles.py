@@ -6,9 +6,20 @@ import math
 from collections.abc import Iterable, Iterator
 
 from harness.diagnosis.estimates import Estimate
-from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, factors, is_usual
+from harness.diagnosis.factors import LORA_AXES, Factor, by_kind, draw_noise, factors, is_usual
 from harness.diagnosis.flat_lines import on_few_flat_lines
-from harness.diagnosis.lines import Lines, unranked
+from harness.diagnosis.groups import (
+    LIKELY,
+    NUMBERS,
+    POINTING,
+    QUANTIZE_REACH,
+    SENSITIVE,
+    STRONG,
+    by_distance,
+    moved_by_kernel,
+    unshifted_first,
+)
+from harness.diagnosis.lines import Lines
 from harness.diagnosis.narrowing import MAX_ROUNDING
 from harness.diagnosis.one_shift import SHIFTS
 from harness.diagnosis.other_noise import MAX_WHOLE, OtherNoise, gains, is_first
@@ -17,36 +28,23 @@ from harness.diagnosis.projected import projected
 from harness.diagnosis.quantized import LEFT, Quantized, recorded
 from harness.diagnosis.scans import Scans
 from harness.diagnosis.search_progress import Progress, Render
-from harness.diagnosis.trials import Settings, Trial, TrialRenderer, on_other_kernel, rms
+from harness.diagnosis.trials import Settings, Trial, TrialRenderer
 from harness.pipeline.schedulers import find_scheduler
-from harness.sweeps.axes import AXES
-from harness.sweeps.axis import Family
 
-POINTING, LIKELY, STRONG = 0.1, 0.25, 0.45
-"""Cosines from which a factor points to the preview at all, is likely, and is tried before other noise."""
 NOISE_FROM = 18.0
 """Distance from which other noise is likely, though the composition may be the same."""
-QUANTIZE_REACH = 60.0
-"""Distance that other quantization hardly exceeds; what does, in 2 to 4 bits, is tried later."""
 DRAWN_FROM = 40.0
 """Distance from which a scheduler that draws noise in every step is likely: it draws another picture."""
 MAX_POINTED = 2
 """Schedulers to render whole before short renders of all."""
 TURNS = 2
 """Further values of each number that come before schedulers where little is missing."""
-NUMBERS = ("guidance_scale", "network_multiplier", "steps")
-"""Numbers of which all values are rendered early where much is missing, in this order."""
 IDLE, UNCLEAR = 0.85, 0.7
 """Shares of the distance that every first value leaves where no number is the cause, and where one may be."""
 COARSE = frozenset({"uint2", "uint3", "uint4", "nvfp4"})
 """Quantizers of few bits: a short render shows what they change."""
 SHIFTING = frozenset({"steps", *SHIFTS})
 """Axes that move or stretch the same schedule, and imitate each other."""
-UNMOVED, SENSITIVE = 0.2, 0.45
-"""Share of the distance that T5's kernel changes at most where other rounding comes after the numbers, and
-from which it comes before them though more is missing than rounding makes elsewhere."""
-CLOSE = 1.5
-"""How near the estimate of a schedule must be, in the base's own distance, to be likely near the preview."""
 
 
 class Singles:
@@ -108,12 +106,12 @@ class Singles:
             yield from self._shortly()
         elif self._is_dear:
             yield from scans.scan_shortly(base, self._numbers(*NUMBERS[:2]))
-        self._groups = self._by_distance(numeric)
+        self._groups = by_distance(progress.trials, base, self.ranked, numeric)
         if base.distance < MAX_ROUNDING:  # the first values of each number before any is narrowed
             yield from lines.each(base, self._groups.pop(0))
             yield from lines.each(base, self._groups.pop(0))
             yield from lines.turns(TURNS)
-            yield from self._near_quantizers()
+            yield from self.likely_quantizers(UNCLEAR)
             yield from lines.each(base, self._groups.pop(0))
             yield from projected(progress, lines, base)
             yield from lines.settings(on_few_flat_lines(progress.trials, base))
@@ -124,18 +122,18 @@ class Singles:
 
     def _agreeing(self, least: float, below: float = math.inf) -> list[Estimate]:
         """Return the factors whose estimate is at least ``least``, best first."""
-        return self._unshifted_first([each for each in self.ranked if least <= each.agreement < below])
+        return unshifted_first([each for each in self.ranked if least <= each.agreement < below], self.ranked)
 
     def _usual_quantizers(self, numeric: list[Factor]) -> Iterator[Render]:
         """Yield the usual quantizers that an estimate makes likely, where it is cheap."""
         if not self._is_dear and self._base.distance < QUANTIZE_REACH and self._progress.trials.can_follow:
-            usual = [each for each in numeric if each.axis.name == "quantize"]
-            ranked = self._lines.ranked(self._base, usual)
+            ranked = self._lines.ranked(self._base, _quantizers(numeric))
             yield from self._lines.each(self._base, [each for each in ranked if each.agreement >= LIKELY])
 
     def _rounded(self, numeric: list[Factor]) -> Iterator[Render]:
         """Yield other rounding where T5's kernel alone changes about what is missing, and that is much."""
-        if self._base.distance > MAX_ROUNDING and self._moved_by_kernel() > SENSITIVE:
+        trials, base = self._progress.trials, self._base
+        if base.distance > MAX_ROUNDING and moved_by_kernel(trials, base) > SENSITIVE:
             stays, loads = split(each for each in numeric if each.axis.name != "quantize")
             yield from self._lines.values([*stays, *([] if self._is_dear else loads)])
 
@@ -160,16 +158,15 @@ class Singles:
         yield from scans.scan_shortly(base, sorted(numbers, key=lambda each: each.axis.name not in likely))
         yield from lines.values(self._noise.every())
         shifting = [each for each in self.ranked if each.factor.axis.name in SHIFTING]
-        yield from lines.each(base, self._unshifted_first(shifting))
+        yield from lines.each(base, unshifted_first(shifting, self.ranked))
         yield from lines.settings(more_steps(progress.trials, base))
         yield from self._imitated()
         solvers = [each for each in known if each.axis.name == "scheduler"]
         yield from lines.values(self._pointed_solvers())
         yield from scans.shortly(base, firsts(each for each in solvers if not _calls_twice(each)))
         yield from scans.nearest_of_all(base, 1)
-        if not self._is_dear and base.distance < QUANTIZE_REACH:
-            yield from self._near_quantizers()
-        elif not self._is_dear:
+        yield from self.likely_quantizers()
+        if not self._is_dear and base.distance >= QUANTIZE_REACH:
             yield from scans.shortly(base, firsts(each for each in self._rare if each.values[0] in COARSE))
         yield from lines.values(each for each in solvers if _calls_twice(each))
         if self._is_far:  # what draws another picture
@@ -180,8 +177,7 @@ class Singles:
     def _with_likely_noise(self) -> list[Settings]:
         """Return the nearest trial with the likeliest other noise too, where it comes nearer without."""
         leader, base = self._progress.followed, self._base
-        drawn = any(AXES[name].family is Family.NOISE for name in leader.settings)
-        if drawn or leader.distance > IDLE * base.distance:
+        if draw_noise(leader.settings) or leader.distance > IDLE * base.distance:
             return []
         return [{**each.settings(each.values[0]), **leader.settings} for each in self.noise[:1]]
 
@@ -199,7 +195,7 @@ class Singles:
     def other_noise(self) -> Iterator[Render]:
         """Yield what is left of the noise where other noise leads: a neighbour of the right seed may."""
         changed = set(self._progress.followed.settings) - set(self._base.settings)
-        if any(AXES[name].family is Family.NOISE for name in changed):
+        if draw_noise(changed):
             yield from self._lines.values(self._noise.usual())
 
     def typed_seeds(self) -> Iterator[Render]:
@@ -217,21 +213,16 @@ class Singles:
         base = self._base.distance
         return base > NOISE_FROM and self._progress.followed.distance > LEFT * base
 
-    def likely_quantizers(self) -> Iterator[Render]:
-        """Yield other quantizers that an estimate makes likely, where it is cheap and nothing leaves little.
+    def likely_quantizers(self, left: float = LEFT) -> Iterator[Render]:
+        """Yield other quantizers that an estimate makes likely, where it is cheap.
+
+        Nothing is tried where a render left less than the share ``left`` of the distance.
 
         Two calls tell each of them and each way of applying the LoRA. On a GPU numbers come first: to
         quantize a base of full size takes longer than a render.
         """
         base = self._base.distance
-        if not self._is_dear and base < QUANTIZE_REACH and self._progress.followed.distance > LEFT * base:
-            yield from self._quantizers(LIKELY)
-
-    def _near_quantizers(self) -> Iterator[Render]:
-        """Yield quantizers that an estimate makes likely, unless what was rendered leaves little."""
-        base, progress = self._base, self._progress
-        left = UNCLEAR if base.distance < MAX_ROUNDING else LEFT
-        if not self._is_dear and progress.followed.distance > left * base.distance:
+        if not self._is_dear and base < QUANTIZE_REACH and self._progress.followed.distance > left * base:
             yield from self._quantizers(LIKELY)
 
     def unlikely(self) -> Iterator[Render]:
@@ -279,52 +270,6 @@ class Singles:
     def _next_group(self) -> Iterator[Render]:
         yield from self._lines.each(self._base, self._groups.pop(0))
         yield from self._lines.waiting()
-
-    def _by_distance(self, numeric: list[Factor]) -> list[list[Estimate]]:
-        """Return unlikely factors and numerics in the order that the distance suggests."""
-        distance = self._base.distance
-        unlikely = [each for each in self.ranked if each.agreement < LIKELY]
-        quantized = unranked(each for each in numeric if each.axis.name == "quantize")
-        stays, loads = split(each for each in numeric if each.axis.name != "quantize")
-        rounded, loaded = unranked(stays), unranked(loads)
-        dear = [loaded, quantized] if self._is_dear else [quantized, loaded]
-        if distance < MAX_ROUNDING:
-            near = [each for each in unlikely if min(each.left.values(), default=256) < CLOSE * distance]
-            near.sort(key=lambda each: min(each.left.values()))
-            near = [*(each for each in unlikely if each.factor.axis.name in NUMBERS[:2]), *near]
-            others = [each for each in unlikely if each not in near]
-            solvers = [each for each in near if each.factor.axis.name == "scheduler"]
-            numbers = self._unshifted_first([each for each in near if each not in solvers])
-            if self._is_dear:
-                return [rounded, numbers, solvers, others, *dear]
-            moved = self._moved_by_kernel()
-            if moved > SENSITIVE:
-                return [[*rounded, *loaded], numbers, solvers, quantized, others]
-            first, then = (numbers, rounded) if moved < UNMOVED else (rounded, numbers)
-            return [first, then, [*solvers, *loaded], quantized, others]
-        pointing = [each for each in unlikely if each.agreement >= POINTING]
-        others = [each for each in unlikely if each not in pointing]
-        if self._is_dear:
-            return [pointing, others, rounded, *dear]
-        if distance > QUANTIZE_REACH:
-            return [pointing, others, quantized, rounded, loaded]
-        return [quantized, pointing, others, rounded, loaded]
-
-    def _unshifted_first(self, chosen: list[Estimate]) -> list[Estimate]:
-        """Return ``chosen`` with dynamic shifting off before steps, which imitate it: it is one render."""
-        names = [each.factor.axis.name for each in chosen]
-        if "steps" not in names or "dynamic_shifting" in names[: names.index("steps")]:
-            return chosen
-        off = [each for each in self.ranked if each.factor.axis.name == "dynamic_shifting"]
-        rest = [each for each in chosen if each not in off]
-        place = next(number for number, each in enumerate(rest) if each.factor.axis.name == "steps")
-        return [*rest[:place], *off, *rest[place:]]
-
-    def _moved_by_kernel(self) -> float:
-        """Return what T5's other kernel changes, as a share of what is missing; in fp32 next to nothing."""
-        trials, base = self._progress.trials, self._base
-        other = trials.attempt(on_other_kernel(trials, base.settings))
-        return 0.0 if other is None else rms(base.image, other.image) / base.distance
 
     def _usual_dtype(self, numeric: list[Factor]) -> list[Factor]:
         """Return AI Toolkit's usual dtype where the case has another and the preview is not far."""

@@ -9,6 +9,7 @@ import pytest
 
 from harness.diagnosis.estimates import Estimate
 from harness.diagnosis.factors import Factor, factors
+from harness.diagnosis.groups import unshifted_first
 from harness.diagnosis.identity import Identity
 from harness.diagnosis.lines import Lines, unranked
 from harness.diagnosis.narrowing import narrow, reach
@@ -16,7 +17,6 @@ from harness.diagnosis.near import Near
 from harness.diagnosis.one_shift import unshifted
 from harness.diagnosis.scans import Scans
 from harness.diagnosis.search_progress import Progress, Render
-from harness.diagnosis.singles import Singles
 from harness.diagnosis.trials import Settings, Trial
 from harness.pipeline.renderer import ReferenceRenderer
 from harness.schema.case import Case
@@ -54,12 +54,11 @@ def test_nothing_is_asked_for_once_the_search_is_settled(progress: Progress) -> 
 
 
 def test_dynamic_shifting_comes_before_steps(progress: Progress) -> None:
-    lines = Lines(progress)
-    singles = Singles(progress, lines, progress.reference, cleared=False)
     names = ("steps", "guidance_scale", "dynamic_shifting")
-    singles.ranked = [Estimate(of_axis(progress, name), 0.3, 1.0) for name in names]
-    assert named(singles._unshifted_first(singles.ranked)) == ["dynamic_shifting", "steps", "guidance_scale"]
-    assert named(singles._unshifted_first(singles.ranked[1:2])) == ["guidance_scale"]
+    ranked = [Estimate(of_axis(progress, name), 0.3, 1.0) for name in names]
+    assert named(unshifted_first(ranked, ranked)) == ["dynamic_shifting", "steps", "guidance_scale"]
+    assert named(unshifted_first(ranked[:2], ranked)) == ["dynamic_shifting", "steps", "guidance_scale"]
+    assert named(unshifted_first(ranked[1:2], ranked)) == ["guidance_scale"]
 
 
 def named(found: list[Estimate]) -> list[str]:
